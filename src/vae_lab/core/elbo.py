@@ -1,0 +1,94 @@
+"""What a pass through a model leaves behind: the terms of the bound, all in nats.
+
+Shapes: K importance samples, B batch, L levels. Level 1 is nearest the data.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, kl_divergence
+
+
+@dataclass(frozen=True)
+class LatentLevel:
+    """One level of latents: a sample and the two distributions that give it a density.
+
+    Attributes:
+        z: sampled from q, (K, B, *event).
+        q: the posterior of this level given what it was sampled from.
+        p: the prior of this level given the level above.
+        analytic_kl: whether E_q[log q - log p] equals the closed-form KL(q || p) here. A fact that the posterior
+            states, never a user's choice: see `vae_lab.core.posterior`.
+    """
+
+    z: Tensor
+    q: Distribution
+    p: Distribution
+    analytic_kl: bool
+
+    @cached_property
+    def log_ratio(self) -> Tensor:
+        """log q(z) - log p(z) at the sample, (K, B)."""
+        return self.q.log_prob(self.z) - self.p.log_prob(self.z)
+
+    @cached_property
+    def kl(self) -> Tensor:
+        """An unbiased estimate of this level's part of the KL term, (K, B); in closed form where that is valid."""
+        if not self.analytic_kl:
+            return self.log_ratio
+        try:
+            return kl_divergence(self.q, self.p).expand(self.z.shape[:2])
+        except NotImplementedError:  # no closed form for this pair, such as a mixture prior
+            return self.log_ratio
+
+    @cached_property
+    def kl_per_dimension(self) -> Tensor | None:
+        """`kl` before the sum over the event, (K, B, *event); None where p does not factorise over dimensions."""
+        q, p = getattr(self.q, "base_dist", None), getattr(self.p, "base_dist", None)
+        if q is None or p is None or q.batch_shape[-1:] != p.batch_shape[-1:]:
+            return None
+        if self.analytic_kl:
+            return kl_divergence(q, p).expand(self.z.shape)
+        log_ratio: Tensor = q.log_prob(self.z) - p.log_prob(self.z)
+        return log_ratio
+
+
+@dataclass(frozen=True)
+class ElboTerms:
+    """The terms of the evidence lower bound for one batch.
+
+    Attributes:
+        log_likelihood: log p(x | z_1, c), (K, B).
+        levels: from the data up.
+    """
+
+    log_likelihood: Tensor
+    levels: tuple[LatentLevel, ...]
+
+    @cached_property
+    def kl(self) -> Tensor:
+        """The KL term of each level, (K, B, L)."""
+        return torch.stack([level.kl for level in self.levels], dim=-1)
+
+    @cached_property
+    def log_weight(self) -> Tensor:
+        """log w = log p(x|z,c) + log p(z|c) - log q(z|x,c), (K, B).
+
+        Never from closed-form KLs: with those the average weight would not estimate p(x), and the bound be none.
+        """
+        return self.log_likelihood - sum(level.log_ratio for level in self.levels)
+
+    @cached_property
+    def elbo(self) -> Tensor:
+        """E_q[log p(x|z)] - KL at beta = 1, averaged over the samples, (B,). Higher is better; <= log p(x)."""
+        return (self.log_likelihood - self.kl.sum(-1)).mean(0)
+
+    @cached_property
+    def importance_weighted_bound(self) -> Tensor:
+        """log (1/K) sum_k w_k, (B,) (Burda, Grosse and Salakhutdinov 2016, arXiv:1509.00519, eq. 8)."""
+        return self.log_weight.logsumexp(0) - math.log(len(self.log_weight))

@@ -1,0 +1,142 @@
+"""START HERE: every model of the lab is a prior, a posterior and a likelihood, and this is all that happens in it.
+
+Shapes: K importance samples, B batch, L levels, C context features, D latent dimension. Level 1 is nearest the data,
+level L is the top. All densities are in nats.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from vae_lab.core.chain import MarkovChain
+from vae_lab.core.elbo import ElboTerms
+from vae_lab.core.posterior import Posterior
+
+MARGINAL_BUDGET = 2**24
+"""Numbers of data size (samples x examples x pixels) that `log_marginal` decodes at once: 64 MiB in float32."""
+
+
+class LatentVariableModel(nn.Module):
+    """p(x, z | c) = p(x | z_1, c) p(z | c) with a posterior q(z | x, c).
+
+    VAE, CVAE, Markov hierarchy and ladder differ only in what they pass here.
+
+    Args:
+        prior: p(z_L) p(z_{L-1}|z_L) ..., top first.
+        posterior: q(z|x, c).
+        likelihood: called as likelihood(z_1, context), giving p(x|z_1, c).
+        embed: labels (B,) -> context (B, C); None for an unconditional model.
+    """
+
+    def __init__(
+        self, prior: MarkovChain, posterior: Posterior, likelihood: nn.Module, embed: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        self.prior = prior
+        self.posterior = posterior
+        self.likelihood = likelihood
+        self.embed = embed
+
+    @property
+    def conditional(self) -> bool:
+        """Whether the model wants labels."""
+        return self.embed is not None
+
+    @property
+    def num_levels(self) -> int:
+        """L."""
+        return len(self.prior.links)
+
+    def context(self, y: Tensor | None) -> Tensor | None:
+        """What encoder, decoder and prior read of the labels, (B, C).
+
+        Raises:
+            ValueError: for labels that the model does not take, or none where it needs them.
+        """
+        if self.embed is None:
+            if y is not None:
+                raise ValueError("this model is unconditional: it takes no labels y")
+            return None
+        if y is None:
+            raise ValueError("this model is conditional: it needs labels y")
+        context: Tensor = self.embed(y)
+        return context
+
+    def forward(self, x: Tensor, y: Tensor | None = None, num_samples: int = 1) -> ElboTerms:
+        """The terms of the bound on log p(x|y).
+
+        Args:
+            x: (B, *data_shape).
+            y: class indices (B,) for a conditional model.
+            num_samples: K.
+        """
+        context = self.context(y)
+        levels = self.posterior(x, context, self.prior, num_samples)
+        return ElboTerms(self.likelihood(levels[0].z, context).log_prob(x), levels)
+
+    def generate(self, num: int, y: Tensor | None = None, temperature: float = 1.0) -> Distribution:
+        """p(x | z) for ``num`` draws z ~ p(z | y), the standard deviation of every level scaled by ``temperature``.
+
+        Args:
+            num: how many; for a conditional model that of the labels.
+            y: class indices (num,) for a conditional model.
+            temperature: 1 samples the prior itself; lower is more typical, less varied.
+
+        Returns:
+            A distribution of batch shape (num,).
+
+        Raises:
+            ValueError: where the number of labels is not ``num``, or as `context`.
+        """
+        context = self.context(y)
+        if context is not None and len(context) != num:
+            raise ValueError(f"num={num} samples asked for with {len(context)} labels: give one label for each")
+        z, _ = self.prior.rsample(None, context, (num,) if context is None else (), temperature)
+        distribution: Distribution = self.likelihood(z[-1], context)
+        return distribution
+
+    def reconstruct(self, x: Tensor, y: Tensor | None = None) -> Distribution:
+        """p(x | z_1 = the mean of q(z_1 | ...)), batch shape (B,).
+
+        In a top-down posterior that mean follows a sample of the levels above.
+        """
+        context = self.context(y)
+        z_1 = self.posterior(x, context, self.prior, 1)[0]
+        mean = z_1.q.mean.expand(z_1.z.shape)[0]
+        distribution: Distribution = self.likelihood(mean, context)
+        return distribution
+
+    @torch.no_grad()
+    def log_marginal(
+        self, x: Tensor, y: Tensor | None = None, num_samples: int = 5000, chunk: int | None = None
+    ) -> Tensor:
+        """log p(x|y) by importance sampling from the posterior, (B,): log (1/K) sum_k w_k, in bounded memory.
+
+        A lower bound in expectation that rises to log p(x) with K (Burda et al. 2016, arXiv:1509.00519).
+
+        Args:
+            x: (B, *data_shape).
+            y: class indices (B,) for a conditional model.
+            num_samples: K.
+            chunk: samples decoded at once; by default what fits `MARGINAL_BUDGET`.
+
+        Raises:
+            ValueError: for a number of samples or a chunk below 1.
+        """
+        if num_samples < 1 or (chunk is not None and chunk < 1):
+            raise ValueError(f"num_samples={num_samples}, chunk={chunk}: both must be at least 1")
+        chunk = chunk or max(1, MARGINAL_BUDGET // x.numel())
+        total = torch.full((len(x),), -math.inf, dtype=x.dtype, device=x.device)
+        for size in _chunks(num_samples, chunk):
+            total = torch.logaddexp(total, self(x, y, size).log_weight.logsumexp(0))
+        return total - math.log(num_samples)
+
+
+def _chunks(total: int, size: int) -> Iterator[int]:
+    """``size, size, ..., rest``: exactly ``total`` in all."""
+    yield from (min(size, total - done) for done in range(0, total, size))

@@ -1,0 +1,94 @@
+"""Posteriors q(z_1, ..., z_L | x, c): bottom-up along a Markov chain, or top-down beside the prior.
+
+Only a posterior knows where the KL of a level has a closed form. The bound of every hierarchy holds, for each level,
+E_q[log q(z_l | its parents under q) - log p(z_l | z_{l+1})]. Integrating z_l out of it first, with all else held
+fixed, gives KL(q || p) in closed form. That is allowed only if nothing that stays fixed depends on z_l:
+
+* bottom-up, z_{l+1} ~ q(.|z_l) is a child of z_l under q while it is its parent under p. Fixing z_{l+1} changes the
+  distribution of z_l, so inner levels must take the log-ratio at the sample. Only the top level, whose prior has no
+  parent, has the closed form;
+* top-down, z_l is drawn given z_{l+1} under q as under p: every level has the closed form.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from vae_lab.core.chain import MarkovChain
+from vae_lab.core.elbo import LatentLevel
+from vae_lab.distributions.gaussian import precision_merge, rsample
+
+
+class Posterior(nn.Module, ABC):
+    """Samples the latents of x and pairs each level's posterior with its prior."""
+
+    @abstractmethod
+    def forward(
+        self, x: Tensor, context: Tensor | None, prior: MarkovChain, num_samples: int
+    ) -> tuple[LatentLevel, ...]:
+        """The levels from the data up.
+
+        Args:
+            x: (B, *data_shape).
+            context: (B, C) or None.
+            prior: p(z_L) p(z_{L-1}|z_L) ..., top first.
+            num_samples: K, samples for each example.
+        """
+
+
+class BottomUpPosterior(Posterior):
+    """q(z_1|x) q(z_2|z_1) ... q(z_L|z_{L-1}), a Markov chain away from the data.
+
+    Args:
+        chain: its links, from the data up.
+    """
+
+    def __init__(self, chain: MarkovChain) -> None:
+        super().__init__()
+        self.chain = chain
+
+    def forward(
+        self, x: Tensor, context: Tensor | None, prior: MarkovChain, num_samples: int
+    ) -> tuple[LatentLevel, ...]:
+        z, q = self.chain.rsample(x, context, (num_samples,))
+        p = prior.conditionals(z[::-1], None, context)[::-1]
+        top = len(z) - 1
+        return tuple(LatentLevel(z[i], q[i], p[i], analytic_kl=i == top) for i in range(len(z)))
+
+
+class TopDownPosterior(Posterior):
+    """q(z_L|x) prod_l q(z_l|z_{l+1}, x), the ladder (Soenderby et al. 2016, arXiv:1602.02282).
+
+    A deterministic pass upwards leaves Gaussian evidence about each level; on the way down it is merged with the
+    prior of that level by precision. The evidence of the top level is its posterior.
+
+    Args:
+        blocks: networks of the upward pass, from the data up; block l reads the features of block l-1 (or x).
+        evidence: for each level, the Gaussian read off the features of its block.
+    """
+
+    def __init__(self, blocks: Sequence[nn.Module], evidence: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+        self.evidence = nn.ModuleList(evidence)
+
+    def forward(
+        self, x: Tensor, context: Tensor | None, prior: MarkovChain, num_samples: int
+    ) -> tuple[LatentLevel, ...]:
+        evidence = []
+        features = x
+        for block, head in zip(self.blocks, self.evidence, strict=True):
+            features = block(features, context)
+            evidence.append(head(features, context))
+
+        levels: list[LatentLevel] = []
+        above: Tensor | None = None
+        for link, seen in zip(prior.links, reversed(evidence), strict=True):
+            p = link(above, context)
+            q = seen if above is None else precision_merge(seen, p)
+            above = rsample(q, (num_samples,) if above is None else ())
+            levels.append(LatentLevel(above, q, p, analytic_kl=True))
+        return tuple(reversed(levels))

@@ -1,0 +1,105 @@
+"""From a network's raw output to a distribution: p(y | given, context) = head(net(given, context))."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from vae_lab.types import Support
+
+SUITABLE: dict[Support, str] = {
+    "binary": "likelihood=bernoulli",
+    "unit": "likelihood=gaussian",
+    "uint8": "likelihood=discretized_logistic, categorical or gaussian, or data.binarization=dynamic with bernoulli",
+    "real": "likelihood=gaussian",
+}
+
+
+class Head(nn.Module, ABC):
+    """Turns raw network output into a distribution over one event; a likelihood is a head over data.
+
+    Raw output has shape (..., params_per_dim, *event_shape). Heads guarantee their own support (clamped log-scales):
+    nothing else checks it, as `torch.compile` switches the validation of distributions off.
+
+    Args:
+        event_shape: shape of one event, such as (latent_dim,) or (channels, height, width).
+    """
+
+    params_per_dim: int = 1
+    discrete: ClassVar[bool] = False
+    """True for a probability mass, False for a density."""
+    exact_on: ClassVar[frozenset[Support]] = frozenset({"unit", "uint8", "real"})
+    """The data supports over which this is a true density or mass."""
+    tolerates: ClassVar[frozenset[Support]] = frozenset()
+    """The data supports that are accepted with a warning although the result is no density there."""
+
+    def __init__(self, event_shape: Sequence[int]) -> None:
+        super().__init__()
+        self.event_shape = tuple(event_shape)
+
+    @property
+    def param_shape(self) -> tuple[int, ...]:
+        """What the network must output for one event: (params_per_dim, *event_shape)."""
+        return (self.params_per_dim, *self.event_shape)
+
+    @abstractmethod
+    def build(self, params: Sequence[Tensor]) -> Distribution:
+        """The distribution with ``params_per_dim`` parameters, each of shape (..., *event_shape)."""
+
+    def forward(self, raw: Tensor) -> Distribution:
+        # Densities are computed in float32 at least, whatever precision the network ran in.
+        if raw.dtype in (torch.float16, torch.bfloat16):
+            raw = raw.float()
+        return self.build(raw.unbind(-1 - len(self.event_shape)))
+
+    def check_support(self, support: Support) -> None:
+        """Refuses data that this likelihood cannot model; warns where the number it gives is no density.
+
+        Raises:
+            ValueError: naming the likelihoods that suit ``support``.
+        """
+        name = type(self).__name__
+        if support in self.tolerates:
+            warnings.warn(
+                f"{name} on grey values ({support}) is no density: its numbers compare only with themselves. "
+                f"For true likelihoods choose {SUITABLE[support]}.",
+                stacklevel=2,
+            )
+        elif support not in self.exact_on:
+            raise ValueError(f"likelihood {name} cannot model {support} data: choose {SUITABLE[support]}")
+
+    def bits_per_dim(self, nats: Tensor, support: Support) -> Tensor | None:
+        """Bits a dimension for a (bound on the) log-likelihood of ``nats`` an example; None where it is no density.
+
+        A density over the 256 levels k/255 is multiplied by their spacing 1/255 to give a mass, which adds
+        log2(255) bits a dimension and makes it comparable with the discrete likelihoods.
+        """
+        if support not in self.exact_on:
+            return None
+        bits = -nats / (math.prod(self.event_shape) * math.log(2))
+        return bits if self.discrete or support != "uint8" else bits + math.log2(255)
+
+
+class ConditionalDistribution(nn.Module):
+    """p(y | given, context) = head(net(given, context)).
+
+    Args:
+        net: maps given (..., *in_shape) and context (B, C) to raw output (..., *head.param_shape).
+        head: builds the distribution.
+    """
+
+    def __init__(self, net: nn.Module, head: Head) -> None:
+        super().__init__()
+        self.net = net
+        self.head = head
+
+    def forward(self, given: Tensor | None, context: Tensor | None = None) -> Distribution:
+        distribution: Distribution = self.head(self.net(given, context))
+        return distribution

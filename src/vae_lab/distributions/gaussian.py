@@ -1,0 +1,90 @@
+"""Diagonal Gaussians: latents, and real-valued or grey data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution, Independent, Normal
+
+from vae_lab import noise
+from vae_lab.distributions.conditional import Head
+
+LOG_SCALE_LIMIT = 10.0
+"""Standard deviations stay within exp(+-10): far outside what training reaches, far inside float32."""
+
+
+def diagonal_gaussian(loc: Tensor, scale: Tensor, event_dims: int) -> Distribution:
+    """N(loc, diag(scale^2)) over the last ``event_dims`` dimensions."""
+    return Independent(Normal(loc, scale, validate_args=False), event_dims, validate_args=False)
+
+
+def is_diagonal_gaussian(distribution: Distribution) -> bool:
+    return isinstance(distribution, Independent) and isinstance(distribution.base_dist, Normal)
+
+
+def rsample(distribution: Distribution, sample_shape: Sequence[int] = (), temperature: float = 1.0) -> Tensor:
+    """A reparametrised sample z = loc + temperature * scale * eps, eps ~ N(0, I).
+
+    The noise comes from `vae_lab.noise`, so an example's sample does not depend on the number of processes.
+
+    Returns:
+        (*sample_shape, *batch_shape, *event_shape).
+
+    Raises:
+        ValueError: for a temperature other than 1 where the distribution is no diagonal Gaussian.
+    """
+    if not is_diagonal_gaussian(distribution):
+        if temperature != 1.0:
+            raise ValueError(f"temperature={temperature}: only Gaussian latents can be tempered")
+        return distribution.rsample(torch.Size(sample_shape))
+    shape = distribution._extended_shape(torch.Size(sample_shape))
+    loc, scale = distribution.base_dist.loc, distribution.base_dist.scale  # type: ignore[attr-defined]
+    last_batch_dim = max(0, len(shape) - len(distribution.event_shape) - 1)
+    eps = noise.normal(shape, like=loc, batch_dim=last_batch_dim)
+    return torch.addcmul(loc, scale, eps, value=temperature)
+
+
+def precision_merge(a: Distribution, b: Distribution) -> Distribution:
+    """The normalised product of two diagonal Gaussian densities (Soenderby et al. 2016, arXiv:1602.02282, eq. 17-18).
+
+    1/v = 1/v_a + 1/v_b and m = v (m_a/v_a + m_b/v_b).
+    """
+    (mean_a, scale_a), (mean_b, scale_b) = ((d.base_dist.loc, d.base_dist.scale) for d in (a, b))  # type: ignore[attr-defined]
+    precision_a, precision_b = scale_a**-2, scale_b**-2
+    variance = 1 / (precision_a + precision_b)
+    mean = variance * (mean_a * precision_a + mean_b * precision_b)
+    return diagonal_gaussian(mean, variance.sqrt(), len(a.event_shape))
+
+
+class Gaussian(Head):
+    """A diagonal Gaussian. Raw output: the mean and, with ``scale="per_dimension"``, the log-variance.
+
+    Args:
+        event_shape: shape of one event.
+        scale: the standard deviation: a fixed number; "shared", one learned number for all dimensions (the
+            sigma-VAE of Rybkin, Daniilidis and Levine 2021, arXiv:2006.13202); or "per_dimension", from the network.
+
+    Raises:
+        ValueError: for a fixed scale that is not a positive number.
+    """
+
+    def __init__(
+        self, event_shape: Sequence[int], scale: float | Literal["shared", "per_dimension"] = "per_dimension"
+    ) -> None:
+        super().__init__(event_shape)
+        self.params_per_dim = 2 if scale == "per_dimension" else 1
+        if scale == "shared":
+            self.log_scale = nn.Parameter(torch.zeros(()))
+        elif scale != "per_dimension":
+            if isinstance(scale, str) or not (scale > 0 and math.isfinite(scale)):
+                raise ValueError(f"scale={scale}: must be a positive number, 'shared' or 'per_dimension'")
+            self.register_buffer("log_scale", torch.tensor(math.log(scale)))
+
+    def build(self, params: Sequence[Tensor]) -> Distribution:
+        log_scale = params[1] / 2 if len(params) == 2 else self.log_scale.to(params[0].dtype)
+        scale = log_scale.clamp(-LOG_SCALE_LIMIT, LOG_SCALE_LIMIT).exp().expand_as(params[0])
+        return diagonal_gaussian(params[0], scale, len(self.event_shape))

@@ -1,0 +1,7 @@
+"""The named models: each composes a prior, a posterior and a likelihood in its __init__ and adds nothing else."""
+
+from vae_lab.models.ladder import Ladder
+from vae_lab.models.mhvae import MHVAE
+from vae_lab.models.vae import VAE
+
+__all__ = ["MHVAE", "VAE", "Ladder"]

@@ -1,0 +1,58 @@
+"""The ladder variational autoencoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from vae_lab.core import LatentVariableModel, TopDownPosterior
+from vae_lab.distributions import ConditionalDistribution, Gaussian, StandardNormal
+from vae_lab.distributions.priors import PriorFactory
+from vae_lab.models.parts import LikelihoodFactory, check_latent_dims, image_likelihood, label_embedding, prior_chain
+from vae_lab.networks import Architecture, Mlp
+from vae_lab.types import DataSpec
+
+
+class Ladder(LatentVariableModel):
+    """The generative chain of `MHVAE` with a top-down posterior (Soenderby et al. 2016, arXiv:1602.02282).
+
+    Args:
+        spec: of the data.
+        latent_dims: sizes of the levels, nearest the data first; the last is the top.
+        features: widths of the upward pass's features, one for each level.
+        network: builds the networks between the data and the first level.
+        latent_network: builds the networks between neighbouring levels.
+        likelihood, prior, conditional: as `vae_lab.models.MHVAE`.
+
+    Raises:
+        ValueError: as `vae_lab.models.MHVAE`, and where ``features`` does not fit the levels.
+    """
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        latent_dims: Sequence[int],
+        features: Sequence[int],
+        network: Architecture,
+        latent_network: Architecture,
+        likelihood: LikelihoodFactory,
+        prior: PriorFactory = StandardNormal,
+        conditional: bool = False,
+    ) -> None:
+        check_latent_dims(latent_dims)
+        if len(features) != len(latent_dims):
+            raise ValueError(f"features={list(features)}: name one width for each of the {len(latent_dims)} levels")
+        embed, context = label_embedding(spec, conditional)
+        blocks = [network.encoder(spec.shape, features[:1], context)]
+        blocks += [latent_network.encoder((below,), (above,), context) for below, above in pairwise(features)]
+        heads = [Gaussian((dim,)) for dim in latent_dims]
+        evidence = [
+            ConditionalDistribution(Mlp((width,), head.param_shape, context), head)
+            for width, head in zip(features, heads, strict=True)
+        ]
+        super().__init__(
+            prior=prior_chain(latent_dims, context, latent_network, prior),
+            posterior=TopDownPosterior(blocks, evidence),
+            likelihood=image_likelihood(spec, latent_dims[0], context, network, likelihood),
+            embed=embed,
+        )

@@ -1,0 +1,55 @@
+"""The Markov hierarchical variational autoencoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from vae_lab.core import BottomUpPosterior, LatentVariableModel, MarkovChain
+from vae_lab.distributions import ConditionalDistribution, Gaussian, StandardNormal
+from vae_lab.distributions.priors import PriorFactory
+from vae_lab.models.parts import LikelihoodFactory, check_latent_dims, image_likelihood, label_embedding, prior_chain
+from vae_lab.networks import Architecture
+from vae_lab.types import DataSpec
+
+
+class MHVAE(LatentVariableModel):
+    """p(z_L) p(z_{L-1}|z_L) ... p(x|z_1) with q(z_1|x) q(z_2|z_1) ... q(z_L|z_{L-1}).
+
+    The two-level model of Burda et al. (2016, arXiv:1509.00519) and the Markov hierarchy of Luo (2022,
+    arXiv:2208.11970), with the inner levels' KL taken at the sample as it must be (`vae_lab.core.posterior`).
+
+    Args:
+        spec: of the data.
+        latent_dims: sizes of the levels, nearest the data first; the last is the top.
+        network: builds the networks between the data and z_1.
+        latent_network: builds the networks between neighbouring levels.
+        likelihood, prior, conditional: as `vae_lab.models.VAE`; the prior is that of the top level.
+
+    Raises:
+        ValueError: as `vae_lab.models.VAE`, and for no levels.
+    """
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        latent_dims: Sequence[int],
+        network: Architecture,
+        latent_network: Architecture,
+        likelihood: LikelihoodFactory,
+        prior: PriorFactory = StandardNormal,
+        conditional: bool = False,
+    ) -> None:
+        check_latent_dims(latent_dims)
+        embed, context = label_embedding(spec, conditional)
+        heads = [Gaussian((dim,)) for dim in latent_dims]
+        links = [ConditionalDistribution(network.encoder(spec.shape, heads[0].param_shape, context), heads[0])]
+        for below, above in pairwise(heads):
+            net = latent_network.encoder(below.event_shape, above.param_shape, context)
+            links.append(ConditionalDistribution(net, above))
+        super().__init__(
+            prior=prior_chain(latent_dims, context, latent_network, prior),
+            posterior=BottomUpPosterior(MarkovChain(links)),
+            likelihood=image_likelihood(spec, latent_dims[0], context, network, likelihood),
+            embed=embed,
+        )

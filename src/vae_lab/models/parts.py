@@ -1,0 +1,61 @@
+"""The few steps that every named model takes to turn sizes into parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+from torch import nn
+
+from vae_lab.core import MarkovChain
+from vae_lab.distributions.conditional import ConditionalDistribution, Head
+from vae_lab.distributions.gaussian import Gaussian
+from vae_lab.distributions.priors import PriorFactory
+from vae_lab.networks import Architecture, OneHot
+from vae_lab.types import DataSpec
+
+LikelihoodFactory = Callable[[Sequence[int]], Head]
+"""event_shape -> likelihood head."""
+
+
+def label_embedding(spec: DataSpec, conditional: bool) -> tuple[OneHot | None, int]:
+    """The embedding of the labels and C, the width of the context it gives; (None, 0) for an unconditional model.
+
+    Raises:
+        ValueError: for a conditional model of data without labels.
+    """
+    if not conditional:
+        return None, 0
+    if not spec.num_classes:
+        raise ValueError("a conditional model needs labels, but these data have none: set model.conditional=false")
+    return OneHot(spec.num_classes), spec.num_classes
+
+
+def check_latent_dims(latent_dims: Sequence[int]) -> None:
+    """Raises ValueError for no level, or one without a dimension."""
+    if not latent_dims:
+        raise ValueError("latent_dims=[]: name the size of at least one level, nearest the data first")
+    if min(latent_dims) < 1:
+        sizes = ", ".join(map(str, latent_dims))
+        raise ValueError(f"latent_dim={sizes}: every latent level needs at least 1 dimension")
+
+
+def prior_chain(
+    latent_dims: Sequence[int], context_features: int, architecture: Architecture, top: PriorFactory
+) -> MarkovChain:
+    """p(z_L|c) p(z_{L-1}|z_L, c) ... p(z_1|z_2, c) of vectors with the given sizes, nearest the data first."""
+    links: list[nn.Module] = [top(latent_dims[-1:], context_features)]
+    for below, above in reversed(list(pairwise(latent_dims))):
+        head = Gaussian((below,))
+        net = architecture.decoder((above,), head.param_shape, context_features)
+        links.append(ConditionalDistribution(net, head))
+    return MarkovChain(links)
+
+
+def image_likelihood(
+    spec: DataSpec, latent_dim: int, context_features: int, architecture: Architecture, likelihood: LikelihoodFactory
+) -> ConditionalDistribution:
+    """p(x|z_1, c)."""
+    head = likelihood(spec.shape)
+    head.check_support(spec.support)
+    return ConditionalDistribution(architecture.decoder((latent_dim,), head.param_shape, context_features), head)

@@ -1,0 +1,48 @@
+"""The variational autoencoder, and with labels the conditional one."""
+
+from __future__ import annotations
+
+from vae_lab.core import BottomUpPosterior, LatentVariableModel, MarkovChain
+from vae_lab.distributions import ConditionalDistribution, Gaussian, StandardNormal
+from vae_lab.distributions.priors import PriorFactory
+from vae_lab.models.parts import LikelihoodFactory, check_latent_dims, image_likelihood, label_embedding, prior_chain
+from vae_lab.networks import Architecture
+from vae_lab.types import DataSpec
+
+
+class VAE(LatentVariableModel):
+    """p(z) p(x|z) with q(z|x) (Kingma and Welling 2014, arXiv:1312.6114; Rezende et al. 2014, arXiv:1401.4082).
+
+    Args:
+        spec: of the data.
+        latent_dim: D.
+        network: builds encoder and decoder.
+        likelihood: event_shape -> head over the data.
+        prior: (event_shape, context_features) -> p(z|c).
+        conditional: give the label to encoder, decoder and prior: p(x|y) instead of p(x), the CVAE (Kingma et al.
+            2014, arXiv:1406.5298; Sohn, Lee and Yan 2015).
+
+    Raises:
+        ValueError: for a latent_dim below 1, a conditional model of unlabelled data, or data that the likelihood
+            cannot model.
+    """
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        latent_dim: int,
+        network: Architecture,
+        likelihood: LikelihoodFactory,
+        prior: PriorFactory = StandardNormal,
+        conditional: bool = False,
+    ) -> None:
+        check_latent_dims([latent_dim])
+        embed, context = label_embedding(spec, conditional)
+        z = Gaussian((latent_dim,))
+        encoder = ConditionalDistribution(network.encoder(spec.shape, z.param_shape, context), z)
+        super().__init__(
+            prior=prior_chain([latent_dim], context, network, prior),
+            posterior=BottomUpPosterior(MarkovChain([encoder])),
+            likelihood=image_likelihood(spec, latent_dim, context, network, likelihood),
+            embed=embed,
+        )

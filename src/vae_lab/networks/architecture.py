@@ -1,0 +1,24 @@
+"""An architecture builds the networks of a model, towards the latents and towards the data."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from torch import nn
+
+
+class Architecture(ABC):
+    """A family of networks. Every network is called as ``net(given, context)``.
+
+    given has shape (..., *in_shape) with any leading dimensions, context is (B, context_features) or None, and the
+    output is (..., *out_shape).
+    """
+
+    @abstractmethod
+    def encoder(self, in_shape: Sequence[int], out_shape: Sequence[int], context_features: int = 0) -> nn.Module:
+        """A network away from the data: image -> latent, or latent -> the latent above."""
+
+    @abstractmethod
+    def decoder(self, in_shape: Sequence[int], out_shape: Sequence[int], context_features: int = 0) -> nn.Module:
+        """A network towards the data: latent -> image parameters, or latent -> the latent below."""

@@ -1,0 +1,31 @@
+"""Labels as context, and how context joins what a network is given."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class OneHot(nn.Module):
+    """Class indices (B,) -> one-hot context (B, num_classes)."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.eye: Tensor
+        # A buffer, so that the context has the dtype and device of the model.
+        self.register_buffer("eye", torch.eye(num_classes), persistent=False)
+
+    def forward(self, y: Tensor) -> Tensor:
+        return self.eye[y]
+
+
+def join(features: Tensor | None, context: Tensor | None) -> Tensor:
+    """Puts context (B, C) behind features (..., B, F): (..., B, F + C). Either may be missing, not both."""
+    if features is None:
+        assert context is not None
+        return context
+    if context is None:
+        return features
+    context = context.to(features.dtype).expand(*features.shape[:-1], -1)
+    return torch.cat((features, context), dim=-1)

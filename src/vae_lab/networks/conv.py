@@ -1,0 +1,188 @@
+"""Residual convolutional networks for images of any size and channel count."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from vae_lab.networks.architecture import Architecture
+from vae_lab.networks.context import join
+from vae_lab.networks.mlp import Activation, Mlp, activation_module
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(act(conv(act(x)))), pre-activated (He et al. 2016, arXiv:1603.05027); (N, channels, H, W) in and out.
+
+    There is no batch normalisation: an example's bound must not depend on the others of its batch.
+    """
+
+    def __init__(self, channels: int, activation: Activation) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            activation_module(activation),
+            nn.Conv2d(channels, channels, 3, padding=1),
+            activation_module(activation),
+            nn.Conv2d(channels, channels, 3, padding=1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = x + self.body(x)
+        return out
+
+
+class ConvEncoder(nn.Module):
+    """Image -> vector: each stage halves the image (rounding up) and adds ``blocks`` residual blocks.
+
+    Context joins as constant planes beside the image's channels.
+
+    Args:
+        in_shape: (channels, height, width).
+        out_shape: of one output.
+        context_features: C; 0 for none.
+        channels: of the stages, from the data side up.
+        blocks: residual blocks a stage.
+        features: width of the vector between the last stage and the output.
+        activation: of the whole network.
+    """
+
+    def __init__(
+        self,
+        in_shape: Sequence[int],
+        out_shape: Sequence[int],
+        context_features: int,
+        channels: Sequence[int],
+        blocks: int,
+        features: int,
+        activation: Activation,
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        width = in_shape[0] + context_features
+        for stage in channels:
+            layers.append(nn.Conv2d(width, stage, 3, stride=2, padding=1))
+            layers += [ResidualBlock(stage, activation) for _ in range(blocks)]
+            width = stage
+        self.stages = nn.Sequential(*layers, activation_module(activation))
+        smallest = _stage_sizes(in_shape[1:], len(channels))[-1]
+        self.to_out = nn.Sequential(
+            nn.Linear(width * math.prod(smallest), features),
+            activation_module(activation),
+            nn.Linear(features, math.prod(out_shape)),
+        )
+        self.out_shape = tuple(out_shape)
+
+    def forward(self, given: Tensor, context: Tensor | None = None) -> Tensor:
+        leading, image = given.shape[:-3], given.shape[-3:]
+        if context is not None:
+            planes = context.to(given.dtype)[..., None, None].expand(*leading, -1, *image[1:])
+            given = torch.cat((given, planes), dim=-3)
+        hidden = self.stages(given.reshape(-1, *given.shape[-3:]))
+        out: Tensor = self.to_out(hidden.flatten(1))
+        return out.reshape(*leading, *self.out_shape)
+
+
+class ConvDecoder(nn.Module):
+    """Vector -> image parameters: the mirror of `ConvEncoder`, enlarging by nearest neighbours.
+
+    Args:
+        in_shape: of one input.
+        out_shape: (params_per_dim, channels, height, width).
+        context_features: C; 0 for none.
+        channels: of the stages, from the data side up, as the encoder has them.
+        blocks, features, activation: as the encoder has them.
+    """
+
+    def __init__(
+        self,
+        in_shape: Sequence[int],
+        out_shape: Sequence[int],
+        context_features: int,
+        channels: Sequence[int],
+        blocks: int,
+        features: int,
+        activation: Activation,
+    ) -> None:
+        super().__init__()
+        self.in_dims = len(in_shape)
+        self.out_shape = tuple(out_shape)
+        *self.sizes, smallest = _stage_sizes(out_shape[-2:], len(channels))
+        self.from_latent = nn.Sequential(
+            nn.Linear(math.prod(in_shape) + context_features, features),
+            activation_module(activation),
+            nn.Linear(features, channels[-1] * math.prod(smallest)),
+            nn.Unflatten(-1, (channels[-1], *smallest)),
+        )
+        stages: list[nn.Module] = []
+        for stage, below in zip(channels[::-1], [*channels[-2::-1], math.prod(out_shape[:-2])], strict=True):
+            body = [ResidualBlock(stage, activation) for _ in range(blocks)]
+            stages.append(nn.Sequential(*body, activation_module(activation)))
+            stages.append(nn.Conv2d(stage, below, 3, padding=1))
+        self.stages = nn.ModuleList(stages)
+
+    def forward(self, given: Tensor, context: Tensor | None = None) -> Tensor:
+        features = join(given.flatten(-self.in_dims), context)
+        hidden = self.from_latent(features.reshape(-1, features.shape[-1]))
+        for i, size in enumerate(reversed(self.sizes)):
+            body, shrink = self.stages[2 * i], self.stages[2 * i + 1]
+            hidden = shrink(interpolate(body(hidden), size=size))
+        out: Tensor = hidden.reshape(*features.shape[:-1], *self.out_shape)
+        return out
+
+
+def _stage_sizes(size: Sequence[int], stages: int) -> list[tuple[int, ...]]:
+    """Height and width at the data and after each stage: 28 -> 14 -> 7 -> 4."""
+    sizes = [tuple(size)]
+    for _ in range(stages):
+        sizes.append(tuple(math.ceil(side / 2) for side in sizes[-1]))
+    return sizes
+
+
+class ConvArchitecture(Architecture):
+    """Convolutional networks between images and latents; between vectors, `Mlp`s of the same width and activation.
+
+    Args:
+        channels: of the stages, from the data side up; each stage halves the image.
+        blocks: residual blocks a stage.
+        features: width of the fully connected layer beside the latent.
+        activation: of every network.
+
+    Raises:
+        ValueError: for no stage, or a size below 1 (``blocks`` may be 0).
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int] = (32, 64),
+        blocks: int = 1,
+        features: int = 256,
+        activation: Activation = "silu",
+    ) -> None:
+        if not channels or min(channels) < 1:
+            raise ValueError(f"channels={list(channels)}: name at least one stage, each of 1 channel or more")
+        if blocks < 0 or features < 1:
+            raise ValueError(f"blocks={blocks}, features={features}: blocks must be at least 0 and features at least 1")
+        self.channels = tuple(channels)
+        self.blocks = blocks
+        self.features = features
+        self.activation = activation
+
+    def encoder(self, in_shape: Sequence[int], out_shape: Sequence[int], context_features: int = 0) -> nn.Module:
+        if len(in_shape) != 3:
+            return self._between_vectors(in_shape, out_shape, context_features)
+        return ConvEncoder(
+            in_shape, out_shape, context_features, self.channels, self.blocks, self.features, self.activation
+        )
+
+    def decoder(self, in_shape: Sequence[int], out_shape: Sequence[int], context_features: int = 0) -> nn.Module:
+        if len(out_shape) != 4:
+            return self._between_vectors(in_shape, out_shape, context_features)
+        return ConvDecoder(
+            in_shape, out_shape, context_features, self.channels, self.blocks, self.features, self.activation
+        )
+
+    def _between_vectors(self, in_shape: Sequence[int], out_shape: Sequence[int], context_features: int) -> nn.Module:
+        return Mlp(in_shape, out_shape, context_features, (self.features,), self.activation)

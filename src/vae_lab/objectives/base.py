@@ -1,0 +1,43 @@
+"""An objective turns the terms of the bound into the one number that training minimises."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from vae_lab.core import ElboTerms
+
+
+class Loss(NamedTuple):
+    """What an objective returns.
+
+    Attributes:
+        value: to be minimised, averaged over the batch, in nats where the objective is a bound; ().
+        logs: further numbers worth a curve, by name, each ().
+    """
+
+    value: Tensor
+    logs: dict[str, Tensor | float] = {}
+
+
+class Objective(nn.Module, ABC):
+    """A scalar training objective.
+
+    Args:
+        num_samples: K, latent samples for each example.
+
+    Raises:
+        ValueError: for fewer than one sample.
+    """
+
+    def __init__(self, num_samples: int = 1) -> None:
+        super().__init__()
+        if num_samples < 1:
+            raise ValueError(f"num_samples={num_samples}: must be at least 1")
+        self.num_samples = num_samples
+
+    @abstractmethod
+    def forward(self, terms: ElboTerms, step: int) -> Loss:
+        """The loss of a batch at the global step ``step``."""

@@ -1,0 +1,44 @@
+"""The evidence lower bound, with the usual ways to weigh its KL term."""
+
+from __future__ import annotations
+
+import math
+
+from vae_lab.core import ElboTerms
+from vae_lab.objectives.base import Loss, Objective
+from vae_lab.objectives.schedules import Constant, Schedule
+
+
+class Elbo(Objective):
+    """-E[log p(x|z)] + beta * warmup(step) * sum_l max(free_bits, KL_l).
+
+    With the defaults this is the negative ELBO. KL_l is the level's KL averaged over the batch; the floor is taken
+    before beta scales it.
+
+    Args:
+        beta: weight of the KL (Higgins et al. 2017, beta-VAE).
+        warmup: factor of beta by global step (Soenderby et al. 2016, arXiv:1602.02282).
+        free_bits: nats of each level that cost nothing (Kingma et al. 2016, arXiv:1606.04934, eq. 14); 0 for none.
+        num_samples: K, averaged over.
+
+    Raises:
+        ValueError: for a negative or non-finite beta or free_bits.
+    """
+
+    def __init__(
+        self, beta: float = 1.0, warmup: Schedule | None = None, free_bits: float = 0.0, num_samples: int = 1
+    ) -> None:
+        super().__init__(num_samples)
+        for name, number in (("beta", beta), ("free_bits", free_bits)):
+            if not 0 <= number < math.inf:
+                raise ValueError(f"objective.{name}={number}: must be a finite number, 0 or more")
+        self.beta = beta
+        self.warmup = warmup or Constant()
+        self.free_bits = free_bits
+
+    def forward(self, terms: ElboTerms, step: int) -> Loss:
+        beta = self.beta * self.warmup(step)
+        kl = terms.kl.mean((0, 1))  # (L,)
+        if self.free_bits:
+            kl = kl.clamp(min=self.free_bits)
+        return Loss(beta * kl.sum() - terms.log_likelihood.mean(), {"beta": beta})

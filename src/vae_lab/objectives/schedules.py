@@ -1,0 +1,54 @@
+"""Schedules of a weight: pure functions of the global step, so that a resumed run goes on where it was."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+
+class Schedule(ABC):
+    """A factor in [0, 1] for every global step (optimizer steps taken so far)."""
+
+    @abstractmethod
+    def __call__(self, step: int) -> float: ...
+
+
+class Constant(Schedule):
+    """Always 1."""
+
+    def __call__(self, step: int) -> float:
+        return 1.0
+
+
+class Linear(Schedule):
+    """Rises from 0 to 1 over ``steps`` (Bowman et al. 2016, arXiv:1511.06349; Soenderby et al. 2016).
+
+    Raises:
+        ValueError: for fewer than 1 step.
+    """
+
+    def __init__(self, steps: int) -> None:
+        if steps < 1:
+            raise ValueError(f"warmup.steps={steps}: must be at least 1 (warmup=none switches it off)")
+        self.steps = steps
+
+    def __call__(self, step: int) -> float:
+        return min(1.0, step / self.steps)
+
+
+class Cyclic(Schedule):
+    """Rises linearly from 0 to 1 in the first ``ramp`` of each period, then stays (Fu et al. 2019, arXiv:1903.10145).
+
+    Raises:
+        ValueError: for a period below 1 step or a ramp outside (0, 1].
+    """
+
+    def __init__(self, period: int, ramp: float = 0.5) -> None:
+        if period < 1:
+            raise ValueError(f"warmup.period={period}: must be at least 1 step")
+        if not 0 < ramp <= 1:
+            raise ValueError(f"warmup.ramp={ramp}: must be above 0 and at most 1")
+        self.period = period
+        self.ramp = ramp
+
+    def __call__(self, step: int) -> float:
+        return min(1.0, (step % self.period) / (self.ramp * self.period))
