@@ -15,7 +15,7 @@ from torch.distributions import Distribution
 from vae_lab.types import Support
 
 SUITABLE: dict[Support, str] = {
-    "binary": "likelihood=bernoulli",
+    "binary": "likelihood=bernoulli, or data.binarization=none if that is what made them binary",
     "unit": "likelihood=gaussian",
     "uint8": "likelihood=discretized_logistic, categorical or gaussian, or data.binarization=dynamic with bernoulli",
     "real": "likelihood=gaussian",
@@ -75,7 +75,7 @@ class Head(nn.Module, ABC):
         elif support not in self.exact_on:
             raise ValueError(f"likelihood {name} cannot model {support} data: choose {SUITABLE[support]}")
 
-    def bits_per_dim(self, nats: Tensor, support: Support) -> Tensor | None:
+    def bits_per_dim(self, nats: float, support: Support) -> float | None:
         """Bits a dimension for a (bound on the) log-likelihood of ``nats`` an example; None where it is no density.
 
         A density over the 256 levels k/255 is multiplied by their spacing 1/255 to give a mass, which adds

@@ -1,0 +1,156 @@
+"""Checks every value of a config against the signature of the component that it configures.
+
+Each node with a `_target_` names a class or function whose type hints say what is allowed, so no schema is written twice.
+The ranges (positive, not empty, ...) are checked by the constructors themselves.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import types
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Literal, Union, get_args, get_origin
+
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+from pydantic.errors import PydanticSchemaGenerationError
+
+TOP_LEVEL: dict[str, Any] = {"seed": int, "latent_dim": int, "name": str, "eval_samples": int}
+"""Types of the keys that are no component's own."""
+
+
+class ConfigError(ValueError):
+    """A user's mistake in a config, in one line that names the key, the value and what is allowed."""
+
+
+def check_config(cfg: DictConfig) -> None:
+    """Raises `ConfigError` for the first key that is missing, unknown to its component, or of the wrong type."""
+    missing = OmegaConf.missing_keys(cfg)
+    if missing:
+        raise ConfigError(f"{min(missing)}: a value must be given")
+    raw = typing.cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=False))
+    resolved = typing.cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+    for key, hint in TOP_LEVEL.items():
+        if key in resolved:
+            _check_value(key, resolved[key], hint)
+    for key, node, raw_node in _components(resolved, raw):
+        _check_component(key, node, raw_node)
+
+
+def _components(node: Any, raw: Any, key: str = "") -> Iterator[tuple[str, dict[str, Any], Any]]:
+    """Every node with a `_target_`, with its dotted key and its text before interpolation."""
+    if isinstance(node, dict):
+        if isinstance(raw, str):  # an interpolation of a node that is checked under its own key
+            return
+        if "_target_" in node:
+            yield key, node, raw
+        for name, child in node.items():
+            raw_child = raw.get(name) if isinstance(raw, dict) else None
+            yield from _components(child, raw_child, f"{key}.{name}" if key else str(name))
+    elif isinstance(node, list):
+        for i, child in enumerate(node):
+            yield from _components(child, None, f"{key}[{i}]")
+
+
+def _check_component(key: str, node: Mapping[str, Any], raw: Any) -> None:
+    target = _locate(key, node["_target_"])
+    parameters = inspect.signature(target).parameters
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    hints = _type_hints(target)
+    for name, value in node.items():
+        if not isinstance(name, str) or name.startswith("_"):
+            continue
+        if name not in parameters:
+            if not open_ended:
+                raise ConfigError(f"{key}.{name}: {node['_target_']} has no such option{did_you_mean(name, parameters)}")
+        elif name in hints:
+            raw_value = raw.get(name) if isinstance(raw, dict) else None
+            _check_value(_source(raw_value) or f"{key}.{name}", value, hints[name])
+
+
+def _locate(key: str, path: str) -> Callable[..., Any]:
+    try:
+        target: Callable[..., Any] = get_object(path)
+    except Exception as error:
+        raise ConfigError(f"{key}._target_={path}: there is no such class or function") from error
+    return target
+
+
+def _type_hints(target: Callable[..., Any]) -> dict[str, Any]:
+    function = target.__init__ if inspect.isclass(target) else target  # type: ignore[misc]
+    try:
+        return typing.get_type_hints(function)
+    except (NameError, TypeError, AttributeError):  # hints of another library that only a type checker can see
+        return {}
+
+
+def _source(raw: Any) -> str | None:
+    """The key that the user wrote, where a value is nothing but an interpolation of it: ${latent_dim} -> latent_dim."""
+    if isinstance(raw, str) and raw.startswith("${") and raw.endswith("}") and raw[2:-1].replace("_", "").isalnum():
+        return raw[2:-1]
+    return None
+
+
+def _check_value(key: str, value: Any, hint: Any) -> None:
+    if _has_component(value):
+        return
+    try:
+        adapter: TypeAdapter[Any] = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True, strict=True))
+    except (PydanticSchemaGenerationError, PydanticUserError):
+        adapter = TypeAdapter(hint) if hint is Any else None  # type: ignore[assignment]
+    if adapter is None:
+        return
+    candidates = [value, tuple(value)] if isinstance(value, list) else [value]
+    if not any(_valid(adapter, candidate) for candidate in candidates):
+        raise ConfigError(f"{key}={_shown(value)}: must be {describe(hint)}")
+
+
+def _valid(adapter: TypeAdapter[Any], value: Any) -> bool:
+    try:
+        adapter.validate_python(value)
+    except ValidationError:
+        return False
+    return True
+
+
+def _has_component(value: Any) -> bool:
+    if isinstance(value, dict):
+        return "_target_" in value or any(map(_has_component, value.values()))
+    return isinstance(value, list) and any(map(_has_component, value))
+
+
+def _shown(value: Any) -> str:
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+NAMES: dict[Any, str] = {
+    int: "an integer",
+    float: "a number",
+    str: "a text",
+    bool: "true or false",
+    type(None): "null",
+}
+
+
+def describe(hint: Any) -> str:
+    """A type hint in words: `int | None` -> an integer or null."""
+    origin, args = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return "one of " + ", ".join(map(str, args))
+    if origin in (Union, types.UnionType):
+        return " or ".join(dict.fromkeys(describe(arg) for arg in args))
+    if origin is not None and issubclass(origin, Mapping):
+        return "a mapping"
+    if origin is not None and issubclass(origin, Iterable) and args:
+        return f"a list with {describe(args[0])} in each place"
+    return NAMES.get(hint, getattr(hint, "__name__", str(hint)))
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """'; did you mean x?' for the known name nearest to ``name``, or '' if none is near."""
+    known = [key for key in known if key not in ("self", "args", "kwargs")]
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]}?" if near else f"; its options are {', '.join(known)}" if known else ""

@@ -1,0 +1,30 @@
+"""Image data: one file for each family, and the data module that serves them."""
+
+from vae_lab.data.array_files import ArrayFiles
+from vae_lab.data.arrays import Arrays
+from vae_lab.data.celeba import CelebA
+from vae_lab.data.datamodule import ImageDataModule, Split
+from vae_lab.data.image_folder import ImageFolder
+from vae_lab.data.image_set import ImageSet
+from vae_lab.data.loader import BatchLoader, EpochSampler
+from vae_lab.data.mnist import Mnist
+from vae_lab.data.sprites import Sprites
+from vae_lab.data.torchvision_sets import Cifar10, FashionMnist, Kmnist, Svhn
+
+__all__ = [
+    "ArrayFiles",
+    "Arrays",
+    "BatchLoader",
+    "CelebA",
+    "Cifar10",
+    "EpochSampler",
+    "FashionMnist",
+    "ImageDataModule",
+    "ImageFolder",
+    "ImageSet",
+    "Kmnist",
+    "Mnist",
+    "Split",
+    "Sprites",
+    "Svhn",
+]

@@ -1,0 +1,51 @@
+"""A decoded data set as arrays in memory, or on disk when it is too large for memory."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Images = NDArray[np.uint8]
+Indices = NDArray[np.int64]
+
+GIGABYTE = 10**9
+CHUNK = 4096
+"""Rows handled at once where a whole array would need too much working memory."""
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """One split of a data set, decoded.
+
+    Attributes:
+        images: uint8, (N, C, H, W); an array or a memory map.
+        labels: class indices, int64, (N,); None for data without labels.
+        factors: for rendered data, the index of each generative factor's value, int64, (N, F); else None.
+    """
+
+    images: Images
+    labels: Indices | None = None
+    factors: Indices | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def allocate(shape: Sequence[int], memory_limit_gb: float) -> Images:
+    """An uninitialised uint8 array; above the limit it is a memory map of an unnamed file in ``$TMPDIR``.
+
+    The file goes when the array goes.
+    """
+    if np.prod(shape, dtype=np.int64) <= memory_limit_gb * GIGABYTE:
+        return np.empty(shape, np.uint8)
+    with tempfile.TemporaryFile() as file:
+        return np.memmap(file, np.uint8, "w+", shape=tuple(shape))
+
+
+def chunks(size: int) -> Iterator[slice]:
+    """Consecutive slices of at most `CHUNK` rows that cover ``size`` rows."""
+    return (slice(start, min(start + CHUNK, size)) for start in range(0, size, CHUNK))

@@ -1,0 +1,26 @@
+"""Binary images from grey ones: a grey value g is the probability g / 255 of a one."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from vae_lab.data.arrays import Images, Indices, allocate, chunks
+
+Binarization = Literal["none", "dynamic", "static", "threshold"]
+"""Never; anew at each reading of a training image, evaluation images once; all images once; above one half."""
+
+
+def binarized(images: Images, rows: Indices, seed: int, memory_limit_gb: float) -> Images:
+    """A sample of 0 or 255 for each pixel of ``images[rows]``; the same for the same seed, on any machine.
+
+    R. Salakhutdinov, I. Murray, "On the Quantitative Analysis of Deep Belief Networks" (2008).
+    """
+    rng = np.random.default_rng(seed)
+    sample = allocate((len(rows), *images.shape[1:]), memory_limit_gb)
+    for chunk in chunks(len(rows)):
+        grey = images[rows[chunk]]
+        # A whole number below 255 is smaller than g with probability g / 255, exactly.
+        sample[chunk] = np.where(rng.integers(0, 255, grey.shape, np.uint8) < grey, np.uint8(255), np.uint8(0))
+    return sample

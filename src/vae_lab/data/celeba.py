@@ -1,0 +1,116 @@
+"""CelebA, read from its published files; torchvision only downloads them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from torchvision import datasets
+
+from vae_lab.data.arrays import Arrays
+from vae_lab.data.files import locate
+from vae_lab.data.image_set import ImageSet
+from vae_lab.data.pictures import Decoder, decoded, ensure_decoded
+
+_TEST_PARTITION = 2
+
+
+class CelebA(ImageSet):
+    """Faces of celebrities, aligned: 182,637 and 19,962 colour images of 178 x 218.
+
+    The published partitions 0 (training, 162,770) and 1 (validation, 19,867) together are the training split, so
+    ``val_size: 19867`` gives validation its published size.
+
+    Z. Liu, P. Luo, X. Wang, X. Tang, "Deep Learning Face Attributes in the Wild" (2015), arXiv:1411.7766; for
+    non-commercial research only.
+
+    Args:
+        root: the folder that holds ``celeba/``, or that it is downloaded to (which needs the package gdown).
+        image_size: height and width in pixels; None: 64.
+        memory_limit_gb: see `ImageSet`.
+        crop: side in pixels of the central square that is resized; 148 is what most papers cut out.
+        attribute: one of the 40 binary attributes as the label, such as Male or Smiling; None: no labels.
+
+    Raises:
+        ValueError: for a crop below 1.
+    """
+
+    name = "celeba"
+
+    def __init__(
+        self,
+        root: str = "data",
+        image_size: int | None = None,
+        memory_limit_gb: float = 4.0,
+        crop: int = 148,
+        attribute: str | None = None,
+    ) -> None:
+        super().__init__(root, image_size, memory_limit_gb)
+        if crop < 1:
+            raise ValueError(f"crop={crop}: must be 1 or more")
+        self.attribute = attribute
+        self._decoder = Decoder(image_size or 64, channels=3, crop=crop)
+
+    @property
+    def native_shape(self) -> tuple[int, int, int]:
+        return self._decoder.shape
+
+    @property
+    def num_classes(self) -> int:
+        return 2 if self.attribute else 0
+
+    def prepare(self) -> None:
+        for train in (True, False):
+            ensure_decoded(self.name, str(self._folder), self._pictures(train), self._decoder, max_skipped=0)
+
+    def read(self, train: bool) -> Arrays:
+        paths = self._pictures(train)
+        images, _ = decoded(self.name, str(self._folder), paths, self._decoder, 0, self.memory_limit_gb)
+        if not self.attribute:
+            return Arrays(images)
+        values = self._attribute_values(self.attribute)
+        return Arrays(images, np.array([values[path.name] for path in paths], np.int64))
+
+    @cached_property
+    def _folder(self) -> Path:
+        files = ["list_eval_partition.txt", "list_attr_celeba.txt", "img_align_celeba"]
+        return locate(self.name, self.root, datasets.CelebA.base_folder, files, self._download)
+
+    @staticmethod
+    def _download(folder: str) -> None:
+        datasets.CelebA(folder, download=True)
+
+    def _pictures(self, train: bool) -> Sequence[Path]:
+        path = self._folder / "list_eval_partition.txt"
+        partition = {name: _integer(value, path) for name, value in _rows(path, 2, skip=0)}
+        files = [self._folder / "img_align_celeba" / n for n, p in partition.items() if (p < _TEST_PARTITION) == train]
+        missing = [file for file in files if not file.is_file()]
+        if missing:
+            raise FileNotFoundError(f"{missing[0]}: not there, nor are {len(missing) - 1} others named in {path}")
+        return files
+
+    def _attribute_values(self, attribute: str) -> dict[str, int]:
+        """The label of each picture: 1 where the file has 1, 0 where it has -1."""
+        path = self._folder / "list_attr_celeba.txt"
+        names = path.read_text().splitlines()[1].split()
+        if attribute not in names:
+            raise ValueError(f"attribute={attribute}: choose one of {', '.join(names)}")
+        column = 1 + names.index(attribute)
+        return {row[0]: int(_integer(row[column], path) > 0) for row in _rows(path, 1 + len(names), skip=2)}
+
+
+def _rows(path: Path, columns: int, skip: int) -> list[list[str]]:
+    rows = [line.split() for line in path.read_text().splitlines()[skip:]]
+    bad = next((number for number, row in enumerate(rows, 1 + skip) if len(row) != columns), None)
+    if bad is not None or not rows:
+        raise ValueError(f"{path}: corrupt or truncated in line {bad or 1 + skip} (expected {columns} columns)")
+    return rows
+
+
+def _integer(text: str, path: Path) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise ValueError(f"{path}: corrupt: {text} where a number should be") from error

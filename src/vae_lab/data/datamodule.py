@@ -1,0 +1,209 @@
+"""The data of a run: three splits of an image set, served in whole batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+import torch
+from pytorch_lightning import LightningDataModule
+from torch import Tensor
+
+from vae_lab import noise
+from vae_lab.data.arrays import Arrays, Indices
+from vae_lab.data.binarize import Binarization, binarized
+from vae_lab.data.image_set import ImageSet
+from vae_lab.data.loader import BatchLoader, EpochSampler
+from vae_lab.data.splits import held_out
+from vae_lab.types import Batch, DataSpec
+
+SplitName = Literal["train", "val", "test"]
+
+
+class Split(NamedTuple):
+    """Some rows of some arrays."""
+
+    arrays: Arrays
+    rows: Indices
+
+
+class ImageDataModule(LightningDataModule):
+    """Images as floats in [0, 1], (B, C, H, W), on the device of the training.
+
+    Batches travel as uint8; `on_after_batch_transfer` makes them floats, and binarizes and mirrors them, on the device.
+
+    Args:
+        images: makes the image set, called with ``root``, ``image_size`` and ``memory_limit_gb``; a subclass of
+            `ImageSet` is one.
+        root: the folder of the data.
+        batch_size: examples in a batch of all processes together.
+        val_size: examples of the training set, chosen by ``seed``, that are held out for validation; 0: validate on the
+            test set, as the tutorials do.
+        binarization: ``dynamic``: a new sample at each reading of a training image, one fixed sample of the validation
+            and test images, as published; ``static``: one fixed sample of every image; ``threshold``: above one half.
+        image_size: height and width in pixels that images are resized to; None: as they are.
+        horizontal_flip: mirror training images with probability one half.
+        drop_last: leave out a last training batch that is not full.
+        memory_limit_gb: arrays larger than this, in 10^9 bytes, stay on disk and are memory-mapped.
+        seed: of the validation set, the order of the training set and the fixed binarization.
+
+    Raises:
+        ValueError: for a value out of its range.
+    """
+
+    def __init__(
+        self,
+        images: Callable[..., ImageSet],
+        root: str = "data",
+        batch_size: int = 128,
+        val_size: int = 5000,
+        binarization: Binarization = "none",
+        image_size: int | None = None,
+        horizontal_flip: bool = False,
+        drop_last: bool = False,
+        memory_limit_gb: float = 4.0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        for key, value, least in (("batch_size", batch_size, 1), ("val_size", val_size, 0), ("seed", seed, 0)):
+            if value < least:
+                raise ValueError(f"{key}={value}: must be {least} or more")
+        if binarization not in get_args(Binarization):
+            raise ValueError(f"binarization={binarization}: choose one of {', '.join(get_args(Binarization))}")
+        self.images = images(root=root, image_size=image_size, memory_limit_gb=memory_limit_gb)
+        self.batch_size = batch_size
+        self.val_size = val_size
+        self.binarization = binarization
+        self.horizontal_flip = horizontal_flip
+        self.drop_last = drop_last
+        self.seed = seed
+
+    @property
+    def spec(self) -> DataSpec:
+        """What a model must know of these data; nothing is read for it but, for one's own files, their listing."""
+        binary = self.images.binary or self.binarization != "none"
+        return DataSpec(self.images.shape, self.images.num_classes, "binary" if binary else "uint8")
+
+    def prepare_data(self) -> None:
+        self.images.prepare()
+
+    def setup(self, stage: str | None = None) -> None:
+        """Reads the splits that ``stage`` needs (None: all), so that what is wrong with them shows at once.
+
+        Raises:
+            FileNotFoundError, ValueError: see `ImageSet.load`; ValueError for a ``val_size`` that leaves nothing to
+                train on.
+        """
+        needs: dict[str | None, tuple[SplitName, ...]] = {
+            "fit": ("train", "val"),
+            "validate": ("val",),
+            "test": ("test",),
+        }
+        for name in needs.get(stage, ("train", "val", "test")):
+            self.split(name)
+
+    def split(self, name: SplitName) -> Split:
+        """The arrays and rows of one split, read when first asked for."""
+        if name == "train":
+            return self._train
+        return self._val if name == "val" else self._test
+
+    def train_dataloader(self) -> BatchLoader:
+        loader = self._loader("train", even=True)
+        if not len(loader):
+            raise ValueError(
+                f"batch_size={self.batch_size}: no batch is left of {len(self._train.rows)} training images"
+            )
+        return loader
+
+    def val_dataloader(self) -> BatchLoader:
+        return self._loader("val")
+
+    def test_dataloader(self) -> BatchLoader:
+        return self._loader("test")
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        return self.transform(batch, training=self.trainer is not None and bool(self.trainer.training))
+
+    def transform(self, batch: Batch, training: bool) -> Batch:
+        """uint8 images to floats in [0, 1], binarized and, in training, mirrored by chance, where they are."""
+        x = batch.x.float() / 255
+        with noise.sharded(batch.shard):
+            if self.binarization == "threshold":
+                x = (x > 0.5).float()
+            elif self.binarization == "dynamic" and training:
+                x = (noise.uniform(x.shape, like=x) < x).float()
+            if self.horizontal_flip and training:
+                x = _mirrored_by_chance(x)
+        return batch._replace(x=x)
+
+    def examples(self, num: int, split: SplitName = "test") -> Batch:
+        """The same few examples at every call, evenly spread over a split, as an evaluation would see them, on the CPU.
+
+        Args:
+            num: how many; fewer if the split has not so many.
+            split: the split they are from.
+
+        Returns:
+            floats in [0, 1], (num, C, H, W), and labels, (num,).
+        """
+        arrays, rows = self.split(split)
+        picked = rows[np.linspace(0, len(rows) - 1, min(num, len(rows))).round().astype(np.int64)]
+        fixed = self._fixed(arrays, picked) if split == "train" else Split(arrays, picked)
+        loader = BatchLoader(fixed.arrays, EpochSampler(fixed.rows), len(picked))
+        return self.transform(next(iter(loader)), training=False)._replace(shard=None)
+
+    @cached_property
+    def _train_set(self) -> Arrays:
+        arrays = self.images.load(train=True)
+        return self._sampled(arrays, np.arange(len(arrays))) if self.binarization == "static" else arrays
+
+    @cached_property
+    def _train_and_val_rows(self) -> tuple[Indices, Indices]:
+        size = len(self._train_set)
+        if self.val_size >= size:
+            raise ValueError(f"val_size={self.val_size}: must be less than the {size} training images")
+        return held_out(size, self.val_size, self.seed)
+
+    @cached_property
+    def _train(self) -> Split:
+        return Split(self._train_set, self._train_and_val_rows[0])
+
+    @cached_property
+    def _val(self) -> Split:
+        if not self.val_size:
+            return self._test
+        return self._fixed(self._train_set, self._train_and_val_rows[1])
+
+    @cached_property
+    def _test(self) -> Split:
+        arrays = self.images.load(train=False)
+        rows = np.arange(len(arrays))
+        return Split(self._sampled(arrays, rows), rows) if self.binarization == "static" else self._fixed(arrays, rows)
+
+    def _fixed(self, arrays: Arrays, rows: Indices) -> Split:
+        """The rows as an evaluation sees them: under dynamic binarization, one sample for ever."""
+        if self.binarization != "dynamic":
+            return Split(arrays, rows)
+        return Split(self._sampled(arrays, rows), np.arange(len(rows)))
+
+    def _sampled(self, arrays: Arrays, rows: Indices) -> Arrays:
+        return Arrays(
+            binarized(arrays.images, rows, self.seed, self.images.memory_limit_gb),
+            None if arrays.labels is None else arrays.labels[rows],
+            None if arrays.factors is None else arrays.factors[rows],
+        )
+
+    def _loader(self, name: SplitName, even: bool = False) -> BatchLoader:
+        split = self.split(name)
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        sampler = EpochSampler(split.rows, self.seed if name == "train" else None)
+        drop_last = self.drop_last and name == "train"
+        return BatchLoader(split.arrays, sampler, self.batch_size, rank, world, even, drop_last)
+
+
+def _mirrored_by_chance(x: Tensor) -> Tensor:
+    mirrored = noise.uniform((len(x), 1, 1, 1), like=x) < 0.5
+    return torch.where(mirrored, x.flip(-1), x)

@@ -1,0 +1,80 @@
+"""Finding the files of a published data set on this machine, or else downloading them whole."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from torchvision.datasets.utils import check_integrity
+
+_CHECKOUT = Path(__file__).resolve().parents[3]
+
+
+def existing(path: Path) -> Path | None:
+    """The file, or else its gzipped form, or else None."""
+    return next((p for p in (path, path.with_name(f"{path.name}.gz")) if p.exists()), None)
+
+
+def locate(
+    name: str,
+    root: str,
+    subfolder: str,
+    files: Sequence[str],
+    download: Callable[[str], object],
+    elsewhere: Sequence[str] = (),
+) -> Path:
+    """The first folder that holds all the files: ``subfolder`` of ``root`` or of ``../shared/data``, or ``elsewhere``.
+
+    If there is none, ``download(folder)`` must put them under ``folder``, from where they move into ``root`` only when
+    all has gone well: an interrupted download is never taken for a good one.
+
+    Args:
+        name: of the data set, for the error.
+        root: the user's folder of data.
+        subfolder: where in a folder of data this set lies.
+        files: their names; each may be gzipped.
+        download: called with a temporary folder of data.
+        elsewhere: further folders that may hold the files themselves.
+
+    Raises:
+        FileNotFoundError: if they are nowhere and cannot be downloaded; it names the folders and the files.
+    """
+    home = Path(root).expanduser()
+    data = [home, Path("../shared/data").absolute(), _CHECKOUT.parent / "shared" / "data"]
+    folders = list(dict.fromkeys([*(folder / subfolder for folder in data), *map(Path, elsewhere)]))
+    for folder in folders:
+        if all(existing(folder / file) for file in files):
+            return folder
+    try:
+        _download(home, download)
+    except Exception as error:  # every downloader fails in its own way: URLError, RuntimeError, gdown's, requests'
+        reason = " ".join(str(error).split())
+        raise FileNotFoundError(
+            f"{name}: not found in {', '.join(map(str, folders))} (expected {', '.join(files)}),"
+            f" and the download failed: {reason}"
+        ) from error
+    return folders[0]
+
+
+def corrupt(folder: Path, md5: Mapping[str, str]) -> list[str]:
+    """The files whose digest is not the published one."""
+    return [str(folder / file) for file, digest in md5.items() if not check_integrity(folder / file, digest)]
+
+
+def _download(root: Path, download: Callable[[str], object]) -> None:
+    root.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".download-", dir=root, ignore_cleanup_errors=True) as partial:
+        download(partial)
+        for item in Path(partial).iterdir():
+            _move(item, root / item.name)
+
+
+def _move(source: Path, target: Path) -> None:
+    """Moves a file or a folder in one step, or into a folder that is already there, piece by piece."""
+    if source.is_dir() and target.is_dir():
+        for item in source.iterdir():
+            _move(item, target / item.name)
+    else:
+        os.replace(source, target)

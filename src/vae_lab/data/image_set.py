@@ -1,0 +1,107 @@
+"""What every family of images has in common: START HERE to add one (one file, one YAML)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import replace
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torchvision.transforms.v2 import functional
+
+from vae_lab.data.arrays import Arrays, Images, allocate, chunks
+
+
+class ImageSet(ABC):
+    """One family of images: it knows its sizes before anything is read, and reads each split into arrays.
+
+    A subclass states ``name``, ``native_shape`` and ``num_classes``, and writes `read`.
+
+    Args:
+        root: the folder of the data.
+        image_size: height and width in pixels of the images; None: as they are.
+        memory_limit_gb: arrays larger than this, in 10^9 bytes, stay on disk and are memory-mapped.
+
+    Raises:
+        ValueError: for an image size below 1 or a negative memory limit.
+    """
+
+    name: ClassVar[str]
+    binary: ClassVar[bool] = False
+    """Whether every pixel is 0 or 255 as it is."""
+
+    def __init__(self, root: str = "data", image_size: int | None = None, memory_limit_gb: float = 4.0) -> None:
+        if image_size is not None and image_size < 1:
+            raise ValueError(f"image_size={image_size}: must be 1 or more, or null for the size of the images")
+        if memory_limit_gb < 0:
+            raise ValueError(f"memory_limit_gb={memory_limit_gb}: must be 0 or more")
+        self.root = root
+        self.image_size = image_size
+        self.memory_limit_gb = memory_limit_gb
+
+    @property
+    @abstractmethod
+    def native_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of what `read` returns."""
+
+    @property
+    @abstractmethod
+    def num_classes(self) -> int:
+        """The number of classes; 0 for data without labels."""
+
+    @abstractmethod
+    def read(self, train: bool) -> Arrays:
+        """The training split or the test split, at the native size.
+
+        Raises:
+            FileNotFoundError: where files are missing; it names the folders looked in and the files expected.
+            ValueError: for a file that is corrupt or truncated; it names the file.
+        """
+
+    def prepare(self) -> None:  # noqa: B027 (nothing to prepare is the usual case)
+        """Downloads and decodes what is still missing; with several processes, one of each machine calls it first."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of what `load` returns."""
+        channels, height, width = self.native_shape
+        return (channels, self.image_size or height, self.image_size or width)
+
+    def load(self, train: bool) -> Arrays:
+        """The training split or the test split, checked, at the size asked for.
+
+        Raises:
+            FileNotFoundError, ValueError: as `read`; ValueError for arrays that are not what the family promised.
+        """
+        arrays = self.read(train)
+        self._check(arrays)
+        if arrays.images.shape[1:] == self.shape:
+            return arrays
+        return replace(arrays, images=self._resized(arrays.images))
+
+    def _check(self, arrays: Arrays) -> None:
+        images, labels = arrays.images, arrays.labels
+        if images.dtype != np.uint8 or images.shape[1:] != self.native_shape or not len(images):
+            found = f"{images.dtype} {images.shape}"
+            raise ValueError(f"{self.name}: images are {found}, expected uint8 (N, *{self.native_shape}) with N >= 1")
+        if (labels is None) != (self.num_classes == 0):
+            raise ValueError(f"{self.name}: {self.num_classes} classes, but labels are {type(labels).__name__}")
+        if labels is None:
+            return
+        if labels.shape != (len(images),):
+            raise ValueError(f"{self.name}: {len(images)} images, but labels have shape {labels.shape}")
+        outside = labels[(labels < 0) | (labels >= self.num_classes)]
+        if len(outside):
+            raise ValueError(f"{self.name}: label {outside[0]} is outside the classes 0..{self.num_classes - 1}")
+
+    def _resized(self, images: Images) -> Images:
+        """Centre crop to a square, then antialiased bilinear resampling."""
+        channels, height, width = self.shape
+        resized = allocate((len(images), channels, height, width), self.memory_limit_gb)
+        side = min(images.shape[2:])
+        for rows in chunks(len(images)):
+            # np.array copies: torch does not take the read-only arrays that embedded and mapped data are.
+            square = functional.center_crop(torch.from_numpy(np.array(images[rows])), [side, side])
+            resized[rows] = functional.resize(square, [height, width], antialias=True).numpy()
+        return resized

@@ -1,0 +1,89 @@
+"""MNIST, embedded in the package, so that it needs neither a network nor a folder.
+
+``mnist.xz`` holds the four IDX files one after another. The data are by Y. LeCun, C. Cortes and C. J. C. Burges, "The
+MNIST database of handwritten digits" (1998), under the licence CC BY-SA 3.0
+(https://creativecommons.org/licenses/by-sa/3.0/); recompressed here, otherwise unchanged.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import lzma
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+from vae_lab.data.arrays import Arrays
+from vae_lab.data.idx import as_arrays, parse_idx
+from vae_lab.data.image_set import ImageSet
+
+EMBEDDED = Path(__file__).with_name("mnist.xz")
+
+SHA256 = {
+    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+}
+"""The files in the order in which they are embedded, with the digest of each."""
+
+_SIZES = {
+    "train-images-idx3-ubyte": 16 + 60_000 * 28 * 28,
+    "train-labels-idx1-ubyte": 8 + 60_000,
+    "t10k-images-idx3-ubyte": 16 + 10_000 * 28 * 28,
+    "t10k-labels-idx1-ubyte": 8 + 10_000,
+}
+# Chosen by trying: images of digits gain from four context bits and lose from any alignment. 9.1 MB, 0.5 s to open.
+_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 4, "lp": 0, "pb": 0}]
+
+
+class Mnist(ImageSet):
+    """Handwritten digits: 60,000 and 10,000 grey images of 28 x 28, 10 classes. ``root`` is not used."""
+
+    name = "mnist"
+    native_shape = (1, 28, 28)
+    num_classes = 10
+
+    def read(self, train: bool) -> Arrays:
+        return _embedded_split("train" if train else "t10k")
+
+
+@cache
+def _embedded_split(split: str) -> Arrays:
+    files = _embedded_files()
+    return as_arrays(parse_idx(files[f"{split}-images-idx3-ubyte"]), parse_idx(files[f"{split}-labels-idx1-ubyte"]))
+
+
+@cache
+def _embedded_files() -> Mapping[str, bytes]:
+    return unpack(EMBEDDED)
+
+
+def unpack(path: Path) -> dict[str, bytes]:
+    """The four IDX files by name, byte for byte as published.
+
+    Raises:
+        ValueError: naming the file, if it is truncated or differs in any byte.
+    """
+    try:
+        content = memoryview(lzma.decompress(path.read_bytes()))
+    except (lzma.LZMAError, EOFError) as error:
+        raise ValueError(f"{path}: corrupt or truncated ({error}); install vae_lab again") from error
+    files, start = {}, 0
+    for name, size in _SIZES.items():
+        part = content[start : start + size]
+        if hashlib.sha256(part).hexdigest() != SHA256[name]:
+            raise ValueError(f"{path}: the sha256 of {name} in it is not the published one; install vae_lab again")
+        files[name] = bytes(part)
+        start += size
+    return files
+
+
+def pack(raw: Path, path: Path) -> None:
+    """Makes ``mnist.xz`` from a folder with the four gzipped IDX files; it takes 40 s.
+
+    ``python -c 'from vae_lab.data.mnist import *; pack(Path("MNIST/raw"), EMBEDDED)'`` made the file in the package.
+    """
+    content = b"".join(gzip.decompress((raw / f"{name}.gz").read_bytes()) for name in SHA256)
+    path.write_bytes(lzma.compress(content, lzma.FORMAT_XZ, lzma.CHECK_CRC64, filters=_FILTERS))

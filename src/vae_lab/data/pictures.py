@@ -1,0 +1,137 @@
+"""Picture files of any kind decoded to small square uint8 arrays, in parallel."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+from tqdm import tqdm
+
+from vae_lab.data import picture_cache
+from vae_lab.data.arrays import Images, Indices
+
+_NAMED = 10
+"""How many of the skipped files a warning names; thousands of names help nobody."""
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """Turns a picture file into a square uint8 array.
+
+    The first frame of an animation is taken, EXIF rotation applied, transparency laid over white, 16-bit greys cut to
+    their upper 8 bits, every colour space converted; then a centre crop and antialiased bilinear resampling.
+
+    Args:
+        size: height and width of the result in pixels.
+        channels: 1 for grey, 3 for RGB.
+        crop: side of the centre crop in pixels of the original; None: the largest square.
+    """
+
+    size: int
+    channels: int
+    crop: int | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return (self.channels, self.size, self.size)
+
+    def __call__(self, path: Path) -> Images:
+        """The picture, (channels, size, size).
+
+        Raises:
+            OSError, ValueError, SyntaxError, ...: Pillow's various errors for what it cannot read.
+        """
+        with Image.open(path) as image:
+            if self.crop is None:
+                # A JPEG is decoded at a fraction of its size where that leaves enough: far faster for photographs.
+                image.draft(None, (2 * self.size, 2 * self.size))
+            upright = _eight_bits(ImageOps.exif_transpose(image))
+            flat = _over_white(upright).convert("L" if self.channels == 1 else "RGB")
+        side = min(self.crop or max(flat.size), *flat.size)
+        left, top = (flat.width - side) // 2, (flat.height - side) // 2
+        square = flat.crop((left, top, left + side, top + side))
+        small = square.resize((self.size, self.size), Image.Resampling.BILINEAR)
+        return np.asarray(small).reshape(self.size, self.size, self.channels).transpose(2, 0, 1)
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        raise ValueError("floating-point pixels have no known range")
+    if not image.mode.startswith("I"):
+        return image
+    # Pillow's own conversion clips 16-bit greys to 255 in place of scaling them.
+    return Image.fromarray((np.asarray(image).clip(0, 2**16 - 1) >> 8).astype(np.uint8))
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    if not image.has_transparency_data:
+        return image
+    opaque = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", opaque.size, "white"), opaque)
+
+
+def ensure_decoded(name: str, root: str, paths: Sequence[Path], decoder: Decoder, max_skipped: float) -> Path:
+    """The cache of the decoded files, made now if it is not there.
+
+    Args:
+        name: of the data set.
+        root: the folder that the files are in.
+        paths: the files, in order.
+        decoder: what each becomes.
+        max_skipped: the largest fraction of files that may be unreadable; they are left out with one warning.
+
+    Raises:
+        ValueError: if more than that are unreadable; it names them.
+    """
+    files = [(os.path.relpath(path, root), (stat := path.stat()).st_size, stat.st_mtime_ns) for path in paths]
+    folder = picture_cache.cache_folder(root, name, [files, decoder.size, decoder.channels, decoder.crop])
+    if not folder.is_dir():
+        picture_cache.write(folder, _decode_all(name, paths, decoder, max_skipped))
+    return folder
+
+
+def decoded(
+    name: str, root: str, paths: Sequence[Path], decoder: Decoder, max_skipped: float, memory_limit_gb: float
+) -> tuple[Images, Indices]:
+    """The decoded files (N, *decoder.shape) and the place of each in ``paths``; arguments and errors as above."""
+    folder = ensure_decoded(name, root, paths, decoder, max_skipped)
+    return picture_cache.read(folder, decoder.shape, memory_limit_gb)
+
+
+def _decode_all(name: str, paths: Sequence[Path], decoder: Decoder, max_skipped: float) -> Iterator[tuple[int, Images]]:
+    skipped = []
+    pool = ThreadPoolExecutor(os.cpu_count())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)  # refused like any other unreadable file
+        try:
+            results = pool.map(lambda path: _try(decoder, path), paths)
+            for place, result in enumerate(tqdm(results, f"decoding {name}", len(paths), unit="picture")):
+                if isinstance(result, str):
+                    skipped.append(result)
+                else:
+                    yield place, result
+        finally:
+            pool.shutdown(cancel_futures=True)
+    if skipped:
+        _report(name, skipped, len(paths), max_skipped)
+
+
+def _try(decoder: Decoder, path: Path) -> Images | str:
+    try:
+        return decoder(path)
+    except Exception as error:  # a broken file makes Pillow's plugins fail in dozens of ways
+        return f"{path} ({' '.join(str(error).split()) or type(error).__name__})"
+
+
+def _report(name: str, skipped: Sequence[str], total: int, max_skipped: float) -> None:
+    named = ", ".join(skipped[:_NAMED]) + (", ..." if len(skipped) > _NAMED else "")
+    message = f"{name}: {len(skipped)} of {total} files cannot be read as pictures: {named}"
+    if len(skipped) > max_skipped * total:
+        raise ValueError(message)
+    warnings.warn(message, stacklevel=2)

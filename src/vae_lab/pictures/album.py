@@ -1,0 +1,104 @@
+"""Every picture that suits a model, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vae_lab.core import LatentVariableModel
+from vae_lab.pictures.latents import rows_of
+from vae_lab.pictures.plane import code_scatter, latent_plane, manifold
+from vae_lab.pictures.reconstructions import interpolations, reconstructions
+from vae_lab.pictures.samples import class_rows, samples, samples_by_class
+from vae_lab.pictures.traversals import traversals
+from vae_lab.types import Batch
+
+Picture = tuple[str, Tensor]
+"""A tag, such as ``traversals/level_1``, and an image (3, H, W) in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class Album:
+    """What to draw of a model: the same examples and the same noise each time, so that one sees it learn.
+
+    Attributes:
+        examples: images that the model has not seen. All of them are encoded, for the order of the dimensions and the
+            scatter of codes; the first few are shown.
+        num_classes: shown of a conditional model, counted from class 0.
+        num_samples: drawn from the prior, or a few more for whole rows.
+        num_reconstructions: of the first examples.
+        num_interpolations: rows.
+        temperature: of the samples; see `LatentVariableModel.generate`.
+        seed: of the noise.
+    """
+
+    examples: Batch
+    num_classes: int = 0
+    num_samples: int = 64
+    num_reconstructions: int = 32
+    num_interpolations: int = 8
+    temperature: float = 1.0
+    seed: int = 0
+
+    def quick(self, model: LatentVariableModel) -> Iterator[Picture]:
+        """`samples` and `reconstructions`: what shows first whether a model learns at all."""
+        yield "samples", self._samples(model)
+        shown = rows_of(self.examples, slice(self.num_reconstructions))
+        yield "reconstructions", reconstructions(model, shown, seed=self.seed)
+
+    def full(self, model: LatentVariableModel) -> Iterator[Picture]:
+        """Every picture that suits the model."""
+        yield from self.quick(model)
+        if model.conditional:
+            by_class = samples_by_class(model, self.num_classes, temperature=self.temperature, seed=self.seed)
+            yield "samples_by_class", by_class
+        yield from self._traversals(model)
+        if len(self.examples.x) > 1:
+            yield "interpolations", interpolations(model, *self._pairs(model.conditional), seed=self.seed)
+        if latent_plane(model):
+            yield from self._plane(model)
+
+    def _samples(self, model: LatentVariableModel) -> Tensor:
+        if not model.conditional:
+            return samples(model, self.num_samples, None, self.temperature, self.seed)
+        y, columns = class_rows(self.num_samples, self.num_classes)
+        return samples(model, len(y), y, self.temperature, self.seed, columns)
+
+    def _traversals(self, model: LatentVariableModel) -> Iterator[Picture]:
+        for level in range(1, model.num_levels + 1):
+            tag = "traversals" if model.num_levels == 1 else f"traversals/level_{level}"
+            if not model.conditional:
+                yield tag, traversals(model, self.examples, level, seed=self.seed)
+                continue
+            for y in range(self.num_classes):
+                yield f"{tag}/class_{y}", traversals(model, self._of_class(y), level, seed=self.seed)
+
+    def _plane(self, model: LatentVariableModel) -> Iterator[Picture]:
+        yield "codes", code_scatter(model, self.examples, self.seed)
+        if not model.conditional:
+            yield "manifold", manifold(model)
+            return
+        for y in range(self.num_classes):
+            yield f"manifold/class_{y}", manifold(model, y)
+
+    def _of_class(self, y: int) -> Batch:
+        """The examples of class ``y``; without any, all the examples taken for that class."""
+        assert self.examples.y is not None
+        chosen = rows_of(self.examples, self.examples.y == y)
+        return chosen if len(chosen.x) else Batch(self.examples.x, torch.full_like(self.examples.y, y))
+
+    def _pairs(self, same_class: bool) -> tuple[Batch, Batch]:
+        """The ends of interpolations: neighbouring examples, or each with the next one of its class."""
+        num = min(self.num_interpolations, len(self.examples.x) // 2)
+        ends = torch.tensor([self._next_of_class(i) if same_class else num + i for i in range(num)])
+        return rows_of(self.examples, slice(num)), rows_of(self.examples, ends)
+
+    def _next_of_class(self, i: int) -> int:
+        """The next example with the label of example ``i``, round about; itself if it is the only one."""
+        assert self.examples.y is not None
+        others = (self.examples.y == self.examples.y[i]).nonzero().flatten()
+        later = others[others > i]
+        return int(later[0] if len(later) else others[0])

@@ -1,0 +1,124 @@
+"""Many small images as one picture, large enough to look at, with labels beside its rows and above its columns."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from math import ceil
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.transforms import IdentityTransform
+from torch import Tensor
+from torch.nn.functional import interpolate
+from torchvision.utils import make_grid, save_image
+
+LEGIBLE_SIDE = 64
+"""Pixels that the sides of smaller images are enlarged to, roughly: by whole factors, so that pixels stay square."""
+PADDING = 2
+PADDING_GREY = 0.75
+"""Between white paper and black images: the border of either can be seen."""
+DPI = 100
+FONT_SIZE = 8
+CHARACTER_WIDTH = 7
+LINE_HEIGHT = 20
+"""Pixels of a character and a line of FONT_SIZE points at DPI, with room to spare."""
+
+
+def image_grid(
+    images: Tensor,
+    columns: int,
+    row_labels: Sequence[str] = (),
+    column_labels: Sequence[str] = (),
+    corner: str = "",
+) -> Tensor:
+    """Images in rows of ``columns``, as (3, H, W) in [0, 1].
+
+    Args:
+        images: (N, channels, height, width). Values outside [0, 1] are clamped; of images with neither 1 nor 3
+            channels the first is shown.
+        columns: images in a row.
+        row_labels: texts on the left, one for each row.
+        column_labels: texts above, one for each column.
+        corner: text where the two margins meet.
+
+    Raises:
+        ValueError: for data that are no images.
+    """
+    grid = make_grid(displayable(images), nrow=columns, padding=PADDING, pad_value=PADDING_GREY)
+    return _labelled(grid, row_labels, column_labels, corner) if row_labels or column_labels else grid
+
+
+def displayable(images: Tensor) -> Tensor:
+    """Images on the CPU as 1 or 3 channels of float32 in [0, 1], small ones enlarged; (N, channels, height, width)."""
+    if images.dim() != 4:
+        raise ValueError(f"pictures need data of shape (channels, height, width), these have {tuple(images.shape[1:])}")
+    if images.shape[1] not in (1, 3):
+        images = images[:, :1]
+    # A model that has diverged is shown black rather than stopping the training.
+    images = images.detach().float().cpu().nan_to_num(0.0).clamp(0, 1)
+    factor = max(1, round(LEGIBLE_SIDE / max(images.shape[2:])))
+    return interpolate(images, scale_factor=factor, mode="nearest")
+
+
+def figure_picture(figure: Figure) -> Tensor:
+    """What matplotlib draws, as (3, H, W) in [0, 1]."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()  # type: ignore[no-untyped-call]
+    rgb = np.array(canvas.buffer_rgba())[..., :3]  # type: ignore[no-untyped-call]
+    return torch.from_numpy(rgb).permute(2, 0, 1).float() / 255
+
+
+def save_picture(picture: Tensor, folder: str | Path, tag: str) -> Path:
+    """Writes ``folder/<tag, with _ for />.png``, whole or not at all: a reader never sees half a picture.
+
+    Raises:
+        OSError: where it cannot be written.
+    """
+    path = Path(folder) / f"{tag.replace('/', '_')}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        save_image(picture, unfinished, format="png")
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return path
+
+
+def _labelled(grid: Tensor, row_labels: Sequence[str], column_labels: Sequence[str], corner: str) -> Tensor:
+    """The grid, pixel for pixel, with texts in a white margin on its left and above it."""
+    left = CHARACTER_WIDTH * max(map(len, row_labels), default=0)
+    top = LINE_HEIGHT if column_labels else 0
+    height, width = grid.shape[1] + top, grid.shape[2] + left
+    # Half a pixel more: matplotlib rounds down what may come out as 99.999.
+    figure = Figure(figsize=((width + 0.5) / DPI, (height + 0.5) / DPI), dpi=DPI)
+    right, middle = left - CHARACTER_WIDTH / 2, height - top / 2
+    _write_rows(figure, row_labels, right, height=grid.shape[1])
+    _write_columns(figure, column_labels, left, middle, width=grid.shape[2])
+    _write(figure, right, middle, corner, horizontal="right")
+    picture = figure_picture(figure)
+    picture[:, top:height, left:width] = grid
+    return picture
+
+
+def _write_rows(figure: Figure, labels: Sequence[str], right: float, height: int) -> None:
+    for row, label in enumerate(labels):
+        y = height * (1 - (row + 0.5) / len(labels))
+        _write(figure, right, y, label, horizontal="right")
+
+
+def _write_columns(figure: Figure, labels: Sequence[str], left: int, middle: float, width: int) -> None:
+    longest = CHARACTER_WIDTH * max(map(len, labels), default=0)
+    every = ceil(longest * len(labels) / width)  # narrow columns: no label over its neighbour
+    for column in range(0, len(labels), max(1, every)):
+        x = left + width * (column + 0.5) / len(labels)
+        _write(figure, x, middle, labels[column], horizontal="center")
+
+
+def _write(figure: Figure, x: float, y: float, label: str, horizontal: str) -> None:
+    """Text at (x, y) pixels from the lower left corner."""
+    figure.text(x, y, label, ha=horizontal, va="center", fontsize=FONT_SIZE, transform=IdentityTransform())

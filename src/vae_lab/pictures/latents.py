@@ -1,0 +1,137 @@
+"""Up and down a model without chance: the codes of examples, and the images that codes at any level stand for.
+
+Shapes: K samples, B batch, L levels, C context features, N codes. Level 1 is nearest the data, level L is the top.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from vae_lab import noise
+from vae_lab.core import LatentLevel, LatentVariableModel
+from vae_lab.types import Batch
+
+CHUNK = 64
+"""Images decoded or encoded at once: with 256 logits for each pixel, a picture of 400 would not fit some devices."""
+POSTERIOR_SAMPLES = 8
+"""Samples that the codes of the levels above the first are averaged over."""
+
+
+class LevelCodes(NamedTuple):
+    """One level's posteriors of B examples.
+
+    Attributes:
+        mean: averaged over what the posterior was conditioned on, (B, *event).
+        kl: in nats, of each dimension, averaged over the examples, (*event); None where the prior does not factorise.
+    """
+
+    mean: Tensor
+    kl: Tensor | None
+
+
+@contextmanager
+def still(model: LatentVariableModel, seed: int) -> Iterator[None]:
+    """Within it the model evaluates, without gradients, and noise follows ``seed``; afterwards all is as it was."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with torch.no_grad(), noise.fixed_seed(seed, _parameter(model).device):
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def rows_of(batch: Batch, rows: slice | Tensor) -> Batch:
+    """Some examples of a batch."""
+    return Batch(batch.x[rows], None if batch.y is None else batch.y[rows])
+
+
+def on_model(model: LatentVariableModel, examples: Batch) -> Batch:
+    """The examples on the model's device and in its precision; without labels for an unconditional model.
+
+    Raises:
+        ValueError: for examples without labels and a conditional model.
+    """
+    parameter = _parameter(model)
+    x = examples.x.to(parameter.device, parameter.dtype)
+    if not model.conditional:
+        return Batch(x)
+    if examples.y is None:
+        raise ValueError("this model is conditional: its pictures need examples with labels y")
+    return Batch(x, on_device(model, examples.y))
+
+
+def on_device(model: LatentVariableModel, y: Tensor | None) -> Tensor | None:
+    """Labels where the model is."""
+    return None if y is None else y.to(_parameter(model).device)
+
+
+def codes(model: LatentVariableModel, examples: Batch, seed: int = 0) -> list[LevelCodes]:
+    """The posteriors of the examples, level by level from the data up."""
+    with still(model, seed):
+        batch = on_model(model, examples)
+        chunks = [_posteriors(model, rows_of(batch, rows)) for rows in _slices(len(batch.x))]
+    return [_joined(level) for level in zip(*chunks, strict=True)]
+
+
+def prior_of(model: LatentVariableModel, level: int, above: Tensor | None, context: Tensor | None) -> Distribution:
+    """p(z_level | z_{level+1} = above, context); ``above`` is None for the top level."""
+    distribution: Distribution = model.prior.links[model.num_levels - level](above, context)
+    return distribution
+
+
+def decode(model: LatentVariableModel, z: Tensor, context: Tensor | None = None, level: int = 1) -> Tensor:
+    """The mean of p(x | z_1, context) for codes at ``level``, the levels below being the means of their priors.
+
+    Args:
+        z: (N, *event).
+        context: (N, C), or (1, C) for all of them.
+        level: of ``z``.
+
+    Returns:
+        (N, *data_shape).
+    """
+    whole = None if context is None else context.expand(len(z), -1)
+    chunks = [(z[rows], None if whole is None else whole[rows]) for rows in _slices(len(z))]
+    return torch.cat([_decode_chunk(model, *chunk, level) for chunk in chunks])
+
+
+def _decode_chunk(model: LatentVariableModel, z: Tensor, context: Tensor | None, level: int) -> Tensor:
+    for below in range(level - 1, 0, -1):
+        z = prior_of(model, below, z, context).mean
+    images: Tensor = model.likelihood(z, context).mean
+    return images
+
+
+def _parameter(model: LatentVariableModel) -> Tensor:
+    """Any parameter: where a model is and how precise."""
+    return next(chain(model.parameters(), model.buffers()))
+
+
+def _slices(total: int) -> Iterator[slice]:
+    yield from (slice(start, start + CHUNK) for start in range(0, total, CHUNK))
+
+
+def _posteriors(model: LatentVariableModel, batch: Batch) -> list[LevelCodes]:
+    levels = model.posterior(batch.x, model.context(batch.y), model.prior, POSTERIOR_SAMPLES)
+    return [_level_codes(level) for level in levels]
+
+
+def _level_codes(level: LatentLevel) -> LevelCodes:
+    kl = level.kl_per_dimension
+    return LevelCodes(level.q.mean.expand(level.z.shape).mean(0), None if kl is None else kl.mean((0, 1)))
+
+
+def _joined(chunks: Sequence[LevelCodes]) -> LevelCodes:
+    """The codes of all chunks together; each example's KL weighs the same, also those of a last chunk that is short."""
+    mean = torch.cat([chunk.mean for chunk in chunks])
+    sums = [chunk.kl * len(chunk.mean) for chunk in chunks if chunk.kl is not None]
+    return LevelCodes(mean, torch.stack(sums).sum(0) / len(mean) if sums else None)

@@ -1,0 +1,114 @@
+"""Latents of two dimensions, seen whole: what each place of the plane decodes to, and where the data lie in it."""
+
+from __future__ import annotations
+
+import torch
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from vae_lab.core import LatentVariableModel
+from vae_lab.pictures.grid import DPI, figure_picture, image_grid
+from vae_lab.pictures.latents import codes, decode, on_device, prior_of, still
+from vae_lab.types import Batch
+
+PLANE = (2,)
+"""The event shape of latents that can be shown so."""
+NAMED_CLASSES = 20
+"""As many as there are colours that one can tell apart; more go on a colour bar."""
+INCHES = 6.5
+MARKER = 12
+
+
+def latent_plane(model: LatentVariableModel) -> bool:
+    """Whether the top level has two dimensions."""
+    y = torch.zeros(1, dtype=torch.long) if model.conditional else None
+    with still(model, seed=0):
+        prior = prior_of(model, model.num_levels, None, model.context(on_device(model, y)))
+    return tuple(prior.event_shape) == PLANE
+
+
+def manifold(model: LatentVariableModel, y: int | None = None, num: int = 20) -> Tensor:
+    """The decoded plane of the top level: equal steps of prior probability, (3, H, W).
+
+    z[0] grows to the right and z[1] upwards, through the quantiles of a Gaussian with the prior's mean and standard
+    deviation; the levels below are the means of their priors.
+
+    Args:
+        model: one whose top level has two dimensions.
+        y: the class, for a conditional model.
+        num: images in a row and in a column.
+
+    Raises:
+        ValueError: for a top level of other than two dimensions.
+    """
+    _check_plane(model)
+    labels = on_device(model, None if y is None else torch.tensor([y]))
+    with still(model, seed=0):
+        context = model.context(labels)
+        prior = prior_of(model, model.num_levels, None, context)
+        across, up = _quantiles(prior.mean.flatten(), prior.stddev.flatten(), num)
+        z = torch.stack(torch.meshgrid(across, up.flip(0), indexing="xy"), dim=-1).reshape(-1, 2)
+        images = decode(model, z, context, model.num_levels)
+    return image_grid(
+        images,
+        columns=num,
+        row_labels=[f"z[1] = {value:.2f}" for value in up.flip(0).tolist()],
+        column_labels=[f"{value:.2f}" for value in across.tolist()],
+        corner="z[0] =",
+    )
+
+
+def code_scatter(model: LatentVariableModel, examples: Batch, seed: int = 0) -> Tensor:
+    """The posterior means of the examples in the plane of the top level, coloured by label, (3, H, W).
+
+    Args:
+        model: one whose top level has two dimensions.
+        examples: with labels for the colours, whether the model takes them or not, or without.
+        seed: of the posterior's noise in a hierarchy; elsewhere there is none.
+
+    Raises:
+        ValueError: for a top level of other than two dimensions.
+    """
+    _check_plane(model)
+    z = codes(model, examples, seed)[-1].mean.float().cpu()
+    figure = Figure(figsize=(INCHES, INCHES), dpi=DPI, layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_xlabel("z[0]")
+    axes.set_ylabel("z[1]")
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.grid(alpha=0.3)
+    _scatter(figure, axes, z, None if examples.y is None else examples.y.cpu())
+    return figure_picture(figure)
+
+
+def _check_plane(model: LatentVariableModel) -> None:
+    if not latent_plane(model):
+        raise ValueError("only a top level of 2 dimensions can be shown as a plane: set latent_dim=2")
+
+
+def _quantiles(mean: Tensor, scale: Tensor, num: int) -> Tensor:
+    """The values at probabilities 1/2n, 3/2n, ... of N(mean, diag(scale^2)), (2, n)."""
+    probabilities = (torch.arange(num, device=mean.device) + 0.5) / num
+    standard: Tensor = torch.special.ndtri(probabilities).to(mean)
+    return mean[:, None] + scale[:, None] * standard
+
+
+def _scatter(figure: Figure, axes: Axes, z: Tensor, y: Tensor | None) -> None:
+    """The codes (N, 2) in one colour, in the colours of their classes with a legend, or on a colour bar for many."""
+    if y is None:
+        axes.scatter(z[:, 0], z[:, 1], s=MARKER)
+    elif y.max() >= NAMED_CLASSES:
+        points = axes.scatter(z[:, 0], z[:, 1], s=MARKER, c=y, cmap="turbo")
+        figure.colorbar(points, ax=axes, label="class")
+    else:
+        _scatter_classes(axes, z, y)
+
+
+def _scatter_classes(axes: Axes, z: Tensor, y: Tensor) -> None:
+    colours = colormaps["tab10" if y.max() < 10 else "tab20"]
+    for label in sorted(set(y.tolist())):
+        mine = z[y == label]
+        axes.scatter(mine[:, 0], mine[:, 1], s=MARKER, color=colours(label), label=str(label))
+    axes.legend(title="class", loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)

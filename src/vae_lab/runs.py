@@ -1,0 +1,70 @@
+"""A run folder: what a training leaves behind.
+
+    config.yaml              the whole config, resolved
+    checkpoints/best.ckpt    best by val/elbo; checkpoints/last.ckpt, the newest
+    events.out.tfevents.*    TensorBoard
+    figures/*.png            the last of each picture
+    metrics.json             final test metrics, with versions, git state and seed
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+VERSIONS = ("vae-lab", "torch", "torchvision", "pytorch-lightning", "hydra-core", "numpy")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
+def save_config(run: Path, config: Mapping[str, Any]) -> None:
+    """Writes config.yaml."""
+    write_text(run / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
+
+
+def save_metrics(run: Path, metrics: Mapping[str, float], seed: int, seconds: float) -> None:
+    """Writes metrics.json: the metrics in nats an example, the training time in seconds, and how to get them again."""
+    record = {
+        "metrics": dict(metrics),
+        "training_seconds": round(seconds, 1),
+        "seed": seed,
+        "machine": {"platform": platform.platform(), "python": platform.python_version(), "cpus": os.cpu_count()},
+        "versions": {name: found for name in VERSIONS if (found := _version(name))},
+        "git": git_state(),
+    }
+    write_text(run / "metrics.json", json.dumps(record, indent=2) + "\n")
+
+
+def git_state() -> dict[str, Any] | None:
+    """Commit of the working folder and whether it was changed since; None outside a repository."""
+    commit = _git("rev-parse", "HEAD")
+    return None if commit is None else {"commit": commit, "changed": bool(_git("status", "--porcelain"))}
+
+
+def _git(*words: str) -> str | None:
+    try:
+        done = subprocess.run(("git", *words), capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

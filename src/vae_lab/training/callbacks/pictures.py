@@ -1,0 +1,145 @@
+"""Pictures of the model while it trains, in TensorBoard and as PNG files."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.loggers import TensorBoardLogger
+from torch.utils.tensorboard import SummaryWriter
+
+from vae_lab.core import LatentVariableModel
+from vae_lab.pictures import Album, save_picture
+from vae_lab.pictures.album import Picture
+
+FOLDER = "figures"
+
+
+def tensorboard_writer(trainer: Trainer) -> SummaryWriter | None:
+    """The writer of the first TensorBoard logger; None without one."""
+    loggers = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
+    return loggers[0].experiment if loggers else None
+
+
+def model_of(module: LightningModule) -> LatentVariableModel:
+    model = module.model
+    assert isinstance(model, LatentVariableModel)
+    return model
+
+
+class Pictures(Callback):
+    """Draws fixed noise and fixed test examples again and again, so that one sees the model learn.
+
+    Samples and reconstructions at steps 1, 2, 4, 8, ... of the first epoch; every picture that suits the model
+    (`vae_lab.pictures.Album`) each few epochs and at the end. They go to TensorBoard, and the last of each to
+    ``figures/`` in the run's folder.
+
+    The module trained has a ``model``; its data module has ``spec`` and ``examples(num, split)``.
+
+    Args:
+        every_n_epochs: epochs from one drawing of all pictures to the next; 0: only at the end.
+        early_steps: draw at steps 1, 2, 4, ... of the first epoch.
+        num_samples: drawn from the prior, or a few more for whole rows.
+        num_examples: test examples that are encoded, for the scatter of codes and the order of latent dimensions.
+        num_reconstructions: of them that are shown beside their reconstructions.
+        num_interpolations: pairs of them that are shown with images between.
+        max_classes: of a conditional model that are drawn; of more classes the first.
+        temperature: of the samples; see `LatentVariableModel.generate`.
+        seed: of the noise.
+
+    Raises:
+        ValueError: for a number that is out of its range.
+    """
+
+    def __init__(
+        self,
+        every_n_epochs: int = 5,
+        early_steps: bool = True,
+        num_samples: int = 64,
+        num_examples: int = 1000,
+        num_reconstructions: int = 32,
+        num_interpolations: int = 8,
+        max_classes: int = 10,
+        temperature: float = 1.0,
+        seed: int = 0,
+    ) -> None:
+        _check_least(0, every_n_epochs=every_n_epochs, temperature=temperature)
+        _check_least(1, num_samples=num_samples, num_examples=num_examples, num_reconstructions=num_reconstructions)
+        _check_least(1, num_interpolations=num_interpolations, max_classes=max_classes)
+        self.every_n_epochs = every_n_epochs
+        self.early_steps = early_steps
+        self.num_examples = num_examples
+        self.max_classes = max_classes
+        self.settings: dict[str, Any] = {
+            "num_samples": num_samples,
+            "num_reconstructions": num_reconstructions,
+            "num_interpolations": num_interpolations,
+            "temperature": temperature,
+            "seed": seed,
+        }
+        self._album: Album | None = None
+        self._next_early_step = 1
+        self._last_full_step: int | None = None
+        self._warned = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        classes = min(data.spec.num_classes, self.max_classes)
+        self._album = Album(data.examples(self.num_examples, split="test"), classes, **self.settings)
+        self._next_early_step = _power_of_two_after(trainer.global_step)
+        self._last_full_step = None
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self._album is None or not self.early_steps or trainer.current_epoch > 0:
+            return
+        # Not "is a power of two": with several optimizers the step advances by more than 1 a batch.
+        if trainer.global_step >= self._next_early_step:
+            self._next_early_step = _power_of_two_after(trainer.global_step)
+            self._publish(trainer, self._album.quick(model_of(pl_module)))
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.every_n_epochs and (trainer.current_epoch + 1) % self.every_n_epochs == 0:
+            self._draw_all(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._draw_all(trainer, pl_module)
+        self._album = None
+
+    def _draw_all(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._album is not None and self._last_full_step != trainer.global_step:
+            self._last_full_step = trainer.global_step
+            self._publish(trainer, self._album.full(model_of(pl_module)))
+
+    def _publish(self, trainer: Trainer, pictures: Iterable[Picture]) -> None:
+        writer = tensorboard_writer(trainer)
+        for tag, picture in pictures:
+            if writer is not None:
+                writer.add_image(tag, picture, trainer.global_step)
+            self._save(picture, Path(trainer.default_root_dir) / FOLDER, tag)
+
+    def _save(self, picture: Any, folder: Path, tag: str) -> None:
+        """A full disk costs pictures, never the training; it is told once."""
+        try:
+            save_picture(picture, folder, tag)
+        except OSError as error:
+            if not self._warned:
+                warnings.warn(f"the picture {tag} cannot be written in {folder}: {error}", stacklevel=2)
+            self._warned = True
+
+
+def _power_of_two_after(step: int) -> int:
+    """The least of 1, 2, 4, 8, ... above ``step``."""
+    return 1 << step.bit_length()
+
+
+def _check_least(least: int, **values: float) -> None:
+    for name, value in values.items():
+        if value < least:
+            raise ValueError(f"{name}={value}: must be {least} or more")

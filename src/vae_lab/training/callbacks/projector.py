@@ -1,0 +1,59 @@
+"""TensorBoard's embedding projector: the codes of test examples in space, each with its picture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+from torch.nn.functional import interpolate
+from torch.utils.tensorboard import SummaryWriter
+
+from vae_lab.pictures import codes
+from vae_lab.pictures.grid import displayable
+from vae_lab.training.callbacks.pictures import model_of, tensorboard_writer
+from vae_lab.types import Batch
+
+SPRITE_SIDE = 8192
+"""The projector shows no thumbnails from a sheet that is larger, in pixels."""
+THUMBNAIL_SIDE = 32
+
+
+class Projector(Callback):
+    """At the end of training, writes the posterior means of every level for TensorBoard's projector tab.
+
+    Args:
+        num_codes: test examples that are shown.
+        seed: of the posterior's noise in a hierarchy.
+
+    Raises:
+        ValueError: for a number of codes below 1, or above what the projector has room for.
+    """
+
+    def __init__(self, num_codes: int = 1000, seed: int = 0) -> None:
+        limit = (SPRITE_SIDE // THUMBNAIL_SIDE) ** 2
+        if not 1 <= num_codes <= limit:
+            raise ValueError(f"num_codes={num_codes}: must be from 1 to {limit}, the thumbnails that a sheet holds")
+        self.num_codes = num_codes
+        self.seed = seed
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        writer = tensorboard_writer(trainer)
+        if writer is None or not trainer.is_global_zero:
+            return
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        examples: Batch = data.examples(self.num_codes, split="test")
+        levels = codes(model_of(pl_module), examples, self.seed)
+        for number, level in enumerate(levels, start=1):
+            tag = "codes" if len(levels) == 1 else f"codes_level_{number}"
+            _add_embedding(writer, tag, level.mean, examples, trainer.global_step)
+
+
+def thumbnails(images: Tensor) -> Tensor:
+    """Square images (N, 1 or 3, side, side) in [0, 1], as the projector cuts them from one sheet."""
+    return interpolate(displayable(images), size=(THUMBNAIL_SIDE, THUMBNAIL_SIDE), mode="area")
+
+
+def _add_embedding(writer: SummaryWriter, tag: str, codes: Tensor, examples: Batch, step: int) -> None:
+    labels = None if examples.y is None else examples.y.tolist()
+    writer.add_embedding(codes.flatten(1).float().cpu(), labels, thumbnails(examples.x), global_step=step, tag=tag)

@@ -1,0 +1,103 @@
+"""A whole run: train, test the best (or the last) weights, leave the numbers where TensorBoard and people find them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loggers import TensorBoardLogger
+from rich.console import Console
+from rich.table import Table
+
+from vae_lab import runs
+from vae_lab.data import ImageDataModule
+from vae_lab.errors import NonFiniteLossError
+from vae_lab.training.lit_module import VariationalModule
+
+TestCheckpoint = Literal["best", "last"]
+
+
+def fit(
+    trainer: Trainer,
+    module: VariationalModule,
+    data: ImageDataModule,
+    run: Path,
+    seed: int,
+    hparams: Mapping[str, Any],
+    test_checkpoint: TestCheckpoint = "best",
+) -> dict[str, float]:
+    """Trains, tests, and records the result in ``run``.
+
+    Args:
+        trainer, module, data: of the run.
+        run: the run folder.
+        seed: recorded with the result.
+        hparams: for TensorBoard's HPARAMS tab.
+        test_checkpoint: the weights that are tested: best by val/elbo, or last.
+
+    Returns:
+        The test metrics by tag.
+
+    Raises:
+        NonFiniteLossError: naming the term, the step and the last good checkpoint.
+    """
+    started = time.monotonic()
+    try:
+        trainer.fit(module, datamodule=data)
+    except NonFiniteLossError as error:
+        raise NonFiniteLossError(f"{error}; {_last_good(trainer)}") from error
+    seconds = time.monotonic() - started
+
+    best = _checkpoint(trainer)
+    weights = best.best_model_path if best and test_checkpoint == "best" else None
+    (result,) = trainer.test(module, datamodule=data, ckpt_path=weights or None, verbose=False, weights_only=True)
+    metrics = {name: float(value) for name, value in result.items()}
+    if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        runs.save_metrics(run, metrics, seed, seconds)
+        log_hparams(trainer, hparams, metrics)
+        print_summary(metrics, run, seconds, "best" if weights else "last")
+    return metrics
+
+
+def log_hparams(trainer: Trainer, hparams: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
+    """The run's row in TensorBoard's HPARAMS tab: its settings with its final metrics."""
+    plain = {
+        key: value if isinstance(value, bool | int | float | str) else str(value) for key, value in hparams.items()
+    }
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_hparams(plain, dict(metrics), run_name=".")
+
+
+def print_summary(metrics: Mapping[str, float], run: Path, seconds: float, tested: str) -> None:
+    """The final numbers, where everything lies, and how to look at it."""
+    table = Table(title=f"test set, {tested} weights, after {seconds:.0f} s of training", title_justify="left")
+    table.add_column("metric")
+    table.add_column("value", justify="right")
+    table.add_column("unit")
+    for name, value in metrics.items():
+        unit = "bits" if "bits" in name else "dimensions" if "active" in name else "nats an example"
+        table.add_row(name.removeprefix("test/"), f"{value:.0f}" if unit == "dimensions" else f"{value:.3f}", unit)
+    console = Console(soft_wrap=True)
+    console.print(table)
+    console.print(f"run folder   {run}", highlight=False)
+    console.print(f"look at it   tensorboard --logdir {_outputs(run)}", highlight=False)
+
+
+def _outputs(run: Path) -> Path:
+    """The folder of all runs: `outputs` above the run, or the run itself if it lies elsewhere."""
+    return next((folder for folder in run.parents if folder.name == "outputs"), run)
+
+
+def _checkpoint(trainer: Trainer) -> ModelCheckpoint | None:
+    return next((callback for callback in trainer.callbacks if isinstance(callback, ModelCheckpoint)), None)  # type: ignore[attr-defined]
+
+
+def _last_good(trainer: Trainer) -> str:
+    callback = _checkpoint(trainer)
+    path = callback and (callback.last_model_path or callback.best_model_path)
+    return f"the last good checkpoint is {path}" if path else "no checkpoint had been written yet"

@@ -1,0 +1,83 @@
+"""Averages over a data set: sums over examples, divided once.
+
+A short last batch weighs what it should, and so does every rank: the states are summed over ranks before the division.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from vae_lab.core import ElboTerms, LatentLevel
+
+
+class BoundMetric(Metric):
+    """Means over examples of the terms of the bound, in nats at beta = 1.
+
+    Args:
+        num_levels: L.
+        importance_weighted: also average the importance-weighted bound of the samples at hand.
+    """
+
+    full_state_update = False
+    total: Tensor
+    count: Tensor
+
+    def __init__(self, num_levels: int, importance_weighted: bool = False) -> None:
+        super().__init__()
+        self.names = ["log_likelihood", *(f"kl_level_{level}" for level in range(1, num_levels + 1))]
+        self.importance_weighted = importance_weighted
+        if importance_weighted:
+            self.names.append("iw_bound")
+        # float64: sums of 10^5 numbers of size 10^2 would lose the third decimal in float32.
+        self.add_state("total", torch.zeros(len(self.names), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, terms: ElboTerms) -> None:
+        rows = [terms.log_likelihood.detach().mean(0), *terms.kl.detach().mean(0).unbind(-1)]
+        if self.importance_weighted:
+            rows.append(terms.importance_weighted_bound.detach())
+        self.total += torch.stack(rows).sum(1, dtype=torch.float64)
+        self.count += terms.log_likelihood.shape[1]
+
+    def compute(self) -> dict[str, float]:
+        """`elbo`, `log_likelihood`, `kl`, `kl_level_<l>` of each level of a hierarchy, `iw_bound` where asked for."""
+        means = dict(zip(self.names, (self.total / self.count).tolist(), strict=True))
+        kl = sum(mean for name, mean in means.items() if name.startswith("kl_level_"))
+        return {"elbo": means["log_likelihood"] - kl, "kl": kl, **means}
+
+
+class ActiveUnitsMetric(Metric):
+    """How many latent dimensions carry information: Var_x(E_q[z_u | x]) > 0.01 (Burda et al. 2016, arXiv:1509.00519).
+
+    Where the mean of a level depends on the sampled level beside it, it is averaged over the K samples, and the
+    variance that the averaging leaves (that of the mean of K) is taken off, so that two samples are enough for an
+    estimate without bias.
+    """
+
+    full_state_update = False
+    THRESHOLD = 0.01
+    total: Tensor
+    square: Tensor
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("total", "square", "count"):  # the first two take the shape of the level when it is first seen
+            self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, level: LatentLevel) -> None:
+        means = level.q.mean.detach().double()
+        if means.dim() < level.z.dim():  # the same for every sample
+            means = means[None]
+        mean = means.mean(0)
+        self.total = self.total + mean.sum(0)
+        self.square = self.square + (mean**2).sum(0)
+        if len(means) > 1:
+            self.square = self.square - means.var(0).sum(0) / len(means)
+        self.count += len(mean)
+
+    def compute(self) -> int:
+        variance = self.square / self.count - (self.total / self.count) ** 2
+        return int((variance > self.THRESHOLD).sum())
