@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,6 +37,11 @@ def fixed_seed(seed: int, device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng(devices, device_type=device.type if devices else "cuda"):
         torch.manual_seed(seed)
         yield
+
+
+def seed(*numbers: int) -> None:
+    """Starts the random numbers of this process anew, from a mixture of ``numbers`` such as (seed, epoch)."""
+    torch.manual_seed(int(np.random.SeedSequence(numbers).generate_state(1)[0]))
 
 
 def normal(shape: Sequence[int], like: Tensor, batch_dim: int = 0) -> Tensor:

@@ -1,10 +1,10 @@
 """A run folder: what a training leaves behind.
 
-    config.yaml              the whole config, resolved
-    checkpoints/best.ckpt    best by val/elbo; checkpoints/last.ckpt, the newest
-    events.out.tfevents.*    TensorBoard
-    figures/*.png            the last of each picture
-    metrics.json             final test metrics, with versions, git state and seed
+config.yaml              the whole config, resolved
+checkpoints/best.ckpt    best by val/elbo; checkpoints/last.ckpt, the newest
+events.out.tfevents.*    TensorBoard
+figures/*.png            the last of each picture
+metrics.json             final test metrics, with versions, git state and seed
 """
 
 from __future__ import annotations

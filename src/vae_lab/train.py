@@ -38,7 +38,7 @@ def train(cfg: DictConfig) -> None:
     module = build_module(cfg, parts)
     trainer = build_trainer(cfg)
     run = Path(cfg.run_dir)
-    if rank_zero_only.rank == 0:
+    if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
         runs.save_config(run, cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True)))
     fit(trainer, module, parts["data"], run, cfg.seed, hyperparameters(cfg), cfg.test_checkpoint)
 
@@ -50,7 +50,7 @@ def build_module(cfg: DictConfig, parts: dict[str, Any]) -> VariationalModule:
     data: ImageDataModule = parts["data"]
     model = instantiate(cfg.model, _convert_="all")(spec=data.spec)
     return VariationalModule(
-        model, parts["objective"], parts["optimizer"], parts["scheduler"], data.spec, cfg.eval_samples
+        model, parts["objective"], parts["optimizer"], parts["scheduler"], data.spec, cfg.seed, cfg.eval_samples
     )
 
 
@@ -64,9 +64,7 @@ def build_trainer(cfg: DictConfig) -> Any:
     callbacks = [instantiate(node, _convert_="all") for node in nodes.values()]
     logger = instantiate(cfg.logger, _convert_="all") if cfg.logger else False
     saves = any(isinstance(callback, Checkpoint) for callback in callbacks)
-    return instantiate(
-        cfg.trainer, callbacks=callbacks, logger=logger, enable_checkpointing=saves, _convert_="all"
-    )
+    return instantiate(cfg.trainer, callbacks=callbacks, logger=logger, enable_checkpointing=saves, _convert_="all")
 
 
 def hyperparameters(cfg: DictConfig) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Checks every value of a config against the signature of the component that it configures.
 
-Each node with a `_target_` names a class or function whose type hints say what is allowed, so no schema is written twice.
+Each node with a `_target_` names a class or function whose type hints say what is allowed: no schema is written twice.
 The ranges (positive, not empty, ...) are checked by the constructors themselves.
 """
 
@@ -65,7 +65,9 @@ def _check_component(key: str, node: Mapping[str, Any], raw: Any) -> None:
             continue
         if name not in parameters:
             if not open_ended:
-                raise ConfigError(f"{key}.{name}: {node['_target_']} has no such option{did_you_mean(name, parameters)}")
+                raise ConfigError(
+                    f"{key}.{name}: {node['_target_']} has no such option{did_you_mean(name, parameters)}"
+                )
         elif name in hints:
             raw_value = raw.get(name) if isinstance(raw, dict) else None
             _check_value(_source(raw_value) or f"{key}.{name}", value, hints[name])
@@ -80,7 +82,7 @@ def _locate(key: str, path: str) -> Callable[..., Any]:
 
 
 def _type_hints(target: Callable[..., Any]) -> dict[str, Any]:
-    function = target.__init__ if inspect.isclass(target) else target  # type: ignore[misc]
+    function = target.__init__ if inspect.isclass(target) else target
     try:
         return typing.get_type_hints(function)
     except (NameError, TypeError, AttributeError):  # hints of another library that only a type checker can see

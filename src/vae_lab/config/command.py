@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 import hydra
 from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -39,6 +41,7 @@ def run(task: Callable[[DictConfig], None], config_name: str) -> None:
             check_config(cfg)
             task(cfg)
         except Exception as error:
+            _remove_if_empty(HydraConfig.get().runtime.output_dir)
             fail(error)
 
     command = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=config_name)(checked)
@@ -46,6 +49,12 @@ def run(task: Callable[[DictConfig], None], config_name: str) -> None:
         command()
     except Exception as error:
         fail(error, config_name)
+
+
+def _remove_if_empty(folder: str) -> None:
+    """Takes back the folder that Hydra made for a run that never began."""
+    with contextlib.suppress(OSError):
+        Path(folder).rmdir()
 
 
 def fail(error: Exception, config_name: str | None = None) -> NoReturn:
@@ -72,7 +81,9 @@ def _root(error: BaseException) -> BaseException:
 def _message(error: Exception, config_name: str | None) -> str:
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, option = (error.missing_cfg_file or "").rpartition("/")
-        return f"{group}={option}: no such option{_nearest(option, error.options)}choose from {', '.join(error.options)}"
+        return (
+            f"{group}={option}: no such option{_nearest(option, error.options)}choose from {', '.join(error.options)}"
+        )
     if isinstance(error, ConfigCompositionException) and config_name is not None:
         unknown = _unknown_key(error)
         if unknown:
@@ -83,7 +94,7 @@ def _message(error: Exception, config_name: str | None) -> str:
     return " ".join(str(root).split()) or type(root).__name__
 
 
-def _nearest(option: str, options: list[str]) -> str:
+def _nearest(option: str, options: Sequence[str]) -> str:
     hint = did_you_mean(option, options)
     return f"{hint} " if hint.startswith("; did") else "; "
 

@@ -52,11 +52,15 @@ class LatentVariableModel(nn.Module):
         """L."""
         return len(self.prior.links)
 
-    def context(self, y: Tensor | None) -> Tensor | None:
+    def context(self, y: Tensor | None, num: int | None = None) -> Tensor | None:
         """What encoder, decoder and prior read of the labels, (B, C).
 
+        Args:
+            y: class indices (B,) for a conditional model.
+            num: how many examples the labels are for; None: any number.
+
         Raises:
-            ValueError: for labels that the model does not take, or none where it needs them.
+            ValueError: for labels that the model does not take, none where it needs them, or not one for each example.
         """
         if self.embed is None:
             if y is not None:
@@ -64,6 +68,8 @@ class LatentVariableModel(nn.Module):
             return None
         if y is None:
             raise ValueError("this model is conditional: it needs labels y")
+        if num is not None and len(y) != num:  # a single label would be broadcast without a word
+            raise ValueError(f"{num} examples with {len(y)} labels: give one label for each")
         context: Tensor = self.embed(y)
         return context
 
@@ -75,7 +81,7 @@ class LatentVariableModel(nn.Module):
             y: class indices (B,) for a conditional model.
             num_samples: K.
         """
-        context = self.context(y)
+        context = self.context(y, len(x))
         levels = self.posterior(x, context, self.prior, num_samples)
         return ElboTerms(self.likelihood(levels[0].z, context).log_prob(x), levels)
 
@@ -91,11 +97,9 @@ class LatentVariableModel(nn.Module):
             A distribution of batch shape (num,).
 
         Raises:
-            ValueError: where the number of labels is not ``num``, or as `context`.
+            ValueError: as `context`.
         """
-        context = self.context(y)
-        if context is not None and len(context) != num:
-            raise ValueError(f"num={num} samples asked for with {len(context)} labels: give one label for each")
+        context = self.context(y, num)
         z, _ = self.prior.rsample(None, context, (num,) if context is None else (), temperature)
         distribution: Distribution = self.likelihood(z[-1], context)
         return distribution
@@ -105,7 +109,7 @@ class LatentVariableModel(nn.Module):
 
         In a top-down posterior that mean follows a sample of the levels above.
         """
-        context = self.context(y)
+        context = self.context(y, len(x))
         z_1 = self.posterior(x, context, self.prior, 1)[0]
         mean = z_1.q.mean.expand(z_1.z.shape)[0]
         distribution: Distribution = self.likelihood(mean, context)

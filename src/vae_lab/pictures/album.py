@@ -52,6 +52,10 @@ class Album:
     def full(self, model: LatentVariableModel) -> Iterator[Picture]:
         """Every picture that suits the model."""
         yield from self.quick(model)
+        yield from self.others(model)
+
+    def others(self, model: LatentVariableModel) -> Iterator[Picture]:
+        """All but the `quick` ones."""
         if model.conditional:
             by_class = samples_by_class(model, self.num_classes, temperature=self.temperature, seed=self.seed)
             yield "samples_by_class", by_class

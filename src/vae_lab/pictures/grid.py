@@ -25,7 +25,9 @@ DPI = 100
 FONT_SIZE = 8
 CHARACTER_WIDTH = 7
 LINE_HEIGHT = 20
-"""Pixels of a character and a line of FONT_SIZE points at DPI, with room to spare."""
+"""Pixels of a character and a line of FONT_SIZE points at DPI."""
+GAP = 5
+"""Pixels on either side of a row's label."""
 
 
 def image_grid(
@@ -91,12 +93,12 @@ def save_picture(picture: Tensor, folder: str | Path, tag: str) -> Path:
 
 def _labelled(grid: Tensor, row_labels: Sequence[str], column_labels: Sequence[str], corner: str) -> Tensor:
     """The grid, pixel for pixel, with texts in a white margin on its left and above it."""
-    left = CHARACTER_WIDTH * max(map(len, row_labels), default=0)
+    left = CHARACTER_WIDTH * max(map(len, row_labels)) + 2 * GAP if row_labels else 0
     top = LINE_HEIGHT if column_labels else 0
     height, width = grid.shape[1] + top, grid.shape[2] + left
     # Half a pixel more: matplotlib rounds down what may come out as 99.999.
     figure = Figure(figsize=((width + 0.5) / DPI, (height + 0.5) / DPI), dpi=DPI)
-    right, middle = left - CHARACTER_WIDTH / 2, height - top / 2
+    right, middle = left - GAP, height - top / 2
     _write_rows(figure, row_labels, right, height=grid.shape[1])
     _write_columns(figure, column_labels, left, middle, width=grid.shape[2])
     _write(figure, right, middle, corner, horizontal="right")
@@ -105,7 +107,7 @@ def _labelled(grid: Tensor, row_labels: Sequence[str], column_labels: Sequence[s
     return picture
 
 
-def _write_rows(figure: Figure, labels: Sequence[str], right: float, height: int) -> None:
+def _write_rows(figure: Figure, labels: Sequence[str], right: int, height: int) -> None:
     for row, label in enumerate(labels):
         y = height * (1 - (row + 0.5) / len(labels))
         _write(figure, right, y, label, horizontal="right")

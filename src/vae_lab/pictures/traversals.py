@@ -53,7 +53,7 @@ def traversals(
     return image_grid(
         images,
         columns=len(STEPS),
-        row_labels=[f"z[{dimension}]  {value:.2f} {unit}" for dimension, value in pairs],
+        row_labels=[f"z[{dimension}]  {value:z.2f} {unit}" for dimension, value in pairs],
         column_labels=[f"{step:+.1f} σ" if step else "code" for step in STEPS],
     )
 

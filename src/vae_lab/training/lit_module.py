@@ -33,6 +33,7 @@ class VariationalModule(LightningModule):
         optimizer: parameters -> optimizer.
         scheduler: (optimizer, total_steps) -> learning-rate schedule, stepped with the optimizer; None: constant.
         spec: of the data.
+        seed: of the noise in training.
         eval_samples: K in validation and test; above 1 `iw_bound` is logged as well.
 
     Raises:
@@ -46,6 +47,7 @@ class VariationalModule(LightningModule):
         optimizer: OptimizerFactory,
         scheduler: SchedulerFactory | None,
         spec: DataSpec,
+        seed: int = 0,
         eval_samples: int = 2,
     ) -> None:
         super().__init__()
@@ -56,6 +58,7 @@ class VariationalModule(LightningModule):
         self.optimizer_factory = optimizer
         self.scheduler_factory = scheduler
         self.spec = spec
+        self.seed = seed
         self.eval_samples = eval_samples
         self.guard = FiniteGuard()
         self.train_bound = BoundMetric(model.num_levels)
@@ -80,7 +83,7 @@ class VariationalModule(LightningModule):
         loss = self.objective(terms, self.global_step)
         self.train_bound.update(terms)
         self.guard.observe(terms, loss.value, self.global_step)
-        due = (self.global_step + 1) % self.trainer.log_every_n_steps == 0
+        due = (self.global_step + 1) % self.trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
         if due or self.device.type == "cpu":
             self.guard.check()
         if due:
@@ -88,6 +91,10 @@ class VariationalModule(LightningModule):
             self.log_dict({f"train/{name}": value for name, value in loss.logs.items()})
         value: Tensor = loss.value
         return value
+
+    def on_train_epoch_start(self) -> None:
+        # The noise of an epoch depends on nothing but this: not on the number of processes, nor on what ran before.
+        noise.seed(self.seed, self.current_epoch)
 
     def on_train_epoch_end(self) -> None:
         self._log_bound("train", self.train_bound)

@@ -9,7 +9,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR
 
 
 def cosine(optimizer: Optimizer, total_steps: int, final_lr: float = 0.0) -> LRScheduler:
-    """From the optimizer's rate down to ``final_lr`` along half a cosine (Loshchilov and Hutter 2017, arXiv:1608.03983)."""
+    """From the optimizer's rate to ``final_lr`` along half a cosine (Loshchilov and Hutter 2017, arXiv:1608.03983)."""
     return CosineAnnealingLR(optimizer, T_max=total_steps, eta_min=final_lr)
 
 

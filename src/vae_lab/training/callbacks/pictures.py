@@ -5,10 +5,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from vae_lab.core import LatentVariableModel
@@ -82,7 +83,7 @@ class Pictures(Callback):
         }
         self._album: Album | None = None
         self._next_early_step = 1
-        self._last_full_step: int | None = None
+        self._drawn_at: dict[str, int] = {}
         self._warned = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -92,7 +93,7 @@ class Pictures(Callback):
         classes = min(data.spec.num_classes, self.max_classes)
         self._album = Album(data.examples(self.num_examples, split="test"), classes, **self.settings)
         self._next_early_step = _power_of_two_after(trainer.global_step)
-        self._last_full_step = None
+        self._drawn_at = {}
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -102,20 +103,25 @@ class Pictures(Callback):
         # Not "is a power of two": with several optimizers the step advances by more than 1 a batch.
         if trainer.global_step >= self._next_early_step:
             self._next_early_step = _power_of_two_after(trainer.global_step)
-            self._publish(trainer, self._album.quick(model_of(pl_module)))
+            self._draw("quick", trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.every_n_epochs and (trainer.current_epoch + 1) % self.every_n_epochs == 0:
-            self._draw_all(trainer, pl_module)
+            self._draw("quick", trainer, pl_module)
+            self._draw("others", trainer, pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._draw_all(trainer, pl_module)
+        self._draw("quick", trainer, pl_module)
+        self._draw("others", trainer, pl_module)
         self._album = None
 
-    def _draw_all(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._album is not None and self._last_full_step != trainer.global_step:
-            self._last_full_step = trainer.global_step
-            self._publish(trainer, self._album.full(model_of(pl_module)))
+    def _draw(self, which: Literal["quick", "others"], trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draws a part of the album, once a step: the last batch, the epoch and the training may end together."""
+        if self._album is None or self._drawn_at.get(which) == trainer.global_step:
+            return
+        self._drawn_at[which] = trainer.global_step
+        draw = self._album.quick if which == "quick" else self._album.others
+        self._publish(trainer, draw(model_of(pl_module)))
 
     def _publish(self, trainer: Trainer, pictures: Iterable[Picture]) -> None:
         writer = tensorboard_writer(trainer)
@@ -124,7 +130,7 @@ class Pictures(Callback):
                 writer.add_image(tag, picture, trainer.global_step)
             self._save(picture, Path(trainer.default_root_dir) / FOLDER, tag)
 
-    def _save(self, picture: Any, folder: Path, tag: str) -> None:
+    def _save(self, picture: Tensor, folder: Path, tag: str) -> None:
         """A full disk costs pictures, never the training; it is told once."""
         try:
             save_picture(picture, folder, tag)

@@ -8,6 +8,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.nn.functional import interpolate
 from torch.utils.tensorboard import SummaryWriter
+from torchvision.transforms.v2.functional import center_crop
 
 from vae_lab.pictures import codes
 from vae_lab.pictures.grid import displayable
@@ -50,8 +51,10 @@ class Projector(Callback):
 
 
 def thumbnails(images: Tensor) -> Tensor:
-    """Square images (N, 1 or 3, side, side) in [0, 1], as the projector cuts them from one sheet."""
-    return interpolate(displayable(images), size=(THUMBNAIL_SIDE, THUMBNAIL_SIDE), mode="area")
+    """Small square images (N, 1 or 3, side, side) in [0, 1], as the projector cuts them from one sheet."""
+    shown = displayable(images)
+    square = center_crop(shown, [max(shown.shape[2:])] * 2)  # larger than the image: fills up with black
+    return interpolate(square, size=(THUMBNAIL_SIDE, THUMBNAIL_SIDE), mode="area")
 
 
 def _add_embedding(writer: SummaryWriter, tag: str, codes: Tensor, examples: Batch, step: int) -> None:
