@@ -121,6 +121,20 @@ def test_unreadable_files_are_left_out_and_named_in_one_warning(tmp_path: Path) 
     assert len(folder.load(train=True)) == 6
 
 
+def test_labels_stay_with_the_pictures_that_are_kept(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        for label, name in enumerate("ab"):
+            (tmp_path / split / name).mkdir(parents=True)
+            (tmp_path / split / name / "0.png").touch()
+            for i in range(1 + 2 * label):
+                save(tmp_path / split / name / f"{1 + i}.png", 100 * label)
+    with pytest.warns(UserWarning, match=r"2 of 6 files"):
+        arrays = ImageFolder(str(tmp_path), image_size=4).load(train=True)
+    assert arrays.labels is not None
+    assert arrays.labels.tolist() == [0, 1, 1, 1]
+    np.testing.assert_array_equal(arrays.images[:, 0, 0, 0], 100 * arrays.labels)
+
+
 def test_too_many_unreadable_files_are_an_error(tmp_path: Path) -> None:
     damaged_folder(tmp_path, sound=3)
     with pytest.raises(ValueError, match=r"4 of 7 files.*cut\.jpg"):
@@ -240,10 +254,12 @@ def test_arrays_with_a_test_set(tmp_path: Path) -> None:
 @pytest.mark.parametrize("limit", [4.0, 0.0])
 def test_arrays_without_a_test_set_are_split(tmp_path: Path, limit: float) -> None:
     np.save(tmp_path / "train_images.npy", np.arange(20, dtype=np.uint8)[:, None, None].repeat(3, 1).repeat(3, 2))
-    own = ArrayFiles(str(tmp_path), memory_limit_gb=limit)
-    train, test = own.load(train=True).images[:, 0, 0, 0], own.load(train=False).images[:, 0, 0, 0]
-    assert len(test) == 2
-    assert sorted([*train, *test]) == list(range(20))
+    np.save(tmp_path / "train_labels.npy", np.arange(20))
+    splits = [ArrayFiles(str(tmp_path), memory_limit_gb=limit).load(train) for train in (True, False)]
+    assert [len(split) for split in splits] == [18, 2]
+    assert sorted(int(i) for split in splits for i in split.images[:, 0, 0, 0]) == list(range(20))
+    for split in splits:
+        np.testing.assert_array_equal(split.images[:, 0, 0, 0], split.labels)
 
 
 def test_wrong_arrays_are_named(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_a_damaged_embedded_file_is_named(tmp_path: Path, damage: str) -> None:
     if damage == "flipped":
         content[len(content) // 3] ^= 1
     path = tmp_path / "mnist.xz"
-    path.write_bytes({"cut": content[:-1000], "flipped": content, "empty": b""}[damage])
+    path.write_bytes(bytes({"cut": content[:-1000], "flipped": content, "empty": b""}[damage]))
     with pytest.raises(ValueError, match=r"mnist\.xz.*install vae_lab again") as error:
         mnist.unpack(path)
     one_line(error)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -79,7 +81,7 @@ def test_a_quarter_turn_turns_the_picture() -> None:
 
 
 def test_the_pictures_are_the_same_every_time_and_on_disk() -> None:
-    options = {"num_scales": 2, "num_orientations": 2, "num_positions": 2}
+    options: dict[str, Any] = {"num_scales": 2, "num_orientations": 2, "num_positions": 2}
     for train in (True, False):
         first, again = Sprites(**options).load(train), Sprites(memory_limit_gb=0, **options).load(train)
         np.testing.assert_array_equal(first.images, again.images)
@@ -88,7 +90,7 @@ def test_the_pictures_are_the_same_every_time_and_on_disk() -> None:
 
 @pytest.mark.parametrize("size", [16, 32, 128])
 def test_other_sizes_show_the_same(size: int) -> None:
-    options = {"num_scales": 1, "num_orientations": 3, "num_positions": 2}
+    options: dict[str, Any] = {"num_scales": 1, "num_orientations": 3, "num_positions": 2}
     scaled, usual = Sprites(image_size=size, **options), Sprites(**options)
     images, reference = scaled.load(train=True).images, usual.load(train=True).images
     assert images.shape[1:] == scaled.shape == (1, size, size)
@@ -101,7 +103,7 @@ def test_other_sizes_show_the_same(size: int) -> None:
 @pytest.mark.parametrize(
     "bad", [{"num_scales": 0}, {"num_scales": 7}, {"num_orientations": 41}, {"num_positions": 33}, {"image_size": 48}]
 )
-def test_bad_values_are_named(bad: dict[str, int]) -> None:
+def test_bad_values_are_named(bad: dict[str, Any]) -> None:
     ((key, value),) = bad.items()
     with pytest.raises(ValueError, match=f"{key}={value}"):
         Sprites(**bad)
