@@ -37,6 +37,9 @@ def train(cfg: DictConfig) -> None:
     parts = {key: instantiate(cfg[key], _convert_="all") for key in ("data", "objective", "optimizer", "scheduler")}
     module = build_module(cfg, parts)
     trainer = build_trainer(cfg)
+    # What is wrong with the data must show before the run folder is written to.
+    parts["data"].prepare_data()
+    parts["data"].setup("fit")
     run = Path(cfg.run_dir)
     if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
         runs.save_config(run, cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True)))

@@ -18,7 +18,13 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError
 
-TOP_LEVEL: dict[str, Any] = {"seed": int, "latent_dim": int, "name": str, "eval_samples": int}
+TOP_LEVEL: dict[str, Any] = {
+    "seed": int,
+    "latent_dim": int,
+    "name": str,
+    "eval_samples": int,
+    "test_checkpoint": Literal["best", "last"],
+}
 """Types of the keys that are no component's own."""
 
 

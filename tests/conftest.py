@@ -1,0 +1,67 @@
+"""Fixtures that run the real commands in this process."""
+
+from __future__ import annotations
+
+import os
+
+# One thread a process, set before torch starts its own: test processes side by side would fight for the cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def error_lines(self) -> list[str]:
+        return [line for line in self.err.splitlines() if line.startswith("error: ")]
+
+
+@pytest.fixture()
+def train(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Outcome]:
+    """``train("model=cvae", ...)`` runs `python -m vae_lab.train model=cvae ...` in an empty folder."""
+    from vae_lab.train import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+    monkeypatch.delenv("VAE_LAB_FULL_ERROR", raising=False)
+
+    def run(*words: str) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["train", *words])
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else 1
+        finally:
+            GlobalHydra.instance().clear()
+            os.environ.pop("VAE_LAB_FULL_ERROR", None)
+        captured = capsys.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return run
+
+
+FAST = (
+    "trainer=cpu",
+    "debug=fast",
+    "trainer.log_every_n_steps=1",
+    "trainer.enable_progress_bar=false",
+    "data.batch_size=20",
+    "network.widths=[16]",
+)
+"""A whole run in about a second."""

@@ -1,0 +1,100 @@
+"""Whole runs of the real command, and what they leave behind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from conftest import FAST, Outcome
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+
+def only_run(root: Path) -> Path:
+    (run,) = (path.parent for path in root.rglob("metrics.json"))
+    return run
+
+
+def events(run: Path) -> EventAccumulator:
+    accumulator = EventAccumulator(str(run))
+    accumulator.Reload()
+    return accumulator
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["model=vae", "latent_dim=2"],
+        ["model=cvae", "prior=label_conditional", "objective=iwae"],
+        ["model=mhvae", "model.conditional=true", "warmup=cyclic"],
+        ["model=ladder", "objective.free_bits=0.5", "scheduler=cosine"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_leaves_the_whole_run_folder(train: Callable[..., Outcome], tmp_path: Path, words: list[str]) -> None:
+    outcome = train(*FAST, *words)
+    assert outcome.code == 0, outcome.err
+    run = only_run(tmp_path)
+    assert run.parent.name == f"{words[0].removeprefix('model=')}-mnist"
+    assert {"best.ckpt", "last.ckpt"} == {path.name for path in (run / "checkpoints").iterdir()}
+    assert yaml.safe_load((run / "config.yaml").read_text())["latent_dim"] in (2, 16)
+
+    record = json.loads((run / "metrics.json").read_text())
+    metrics = record["metrics"]
+    assert metrics["test/elbo"] == pytest.approx(metrics["test/log_likelihood"] - metrics["test/kl"], abs=1e-3)
+    assert {"torch", "vae-lab"} <= set(record["versions"])
+    assert record["seed"] == 0
+
+    tags = events(run).Tags()
+    expected = {"train/loss"} | {
+        f"{split}/{name}"
+        for split in ("train", "val", "test")
+        for name in ("elbo", "log_likelihood", "kl", "bits_per_dim")
+    }
+    expected |= {"val/active_units", "val/iw_bound"}
+    if "model=mhvae" in words or "model=ladder" in words:
+        expected |= {f"val/kl_level_{i}" for i in (1, 2, 3)} | {f"val/active_units_level_{i}" for i in (1, 2, 3)}
+    assert expected <= set(tags["scalars"])
+    pictures = {"samples", "reconstructions", "interpolations"}
+    if "latent_dim=2" in words:
+        pictures |= {"manifold", "codes", "traversals"}
+    assert pictures <= set(tags["images"])
+    assert {f"{tag}.png" for tag in pictures} <= {path.name for path in (run / "figures").iterdir()}
+    assert str(run) in outcome.out
+    assert "tensorboard --logdir" in outcome.out
+
+
+def test_checkpoints_open_without_executing_anything(train: Callable[..., Outcome], tmp_path: Path) -> None:
+    train(*FAST, "callbacks.pictures=null", "callbacks.projector=null")
+    checkpoint = torch.load(only_run(tmp_path) / "checkpoints" / "last.ckpt", weights_only=True)
+    assert all(name.startswith("model.") for name in checkpoint["state_dict"] if "bound" not in name)
+
+
+def test_a_sweep_makes_one_folder_for_each_setting(train: Callable[..., Outcome], tmp_path: Path) -> None:
+    outcome = train("-m", *FAST, "callbacks.pictures=null", "callbacks.projector=null", "latent_dim=2,3")
+    assert outcome.code == 0, outcome.err
+    names = sorted(path.parent.name for path in tmp_path.rglob("metrics.json"))
+    assert len(names) == 2
+    assert "latent_dim=2" in names[0]
+    assert "latent_dim=3" in names[1]
+
+
+def test_the_same_seed_gives_the_same_run(train: Callable[..., Outcome], tmp_path: Path) -> None:
+    words = (*FAST, "callbacks=none", "logger=none")
+    runs = []
+    for i, seed in enumerate((0, 0, 1)):
+        assert train(*words, f"seed={seed}", f"hydra.run.dir={i}").code == 0
+        runs.append(json.loads((tmp_path / str(i) / "metrics.json").read_text())["metrics"])
+    assert runs[0] == runs[1]
+    assert runs[0] != runs[2]
+
+
+def test_configs_of_ones_own(train: Callable[..., Outcome], tmp_path: Path) -> None:
+    mine = tmp_path / "mine" / "network"
+    mine.mkdir(parents=True)
+    (mine / "tiny.yaml").write_text("_target_: vae_lab.networks.MlpArchitecture\nwidths: [4]\n")
+    outcome = train("--config-dir", "mine", *FAST[:-1], "network=tiny", "callbacks=none", "logger=none")
+    assert outcome.code == 0, outcome.err
