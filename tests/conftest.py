@@ -29,7 +29,7 @@ class Outcome:
         return [line for line in self.err.splitlines() if line.startswith("error: ")]
 
 
-@pytest.fixture()
+@pytest.fixture
 def train(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., Outcome]:
