@@ -148,9 +148,10 @@ def document(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
         [
             "# Performance",
             "",
-            "Written by `python -m benchmarks.speed --write`. Training images a second, median of the counted epochs (lowest to",
-            "highest), second epoch on, validation left out. Both programs run in one process in turn; logging, checkpoints,",
-            "callbacks and the progress bar of vae_lab are on. Compare the ratios: absolute figures are the machine's.",
+            "Written by `python -m benchmarks.speed --write`. Training images a second, median of the counted epochs",
+            "(lowest to highest), second epoch on, validation left out. Both programs run in one process in turn;",
+            "logging, checkpoints, callbacks and the progress bar of vae_lab are on. Compare the ratios: absolute",
+            "figures are the machine's.",
             "",
             *lines,
             "",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -32,6 +33,7 @@ def config_dir() -> Path:
 
 def run(task: Callable[[DictConfig], None], config_name: str) -> None:
     """Composes the config from the command line and calls ``task`` with it, once or for each job of a sweep."""
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     os.environ.setdefault(FULL_ERROR, os.environ.get("HYDRA_FULL_ERROR", "0"))
     # Hydra would print its own errors; with this they reach us as they are.
     os.environ["HYDRA_FULL_ERROR"] = "1"
