@@ -9,41 +9,39 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from vae_lab import runs
 from vae_lab.config import command
 
 if TYPE_CHECKING:
     from vae_lab.data import ImageDataModule
     from vae_lab.training import VariationalModule
 
+SETTINGS = (
+    "model",
+    "data",
+    "likelihood",
+    "network",
+    "prior",
+    "objective",
+    "warmup",
+    "optimizer",
+    "scheduler",
+    "experiment",
+)
+"""The groups whose choice is a setting of the run; the others say only where and how it is watched."""
+
 
 def train(cfg: DictConfig) -> None:
     """One run, from a composed config to a run folder."""
     # Here and not above: --help and a wrong key must not wait for torch.
-    import logging  # noqa: PLC0415
-    import warnings  # noqa: PLC0415
+    from vae_lab.training import Record, fit, prepare_process  # noqa: PLC0415
 
-    import torch  # noqa: PLC0415
-    from pytorch_lightning import seed_everything  # noqa: PLC0415
-    from pytorch_lightning.utilities import rank_zero_only  # noqa: PLC0415
-
-    from vae_lab.training import fit  # noqa: PLC0415
-
-    torch.set_flush_denormal(True)  # saturated pixels make denormals, which slow CPUs down
-    # Lightning's tips, and a deprecation inside it that a user can do nothing about.
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)
-    seed_everything(cfg.seed, workers=True, verbose=False)
+    prepare_process(cfg.seed)
     parts = {key: instantiate(cfg[key], _convert_="all") for key in ("data", "objective", "optimizer", "scheduler")}
     module = build_module(cfg, parts)
     trainer = build_trainer(cfg)
-    # What is wrong with the data must show before the run folder is written to.
-    parts["data"].prepare_data()
-    parts["data"].setup("fit")
-    run = Path(cfg.run_dir)
-    if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
-        runs.save_config(run, cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True)))
-    fit(trainer, module, parts["data"], run, cfg.seed, hyperparameters(cfg), cfg.test_checkpoint)
+    config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+    record = Record(Path(cfg.run_dir), cfg.seed, config, hyperparameters(cfg))
+    fit(trainer, module, parts["data"], record, cfg.test_checkpoint)
 
 
 def build_module(cfg: DictConfig, parts: dict[str, Any]) -> VariationalModule:
@@ -59,24 +57,22 @@ def build_module(cfg: DictConfig, parts: dict[str, Any]) -> VariationalModule:
 
 def build_trainer(cfg: DictConfig) -> Any:
     """The Trainer with its callbacks and logger; a callback set to null is left out."""
-    from pytorch_lightning.callbacks import Checkpoint  # noqa: PLC0415
-
     nodes = {name: node for name, node in (cfg.callbacks or {}).items() if node}
     if not cfg.trainer.enable_progress_bar:
         nodes.pop("progress", None)
     callbacks = [instantiate(node, _convert_="all") for node in nodes.values()]
     logger = instantiate(cfg.logger, _convert_="all") if cfg.logger else False
-    saves = any(isinstance(callback, Checkpoint) for callback in callbacks)
+    saves = "checkpoint" in nodes  # otherwise Lightning would add a checkpoint callback of its own
     return instantiate(cfg.trainer, callbacks=callbacks, logger=logger, enable_checkpointing=saves, _convert_="all")
 
 
 def hyperparameters(cfg: DictConfig) -> dict[str, Any]:
     """What the HPARAMS tab shows: the choice in each group, the main sizes, and whatever the user set."""
     hydra = HydraConfig.get()
-    groups = {group: choice for group, choice in hydra.runtime.choices.items() if "hydra" not in group and choice}
+    groups = {group: hydra.runtime.choices[group] for group in SETTINGS if hydra.runtime.choices[group]}
     sizes = {key: OmegaConf.select(cfg, key) for key in ("latent_dim", "seed", "data.batch_size", "optimizer.lr")}
-    words = (word.lstrip("+").partition("=")[0] for word in hydra.overrides.task if "=" in word)
-    chosen = {key: OmegaConf.select(cfg, key) for key in words if key not in groups}
+    words = (word.lstrip("+~").partition("=")[0] for word in hydra.overrides.task)
+    chosen = {key: OmegaConf.select(cfg, key) for key in words if key not in hydra.runtime.choices}
     return {key: value for key, value in (groups | sizes | chosen).items() if not OmegaConf.is_config(value)}
 
 

@@ -29,7 +29,9 @@ SIZES = (
 def run(folder: Path, *words: str) -> dict[str, Any]:
     """Curves and metrics of a run in a process of its own, as Lightning starts further ones like it."""
     command = (sys.executable, "-m", "vae_lab.train", *SIZES, *words, f"hydra.run.dir={folder}")
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=folder.parent, env={**os.environ})
+    done = subprocess.run(
+        command, check=False, capture_output=True, text=True, timeout=300, cwd=folder.parent, env={**os.environ}
+    )
     assert done.returncode == 0, done.stderr
     events = EventAccumulator(str(folder))
     events.Reload()

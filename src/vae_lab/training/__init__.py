@@ -1,6 +1,6 @@
 """Training with PyTorch Lightning."""
 
-from vae_lab.training.fit import fit
+from vae_lab.training.fit import Record, fit, prepare_process
 from vae_lab.training.lit_module import VariationalModule
 
-__all__ = ["VariationalModule", "fit"]
+__all__ = ["Record", "VariationalModule", "fit", "prepare_process"]

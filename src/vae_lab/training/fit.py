@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import time
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-from pytorch_lightning import Trainer
+import torch
+from pytorch_lightning import Trainer, seed_everything
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.loggers import TensorBoardLogger
 from rich.console import Console
@@ -21,22 +24,42 @@ from vae_lab.training.lit_module import VariationalModule
 TestCheckpoint = Literal["best", "last"]
 
 
+class Record(NamedTuple):
+    """Where a run is written down, and what is written beside its metrics.
+
+    Attributes:
+        run: the run folder.
+        seed: of the run.
+        config: the whole config, for config.yaml.
+        hparams: the settings that TensorBoard's HPARAMS tab shows.
+    """
+
+    run: Path
+    seed: int
+    config: Mapping[str, Any]
+    hparams: Mapping[str, Any]
+
+
+def prepare_process(seed: int) -> None:
+    """Seeds everything and quiets what a user can do nothing about. Before threads start and anything is built."""
+    torch.set_flush_denormal(True)  # saturated pixels make denormals, which slow CPUs down
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)  # its tips
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)  # a deprecation inside it
+    seed_everything(seed, workers=True, verbose=False)
+
+
 def fit(
     trainer: Trainer,
     module: VariationalModule,
     data: ImageDataModule,
-    run: Path,
-    seed: int,
-    hparams: Mapping[str, Any],
+    record: Record,
     test_checkpoint: TestCheckpoint = "best",
 ) -> dict[str, float]:
-    """Trains, tests, and records the result in ``run``.
+    """Trains, tests, and records the result.
 
     Args:
         trainer, module, data: of the run.
-        run: the run folder.
-        seed: recorded with the result.
-        hparams: for TensorBoard's HPARAMS tab.
+        record: where and what to write down.
         test_checkpoint: the weights that are tested: best by val/elbo, or last.
 
     Returns:
@@ -45,6 +68,12 @@ def fit(
     Raises:
         NonFiniteLossError: naming the term, the step and the last good checkpoint.
     """
+    # What is wrong with the data must show before the run folder is written to.
+    data.prepare_data()
+    data.setup("fit")
+    if trainer.is_global_zero:
+        runs.save_config(record.run, record.config)
+
     started = time.monotonic()
     try:
         trainer.fit(module, datamodule=data)
@@ -57,9 +86,9 @@ def fit(
     (result,) = trainer.test(module, datamodule=data, ckpt_path=weights or None, verbose=False, weights_only=True)
     metrics = {name: float(value) for name, value in result.items()}
     if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-        runs.save_metrics(run, metrics, seed, seconds)
-        log_hparams(trainer, hparams, metrics)
-        print_summary(metrics, run, seconds, "best" if weights else "last")
+        runs.save_metrics(record.run, metrics, record.seed, seconds)
+        log_hparams(trainer, record.hparams, metrics)
+        print_summary(metrics, record.run, seconds, "best" if weights else "last")
     return metrics
 
 
@@ -70,7 +99,7 @@ def log_hparams(trainer: Trainer, hparams: Mapping[str, Any], metrics: Mapping[s
     }
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_hparams(plain, dict(metrics), run_name=".")
+            logger.experiment.add_hparams(plain, dict(metrics), run_name=".", global_step=trainer.global_step)
 
 
 def print_summary(metrics: Mapping[str, float], run: Path, seconds: float, tested: str) -> None:

@@ -1,0 +1,456 @@
+"""Properties of the pictures: what stands where, the same each time, and nothing else touched."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.distributions import Independent, Normal
+
+from vae_lab.core import BottomUpPosterior, LatentVariableModel, MarkovChain
+from vae_lab.distributions import Bernoulli, LabelConditional, StandardNormal
+from vae_lab.models import MHVAE, VAE, Ladder
+from vae_lab.networks import MlpArchitecture, OneHot
+from vae_lab.pictures import (
+    Album,
+    code_scatter,
+    codes,
+    decode,
+    image_grid,
+    interpolations,
+    manifold,
+    reconstructions,
+    samples,
+    samples_by_class,
+    save_picture,
+    traversals,
+)
+from vae_lab.pictures.grid import PADDING, displayable
+from vae_lab.pictures.latents import still
+from vae_lab.pictures.samples import class_rows
+from vae_lab.pictures.traversals import STEPS
+from vae_lab.types import Batch, DataSpec
+
+SIDE = 64
+NET = MlpArchitecture([8])
+SPEC = DataSpec((1, 4, 4), 3, "binary")
+
+
+def vae(latent_dim: int = 4, spec: DataSpec = SPEC, prior=StandardNormal, conditional: bool = False) -> VAE:
+    torch.manual_seed(1)
+    return VAE(spec, latent_dim, NET, Bernoulli, prior, conditional)
+
+
+def every_model() -> dict[str, LatentVariableModel]:
+    torch.manual_seed(1)
+    return {
+        "vae": vae(),
+        "cvae": vae(2, conditional=True),
+        "label prior": vae(2, prior=LabelConditional, conditional=True),
+        "mhvae": MHVAE(SPEC, [4, 3, 2], NET, NET, Bernoulli),
+        "conditional mhvae": MHVAE(SPEC, [4, 2], NET, NET, Bernoulli, conditional=True),
+        "ladder": Ladder(SPEC, [4, 3], [8, 8], NET, NET, Bernoulli),
+    }
+
+
+def examples(num: int = 12, spec: DataSpec = SPEC) -> Batch:
+    noise = torch.Generator().manual_seed(3)
+    return Batch(torch.rand(num, *spec.shape, generator=noise).round(), torch.arange(num) % max(1, spec.num_classes))
+
+
+def tiles(picture: Tensor, rows: int, columns: int, height: int = SIDE, width: int = SIDE) -> Tensor:
+    """The grid cut up again, (rows, columns, 3, height, width); margins with labels are on the left and on top."""
+    down, across = height + PADDING, width + PADDING
+    grid = picture[:, -(rows * down + PADDING) :, -(columns * across + PADDING) :]
+    cells = grid[:, PADDING:, PADDING:].unfold(1, height, down).unfold(2, width, across)
+    return cells.permute(1, 2, 0, 3, 4)
+
+
+def levels(picture: Tensor, rows: int, columns: int) -> Tensor:
+    """The grey level of each tile of a one-pixel model, (rows, columns)."""
+    return tiles(picture, rows, columns).mean((2, 3, 4))
+
+
+class Diagonal(nn.Module):
+    """N(loc, scale^2), the same for every input and context, in the batch shape that they have."""
+
+    def __init__(self, loc: list[float], scale: list[float]) -> None:
+        super().__init__()
+        self.register_buffer("loc", torch.tensor(loc))
+        self.register_buffer("scale", torch.tensor(scale))
+
+    def forward(self, given: Tensor | None, context: Tensor | None = None) -> Independent:
+        like = context if given is None else given.flatten(-3) if given.dim() > 3 else given
+        batch = () if like is None else like.shape[:-1]
+        loc = self.loc.expand(*batch, -1)
+        return Independent(Normal(loc, self.scale.expand_as(loc)), 1)
+
+
+class Copy(nn.Module):
+    """Mean = weight * given + label * step, of one event dimension more than a vector has: a 1 x 1 image of z[0]."""
+
+    def __init__(self, scale: float = 0.1, step: float = 0.0) -> None:
+        super().__init__()
+        self.scale, self.step = scale, step
+
+    def forward(self, given: Tensor, context: Tensor | None = None) -> Independent:
+        mean = 0.5 + self.scale * given[..., :1]
+        if context is not None:
+            mean = mean + self.step * context.argmax(-1, keepdim=True)
+        return Independent(Normal(mean[..., None, None], torch.ones_like(mean[..., None, None])), 3)
+
+
+def pixel_model(
+    q: Diagonal, p: nn.Module, num_classes: int = 0, scale: float = 0.1, step: float = 0.0
+) -> LatentVariableModel:
+    """A model of 1 x 1 images whose pixel shows z[0], and the label where there are classes."""
+    embed = OneHot(num_classes) if num_classes else None
+    return LatentVariableModel(MarkovChain([p]), BottomUpPosterior(MarkovChain([q])), Copy(scale, step), embed)
+
+
+# --- all pictures
+
+
+@pytest.mark.parametrize("name", every_model())
+def test_every_picture_is_an_image_and_the_same_each_time(name: str) -> None:
+    model = every_model()[name]
+    album = Album(examples(), SPEC.num_classes)
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first = dict(album.full(model))
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(6)
+    second = dict(album.full(model))
+    for tag, picture in first.items():
+        assert picture.shape[0] == 3
+        assert picture.dtype == torch.float32
+        assert picture.min() >= 0
+        assert picture.max() <= 1
+        assert picture.std() > 0.01, f"{tag} is all of one grey"
+        assert torch.equal(picture, second[tag]), tag
+
+
+def test_which_pictures_suit_which_model() -> None:
+    tags = {name: list(dict(Album(examples(), 3).full(model))) for name, model in every_model().items()}
+    usual = ["samples", "reconstructions"]
+    assert tags["vae"] == [*usual, "traversals", "interpolations"]
+    assert tags["cvae"] == [
+        *usual,
+        "samples_by_class",
+        *(f"traversals/class_{y}" for y in range(3)),
+        "interpolations",
+        "codes",
+        *(f"manifold/class_{y}" for y in range(3)),
+    ]
+    assert tags["mhvae"] == [
+        *usual,
+        *(f"traversals/level_{i}" for i in (1, 2, 3)),
+        "interpolations",
+        "codes",
+        "manifold",
+    ]
+    assert [tag for tag in tags["conditional mhvae"] if "traversals" in tag] == [
+        f"traversals/level_{level}/class_{y}" for level in (1, 2) for y in range(3)
+    ]
+
+
+def test_drawing_leaves_each_part_in_its_mode() -> None:
+    model = vae().train()
+    model.likelihood.eval()
+    modes = [module.training for module in model.modules()]
+    seen = []
+    model.posterior.register_forward_pre_hook(
+        lambda module, args: seen.append((module.training, torch.is_grad_enabled()))
+    )
+    reconstructions(model, examples())
+    assert seen == [(False, False)]
+    assert [module.training for module in model.modules()] == modes
+    with pytest.raises(ZeroDivisionError), still(model, 0):
+        raise ZeroDivisionError
+    assert [module.training for module in model.modules()] == modes
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 17, 11), (3, 5, 9), (1, 1, 1), (1, 70, 33), (4, 8, 8)])
+def test_any_size_and_number_of_channels(shape: tuple[int, int, int]) -> None:
+    model, batch = vae(2, DataSpec(shape, 0, "binary")), examples(5, DataSpec(shape))._replace(y=None)
+    shown = displayable(batch.x)
+    assert shown.shape[1] == (3 if shape[0] == 3 else 1)
+    assert shown.shape[2] * shape[2] == shown.shape[3] * shape[1], "stretched"
+    assert max(shown.shape[2:]) >= 43, "minute"
+    channel = slice(None) if shape[0] == 3 else slice(1)
+    factor = shown.shape[2] // shape[1]
+    assert torch.equal(shown[:, :, ::factor, ::factor], batch.x[:, channel])
+    assert len(dict(Album(batch).full(model))) == 6
+    picture = reconstructions(model, batch)
+    assert torch.equal(tiles(picture, 2, 5, *shown.shape[2:])[0], shown.expand(-1, 3, -1, -1))
+
+
+def test_data_that_are_no_images_are_refused_in_one_line() -> None:
+    with pytest.raises(ValueError, match=r"data of shape \(channels, height, width\), these have \(7,\)"):
+        image_grid(torch.zeros(2, 7), 2)
+
+
+def test_a_model_that_has_diverged_is_shown_black() -> None:
+    assert displayable(torch.full((1, 1, 2, 2), float("nan"))).unique().tolist() == [0.0]
+    assert displayable(torch.tensor([-3.0, 0.25, 7.0]).reshape(1, 1, 1, 3)).unique().tolist() == [0.0, 0.25, 1.0]
+
+
+@pytest.mark.parametrize("columns", [1, 3, 10, 23])
+def test_labels_stand_in_the_margins_and_the_images_are_untouched(columns: int) -> None:
+    images = torch.rand(2 * columns, 3, 64, 64)
+    plain = image_grid(images, columns)
+    labelled = image_grid(images, columns, ["one", "two"], ["column"] * columns, "corner")
+    assert torch.equal(labelled[:, -plain.shape[1] :, -plain.shape[2] :], plain)
+    left, top = labelled.shape[2] - plain.shape[2], labelled.shape[1] - plain.shape[1]
+    margins = {
+        "row 1": labelled[:, top : top + 64, :left],
+        "row 2": labelled[:, -64:, :left],
+        "first column": labelled[:, :top, left : left + 64],
+        "last column": labelled[:, :top, -64:],
+    }
+    for name, margin in margins.items():
+        ink = (margin < 0.5).float()
+        assert 0 < ink.mean() < 0.5, f"no text in {name}"
+        assert ink[:, :, 0].sum() == ink[:, 0].sum() == ink[:, -1].sum() == 0, f"the text in {name} is cropped"
+
+
+# --- samples
+
+
+def test_samples_obey_temperature_and_seed() -> None:
+    model = pixel_model(Diagonal([0.0], [1.0]), StandardNormal([1]))
+    warm, cold, other = (levels(samples(model, 64, temperature=t, seed=s), 8, 8) for t, s in ((1, 0), (0.5, 0), (1, 1)))
+    torch.testing.assert_close(cold - 0.5, (warm - 0.5) / 2, atol=1e-5, rtol=0)
+    assert not torch.equal(warm, other)
+    assert 0.08 < warm.std() < 0.12
+
+
+def test_samples_of_a_conditional_model_have_a_row_for_each_class() -> None:
+    y, columns = class_rows(9, 5)
+    assert columns == 3
+    assert y.reshape(-1, 3).tolist() == [[y] * 3 for y in range(5)]
+    assert class_rows(16, 2)[0].reshape(-1, 4).tolist() == [[0] * 4, [1] * 4, [0] * 4, [1] * 4]
+    model = pixel_model(Diagonal([0.0], [1.0]), StandardNormal([1]), num_classes=5, scale=0.0, step=0.1)
+    drawn = levels(dict(Album(examples(4, DataSpec((1, 1, 1), 5)), 5, num_samples=9).quick(model))["samples"], 5, 3)
+    torch.testing.assert_close(drawn, (0.5 + 0.1 * torch.arange(5.0))[:, None].expand(5, 3))
+
+
+def test_a_row_of_samples_by_class_is_one_latent() -> None:
+    plain = pixel_model(Diagonal([0.0], [1.0]), StandardNormal([1]), num_classes=3, step=0.01)
+    drawn = levels(samples_by_class(plain, 3, num=4), 4, 3)
+    torch.testing.assert_close(drawn.diff(dim=1), torch.full((4, 2), 0.01), atol=1e-6, rtol=0)
+    assert drawn[:, 0].unique().numel() == 4
+
+    # Under a prior p(z|y) the noise is shared, not z: z = mean(y) + scale(y) * eps.
+    prior = LabelConditional([1], 3)
+    with torch.no_grad():
+        prior.net.layers[0].weight.copy_(torch.tensor([[0.0, 1.0, 2.0], [0.0, 0.0, 2.0]]))
+        prior.net.layers[0].bias.zero_()
+    learned = pixel_model(Diagonal([0.0], [1.0]), prior, num_classes=3, scale=0.02)
+    z = (levels(samples_by_class(learned, 3, num=4), 4, 3) - 0.5) / 0.02
+    torch.testing.assert_close(z[:, 1], z[:, 0] + 1, atol=1e-4, rtol=0)
+    torch.testing.assert_close(z[:, 2], 2 + z[:, 0] * torch.e, atol=1e-4, rtol=0)
+
+
+# --- reconstructions and interpolations
+
+
+def test_every_original_stands_above_its_own_reconstruction() -> None:
+    spec = DataSpec((1, 8, 8), 0, "binary")
+    model, batch = vae(4, spec), examples(10, spec)._replace(y=None)
+    drawn = tiles(reconstructions(model, batch, columns=4), 4, 4)[:, :, :1]
+    expected = displayable(model.reconstruct(batch.x[:8]).mean)
+    assert torch.equal(drawn[0], displayable(batch.x[:4]))
+    assert torch.equal(drawn[2], displayable(batch.x[4:8]))
+    torch.testing.assert_close(torch.cat((drawn[1], drawn[3])), expected)
+
+
+@pytest.mark.parametrize("name", every_model())
+def test_an_interpolation_runs_between_two_reconstructions(name: str) -> None:
+    model, batch = every_model()[name], examples()
+    starts, ends = (Batch(batch.x[rows], batch.y[rows]) for rows in (slice(0, 2), slice(4, 6)))
+    drawn = tiles(interpolations(model, starts, ends, num=5), 2, 7)[:, :, :1]
+    for side, original, end in ((starts, 0, 1), (ends, 6, 5)):
+        assert torch.equal(drawn[:, original], displayable(side.x))
+        context = model.context(side.y if model.conditional else None)
+        reconstruction = displayable(decode(model, codes(model, side)[0].mean, context))
+        torch.testing.assert_close(drawn[:, end], reconstruction)
+
+
+def test_interpolation_is_linear_in_the_code_and_keeps_to_a_class() -> None:
+    class Encoder(nn.Module):
+        def forward(self, given: Tensor, context: Tensor | None = None) -> Independent:
+            mean = given.flatten(-3)
+            return Independent(Normal(mean, torch.ones_like(mean)), 1)
+
+    model = pixel_model(Encoder(), StandardNormal([1]), scale=0.5)
+    starts, ends = Batch(torch.zeros(1, 1, 1, 1)), Batch(torch.ones(1, 1, 1, 1))
+    drawn = levels(interpolations(model, starts, ends, num=5), 1, 7)[0]
+    torch.testing.assert_close(drawn, torch.tensor([0.0, 0.5, 0.625, 0.75, 0.875, 1.0, 1.0]))
+    with pytest.raises(ValueError, match="num=1"):
+        interpolations(model, starts, ends, num=1)
+
+    album = Album(Batch(torch.rand(7, 1, 1, 1), torch.tensor([0, 1, 0, 2, 1, 0, 1])), 3, num_interpolations=3)
+    one, other = album._pairs(same_class=True)
+    assert one.y.tolist() == other.y.tolist() == [0, 1, 0]
+    assert torch.equal(other.x, album.examples.x[[2, 4, 5]])
+
+
+# --- traversals
+
+
+def test_dimensions_are_ordered_by_their_kl(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = _labels_drawn(monkeypatch)
+    q = Diagonal([0.5, 0.0, 2.0, 1.0], [1.0, 1.0, 1.0, 1.0])  # KLs of 0.125, 0, 2 and 0.5 nats
+    model = pixel_model(q, StandardNormal([4]))
+    drawn = levels(traversals(model, Batch(torch.rand(70, 1, 1, 1)), num_dimensions=3), 3, len(STEPS))
+    assert texts[0] == ["z[2]  2.00 nats", "z[3]  0.50 nats", "z[0]  0.12 nats"]
+    code = 0.5 + 0.1 * 0.5
+    assert torch.allclose(drawn[:2], torch.tensor(code)), "the image shows z[0], which must not move in other rows"
+    torch.testing.assert_close(drawn[2], code + 0.1 * torch.tensor(STEPS), atol=1e-5, rtol=0)
+
+
+def test_steps_are_standard_deviations_of_the_prior() -> None:
+    model = pixel_model(Diagonal([1.0], [1.0]), Diagonal([0.3], [0.25]))
+    drawn = levels(traversals(model, Batch(torch.rand(2, 1, 1, 1))), 1, len(STEPS))[0]
+    torch.testing.assert_close(drawn, 0.6 + 0.1 * 0.25 * torch.tensor(STEPS), atol=1e-5, rtol=0)
+
+
+def test_the_scale_of_an_inner_level_is_that_given_the_code_above() -> None:
+    class ScaledByAbove(nn.Module):
+        def forward(self, given: Tensor, context: Tensor | None = None) -> Independent:
+            return Independent(Normal(torch.zeros_like(given), given), 1)
+
+    prior = MarkovChain([StandardNormal([1]), ScaledByAbove()])
+    posterior = BottomUpPosterior(MarkovChain([Diagonal([1.0], [1.0]), Diagonal([0.7], [1e-6])]))
+    model = LatentVariableModel(prior, posterior, Copy())
+    drawn = levels(traversals(model, Batch(torch.rand(2, 1, 1, 1)), level=1), 1, len(STEPS))[0]
+    torch.testing.assert_close(drawn, 0.6 + 0.1 * 0.7 * torch.tensor(STEPS), atol=1e-5, rtol=0)
+
+
+def test_without_a_kl_of_each_dimension_the_variance_of_codes_orders_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Mixture(nn.Module):
+        def forward(self, given: None, context: Tensor | None = None) -> torch.distributions.Distribution:
+            parts = Independent(Normal(torch.tensor([[-1.0, 0.0], [1.0, 0.0]]), torch.ones(2, 2)), 1)
+            return torch.distributions.MixtureSameFamily(torch.distributions.Categorical(torch.ones(2)), parts)
+
+    class Encoder(nn.Module):
+        def forward(self, given: Tensor, context: Tensor | None = None) -> Independent:
+            mean = given.flatten(-3) * torch.tensor([1.0, 5.0])
+            return Independent(Normal(mean, torch.ones_like(mean)), 1)
+
+    texts = _labels_drawn(monkeypatch)
+    model = pixel_model(Encoder(), Mixture())
+    model.register_buffer("place", torch.zeros(1))
+    traversals(model, Batch(torch.tensor([0.0, 1.0]).reshape(2, 1, 1, 1)))
+    assert texts[0] == ["z[1]  6.25 var", "z[0]  0.25 var"]
+
+
+@pytest.mark.parametrize("name", every_model())
+def test_the_middle_of_a_traversal_is_the_code_itself(name: str) -> None:
+    model, batch = every_model()[name], examples()
+    context = model.context(batch.y[:1] if model.conditional else None)
+    for level, code in enumerate(codes(model, batch), start=1):
+        rows = min(10, code.mean.shape[1])
+        middle = tiles(traversals(model, batch, level), rows, len(STEPS))[:, len(STEPS) // 2, :1]
+        expected = displayable(decode(model, code.mean[:1], context, level))
+        torch.testing.assert_close(middle, expected.expand_as(middle))
+
+
+def test_codes_above_the_first_level_go_down_by_the_means_of_the_priors() -> None:
+    model = every_model()["mhvae"]
+    z_3 = torch.randn(100, 2)
+    z_2 = model.prior.links[1](z_3).mean
+    z_1 = model.prior.links[2](z_2).mean
+    for level, z in ((1, z_1), (2, z_2), (3, z_3)):
+        torch.testing.assert_close(decode(model, z, None, level), model.likelihood(z_1).mean)
+    y = torch.arange(100) % 3
+    one_hot, conditional = OneHot(3)(y), every_model()["cvae"]
+    torch.testing.assert_close(decode(conditional, z_3, one_hot), conditional.likelihood(z_3, one_hot).mean)
+    with pytest.raises(ValueError, match="level=4: this model has levels 1 to 3"):
+        traversals(model, examples(), level=4)
+
+
+def test_the_kl_of_codes_is_the_mean_over_all_examples() -> None:
+    model, batch = vae(), examples(70)
+    code = codes(model, batch)[0]
+    with torch.no_grad():
+        level = model(batch.x).levels[0]
+    torch.testing.assert_close(code.kl, level.kl_per_dimension.mean((0, 1)))
+    torch.testing.assert_close(code.mean, level.q.mean)
+
+
+def test_a_class_without_examples_borrows_the_others() -> None:
+    album = Album(Batch(torch.rand(4, *SPEC.shape), torch.tensor([0, 0, 2, 2])), 3)
+    assert album._of_class(2).y.tolist() == [2, 2]
+    assert torch.equal(album._of_class(2).x, album.examples.x[2:])
+    assert album._of_class(1).y.tolist() == [1, 1, 1, 1]
+
+
+# --- the plane
+
+
+def test_the_manifold_runs_right_and_up_through_the_quantiles_of_the_prior() -> None:
+    prior = Diagonal([1.0, 5.0], [2.0, 0.5])
+    model = pixel_model(Diagonal([0.0, 0.0], [1.0, 1.0]), prior, scale=0.05)
+    drawn = levels(manifold(model, num=4), 4, 4)
+    across = 1 + 2 * Normal(0, 1).icdf(torch.tensor([0.125, 0.375, 0.625, 0.875]))
+    torch.testing.assert_close(drawn, (0.5 + 0.05 * across).expand(4, 4), atol=1e-5, rtol=0)
+
+    model.likelihood.forward = lambda z, context=None: Copy(0.05)(z.flip(-1))  # type: ignore[method-assign]
+    up = levels(manifold(model, num=4), 4, 4)[:, 0]
+    assert (up.diff() < 0).all(), "z[1] grows upwards"
+
+
+def test_only_a_plane_is_shown_as_a_plane() -> None:
+    for draw in (lambda: manifold(vae(3)), lambda: code_scatter(vae(3), examples())):
+        with pytest.raises(ValueError, match="set latent_dim=2"):
+            draw()
+
+
+@pytest.mark.parametrize("num_classes", [0, 3, 15, 40])
+def test_codes_are_coloured_by_label(num_classes: int) -> None:
+    spec = DataSpec(SPEC.shape, num_classes, "binary")
+    batch = examples(40, spec)
+    picture = code_scatter(vae(2, spec), batch if num_classes else Batch(batch.x))
+    vivid = picture.amax(0) - picture.amin(0) > 0.3
+    colours = {tuple(c) for c in (picture[:, vivid].T * 20).round().int().tolist()}
+    assert len(colours) >= max(1, min(num_classes, 10))
+
+
+# --- files
+
+
+def test_a_file_holds_the_picture_and_appears_whole(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = torch.rand(3, 9, 7)
+    path = save_picture(picture, tmp_path / "figures", "traversals/level_1/class_2")
+    assert path == tmp_path / "figures" / "traversals_level_1_class_2.png"
+    written = torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1)
+    torch.testing.assert_close(written / 255, picture, atol=0.5 / 255 + 1e-6, rtol=0)
+
+    def fails(picture: Tensor, file, format: str) -> None:
+        file.write_bytes(b"half")
+        raise OSError("disk full")
+
+    before = path.read_bytes()
+    monkeypatch.setattr("vae_lab.pictures.grid.save_image", fails)
+    with pytest.raises(OSError, match="disk full"):
+        save_picture(picture, tmp_path / "figures", "traversals/level_1/class_2")
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+def _labels_drawn(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The row labels of each traversal drawn from now on."""
+    texts: list[list[str]] = []
+
+    def recorded(*args, row_labels, **more) -> Tensor:
+        texts.append(row_labels)
+        return image_grid(*args, row_labels=row_labels, **more)
+
+    monkeypatch.setattr(sys.modules["vae_lab.pictures.traversals"], "image_grid", recorded)
+    return texts
