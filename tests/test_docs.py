@@ -1,0 +1,333 @@
+"""The documents keep their word: links lead somewhere, the code they name exists, and the code they show runs."""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import importlib
+import importlib.util
+import inspect
+import itertools
+import re
+import shlex
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig, open_dict
+
+import vae_lab
+from vae_lab.config.check import check_config
+from vae_lab.config.command import config_dir
+from vae_lab.train import build_module
+
+ROOT = Path(__file__).resolve().parents[1]
+THEORY, CONTRIBUTING = ROOT / "docs" / "theory.md", ROOT / "CONTRIBUTING.md"
+DOCUMENTS = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", CONTRIBUTING]
+
+FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\(([^()\s]+)\)")
+SOURCE = re.compile(r"""<(?:img|a)\b[^>]*?\b(?:src|href)=["']([^"']+)["']""")
+IDENTIFIER = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+MATH = re.compile(r"\$\$.+?\$\$|\$[^$]+?\$", re.DOTALL)
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """The fenced blocks in a language, their indentation taken off."""
+    return [inspect.cleandoc(body) + "\n" for _, name, body in FENCE.findall(text) if name == language]
+
+
+def prose(text: str) -> str:
+    return FENCE.sub("", text)
+
+
+# Links.
+
+
+def anchors(path: Path) -> set[str]:
+    """The anchors that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ +(.+)$", prose(path.read_text(encoding="utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def defines(body: list[ast.stmt], names: list[str]) -> bool:
+    """Whether a module's or a class's body has the dotted name: functions, classes and attributes alike."""
+    for node in body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        is_value = any(isinstance(target, ast.Name) and target.id == names[0] for target in targets)
+        if len(names) == 1 and (is_value or getattr(node, "name", None) == names[0]):
+            return True
+        if len(names) > 1 and isinstance(node, ast.ClassDef) and node.name == names[0]:
+            return defines(node.body, names[1:])
+    return False
+
+
+def named_objects(label: str, target: str) -> list[str]:
+    """The dotted names in backticks in a link's text; a file's own name is none."""
+    codes = [re.sub(r"\(.*\)$", "", code) for code in re.findall(r"`([^`]+)`", label)]
+    return [code for code in codes if IDENTIFIER.fullmatch(code) and not target.endswith(code)]
+
+
+def broken_links(path: Path) -> Iterator[str]:
+    """What is wrong with the links and pictures of a page; nothing if all is well."""
+    text = prose(path.read_text(encoding="utf-8"))
+    links = [*LINK.findall(text), *(("", source) for source in SOURCE.findall(text))]
+    for label, url in links:
+        if re.match(r"[a-z]+:", url):
+            continue
+        relative, _, anchor = url.partition("#")
+        target = path.parent / relative if relative else path
+        if not target.exists():
+            yield f"{url}: no such file"
+        elif anchor and anchor not in anchors(target):
+            yield f"{url}: no such heading"
+        elif target.suffix == ".py":
+            body = ast.parse(target.read_text(encoding="utf-8")).body
+            yield from (f"{url}: no {name}" for name in named_objects(label, url) if not defines(body, name.split(".")))
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_to_files_headings_and_objects(path: Path) -> None:
+    assert list(broken_links(path)) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("[`LatentLevel.kl`](elbo.py) [`Plain`](elbo.py) [`LIMIT`](elbo.py) [`LatentLevel.z`](elbo.py)", []),
+        ("[`elbo.py`](elbo.py) [words](elbo.py) [out](https://example.org/x.py)", []),
+        ("[here](#a-heading-kl-1)\n\n# A heading: KL 1\n", []),
+        ("[`LatentLevel.lk`](elbo.py)", ["elbo.py: no LatentLevel.lk"]),
+        ("[`LatentLevels.kl`](elbo.py)", ["elbo.py: no LatentLevels.kl"]),
+        ("[`kl`](elbo.py)", ["elbo.py: no kl"]),
+        ("[`LatentLevel.kl()` and `Other`](elbo.py)", ["elbo.py: no Other"]),
+        ("[`LatentLevel`](core/elbo.py)", ["core/elbo.py: no such file"]),
+        ("![a picture](a.png) <img width=3 src='b.png'>", ["a.png: no such file", "b.png: no such file"]),
+        ("[x](#nowhere)", ["#nowhere: no such heading"]),
+        (r"$\log w [a](b)$", ["b: no such file"]),
+        ("```python\n[`kl`](elbo.py)\n# nowhere\n```\n", []),
+    ],
+)
+def test_the_check_of_links_sees(tmp_path: Path, text: str, wrong: list[str]) -> None:
+    (tmp_path / "elbo.py").write_text(
+        "LIMIT = 1\nclass LatentLevel:\n    z: int\n    def kl(self): ...\ndef Plain(): ...\n"
+    )
+    page = tmp_path / "page.md"
+    page.write_text(text)
+    assert list(broken_links(page)) == wrong
+
+
+def test_the_theory_names_its_code() -> None:
+    links = LINK.findall(prose(THEORY.read_text(encoding="utf-8")))
+    named = [name for label, url in links if url.endswith(".py") for name in named_objects(label, url)]
+    essential = {"LatentLevel.kl", "ElboTerms.log_weight", "precision_merge", "Elbo.forward", "LevelsLogistic.log_prob"}
+    assert essential <= set(named)
+    sections = re.split(r"^## ", THEORY.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    for section in sections[:16]:
+        assert "src/vae_lab/" in section or "tests/" in section, section.splitlines()[0]
+
+
+# Mathematics.
+
+
+def unsafe_mathematics(text: str) -> list[str]:
+    """Formulas that Markdown mangles: it eats a backslash before punctuation, and makes a list of lines with a sign."""
+    return [formula for formula in MATH.findall(prose(text)) if re.search(r"\\[^A-Za-z]|\*|\n *[-+>#] ", formula)]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_formulas_survive_markdown(path: Path) -> None:
+    text = re.sub(r"`[^`\n]*`", "", prose(path.read_text(encoding="utf-8")))
+    assert text.count("$") % 2 == 0
+    assert unsafe_mathematics(text) == []
+
+
+@pytest.mark.parametrize("formula", [r"$\{a\}$", r"$$a \\ b$$", r"$a\,b$", "$x^*$", "$$a\n+ b$$", "$$a\n  - b$$"])
+def test_the_check_of_formulas_sees(formula: str) -> None:
+    assert unsafe_mathematics(rf"Well: $\frac{{a}}{{b}}$ and {formula}.") == [formula]
+
+
+def test_braces_of_formulas_match() -> None:
+    formulas = MATH.findall(prose(THEORY.read_text(encoding="utf-8")))
+    assert len(formulas) > 200
+    for formula in formulas:
+        assert formula.count("{") == formula.count("}"), formula
+        assert formula.count(r"\left") - formula.count(r"\leftarrow") == formula.count(r"\right"), formula
+
+
+# Python and commands.
+
+
+@pytest.mark.parametrize("path", [THEORY, CONTRIBUTING], ids=lambda path: path.name)
+def test_python_compiles(path: Path) -> None:
+    found = blocks(path.read_text(encoding="utf-8"), "python")
+    assert len(found) >= 4
+    for block in found:
+        examples = doctest.DocTestParser().get_examples(block)
+        for source in [example.source for example in examples] or [block]:
+            compile(source, path.name, "exec")
+
+
+def run_examples(text: str) -> tuple[int, int]:
+    """Runs the `>>>` examples of a page in order, in one namespace: how many failed, of how many."""
+    page = "\n".join(blocks(text, "python"))
+    test = doctest.DocTestParser().get_doctest(page, {}, "theory", None, 0)
+    result = doctest.DocTestRunner(verbose=False).run(test)
+    return result.failed, result.attempted
+
+
+def test_the_examples_of_the_theory_hold() -> None:
+    failed, attempted = run_examples(THEORY.read_text(encoding="utf-8"))
+    assert attempted > 20
+    assert failed == 0
+
+
+@pytest.mark.parametrize(("right", "wrong"), [("2 / 3, 2 / 3", "2 / 3, 2 / 4"), ("evidence + 0.08", "evidence + 0.1")])
+def test_a_wrong_example_is_seen(right: str, wrong: str, capsys: pytest.CaptureFixture[str]) -> None:
+    text = THEORY.read_text(encoding="utf-8")
+    assert text.count(right) == 1
+    assert run_examples(text.replace(right, wrong))[0] > 0
+
+
+def commands(text: str) -> list[list[str]]:
+    """The words after `python -m vae_lab.train`, of each line of each shell block; a sweep's values one by one."""
+    lines = [line for block in blocks(text, "bash") for line in block.splitlines() if "python -m vae_lab.train" in line]
+    found: list[list[str]] = []
+    for line in lines:
+        words = shlex.split(line, comments=True)[3:]
+        if "-m" not in words:
+            found.append(words)
+            continue
+        swept = [values(word) for word in words if word != "-m"]
+        found += [list(choice) for choice in itertools.product(*swept)]
+    return found
+
+
+def values(word: str) -> list[str]:
+    """`key=1,2` as `key=1` and `key=2`; a list is one value."""
+    key, _, value = word.partition("=")
+    return [word] if value.startswith("[") else [f"{key}={one}" for one in value.split(",")]
+
+
+def composed(*overrides: str) -> DictConfig:
+    try:
+        with initialize_config_dir(str(config_dir()), version_base="1.3"):
+            cfg = compose("train", overrides=list(overrides), return_hydra_config=True)
+    finally:
+        GlobalHydra.instance().clear()
+    HydraConfig.instance().set_config(cfg)
+    with open_dict(cfg):
+        del cfg["hydra"]
+        cfg.run_dir, cfg.name = "nowhere", "test"
+    return cfg
+
+
+def test_the_exercises_are_valid_commands() -> None:
+    found = commands(THEORY.read_text(encoding="utf-8"))
+    assert len(found) > 20
+    for words in found:
+        check_config(composed(*words))
+
+
+def test_a_sweep_is_read_value_by_value() -> None:
+    text = "```bash\npython -m vae_lab.train -m a=1,2 b=[3,4]  # why\npython -m vae_lab.train c=5,6\n```\n"
+    assert commands(text) == [["a=1", "b=[3,4]"], ["a=2", "b=[3,4]"], ["c=5,6"]]
+
+
+# The worked examples of CONTRIBUTING.md: as if somebody had followed it.
+
+
+def example_files() -> dict[str, str]:
+    """Path -> text of every block that begins with its own path in a comment."""
+    text = CONTRIBUTING.read_text(encoding="utf-8")
+    found = blocks(text, "python") + blocks(text, "yaml")
+    return {block.splitlines()[0].removeprefix("# "): block for block in found}
+
+
+EXAMPLES = {
+    "laplace": ["likelihood=laplace", "data.binarization=none"],
+    "renyi": ["objective=renyi"],
+    "linear": ["model=linear", "likelihood=gaussian", "data.binarization=none"],
+    "bars": ["data=bars"],
+}
+
+
+@pytest.fixture
+def followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with the example files, where `import vae_lab.<package>.<example>` finds them."""
+    for name, text in example_files().items():
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    before = set(sys.modules)
+    for folder in (tmp_path / "src" / "vae_lab").iterdir():
+        package = importlib.import_module(f"{vae_lab.__name__}.{folder.name}")
+        monkeypatch.setattr(package, "__path__", [*package.__path__, str(folder)])
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if name.startswith("vae_lab.") and name.rpartition(".")[2] in EXAMPLES:
+            package_name, _, attribute = name.rpartition(".")
+            delattr(sys.modules[package_name], attribute)
+            del sys.modules[name]
+
+
+def test_each_example_is_a_file_a_yaml_and_a_test() -> None:
+    files = example_files()
+    assert len(files) == 3 * len(EXAMPLES)
+    for name in EXAMPLES:
+        of_example = sorted(file.split("/")[0] for file in files if name in file)
+        assert of_example == ["configs", "src", "tests"], name
+    assert not [file for file in files if (ROOT / file).exists()], "an example may not be named as a file of the lab"
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_test_of_an_example_passes(followed: Path, name: str) -> None:
+    (file,) = (followed / "tests").rglob(f"test_{name}*.py")
+    spec = importlib.util.spec_from_file_location(f"example_{name}", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    tests = [value for key, value in vars(module).items() if key.startswith("test_")]
+    assert tests
+    for test in tests:
+        marks = [mark for mark in getattr(test, "pytestmark", []) if mark.name == "parametrize"]
+        if not marks:
+            test()
+        for mark in marks:
+            argument, values = mark.args
+            for value in values:
+                test(**{argument: value})
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_is_built_from_the_command_line(followed: Path, name: str) -> None:
+    cfg = composed(f"hydra.searchpath=[file://{followed / 'configs'}]", "network.widths=[4]", *EXAMPLES[name])
+    check_config(cfg)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*is no density.*")
+        parts = {key: instantiate(cfg[key], _convert_="all") for key in ("data", "objective", "optimizer", "scheduler")}
+        module = build_module(cfg, parts)
+    target = yaml.safe_load(next((followed / "configs").rglob(f"{name}.yaml")).read_text())
+    path = str(target.get("_target_") or target["images"]["_target_"])
+    owner = {
+        "laplace": module.model.likelihood.head,
+        "renyi": module.objective,
+        "linear": module.model,
+        "bars": parts["data"].images,
+    }[name]
+    assert f"{type(owner).__module__}.{type(owner).__name__}" == path
+
+
+def test_the_commands_of_the_examples_are_valid(followed: Path) -> None:
+    found = commands(CONTRIBUTING.read_text(encoding="utf-8"))
+    assert len(found) == len(EXAMPLES)
+    for words in found:
+        check_config(composed(f"hydra.searchpath=[file://{followed / 'configs'}]", *words))
