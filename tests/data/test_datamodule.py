@@ -245,7 +245,7 @@ def test_black_and_white_stay_black_and_white(binarization: Any) -> None:
 @pytest.mark.parametrize(
     ("binarization", "splits"), [("dynamic", ["val", "test"]), ("static", ["train", "val", "test"])]
 )
-def test_fixed_binarization_is_the_same_in_every_construction(binarization: Any, splits: list[Any]) -> None:
+def test_fixed_binarization_is_the_same_in_every_construction_and_for_every_seed(binarization: Any, splits: list[Any]) -> None:
     torch.manual_seed(1)
     first, again, other = (
         ImageDataModule(image_set(), binarization=binarization, val_size=30, seed=seed) for seed in (0, 0, 1)
@@ -254,7 +254,8 @@ def test_fixed_binarization_is_the_same_in_every_construction(binarization: Any,
         a, b, c = (data.split(name) for data in (first, again, other))
         np.testing.assert_array_equal(a.arrays.images[a.rows], b.arrays.images[b.rows])
         assert set(np.unique(a.arrays.images)) == {0, 255}
-        assert (a.arrays.images[a.rows] != c.arrays.images[c.rows]).any()
+        if name == "test":
+            np.testing.assert_array_equal(a.arrays.images[a.rows], c.arrays.images[c.rows])
 
 
 def test_evaluation_draws_no_random_numbers() -> None:

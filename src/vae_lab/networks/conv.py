@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,15 @@ from torch.nn.functional import interpolate
 from vae_lab.networks.architecture import Architecture
 from vae_lab.networks.context import join
 from vae_lab.networks.mlp import Activation, Mlp, activation_module
+
+
+class ConvSizes(NamedTuple):
+    """Channels of the stages from the data side up, residual blocks a stage, width beside the latent, activation."""
+
+    channels: tuple[int, ...]
+    blocks: int
+    features: int
+    activation: Activation
 
 
 class ResidualBlock(nn.Module):
@@ -43,10 +53,7 @@ class ConvEncoder(nn.Module):
         in_shape: (channels, height, width).
         out_shape: of one output.
         context_features: C; 0 for none.
-        channels: of the stages, from the data side up.
-        blocks: residual blocks a stage.
-        features: width of the vector between the last stage and the output.
-        activation: of the whole network.
+        sizes: of the layers.
     """
 
     def __init__(
@@ -54,24 +61,21 @@ class ConvEncoder(nn.Module):
         in_shape: Sequence[int],
         out_shape: Sequence[int],
         context_features: int,
-        channels: Sequence[int],
-        blocks: int,
-        features: int,
-        activation: Activation,
+        sizes: ConvSizes,
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         width = in_shape[0] + context_features
-        for stage in channels:
+        for stage in sizes.channels:
             layers.append(nn.Conv2d(width, stage, 3, stride=2, padding=1))
-            layers += [ResidualBlock(stage, activation) for _ in range(blocks)]
+            layers += [ResidualBlock(stage, sizes.activation) for _ in range(sizes.blocks)]
             width = stage
-        self.stages = nn.Sequential(*layers, activation_module(activation))
-        smallest = _stage_sizes(in_shape[1:], len(channels))[-1]
+        self.stages = nn.Sequential(*layers, activation_module(sizes.activation))
+        smallest = _stage_sizes(in_shape[1:], len(sizes.channels))[-1]
         self.to_out = nn.Sequential(
-            nn.Linear(width * math.prod(smallest), features),
-            activation_module(activation),
-            nn.Linear(features, math.prod(out_shape)),
+            nn.Linear(width * math.prod(smallest), sizes.features),
+            activation_module(sizes.activation),
+            nn.Linear(sizes.features, math.prod(out_shape)),
         )
         self.out_shape = tuple(out_shape)
 
@@ -92,8 +96,7 @@ class ConvDecoder(nn.Module):
         in_shape: of one input.
         out_shape: (params_per_dim, channels, height, width).
         context_features: C; 0 for none.
-        channels: of the stages, from the data side up, as the encoder has them.
-        blocks, features, activation: as the encoder has them.
+        sizes: of the layers, those of the encoder.
     """
 
     def __init__(
@@ -101,32 +104,30 @@ class ConvDecoder(nn.Module):
         in_shape: Sequence[int],
         out_shape: Sequence[int],
         context_features: int,
-        channels: Sequence[int],
-        blocks: int,
-        features: int,
-        activation: Activation,
+        sizes: ConvSizes,
     ) -> None:
         super().__init__()
         self.in_dims = len(in_shape)
         self.out_shape = tuple(out_shape)
-        *self.sizes, smallest = _stage_sizes(out_shape[-2:], len(channels))
+        channels = sizes.channels
+        *self.image_sizes, smallest = _stage_sizes(out_shape[-2:], len(channels))
         self.from_latent = nn.Sequential(
-            nn.Linear(math.prod(in_shape) + context_features, features),
-            activation_module(activation),
-            nn.Linear(features, channels[-1] * math.prod(smallest)),
+            nn.Linear(math.prod(in_shape) + context_features, sizes.features),
+            activation_module(sizes.activation),
+            nn.Linear(sizes.features, channels[-1] * math.prod(smallest)),
             nn.Unflatten(-1, (channels[-1], *smallest)),
         )
         stages: list[nn.Module] = []
         for stage, below in zip(channels[::-1], [*channels[-2::-1], math.prod(out_shape[:-2])], strict=True):
-            body = [ResidualBlock(stage, activation) for _ in range(blocks)]
-            stages.append(nn.Sequential(*body, activation_module(activation)))
+            body = [ResidualBlock(stage, sizes.activation) for _ in range(sizes.blocks)]
+            stages.append(nn.Sequential(*body, activation_module(sizes.activation)))
             stages.append(nn.Conv2d(stage, below, 3, padding=1))
         self.stages = nn.ModuleList(stages)
 
     def forward(self, given: Tensor, context: Tensor | None = None) -> Tensor:
         features = join(given.flatten(-self.in_dims), context)
         hidden = self.from_latent(features.reshape(-1, features.shape[-1]))
-        for i, size in enumerate(reversed(self.sizes)):
+        for i, size in enumerate(reversed(self.image_sizes)):
             body, shrink = self.stages[2 * i], self.stages[2 * i + 1]
             hidden = shrink(interpolate(body(hidden), size=size))
         out: Tensor = hidden.reshape(*features.shape[:-1], *self.out_shape)
@@ -165,24 +166,17 @@ class ConvArchitecture(Architecture):
             raise ValueError(f"channels={list(channels)}: name at least one stage, each of 1 channel or more")
         if blocks < 0 or features < 1:
             raise ValueError(f"blocks={blocks}, features={features}: blocks must be at least 0 and features at least 1")
-        self.channels = tuple(channels)
-        self.blocks = blocks
-        self.features = features
-        self.activation = activation
+        self.sizes = ConvSizes(tuple(channels), blocks, features, activation)
 
     def encoder(self, in_shape: Sequence[int], out_shape: Sequence[int], context_features: int = 0) -> nn.Module:
         if len(in_shape) != 3:
             return self._between_vectors(in_shape, out_shape, context_features)
-        return ConvEncoder(
-            in_shape, out_shape, context_features, self.channels, self.blocks, self.features, self.activation
-        )
+        return ConvEncoder(in_shape, out_shape, context_features, self.sizes)
 
     def decoder(self, in_shape: Sequence[int], out_shape: Sequence[int], context_features: int = 0) -> nn.Module:
         if len(out_shape) != 4:
             return self._between_vectors(in_shape, out_shape, context_features)
-        return ConvDecoder(
-            in_shape, out_shape, context_features, self.channels, self.blocks, self.features, self.activation
-        )
+        return ConvDecoder(in_shape, out_shape, context_features, self.sizes)
 
     def _between_vectors(self, in_shape: Sequence[int], out_shape: Sequence[int], context_features: int) -> nn.Module:
-        return Mlp(in_shape, out_shape, context_features, (self.features,), self.activation)
+        return Mlp(in_shape, out_shape, context_features, (self.sizes.features,), self.sizes.activation)
