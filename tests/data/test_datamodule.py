@@ -245,7 +245,9 @@ def test_black_and_white_stay_black_and_white(binarization: Any) -> None:
 @pytest.mark.parametrize(
     ("binarization", "splits"), [("dynamic", ["val", "test"]), ("static", ["train", "val", "test"])]
 )
-def test_fixed_binarization_is_the_same_in_every_construction_and_for_every_seed(binarization: Any, splits: list[Any]) -> None:
+def test_fixed_binarization_is_the_same_in_every_construction_and_for_every_seed(
+    binarization: Any, splits: list[Any]
+) -> None:
     torch.manual_seed(1)
     first, again, other = (
         ImageDataModule(image_set(), binarization=binarization, val_size=30, seed=seed) for seed in (0, 0, 1)

@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from vae_lab.networks import Architecture, ConvArchitecture, Mlp, MlpArchitecture, OneHot
+from vae_lab.networks.context import join
+from vae_lab.networks.mlp import ACTIVATIONS
+
+IMAGE, C = (2, 5, 7), 3
+ARCHITECTURES: dict[str, Architecture] = {
+    "mlp": MlpArchitecture([8, 6], "silu"),
+    "mlp-linear": MlpArchitecture([]),
+    "conv": ConvArchitecture([4, 6], features=8),
+    "conv-plain": ConvArchitecture([4], blocks=0, features=8),
+}
+every_architecture = pytest.mark.parametrize("name", ARCHITECTURES)
+# The four networks of a model: image -> latent, latent -> latent above, latent -> image, latent -> latent below.
+ROLES = {
+    "image-encoder": ("encoder", IMAGE, (2, 4)),
+    "latent-encoder": ("encoder", (5,), (2, 4)),
+    "image-decoder": ("decoder", (4,), (2, *IMAGE)),
+    "latent-decoder": ("decoder", (4,), (2, 5)),
+}
+every_role = pytest.mark.parametrize("role", ROLES)
+
+
+def build(name: str, role: str, context_features: int) -> tuple[nn.Module, tuple[int, ...], tuple[int, ...]]:
+    torch.manual_seed(0)
+    direction, in_shape, out_shape = ROLES[role]
+    net = getattr(ARCHITECTURES[name], direction)(in_shape, out_shape, context_features)
+    return net.double(), in_shape, out_shape
+
+
+@every_role
+@every_architecture
+@pytest.mark.parametrize("context_features", [0, C])
+def test_any_leading_dimensions_equal_one_call_for_each_example(name: str, role: str, context_features: int) -> None:
+    net, in_shape, out_shape = build(name, role, context_features)
+    given = torch.randn(3, 4, *in_shape, dtype=torch.float64)  # (K, B, ...)
+    context = torch.randn(4, C, dtype=torch.float64) if context_features else None
+    out = net(given, context)
+    assert out.shape == (3, 4, *out_shape)
+    for k in range(3):
+        assert torch.allclose(net(given[k], context), out[k], atol=1e-12)
+        for b in range(4):
+            one = net(given[k, b : b + 1], None if context is None else context[b : b + 1])
+            assert torch.allclose(one[0], out[k, b], atol=1e-12)
+
+
+@every_role
+@every_architecture
+def test_context_and_input_change_the_output(name: str, role: str) -> None:
+    net, in_shape, _ = build(name, role, C)
+    given, context = torch.randn(1, *in_shape, dtype=torch.float64), OneHot(C).double()(torch.tensor([0]))
+    other = OneHot(C).double()(torch.tensor([2]))
+    out = net(given, context)
+    assert not torch.allclose(net(given, other), out)
+    assert not torch.allclose(net(given + 1, context), out)
+
+
+@every_role
+@every_architecture
+def test_every_parameter_has_a_gradient(name: str, role: str) -> None:
+    net, in_shape, _ = build(name, role, C)
+    net(torch.randn(8, *in_shape).double(), torch.randn(8, C).double()).square().sum().backward()
+    for parameter_name, parameter in net.named_parameters():
+        assert parameter.grad is not None, parameter_name
+        assert parameter.grad.abs().sum() > 0, parameter_name
+
+
+@every_architecture
+def test_examples_of_a_batch_do_not_see_each_other(name: str) -> None:
+    """No batch normalisation: the bound of an example must not depend on its batch."""
+    net, in_shape, _ = build(name, "image-encoder", 0)
+    given = torch.randn(4, *in_shape, dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(net(given)[1].sum(), given)
+    assert gradient[1].abs().sum() > 0
+    assert gradient[[0, 2, 3]].abs().sum() == 0
+
+
+def first_in_last_out(net: nn.Module) -> list[tuple[int, int]]:
+    return [(m.in_features, m.out_features) for m in net.modules() if isinstance(m, nn.Linear)]
+
+
+def test_an_mlp_decoder_mirrors_its_encoder() -> None:
+    architecture = MlpArchitecture([8, 6])
+    encoder = architecture.encoder(IMAGE, (2, 4), C)
+    decoder = architecture.decoder((4,), (1, *IMAGE), C)
+    pixels = math.prod(IMAGE)
+    assert first_in_last_out(encoder) == [(pixels + C, 8), (8, 6), (6, 8)]
+    assert first_in_last_out(decoder) == [(4 + C, 6), (6, 8), (8, pixels)]
+    activations = [type(m) for m in decoder.layers if not isinstance(m, nn.Linear)]
+    assert activations == [nn.ReLU] * 2  # none after the last layer
+
+
+def test_a_conv_decoder_mirrors_its_encoder() -> None:
+    architecture = ConvArchitecture([4, 6], features=8)
+    encoder, decoder = architecture.encoder(IMAGE, (2, 4)), architecture.decoder((4,), (1, *IMAGE))
+
+    def stages(net: nn.Module) -> list[tuple[int, int]]:
+        convs = [m for m in net.modules() if isinstance(m, nn.Conv2d)]
+        return [(m.in_channels, m.out_channels) for m in convs if m.in_channels != m.out_channels]
+
+    assert stages(encoder) == [(2, 4), (4, 6)]
+    assert stages(decoder) == [(6, 4), (4, 2)]
+    sizes: list[tuple[int, ...]] = []
+    for net in (encoder, decoder):
+        for module in net.modules():
+            if isinstance(module, nn.Conv2d) and module.in_channels != module.out_channels:
+                module.register_forward_hook(lambda m, args, out: sizes.append(tuple(out.shape[-2:])))
+    decoder(encoder(torch.randn(1, *IMAGE))[:, 0])
+    assert sizes == [(3, 4), (2, 2), (3, 4), (5, 7)]
+
+
+@pytest.mark.parametrize("stages", [1, 3])
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 1), (3, 1, 1), (2, 1, 6), (1, 3, 2), (3, 5, 7), (1, 28, 28), (2, 17, 11), (3, 33, 9), (1, 65, 33)]
+)
+def test_conv_networks_take_images_of_any_size_and_channels(shape: tuple[int, ...], stages: int) -> None:
+    architecture = ConvArchitecture([3] * stages, features=4)
+    encoder, decoder = architecture.encoder(shape, (2, 3), C), architecture.decoder((3,), (2, *shape), C)
+    context = torch.randn(2, C)
+    latent = encoder(torch.randn(2, *shape), context)
+    assert latent.shape == (2, 2, 3)
+    assert decoder(latent[:, 0], context).shape == (2, 2, *shape)
+
+
+def test_a_conv_encoder_sees_every_pixel() -> None:
+    encoder = ConvArchitecture([3, 3], features=4, activation="tanh").encoder((1, 9, 6), (2, 3)).double()
+    image = torch.randn(1, 1, 9, 6, dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(encoder(image).sum(), image)
+    assert (gradient != 0).all()
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_activations_are_those_named(activation: str) -> None:
+    layers = MlpArchitecture([4], activation).encoder((3,), (2,)).layers
+    assert type(layers[1]).__name__.lower() == activation.replace("_", "")
+
+
+@pytest.mark.parametrize("fan", [(400, 100), (100, 400)])
+def test_initializations_have_their_variance(fan: tuple[int, int]) -> None:
+    """Glorot: 2 / (in + out). He: 2 / in. Both with biases of 0."""
+    fan_in, fan_out = fan
+    torch.manual_seed(1)
+    for name, variance in (("glorot", 2 / (fan_in + fan_out)), ("he", 2 / fan_in)):
+        layer = Mlp((fan_in,), (fan_out,), initialization=name).layers[0]
+        weights = layer.weight.detach().flatten()
+        error = weights.square().std() / len(weights) ** 0.5
+        assert (weights.square().mean() - variance).abs() < 4.5 * error
+        assert not layer.bias.any()
+
+
+@pytest.mark.parametrize(
+    ("build_wrong", "message"),
+    [
+        (lambda: Mlp((3,), (2,), widths=[0]), "0 units"),
+        (lambda: Mlp((3,), (2,), widths=[4], activation="sine"), "activation=sine: choose one of relu"),
+        (lambda: Mlp((3,), (2,), initialization="lecun"), "initialization=lecun: choose one of torch"),
+        (lambda: ConvArchitecture([]), r"channels=\[\]"),
+        (lambda: ConvArchitecture([4, 0]), r"channels=\[4, 0\]"),
+        (lambda: ConvArchitecture([4], blocks=-1), "blocks=-1"),
+        (lambda: ConvArchitecture([4], features=0), "features=0"),
+    ],
+)
+def test_wrong_sizes_are_refused_by_name(build_wrong, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build_wrong()
+
+
+def test_one_hot_follows_the_model_and_stays_out_of_its_checkpoint() -> None:
+    embed = OneHot(4).double()
+    out = embed(torch.tensor([2, 0]))
+    assert torch.equal(out, torch.tensor([[0, 0, 1, 0], [1, 0, 0, 0]], dtype=torch.float64))
+    assert not embed.state_dict()
+
+
+def test_join_puts_the_context_behind_every_sample() -> None:
+    features, context = torch.randn(3, 4, 2), torch.randn(4, 5).double()
+    joined: Tensor = join(features, context)
+    assert joined.shape == (3, 4, 7)
+    assert joined.dtype == features.dtype
+    assert torch.equal(joined[..., :2], features)
+    assert torch.equal(joined[..., 2:], context.float().expand(3, 4, 5))
+    assert torch.equal(join(None, context), context)
+    assert torch.equal(join(features, None), features)

@@ -1,0 +1,117 @@
+"""The rules that keep the lab in layers: who may import whom, and how long a file may be."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import vae_lab
+
+ROOT = Path(vae_lab.__file__).parent
+FILES = sorted(ROOT.rglob("*.py"))
+COMMANDS = {"train", "evaluate", "sample", "report", "config"}
+
+# networks -> distributions -> core -> models; objectives read the core's terms and nothing else of it.
+MATHS: dict[str, set[str]] = {
+    "types": set(),
+    "noise": {"types"},
+    "networks": {"types", "noise"},
+    "distributions": {"types", "noise", "networks"},
+    "core": {"types", "noise", "distributions"},
+    "models": {"types", "noise", "networks", "distributions", "core"},
+    "objectives": {"types", "core"},
+}
+FRAMEWORKS = {"hydra", "omegaconf", "pytorch_lightning", "lightning", "torchvision", "torchmetrics", "tensorboard"}
+TORCH_ONLY = {"torch", "numpy", "vae_lab"} | set(sys.stdlib_module_names)
+
+
+def part(path: Path) -> str:
+    """The package, or the top-level module, that a file belongs to."""
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> set[str]:
+    """Every module that a file imports, in functions and under TYPE_CHECKING too, as dotted absolute names."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            submodules = {f"vae_lab.{alias.name}" for alias in node.names}
+            found |= submodules if node.module == "vae_lab" else {node.module}
+    return found
+
+
+def lab_imports(path: Path) -> set[str]:
+    return {name.split(".")[1] for name in imports(path) if name.startswith("vae_lab.")} - {"__version__"}
+
+
+def top_imports(path: Path) -> set[str]:
+    return {name.split(".")[0] for name in imports(path)}
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+every_file = pytest.mark.parametrize("path", FILES, ids=name)
+maths_file = pytest.mark.parametrize("path", [path for path in FILES if part(path) in MATHS], ids=name)
+
+
+def test_the_rules_are_about_something() -> None:
+    """Were a package renamed or the import finder blind, every rule below would hold of nothing."""
+    assert {part(path) for path in FILES} >= set(MATHS) | {"data"}
+    assert lab_imports(ROOT / "models" / "vae.py") >= {"core", "distributions", "networks", "types"}
+    assert lab_imports(ROOT / "distributions" / "gaussian.py") >= {"noise", "distributions"}
+    assert any("pytorch_lightning" in top_imports(path) for path in FILES)
+
+
+@maths_file
+def test_imports_point_one_way(path: Path) -> None:
+    assert lab_imports(path) <= MATHS[part(path)] | {part(path)}
+
+
+@maths_file
+def test_the_maths_needs_torch_alone(path: Path) -> None:
+    assert top_imports(path) <= TORCH_ONLY
+
+
+@every_file
+def test_only_training_and_data_know_lightning(path: Path) -> None:
+    if part(path) not in {"training", "data"}:
+        assert not top_imports(path) & {"pytorch_lightning", "lightning"}
+
+
+@every_file
+def test_only_the_commands_know_hydra(path: Path) -> None:
+    if part(path) not in COMMANDS:
+        assert not top_imports(path) & {"hydra", "omegaconf"}
+
+
+@every_file
+def test_nothing_imports_a_command(path: Path) -> None:
+    if part(path) not in COMMANDS:
+        assert not lab_imports(path) & COMMANDS
+
+
+@every_file
+def test_data_know_nothing_of_models_and_training(path: Path) -> None:
+    if part(path) == "data":
+        assert lab_imports(path) <= {"data", "types", "noise"}
+
+
+@every_file
+def test_no_file_is_long(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 320
+
+
+def test_the_maths_loads_no_framework() -> None:
+    packages = ", ".join(f"vae_lab.{package}" for package in MATHS)
+    code = f"import sys, {packages}; print(*{{name.split('.')[0] for name in sys.modules}} & {FRAMEWORKS!r})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

@@ -1,0 +1,239 @@
+"""What every model promises, whatever it is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import product
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+
+from vae_lab.core import LatentVariableModel
+from vae_lab.distributions import Bernoulli, LabelConditional
+from vae_lab.models import MHVAE, VAE, Ladder
+from vae_lab.networks import ConvArchitecture, MlpArchitecture
+from vae_lab.objectives import Elbo, Iwae
+from vae_lab.types import DataSpec
+
+SHAPE, CLASSES, B = (1, 6, 5), 3, 6
+SPEC = DataSpec(SHAPE, CLASSES, "binary")
+NETWORKS = {"mlp": MlpArchitecture([12], "silu"), "conv": ConvArchitecture([4, 5], features=8)}
+LATENT = MlpArchitecture([7], "silu")
+LABELS: dict[str, dict] = {
+    "unconditional": {},
+    "conditional": {"conditional": True},
+    "label-prior": {"conditional": True, "prior": LabelConditional},
+}
+MODELS: dict[str, Callable[..., LatentVariableModel]] = {
+    "vae": lambda spec, net, **options: VAE(spec, 4, net, Bernoulli, **options),
+    "mhvae-1": lambda spec, net, **options: MHVAE(spec, [4], net, LATENT, Bernoulli, **options),
+    "mhvae-2": lambda spec, net, **options: MHVAE(spec, [5, 3], net, LATENT, Bernoulli, **options),
+    "mhvae-3": lambda spec, net, **options: MHVAE(spec, [5, 4, 3], net, LATENT, Bernoulli, **options),
+    "ladder-1": lambda spec, net, **options: Ladder(spec, [4], [8], net, LATENT, Bernoulli, **options),
+    "ladder-3": lambda spec, net, **options: Ladder(spec, [5, 4, 3], [8, 7, 6], net, LATENT, Bernoulli, **options),
+}
+HIERARCHIES = {"mhvae-2": [5, 3], "mhvae-3": [5, 4, 3], "ladder-3": [5, 4, 3]}
+LATENT_DIMS = {name: HIERARCHIES.get(name, [4]) for name in MODELS}
+
+
+class Case(NamedTuple):
+    key: tuple[str, str, str]
+    model: LatentVariableModel
+    x: Tensor
+    y: Tensor | None
+
+
+def make(name: str, labels: str, network: str) -> Case:
+    torch.manual_seed(0)
+    model = MODELS[name](SPEC, NETWORKS[network], **LABELS[labels])
+    x = torch.rand(B, *SHAPE).round()
+    return Case((name, labels, network), model, x, torch.arange(B) % CLASSES if model.conditional else None)
+
+
+@pytest.fixture(params=[pytest.param(case, id="-".join(case)) for case in product(MODELS, LABELS, NETWORKS)])
+def case(request: pytest.FixtureRequest) -> Case:
+    return make(*request.param)
+
+
+@pytest.mark.parametrize("num_samples", [1, 3])
+def test_terms_have_their_shapes_and_agree(case: Case, num_samples: int) -> None:
+    terms = case.model(case.x, case.y, num_samples)
+    dims = LATENT_DIMS[case.key[0]]
+    assert case.model.num_levels == len(dims)
+    assert terms.log_likelihood.shape == terms.log_weight.shape == (num_samples, B)
+    assert terms.kl.shape == (num_samples, B, len(dims))
+    assert terms.elbo.shape == terms.importance_weighted_bound.shape == (B,)
+    for level, dim in zip(terms.levels, dims, strict=True):
+        assert level.z.shape == level.kl_per_dimension.shape == (num_samples, B, dim)
+        assert level.kl.shape == level.log_ratio.shape == (num_samples, B)
+        assert torch.allclose(level.kl_per_dimension.sum(-1), level.kl, atol=1e-4)
+    for tensor in (terms.log_weight, terms.kl, terms.elbo, terms.importance_weighted_bound):
+        assert tensor.isfinite().all()
+    if num_samples > 1:
+        assert torch.pdist(terms.levels[0].z[:, 0]).min() > 0  # samples differ
+    assert torch.pdist(terms.levels[0].z[0]).min() > 0  # and so do examples
+
+
+@pytest.mark.parametrize("num_samples", [1, 3])
+@pytest.mark.parametrize("objective", [Elbo, Iwae])
+def test_every_parameter_has_a_finite_gradient(case: Case, objective: type, num_samples: int) -> None:
+    criterion = objective(num_samples=num_samples)
+    criterion(case.model(case.x, case.y, criterion.num_samples), 0).value.backward()
+    for name, parameter in case.model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+        assert parameter.grad.abs().sum() > 0, f"{name} is dead"
+
+
+def test_generate_reconstruct_and_log_marginal_shapes(case: Case) -> None:
+    model, x, y = case.model, case.x, case.y
+    for temperature in (1.0, 0.5):
+        generated = model.generate(B, y, temperature)
+        assert generated.batch_shape == (B,)
+        assert generated.mean.shape == (B, *SHAPE)
+        assert torch.pdist(generated.mean.flatten(1)).min() > 0  # one latent for each, not one for all
+    reconstructed = model.reconstruct(x, y)
+    assert reconstructed.batch_shape == (B,)
+    assert reconstructed.mean.shape == (B, *SHAPE)
+    estimate = model.log_marginal(x, y, num_samples=5, chunk=2)
+    assert estimate.shape == (B,)
+    assert estimate.isfinite().all()
+    one = model.generate(1, None if y is None else y[:1])
+    assert one.mean.shape == (1, *SHAPE)
+
+
+def test_everything_follows_the_seed(case: Case) -> None:
+    model, x, y = case.model, case.x, case.y
+
+    def numbers(seed: int) -> list[Tensor]:
+        torch.manual_seed(seed)
+        with torch.no_grad():
+            terms = model(x, y, 2)
+            drawn = [model.generate(B, y).mean, model.reconstruct(x, y).mean, model.log_marginal(x, y, 3)]
+        return [terms.log_weight, terms.elbo, *drawn]
+
+    first, again, other = numbers(1), numbers(1), numbers(2)
+    for a, b in zip(first, again, strict=True):
+        assert torch.equal(a, b)
+    assert not torch.equal(first[0], other[0])
+    assert not torch.equal(first[2], other[2])
+
+
+def test_a_checkpoint_restores_the_model(case: Case) -> None:
+    name, labels, network = case.key
+    copy = MODELS[name](SPEC, NETWORKS[network], **LABELS[labels])
+    copy.load_state_dict(case.model.state_dict())
+    torch.manual_seed(3)
+    expected = case.model(case.x, case.y).elbo
+    torch.manual_seed(3)
+    assert torch.equal(copy(case.x, case.y).elbo, expected)
+
+
+def test_labels_are_wanted_or_refused(case: Case) -> None:
+    model, x = case.model, case.x
+    wrong, message = (None, "needs labels") if model.conditional else (torch.zeros(B, dtype=torch.long), "no labels")
+    calls = (
+        lambda: model(x, wrong),
+        lambda: model.generate(B, wrong),
+        lambda: model.reconstruct(x, wrong),
+        lambda: model.log_marginal(x, wrong, 2),
+    )
+    for call in calls:
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
+def test_the_number_of_labels_must_fit(case: Case) -> None:
+    model, x, y = case.model, case.x, case.y
+    if y is None:
+        return
+    for labels in (y[:1], y[:-1]):  # one label would otherwise be broadcast without a word
+        calls = (
+            lambda labels=labels: model(x, labels),
+            lambda labels=labels: model.generate(B, labels),
+            lambda labels=labels: model.reconstruct(x, labels),
+            lambda labels=labels: model.log_marginal(x, labels, 2),
+        )
+        for call in calls:
+            with pytest.raises(ValueError, match=f"{len(labels)} labels"):
+                call()
+
+
+@pytest.mark.parametrize("labels", LABELS)
+@pytest.mark.parametrize("name", MODELS)
+def test_densities_are_float32_under_autocast(name: str, labels: str) -> None:
+    """Fact 7. And close to what full precision gives, for the same noise."""
+    for network in NETWORKS:
+        _, model, x, y = make(name, labels, network)
+        torch.manual_seed(1)
+        exact = model(x, y, 2)
+        torch.manual_seed(1)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert torch.nn.functional.linear(x.flatten(1), torch.ones(1, 30)).dtype == torch.bfloat16
+            terms = model(x, y, 2)
+            elbo = Elbo()(terms, 0).value
+        for tensor in (terms.log_likelihood, terms.kl, terms.log_weight, terms.elbo, elbo):
+            assert tensor.dtype == torch.float32
+        for level in terms.levels:
+            assert level.z.dtype == level.q.mean.dtype == level.p.mean.dtype == torch.float32
+        assert torch.allclose(terms.elbo, exact.elbo, rtol=0.05)
+
+
+# Sizes and data that make no model.
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_level_needs_a_dimension(network: str) -> None:
+    net = NETWORKS[network]
+    for dim in (0, -2):
+        with pytest.raises(ValueError, match=f"latent_dim={dim}"):
+            VAE(SPEC, dim, net, Bernoulli)
+        with pytest.raises(ValueError, match=f"latent_dim=4, {dim}"):
+            MHVAE(SPEC, [4, dim], net, LATENT, Bernoulli)
+        with pytest.raises(ValueError, match=f"latent_dim={dim}, 4"):
+            Ladder(SPEC, [dim, 4], [8, 8], net, LATENT, Bernoulli)
+
+
+def test_a_hierarchy_needs_a_level() -> None:
+    net = NETWORKS["mlp"]
+    with pytest.raises(ValueError, match=r"latent_dims=\[\]"):
+        MHVAE(SPEC, [], net, LATENT, Bernoulli)
+    with pytest.raises(ValueError, match=r"latent_dims=\[\]"):
+        Ladder(SPEC, [], [], net, LATENT, Bernoulli)
+
+
+@pytest.mark.parametrize("features", [[], [8], [8, 8, 8]])
+def test_a_ladder_needs_features_for_each_level(features: list[int]) -> None:
+    with pytest.raises(ValueError, match="2 levels"):
+        Ladder(SPEC, [4, 3], features, NETWORKS["mlp"], LATENT, Bernoulli)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_conditional_model_needs_labelled_data(name: str) -> None:
+    unlabelled = DataSpec(SHAPE, 0, "binary")
+    with pytest.raises(ValueError, match="these data have none"):
+        MODELS[name](unlabelled, NETWORKS["mlp"], conditional=True)
+    with pytest.raises(ValueError, match="label_conditional"):
+        MODELS[name](SPEC, NETWORKS["mlp"], prior=LabelConditional)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_refuses_data_that_its_likelihood_cannot_model(name: str) -> None:
+    with pytest.raises(ValueError, match="likelihood=gaussian"):
+        MODELS[name](DataSpec(SHAPE, 0, "real"), NETWORKS["mlp"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"shape": ()}, "shape="),
+        ({"shape": (1, 0, 3)}, "shape="),
+        ({"shape": (1,), "num_classes": -1}, "num_classes=-1"),
+        ({"shape": (1,), "support": "grey"}, "support=grey: choose one of binary"),
+    ],
+)
+def test_a_spec_refuses_what_no_data_have(options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        DataSpec(**options)
