@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import embedding
 
 
 class OneHot(nn.Module):
@@ -17,7 +18,7 @@ class OneHot(nn.Module):
         self.register_buffer("eye", torch.eye(num_classes), persistent=False)
 
     def forward(self, y: Tensor) -> Tensor:
-        return self.eye[y]
+        return embedding(y, self.eye)  # unlike an index, it refuses -1
 
 
 def join(features: Tensor | None, context: Tensor | None) -> Tensor:

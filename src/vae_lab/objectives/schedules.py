@@ -39,12 +39,12 @@ class Cyclic(Schedule):
     """Rises linearly from 0 to 1 in the first ``ramp`` of each period, then stays (Fu et al. 2019, arXiv:1903.10145).
 
     Raises:
-        ValueError: for a period below 1 step or a ramp outside (0, 1].
+        ValueError: for a period below 2 steps or a ramp outside (0, 1].
     """
 
     def __init__(self, period: int, ramp: float = 0.5) -> None:
-        if period < 1:
-            raise ValueError(f"warmup.period={period}: must be at least 1 step")
+        if period < 2:
+            raise ValueError(f"warmup.period={period}: must be at least 2 steps")
         if not 0 < ramp <= 1:
             raise ValueError(f"warmup.ramp={ramp}: must be above 0 and at most 1")
         self.period = period
