@@ -132,7 +132,7 @@ def test_iwae_is_never_below_the_mean_log_weight() -> None:
 SCHEDULES = st.one_of(
     st.builds(Constant),
     st.builds(Linear, st.integers(1, 1000)),
-    st.builds(Cyclic, st.integers(1, 1000), st.floats(0.01, 1)),
+    st.builds(Cyclic, st.integers(2, 1000), st.floats(0.01, 1)),
 )
 
 
@@ -168,7 +168,7 @@ def test_cyclic_repeats_and_ramps_once_a_period(period: int, ramp: float, cycle:
     ("build", "message"),
     [
         (lambda: Linear(0), "warmup.steps=0"),
-        (lambda: Cyclic(0), "warmup.period=0"),
+        (lambda: Cyclic(1), "warmup.period=1"),
         (lambda: Cyclic(10, 0.0), "warmup.ramp=0"),
         (lambda: Cyclic(10, 1.5), "warmup.ramp=1.5"),
     ],
