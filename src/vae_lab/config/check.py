@@ -107,9 +107,7 @@ def _check_value(key: str, value: Any, hint: Any) -> None:
         return
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True, strict=True))
-    except (PydanticSchemaGenerationError, PydanticUserError):
-        adapter = TypeAdapter(hint) if hint is Any else None  # type: ignore[assignment]
-    if adapter is None:
+    except (PydanticSchemaGenerationError, PydanticUserError):  # a hint that only its own library understands
         return
     candidates = [value, tuple(value)] if isinstance(value, list) else [value]
     if not any(_valid(adapter, candidate) for candidate in candidates):
