@@ -3,6 +3,8 @@
 Every process holds some rows of a whole batch (a `Shard`) and the same generator state. Drawing the noise of the
 whole batch and keeping one's own rows gives each example the noise that a single process would have given it, so
 that training on N devices computes the same loss as on one, and no two devices ever share their noise.
+
+In the same way `by_sample` gives sample k of many the same noise however many of them are drawn at once.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 
 import numpy as np
 import torch
@@ -18,6 +21,10 @@ from torch import Tensor
 from vae_lab.types import Shard
 
 _shard: ContextVar[Shard | None] = ContextVar("shard", default=None)
+_streams: ContextVar[_SampleStreams | None] = ContextVar("streams", default=None)
+
+MAX_DRAWS = 2**10
+"""Draws of one sample, one for each level of latents, before its numbers would run into those of the next sample."""
 
 
 @contextmanager
@@ -31,17 +38,60 @@ def sharded(shard: Shard | None) -> Iterator[None]:
 
 
 @contextmanager
+def by_sample(seed: int, first: int) -> Iterator[None]:
+    """Within it, slice k of a draw (its first dimension) is that of sample ``first + k`` of the stream ``seed``."""
+    token = _streams.set(_SampleStreams(seed, first))
+    try:
+        yield
+    finally:
+        _streams.reset(token)
+
+
+@contextmanager
 def fixed_seed(seed: int, device: torch.device) -> Iterator[None]:
     """Within it, random numbers follow ``seed``; afterwards they go on as if nothing had been drawn."""
-    devices = [] if device.type == "cpu" else [device]
-    with torch.random.fork_rng(devices, device_type=device.type if devices else "cuda"):
-        torch.manual_seed(seed)
+    # Not torch.manual_seed: on a machine without GPU it leaves, at each call, a note for one that may appear.
+    generators = [torch.default_generator]
+    if device.type == "cuda":
+        generators.append(torch.cuda.default_generators[device.index or 0])
+    states = [generator.get_state() for generator in generators]
+    try:
+        for generator in generators:
+            generator.manual_seed(seed)
         yield
+    finally:
+        for generator, state in zip(generators, states, strict=True):
+            generator.set_state(state)
+
+
+class _SampleStreams:
+    """A generator for every sample and draw, seeded by their numbers."""
+
+    def __init__(self, seed: int, first: int) -> None:
+        self.seed = seed
+        self.first = first
+        self.drawn = 0
+
+    def draw(
+        self, draw: Callable[..., Tensor], num: int, *shape: int, dtype: torch.dtype, device: torch.device
+    ) -> Tensor:
+        generator = torch.Generator(device)
+        out = torch.empty(num, *shape, dtype=dtype, device=device)
+        for k in range(num):
+            generator.manual_seed(self.seed + (self.first + k) * MAX_DRAWS + self.drawn)
+            draw(*shape, out=out[k], generator=generator)
+        self.drawn += 1
+        return out
 
 
 def seed(*numbers: int) -> None:
     """Starts the random numbers of this process anew, from a mixture of ``numbers`` such as (seed, epoch)."""
     torch.manual_seed(int(np.random.SeedSequence(numbers).generate_state(1)[0]))
+
+
+def fresh_seed() -> int:
+    """A seed for `by_sample`, drawn from the random numbers of this process."""
+    return int(torch.randint(2**62, ()))
 
 
 def normal(shape: Sequence[int], like: Tensor, batch_dim: int = 0) -> Tensor:
@@ -55,7 +105,9 @@ def uniform(shape: Sequence[int], like: Tensor, batch_dim: int = 0) -> Tensor:
 
 
 def _draw(draw: Callable[..., Tensor], shape: Sequence[int], like: Tensor, batch_dim: int) -> Tensor:
-    shard = _shard.get()
+    shard, streams = _shard.get(), _streams.get()
+    if streams is not None:
+        draw = partial(streams.draw, draw)
     if shard is None:
         return draw(*shape, dtype=like.dtype, device=like.device)
     whole = list(shape)

@@ -29,6 +29,9 @@ SETTINGS = (
 )
 """The groups whose choice is a setting of the run; the others say only where and how it is watched."""
 
+OPTIMIZATION = ("gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches")
+"""Keys of Lightning's Trainer that our module sees to, as it takes several optimizer steps in one of Lightning's."""
+
 
 def train(cfg: DictConfig) -> None:
     """One run, from a composed config to a run folder."""
@@ -46,13 +49,13 @@ def train(cfg: DictConfig) -> None:
 
 def build_module(cfg: DictConfig, parts: dict[str, Any]) -> VariationalModule:
     """The model, sized by the data's spec, with the objective and optimizer that train it."""
-    from vae_lab.training import VariationalModule  # noqa: PLC0415
+    from vae_lab.training import Optimization, VariationalModule  # noqa: PLC0415
 
     data: ImageDataModule = parts["data"]
     model = instantiate(cfg.model, _convert_="all")(spec=data.spec)
-    return VariationalModule(
-        model, parts["objective"], parts["optimizer"], parts["scheduler"], data.spec, cfg.seed, cfg.eval_samples
-    )
+    of_trainer = {key: cfg.trainer[key] for key in OPTIMIZATION}
+    optimization = Optimization(parts["optimizer"], parts["scheduler"], compile=cfg.compile, **of_trainer)
+    return VariationalModule(model, parts["objective"], optimization, data.spec, cfg.seed, cfg.eval_samples)
 
 
 def build_trainer(cfg: DictConfig) -> Any:
@@ -63,7 +66,8 @@ def build_trainer(cfg: DictConfig) -> Any:
     callbacks = [instantiate(node, _convert_="all") for node in nodes.values()]
     logger = instantiate(cfg.logger, _convert_="all") if cfg.logger else False
     saves = "checkpoint" in nodes  # otherwise Lightning would add a checkpoint callback of its own
-    return instantiate(cfg.trainer, callbacks=callbacks, logger=logger, enable_checkpointing=saves, _convert_="all")
+    node = {key: value for key, value in cfg.trainer.items() if key not in OPTIMIZATION}
+    return instantiate(node, callbacks=callbacks, logger=logger, enable_checkpointing=saves, _convert_="all")
 
 
 def hyperparameters(cfg: DictConfig) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from torch.distributions import Distribution
 from vae_lab.core import ElboTerms, LatentLevel
 from vae_lab.distributions.gaussian import diagonal_gaussian
 from vae_lab.errors import NonFiniteLossError
-from vae_lab.training.guard import FiniteGuard
+from vae_lab.training.guard import check_finite
 from vae_lab.training.metrics import ActiveUnitsMetric, BoundMetric
 
 
@@ -23,25 +23,30 @@ def terms(log_likelihood: torch.Tensor, mean: torch.Tensor | None = None) -> Elb
     return ElboTerms(log_likelihood, (level,))
 
 
+def update(metric: BoundMetric, terms: ElboTerms) -> None:
+    bound = terms.importance_weighted_bound if "iw_bound" in metric.names else None
+    metric.update(terms.log_likelihood, terms.kl, bound)
+
+
 def test_a_short_last_batch_weighs_what_it_should() -> None:
     values = torch.randn(2, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     metric = BoundMetric(1)
     for batch in values.split((3, 3, 1), dim=1):
-        metric.update(terms(batch))
+        update(metric, terms(batch))
     assert metric.compute()["log_likelihood"] == pytest.approx(float(values.mean()), abs=1e-12)
 
 
 def test_large_sums_keep_their_decimals() -> None:
     metric = BoundMetric(1)
     for _ in range(1000):
-        metric.update(terms(torch.full((1, 1000), -1000.1)))
+        update(metric, terms(torch.full((1, 1000), -1000.1)))
     assert metric.compute()["log_likelihood"] == pytest.approx(float(torch.tensor(-1000.1)), abs=1e-6)
 
 
 def test_the_bound_is_the_likelihood_less_the_divergence() -> None:
     mean = torch.ones(1, 5, 3)
     metric = BoundMetric(1, importance_weighted=True)
-    metric.update(terms(torch.full((1, 5), -2.0), mean))
+    update(metric, terms(torch.full((1, 5), -2.0), mean))
     means = metric.compute()
     assert means["kl"] == pytest.approx(1.5)
     assert means["elbo"] == pytest.approx(-3.5)
@@ -71,11 +76,11 @@ def test_two_samples_take_the_sampling_noise_off() -> None:
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
-def test_the_guard_names_the_first_term_and_step(bad: float) -> None:
-    guard = FiniteGuard()
-    guard.observe(terms(torch.zeros(1, 3)), torch.tensor(0.0), step=4)
-    guard.check()
-    guard.observe(terms(torch.tensor([[0.0, bad, 0.0]])), torch.tensor(bad), step=5)
-    guard.observe(terms(torch.full((1, 3), bad), torch.full((1, 3, 1), bad)), torch.tensor(bad), step=6)
-    with pytest.raises(NonFiniteLossError, match="log_likelihood is not finite at step 5"):
-        guard.check()
+def test_the_guard_names_the_first_step_and_its_first_term(bad: float) -> None:
+    names = ["log_likelihood", "kl_level_1", "loss"]
+    check_finite(torch.zeros(5, 3), names, first_step=4)
+    rows = torch.zeros(5, 3)
+    rows[2, 1:] = bad
+    rows[3:] = bad
+    with pytest.raises(NonFiniteLossError, match="kl_level_1 is not finite at step 6"):
+        check_finite(rows, names, first_step=4)

@@ -23,6 +23,7 @@ TOP_LEVEL: dict[str, Any] = {
     "latent_dim": int,
     "name": str,
     "eval_samples": int,
+    "compile": bool | Literal["auto"],
     "test_checkpoint": Literal["best", "last"],
 }
 """Types of the keys that are no component's own."""

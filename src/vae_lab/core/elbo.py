@@ -6,12 +6,33 @@ Shapes: K importance samples, B batch, L levels. Level 1 is nearest the data.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, kl_divergence
+from torch.distributions import Distribution
+
+from vae_lab.distributions.gaussian import gaussian_kl, is_diagonal_gaussian
+
+T = TypeVar("T")
+
+
+class computed_once(Generic[T]):  # noqa: N801
+    """functools.cached_property without its lock, which `torch.compile` cannot follow."""
+
+    def __init__(self, function: Callable[[Any], T]) -> None:
+        self.function = function
+        self.__doc__ = function.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, instance: Any, owner: type | None = None) -> T:
+        value = self.function(instance)
+        instance.__dict__[self.name] = value
+        return value
 
 
 @dataclass(frozen=True)
@@ -31,29 +52,26 @@ class LatentLevel:
     p: Distribution
     analytic_kl: bool
 
-    @cached_property
+    @computed_once
     def log_ratio(self) -> Tensor:
         """log q(z) - log p(z) at the sample, (K, B)."""
         return self.q.log_prob(self.z) - self.p.log_prob(self.z)
 
-    @cached_property
+    @computed_once
     def kl(self) -> Tensor:
         """An unbiased estimate of this level's part of the KL term, (K, B); in closed form where that is valid."""
-        if not self.analytic_kl:
+        if not (self.analytic_kl and is_diagonal_gaussian(self.q) and is_diagonal_gaussian(self.p)):
             return self.log_ratio
-        try:
-            return kl_divergence(self.q, self.p).expand(self.z.shape[:2])
-        except NotImplementedError:  # no closed form for this pair, such as a mixture prior
-            return self.log_ratio
+        return gaussian_kl(self.q, self.p).flatten(-len(self.q.event_shape)).sum(-1).expand(self.z.shape[:2])
 
-    @cached_property
+    @computed_once
     def kl_per_dimension(self) -> Tensor | None:
         """`kl` before the sum over the event, (K, B, *event); None where p does not factorise over dimensions."""
-        q, p = getattr(self.q, "base_dist", None), getattr(self.p, "base_dist", None)
-        if q is None or p is None or q.batch_shape[-1:] != p.batch_shape[-1:]:
+        if not (is_diagonal_gaussian(self.q) and is_diagonal_gaussian(self.p)):
             return None
         if self.analytic_kl:
-            return kl_divergence(q, p).expand(self.z.shape)
+            return gaussian_kl(self.q, self.p).expand(self.z.shape)
+        q, p = (d.base_dist for d in (self.q, self.p))  # type: ignore[attr-defined]
         log_ratio: Tensor = q.log_prob(self.z) - p.log_prob(self.z)
         return log_ratio
 
@@ -70,12 +88,12 @@ class ElboTerms:
     log_likelihood: Tensor
     levels: tuple[LatentLevel, ...]
 
-    @cached_property
+    @computed_once
     def kl(self) -> Tensor:
         """The KL term of each level, (K, B, L)."""
         return torch.stack([level.kl for level in self.levels], dim=-1)
 
-    @cached_property
+    @computed_once
     def log_weight(self) -> Tensor:
         """log w = log p(x|z,c) + log p(z|c) - log q(z|x,c), (K, B).
 
@@ -83,12 +101,12 @@ class ElboTerms:
         """
         return self.log_likelihood - sum(level.log_ratio for level in self.levels)
 
-    @cached_property
+    @computed_once
     def elbo(self) -> Tensor:
         """E_q[log p(x|z)] - KL at beta = 1, averaged over the samples, (B,). Higher is better; <= log p(x)."""
         return (self.log_likelihood - self.kl.sum(-1)).mean(0)
 
-    @cached_property
+    @computed_once
     def importance_weighted_bound(self) -> Tensor:
         """log (1/K) sum_k w_k, (B,) (Burda, Grosse and Salakhutdinov 2016, arXiv:1509.00519, eq. 8)."""
         return self.log_weight.logsumexp(0) - math.log(len(self.log_weight))

@@ -7,18 +7,18 @@ level L is the top. All densities are in nats.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from vae_lab import noise
 from vae_lab.core.chain import MarkovChain
 from vae_lab.core.elbo import ElboTerms
 from vae_lab.core.posterior import Posterior
 
-MARGINAL_BUDGET = 2**24
-"""Numbers of data size (samples x examples x pixels) that `log_marginal` decodes at once: 64 MiB in float32."""
+MARGINAL_BUDGET = 2**22
+"""Numbers of data size (samples x examples x pixels) that `log_marginal` decodes at once: 16 MiB in float32."""
 
 
 class LatentVariableModel(nn.Module):
@@ -127,7 +127,8 @@ class LatentVariableModel(nn.Module):
             x: (B, *data_shape).
             y: class indices (B,) for a conditional model.
             num_samples: K.
-            chunk: samples decoded at once; by default what fits `MARGINAL_BUDGET`.
+            chunk: samples decoded at once; by default what fits `MARGINAL_BUDGET`. The result is the same for any
+                chunk, to rounding.
 
         Raises:
             ValueError: for a number of samples or a chunk below 1.
@@ -135,12 +136,10 @@ class LatentVariableModel(nn.Module):
         if num_samples < 1 or (chunk is not None and chunk < 1):
             raise ValueError(f"num_samples={num_samples}, chunk={chunk}: both must be at least 1")
         chunk = chunk or max(1, MARGINAL_BUDGET // x.numel())
+        seed = noise.fresh_seed()
         total = torch.full((len(x),), -math.inf, dtype=x.dtype, device=x.device)
-        for size in _chunks(num_samples, chunk):
-            total = torch.logaddexp(total, self(x, y, size).log_weight.logsumexp(0))
+        for first in range(0, num_samples, chunk):
+            with noise.by_sample(seed, first):
+                terms = self(x, y, min(chunk, num_samples - first))
+            total = torch.logaddexp(total, terms.log_weight.logsumexp(0))
         return total - math.log(num_samples)
-
-
-def _chunks(total: int, size: int) -> Iterator[int]:
-    """``size, size, ..., rest``: exactly ``total`` in all."""
-    yield from (min(size, total - done) for done in range(0, total, size))

@@ -127,6 +127,10 @@ class ImageDataModule(LightningDataModule):
     def test_dataloader(self) -> BatchLoader:
         return self._loader("test")
 
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        y = None if batch.y is None else batch.y.to(device, non_blocking=True)
+        return batch._replace(x=batch.x.to(device, non_blocking=True), y=y)
+
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         return self.transform(batch, training=self.trainer is not None and bool(self.trainer.training))
 

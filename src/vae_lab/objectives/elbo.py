@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from torch import Tensor
+
 from vae_lab.core import ElboTerms
 from vae_lab.objectives.base import Loss, Objective
 from vae_lab.objectives.schedules import Constant, Schedule
@@ -36,9 +38,11 @@ class Elbo(Objective):
         self.warmup = warmup or Constant()
         self.free_bits = free_bits
 
-    def forward(self, terms: ElboTerms, step: int) -> Loss:
-        beta = self.beta * self.warmup(step)
+    def weight(self, step: int) -> float:
+        return self.beta * self.warmup(step)
+
+    def loss(self, terms: ElboTerms, weight: Tensor | float) -> Loss:
         kl = terms.kl.mean((0, 1))  # (L,)
         if self.free_bits:
             kl = kl.clamp(min=self.free_bits)
-        return Loss(beta * kl.sum() - terms.log_likelihood.mean(), {"beta": beta})
+        return Loss(weight * kl.sum() - terms.log_likelihood.mean(), {"beta": weight})

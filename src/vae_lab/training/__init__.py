@@ -1,6 +1,6 @@
 """Training with PyTorch Lightning."""
 
 from vae_lab.training.fit import Record, fit, prepare_process
-from vae_lab.training.lit_module import VariationalModule
+from vae_lab.training.lit_module import Optimization, VariationalModule
 
-__all__ = ["Record", "VariationalModule", "fit", "prepare_process"]
+__all__ = ["Optimization", "Record", "VariationalModule", "fit", "prepare_process"]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
+import os
+import sys
 import time
 import warnings
 from collections.abc import Mapping
@@ -24,6 +27,9 @@ from vae_lab.training.lit_module import VariationalModule
 TestCheckpoint = Literal["best", "last"]
 
 
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+
+
 class Record(NamedTuple):
     """Where a run is written down, and what is written beside its metrics.
 
@@ -43,9 +49,21 @@ class Record(NamedTuple):
 def prepare_process(seed: int) -> None:
     """Seeds everything and quiets what a user can do nothing about. Before threads start and anything is built."""
     torch.set_flush_denormal(True)  # saturated pixels make denormals, which slow CPUs down
+    _keep_freed_memory()
+    # Lightning would have every optimizer step ask for an NVIDIA driver by opening its library.
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)  # its tips
     warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)  # a deprecation inside it
+    warnings.filterwarnings("ignore", message=".*dataloader_iter.*experimental.*")  # seen to work from 2.4 to 2.6
     seed_everything(seed, workers=True, verbose=False)
+
+
+def _keep_freed_memory() -> None:
+    """Large arrays come and go at every step; glibc would hand each back to the kernel and fault it in again."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        for parameter in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
+            mallopt(parameter, 2**30)
 
 
 def fit(
@@ -88,7 +106,8 @@ def fit(
     if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
         runs.save_metrics(record.run, metrics, record.seed, seconds)
         log_hparams(trainer, record.hparams, metrics)
-        print_summary(metrics, record.run, seconds, "best" if weights else "last")
+        compiling = f" ({module.compile_seconds:.0f} s of it compiling)" if module.compile_seconds else ""
+        print_summary(metrics, record.run, f"{seconds:.0f} s of training{compiling}", "best" if weights else "last")
     return metrics
 
 
@@ -102,9 +121,9 @@ def log_hparams(trainer: Trainer, hparams: Mapping[str, Any], metrics: Mapping[s
             logger.experiment.add_hparams(plain, dict(metrics), run_name=".", global_step=trainer.global_step)
 
 
-def print_summary(metrics: Mapping[str, float], run: Path, seconds: float, tested: str) -> None:
+def print_summary(metrics: Mapping[str, float], run: Path, duration: str, tested: str) -> None:
     """The final numbers, where everything lies, and how to look at it."""
-    table = Table(title=f"test set, {tested} weights, after {seconds:.0f} s of training", title_justify="left")
+    table = Table(title=f"test set, {tested} weights, after {duration}", title_justify="left")
     table.add_column("metric")
     table.add_column("value", justify="right")
     table.add_column("unit")

@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Sequence
+
 from torch import Tensor
 
-from vae_lab.core import ElboTerms
 from vae_lab.errors import NonFiniteLossError
 
 
-class FiniteGuard:
-    """Remembers, on the device, the first step at which each term of the loss was not finite.
+def check_finite(terms: Tensor, names: Sequence[str], first_step: int) -> None:
+    """Looks at the terms of the loss of consecutive steps; waits for the device.
 
-    Looking costs a synchronisation with the device, so `observe` only records; `check` is called where the host waits
-    anyway.
+    Args:
+        terms: of each step, (S, T).
+        names: of the terms, T of them.
+        first_step: the global step of the first row.
+
+    Raises:
+        NonFiniteLossError: naming the first step with a term that is not finite, and the first such term in it.
     """
-
-    def __init__(self) -> None:
-        self.names: list[str] = []
-        self.first_bad: Tensor | None = None
-
-    def observe(self, terms: ElboTerms, loss: Tensor, step: int) -> None:
-        """Records which terms are not finite at ``step``."""
-        sums = torch.stack((terms.log_likelihood.sum(), *terms.kl.sum((0, 1)).unbind(), loss)).detach()
-        if self.first_bad is None:
-            self.names = ["log_likelihood", *(f"kl_level_{i + 1}" for i in range(len(terms.levels))), "loss"]
-            self.first_bad = torch.full((len(sums),), -1, device=sums.device)
-        new = ~sums.isfinite() & (self.first_bad < 0)
-        self.first_bad = torch.where(new, step, self.first_bad)
-
-    def check(self) -> None:
-        """Raises `NonFiniteLossError` naming the term and the step, if anything observed was not finite."""
-        if self.first_bad is None:
-            return
-        steps = self.first_bad.tolist()
-        bad = [(step, i) for i, step in enumerate(steps) if step >= 0]
-        if bad:
-            step, term = min(bad)
-            raise NonFiniteLossError(f"{self.names[term]} is not finite at step {step}")
+    bad = (~terms.isfinite()).nonzero()
+    if len(bad):
+        step, term = bad[0].tolist()
+        raise NonFiniteLossError(f"{names[term]} is not finite at step {first_step + step}")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from vae_lab.core import ElboTerms, LatentLevel
+from vae_lab.core import LatentLevel
 
 
 class BoundMetric(Metric):
@@ -27,19 +27,19 @@ class BoundMetric(Metric):
     def __init__(self, num_levels: int, importance_weighted: bool = False) -> None:
         super().__init__()
         self.names = ["log_likelihood", *(f"kl_level_{level}" for level in range(1, num_levels + 1))]
-        self.importance_weighted = importance_weighted
         if importance_weighted:
             self.names.append("iw_bound")
         # float64: sums of 10^5 numbers of size 10^2 would lose the third decimal in float32.
         self.add_state("total", torch.zeros(len(self.names), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("count", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
-    def update(self, terms: ElboTerms) -> None:
-        rows = [terms.log_likelihood.detach().mean(0), *terms.kl.detach().mean(0).unbind(-1)]
-        if self.importance_weighted:
-            rows.append(terms.importance_weighted_bound.detach())
+    def update(self, log_likelihood: Tensor, kl: Tensor, iw_bound: Tensor | None = None) -> None:
+        """Adds examples: log p(x|z), (K, B), the KL of each level, (K, B, L), and the bound where asked for, (B,)."""
+        rows = [log_likelihood.mean(0), *kl.mean(0).unbind(-1)]
+        if iw_bound is not None:
+            rows.append(iw_bound)
         self.total += torch.stack(rows).sum(1, dtype=torch.float64)
-        self.count += terms.log_likelihood.shape[1]
+        self.count += log_likelihood.shape[1]
 
     def compute(self) -> dict[str, float]:
         """`elbo`, `log_likelihood`, `kl`, `kl_level_<l>` of each level of a hierarchy, `iw_bound` where asked for."""

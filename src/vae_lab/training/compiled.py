@@ -1,0 +1,52 @@
+"""The loss of a training step, compiled once for a run."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+T = TypeVar("T")
+
+
+class CompiledLoss(Generic[T]):
+    """``loss(x, y, weight)`` compiled by `torch.compile` for the shape of the first batch.
+
+    Other shapes, such as a short last batch, run as they are: cheaper than a second compilation. So does everything
+    where compiling fails, as without a C++ compiler. The random numbers are those of the loss that is not compiled.
+
+    Args:
+        loss: of the data (B, *data_shape), labels (B,) or None, and a weight ().
+
+    Attributes:
+        seconds: that the first call took, nearly all of it compiling.
+    """
+
+    def __init__(self, loss: Callable[[Tensor, Tensor | None, Tensor], T]) -> None:
+        self.loss = loss
+        self.compiled = torch.compile(loss, dynamic=False, options={"fallback_random": True})
+        self.shape: torch.Size | None = None
+        self.seconds = 0.0
+
+    def __call__(self, x: Tensor, y: Tensor | None, weight: float) -> T:
+        step_weight = torch.tensor(weight, device=x.device)
+        if self.shape is None:
+            self.shape = x.shape
+            return self._compile(x, y, step_weight)
+        return (self.compiled if x.shape == self.shape else self.loss)(x, y, step_weight)
+
+    def _compile(self, x: Tensor, y: Tensor | None, weight: Tensor) -> T:
+        started = time.perf_counter()
+        try:
+            return self.compiled(x, y, weight)
+        except Exception as error:  # the compiler's errors have no common class
+            reason = str(error).strip().partition("\n")[0]
+            warnings.warn(f"training goes on uncompiled: {reason}", stacklevel=2)
+            self.compiled = self.loss
+            return self.loss(x, y, weight)
+        finally:
+            self.seconds = time.perf_counter() - started
