@@ -1,7 +1,7 @@
-"""python -m benchmarks.speed: training speed of the whole program beside a bare PyTorch loop over the same network.
+"""python -m benchmarks.speed: the whole program beside bare PyTorch loops, a peer and the machine's own rates.
 
-Both run in this process, in turn (A B A B ...), the first epoch of each not counted; the ratio is that of the medians.
-The program runs as a user runs it: logging, checkpoints, callbacks and progress bar on.
+Everything that is compared runs in this process, in turn (A B A B ...), the first epoch of each not counted; a ratio is
+that of the medians. With --write the tables go into docs/performance.md. Minutes on two cores.
 """
 
 from __future__ import annotations
@@ -9,160 +9,196 @@ from __future__ import annotations
 import argparse
 import platform
 import statistics
-import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import pytorch_lightning as pl
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
-from hydra.utils import instantiate
-from omegaconf import DictConfig, open_dict
 from rich.console import Console
 from rich.table import Table
-from torch.nn import functional
+from torch import Tensor
 
-from vae_lab.config.command import config_dir
+from benchmarks import bare, evaluation, growth, peers, program, startup
 from vae_lab.runs import git_state, write_text
-from vae_lab.train import build_module, build_trainer
 from vae_lab.training import prepare_process
 
-NETWORK = ("latent_dim=2", "network.widths=[256]", "data.binarization=none", "data.val_size=0", "compile=true")
 DOCUMENT = Path(__file__).parents[1] / "docs" / "performance.md"
+MARKS = ("<!-- measured: python -m benchmarks.speed --write -->", "<!-- end of measured -->")
+GREY = ("data.binarization=none", "data.val_size=0")
+MLP = ("latent_dim=2", "network.widths=[256]")
+TWO_LEVELS = ("model=mhvae", "model.latent_dims=[64,10]")
 
 
-class EpochTimes(pl.Callback):
-    """Seconds of each training epoch, validation left out."""
+class Training(NamedTuple):
+    """A network that both programs train: its name, overrides, bare network, batch size and batches an epoch."""
 
-    def __init__(self) -> None:
-        self.seconds: list[float] = []
-
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.start = time.perf_counter()
-
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.seconds.append(time.perf_counter() - self.start)
+    name: str
+    overrides: tuple[str, ...]
+    network: str
+    batch_size: int
+    batches: int
 
 
-class BareVae(torch.nn.Module):
-    """784-256-2 and back, as in a tutorial."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.encoder = torch.nn.Sequential(torch.nn.Linear(784, 256), torch.nn.ReLU(), torch.nn.Linear(256, 4))
-        self.decoder = torch.nn.Sequential(torch.nn.Linear(2, 256), torch.nn.ReLU(), torch.nn.Linear(256, 784))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        mean, log_variance = self.encoder(x).chunk(2, dim=-1)
-        z = mean + torch.randn_like(mean) * (log_variance / 2).exp()
-        reconstruction = functional.binary_cross_entropy_with_logits(self.decoder(z), x, reduction="sum")
-        kl = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).sum()
-        return (reconstruction + kl) / len(x)
+TRAININGS = (
+    Training("784-256-2", MLP, "mlp", 128, 400),
+    Training("784-256-2", MLP, "mlp", 512, 117),
+    Training("MHVAE, 2 levels", TWO_LEVELS, "mhvae", 128, 200),
+    Training("residual conv", ("network=conv",), "conv", 128, 30),
+)
 
 
-def bare_epochs(images: torch.Tensor, batch_size: int, epochs: int) -> list[float]:
-    """Seconds of each epoch of the loop that an expert would write."""
-    torch.manual_seed(0)
-    model = BareVae()
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
-    seconds = []
-    for _ in range(epochs):
-        start = time.perf_counter()
-        for rows in torch.randperm(len(images)).split(batch_size):
-            x = images[rows].flatten(1).float() / 255
-            optimizer.zero_grad()
-            model(x).backward()
-            optimizer.step()
-        seconds.append(time.perf_counter() - start)
-    return seconds
+class Section(NamedTuple):
+    """A table of docs/performance.md."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: list[tuple[str, ...]]
 
 
-def lab_epochs(batch_size: int, epochs: int) -> list[float]:
-    """Seconds of each epoch of `python -m vae_lab.train` on the same network, with everything on."""
-    with tempfile.TemporaryDirectory() as folder:
-        cfg = composed(folder, *NETWORK, f"data.batch_size={batch_size}", f"trainer.max_epochs={epochs}")
-        parts: dict[str, Any] = {
-            key: instantiate(cfg[key], _convert_="all") for key in ("data", "objective", "optimizer", "scheduler")
-        }
-        times = EpochTimes()
-        trainer = build_trainer(cfg)
-        trainer.callbacks.insert(0, times)
-        trainer.fit(build_module(cfg, parts), datamodule=parts["data"])
-        return times.seconds
+def shown(speeds: Sequence[float]) -> str:
+    return f"{statistics.median(speeds):,.0f} ({min(speeds):,.0f} to {max(speeds):,.0f})"
 
 
-def composed(folder: str, *overrides: str) -> DictConfig:
-    """The config that the command line would compose."""
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        cfg = compose("train", overrides=["trainer=cpu", *overrides], return_hydra_config=True)
-    HydraConfig.instance().set_config(cfg)
-    with open_dict(cfg):
-        del cfg["hydra"]
-        cfg.run_dir, cfg.name = folder, "benchmark"
-    return cfg
-
-
-def measure(batch_size: int, rounds: int, epochs: int) -> tuple[list[float], list[float]]:
-    """Images a second of the program and of the bare loop, an entry for each counted epoch."""
-    data = instantiate(composed(".", *NETWORK).data, _convert_="all")
-    images = torch.from_numpy(data.split("train").arrays.images)
-    lab: list[float] = []
-    bare: list[float] = []
+def in_turn(programs: dict[str, Callable[[], list[float]]], rounds: int, images: int) -> dict[str, list[float]]:
+    """Images a second of each program, an entry for each counted epoch."""
+    speeds: dict[str, list[float]] = {name: [] for name in programs}
     for _ in range(rounds):
-        lab += lab_epochs(batch_size, epochs)[1:]
-        bare += bare_epochs(images, batch_size, epochs)[1:]
-    return [len(images) / s for s in lab], [len(images) / s for s in bare]
+        for name, run in programs.items():
+            speeds[name] += [images / seconds for seconds in run()[1:]]
+    return speeds
+
+
+def training_section(images: Tensor, rounds: int, epochs: int) -> Section:
+    rows = []
+    for training in TRAININGS:
+        compiling: list[float] = []
+        words = (*GREY, *training.overrides, f"data.batch_size={training.batch_size}", f"trainer.max_epochs={epochs}")
+        limit = f"trainer.limit_train_batches={training.batches}"
+
+        def lab(compile: str, words: tuple[str, ...] = (*words, limit), spent: list[float] = compiling) -> list[float]:
+            seconds, compiled_in = program.epochs(*words, f"compile={compile}")
+            if compiled_in:
+                spent.append(compiled_in)
+            return seconds
+
+        batches = bare.in_memory(images, training.batch_size, training.batches)
+        network = bare.NETWORKS[training.network]
+        speeds = in_turn(
+            {
+                "bare": lambda network=network, batches=batches: bare.epochs(network(), batches, epochs),
+                "compiled": lambda lab=lab: lab("true"),
+                "eager": lambda lab=lab: lab("false"),
+            },
+            rounds,
+            training.batch_size * training.batches,
+        )
+        base = statistics.median(speeds["bare"])
+        rows.append(
+            (
+                f"{training.name}, batch {training.batch_size}",
+                shown(speeds["bare"]),
+                shown(speeds["compiled"]),
+                f"{statistics.median(speeds['compiled']) / base:.2f}",
+                f"{max(compiling):.0f} s",
+                f"{statistics.median(speeds['eager']) / base:.2f}",
+            )
+        )
+    header = ("network", "bare loop, images/s", "vae_lab, images/s", "ratio", "compiling", "ratio with compile=false")
+    return Section("Training beside a bare loop", header, rows)
+
+
+def peer_section(images: Tensor, rounds: int, epochs: int) -> Section:
+    network = bare.NETWORKS["mlp"]
+    words = (*GREY, *MLP, f"trainer.max_epochs={epochs}", "compile=true")
+    programs = {
+        "vae_lab": lambda: program.epochs(*words)[0],
+        "DataLoader with ToTensor": lambda: bare.epochs(network(), bare.with_transforms(images, 128), epochs),
+    }
+    if peers.installed():
+        programs["pythae 0.1.2"] = lambda: peers.pythae_epochs(images, 128, epochs)
+    speeds = in_turn(programs, rounds, len(images))
+    ours = statistics.median(speeds["vae_lab"])
+    rows = [(name, shown(found), f"{ours / statistics.median(found):.2f}") for name, found in speeds.items()]
+    if not peers.installed():
+        rows.append(("pythae 0.1.2", "not measured: pip install pythae==0.1.2", ""))
+    return Section(
+        "784-256-2 at batch 128 beside other programs", ("program", "images/s", "vae_lab is faster by"), rows
+    )
+
+
+def evaluation_section() -> Section:
+    rows = []
+    for name, words in (("784-256-2, ReLU", MLP), ("784-200-200-50, tanh", DEEP)):
+        found = [evaluation.measure(*words) for _ in range(3)]
+        rate, matrix, examples = (statistics.median(column) for column in zip(*found, strict=True))
+        row = (name, f"{rate / 1e9:.0f}", f"{matrix / 1e9:.0f}", f"{rate / matrix:.2f}", f"{examples:.0f}")
+        rows.append(row)
+    header = ("network", "evaluation, GFLOP/s", "matrix product, GFLOP/s", "ratio", "images/s")
+    return Section("Importance-sampled evaluation, 5000 samples an image", header, rows)
+
+
+DEEP = ("latent_dim=50", "network.widths=[200,200]", "network.activation=tanh")
+
+
+def startup_section(rounds: int) -> Section:
+    seconds: dict[str, list[float]] = {name: [] for name in startup.COMMANDS}
+    for _ in range(rounds + 1):
+        for name, words in startup.COMMANDS.items():
+            seconds[name].append(startup.seconds(words))
+    medians = {name: statistics.median(found[1:]) for name, found in seconds.items()}
+    base = next(iter(medians.values()))
+    rows = [(name, f"{median:.1f}", f"{median / base:.2f}") for name, median in medians.items()]
+    return Section("Start-up", ("command", "seconds", "ratio to the imports"), rows)
+
+
+def write_document(sections: Sequence[Section], minutes: float) -> None:
+    """Puts the tables between the marks; what is written by hand around them stays."""
+    git = git_state() or {"commit": "unknown"}
+    lines = [MARKS[0], ""]
+    for section in sections:
+        table = (section.header, ("---",) * len(section.header), *section.rows)
+        lines += [f"### {section.title}", "", *("| " + " | ".join(row) + " |" for row in table), ""]
+    lines += [
+        f"{platform.machine()}, {torch.get_num_threads()} threads; Python {platform.python_version()}, torch "
+        f"{torch.__version__}, Lightning {pl.__version__}; commit {git['commit'][:12]}; {minutes:.0f} minutes.",
+        "",
+        "GPU: " + (torch.cuda.get_device_name() if torch.cuda.is_available() else "not measured."),
+        "",
+        MARKS[1],
+    ]
+    before, _, rest = DOCUMENT.read_text(encoding="utf-8").partition(MARKS[0])
+    write_text(DOCUMENT, before + "\n".join(lines) + rest.partition(MARKS[1])[2])
 
 
 def main() -> None:
-    """Measures, prints a table and writes docs/performance.md."""
+    """Measures, prints tables and, where asked, writes docs/performance.md."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--only", nargs="*", help="training, peers, evaluation, startup, growth")
     parser.add_argument("--write", action="store_true", help="write docs/performance.md")
     options = parser.parse_args()
     prepare_process(0)
-
-    rows = []
-    for batch_size in (128, 512):
-        lab, bare = (sorted(speeds) for speeds in measure(batch_size, options.rounds, options.epochs))
-        spread = [f"{statistics.median(s):,.0f} ({s[0]:,.0f} to {s[-1]:,.0f})" for s in (lab, bare)]
-        rows.append(
-            (f"784-256-2, batch {batch_size}", *spread, f"{statistics.median(lab) / statistics.median(bare):.2f}")
-        )
-    header = ("network", "vae_lab, images/s", "bare loop, images/s", "ratio")
-    table = Table(*header)
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)
+    started = time.monotonic()
+    data = program.parts_of(program.composed(".", *GREY))["data"]
+    images = torch.from_numpy(data.split("train").arrays.images.copy())
+    measurements: dict[str, Callable[[], Section]] = {
+        "training": lambda: training_section(images, options.rounds, options.epochs),
+        "peers": lambda: peer_section(images, options.rounds, options.epochs),
+        "evaluation": evaluation_section,
+        "startup": lambda: startup_section(options.rounds),
+        "growth": lambda: Section("A set that stays on disk", growth.HEADER, [growth.row()]),
+    }
+    sections = [measure() for name, measure in measurements.items() if name in (options.only or measurements)]
+    for section in sections:
+        table = Table(*section.header, title=section.title)
+        for row in section.rows:
+            table.add_row(*row)
+        Console(width=200).print(table)
     if options.write:
-        write_text(DOCUMENT, document(header, rows))
-
-
-def document(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    """docs/performance.md."""
-    git = git_state() or {"commit": "unknown"}
-    lines = ["| " + " | ".join(row) + " |" for row in (header, ("---",) * len(header), *rows)]
-    return "\n".join(
-        [
-            "# Performance",
-            "",
-            "Written by `python -m benchmarks.speed --write`. Training images a second, median of the counted epochs",
-            "(lowest to highest), second epoch on, validation left out. Both programs run in one process in turn;",
-            "logging, checkpoints, callbacks and the progress bar of vae_lab are on. Compare the ratios: absolute",
-            "figures are the machine's.",
-            "",
-            *lines,
-            "",
-            f"Machine: {platform.machine()}, {torch.get_num_threads()} threads; Python {platform.python_version()}, "
-            f"torch {torch.__version__}, Lightning {pl.__version__}; commit {git['commit'][:12]}.",
-            "",
-            "GPU: not measured.",
-            "",
-        ]
-    )
+        write_document(sections, (time.monotonic() - started) / 60)
 
 
 if __name__ == "__main__":

@@ -127,7 +127,7 @@ def test_the_check_of_links_sees(tmp_path: Path, text: str, wrong: list[str]) ->
 def test_the_theory_names_its_code() -> None:
     links = LINK.findall(prose(THEORY.read_text(encoding="utf-8")))
     named = [name for label, url in links if url.endswith(".py") for name in named_objects(label, url)]
-    essential = {"LatentLevel.kl", "ElboTerms.log_weight", "precision_merge", "Elbo.forward", "LevelsLogistic.log_prob"}
+    essential = {"LatentLevel.kl", "ElboTerms.log_weight", "precision_merge", "Elbo.loss", "LevelsLogistic.log_prob"}
     assert essential <= set(named)
     sections = re.split(r"^## ", THEORY.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
     for section in sections[:16]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_lab.data.arrays import GIGABYTE, Arrays, Images, Indices, allocate, chunks
+from vae_lab.data.arrays import GIGABYTE, Arrays, Images, Indices, allocate, chunks, release
 from vae_lab.data.image_set import ImageSet
 from vae_lab.data.splits import train_and_test_rows
 
@@ -75,6 +75,8 @@ class ArrayFiles(ImageSet):
         copy = allocate((len(indices), *images.shape[1:]), self.memory_limit_gb)
         for chunk in chunks(len(indices)):
             copy[chunk] = images[indices[chunk]]
+            release(copy)
+            release(images)
         return copy
 
     def _path(self, stem: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -44,6 +45,15 @@ def allocate(shape: Sequence[int], memory_limit_gb: float) -> Images:
         return np.empty(shape, np.uint8)
     with tempfile.TemporaryFile() as file:
         return np.memmap(file, np.uint8, "w+", shape=tuple(shape))
+
+
+def release(images: Images) -> None:
+    """Drops the pages of a memory map from this process' memory; they stay in the file and in the system's cache.
+
+    Without it every page that was ever read counts as resident, until the whole file does.
+    """
+    if isinstance(images, np.memmap) and hasattr(mmap, "MADV_DONTNEED"):
+        images._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
 
 
 def chunks(size: int) -> Iterator[slice]:

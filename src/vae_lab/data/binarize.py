@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from vae_lab.data.arrays import Images, Indices, allocate, chunks
+from vae_lab.data.arrays import Images, Indices, allocate, chunks, release
 
 Binarization = Literal["none", "dynamic", "static", "threshold"]
 """Never; anew at each reading of a training image, evaluation images once; all images once; above one half."""
@@ -23,4 +23,5 @@ def binarized(images: Images, rows: Indices, seed: int, memory_limit_gb: float) 
         grey = images[rows[chunk]]
         # A whole number below 255 is smaller than g with probability g / 255, exactly.
         sample[chunk] = np.where(rng.integers(0, 255, grey.shape, np.uint8) < grey, np.uint8(255), np.uint8(0))
+        release(sample)
     return sample

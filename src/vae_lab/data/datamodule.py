@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cached_property
 from typing import Literal, NamedTuple, get_args
@@ -208,7 +209,17 @@ class ImageDataModule(LightningDataModule):
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         sampler = EpochSampler(split.rows, self.seed if name == "train" else None)
         drop_last = self.drop_last and name == "train"
-        return BatchLoader(split.arrays, sampler, self.batch_size, rank, world, even, drop_last)
+        device = self._resident_device(split)
+        return BatchLoader(split.arrays, sampler, self.batch_size, rank, world, even, drop_last, device)
+
+    def _resident_device(self, split: Split) -> torch.device | None:
+        """The GPU that trains, if the split takes no more than a quarter of what is free there."""
+        device = self.trainer.strategy.root_device if self.trainer else None
+        if device is None or device.type != "cuda" or isinstance(split.arrays.images, np.memmap):
+            return None
+        free, _ = torch.cuda.mem_get_info(device)
+        needed = len(split.rows) * math.prod(split.arrays.images.shape[1:])
+        return device if needed <= free / 4 else None
 
 
 def _mirrored_by_chance(x: Tensor) -> Tensor:

@@ -1,13 +1,14 @@
-"""Whole batches from arrays in memory, shared out over the processes of a run."""
+"""Whole batches from arrays in memory, on disk or on a GPU, shared out over the processes of a run."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from vae_lab.data.arrays import Arrays, Images, Indices
+from vae_lab.data.arrays import Arrays, Indices, release
 from vae_lab.types import Batch, Shard
 
 
@@ -52,6 +53,7 @@ class BatchLoader:
         even: every process gets equally many rows of every batch, as averaging gradients over processes assumes; the
             last batch loses the rows that do not divide.
         drop_last: leave out a last batch that is not full.
+        device: where the whole split is kept, so that no batch has to travel; None: in the memory of the host.
 
     Raises:
         ValueError: if an even ``batch_size`` is not a multiple of ``world``.
@@ -68,6 +70,7 @@ class BatchLoader:
         world: int = 1,
         even: bool = False,
         drop_last: bool = False,
+        device: torch.device | None = None,
     ) -> None:
         if even and batch_size % world:
             raise ValueError(
@@ -79,17 +82,19 @@ class BatchLoader:
         self.rank = rank
         self.world = world
         self._sizes = self._batch_sizes(even, drop_last)
+        self._source = HostRows(arrays) if device is None else DeviceRows(arrays, sampler.rows, device)
 
     def __len__(self) -> int:
         """The number of batches that this process sees in an epoch."""
         return len(self._sizes)
 
     def __iter__(self) -> Iterator[Batch]:
-        order = self.sampler.order()
+        take = self._source.taker(self.sampler.order())
         for index, size in enumerate(self._sizes):
             start = index * self.batch_size
             shard = Shard(self.rank, self.world, size)
-            yield self._batch(order[start : start + size][shard.rows], shard)
+            x, y = take(slice(start + self.rank, start + size, self.world))
+            yield Batch(x, y, shard)
 
     def _batch_sizes(self, even: bool, drop_last: bool) -> list[int]:
         full, last = divmod(len(self.sampler.rows), self.batch_size)
@@ -98,17 +103,41 @@ class BatchLoader:
         sizes = [self.batch_size] * full + [last] * (not drop_last)
         return [size for size in sizes if size > self.rank]  # a process without a row of a batch has no such batch
 
-    def _batch(self, rows: Indices, shard: Shard) -> Batch:
+
+Taker = Callable[[slice], tuple[Tensor, Tensor | None]]
+"""Places in the order of an epoch -> images and labels."""
+
+
+class HostRows:
+    """Reads rows in host memory or from a memory map, whose resident pages stay few."""
+
+    def __init__(self, arrays: Arrays) -> None:
+        self.arrays = arrays
+
+    def taker(self, order: Indices) -> Taker:
+        return lambda places: self._rows(order[places])
+
+    def _rows(self, rows: Indices) -> tuple[Tensor, Tensor | None]:
         labels = self.arrays.labels
-        y = None if labels is None else torch.from_numpy(labels[rows])
-        return Batch(torch.from_numpy(_read(self.arrays.images, rows)), y, shard)
+        images = np.asarray(self.arrays.images[rows])
+        release(self.arrays.images)
+        return torch.from_numpy(images), None if labels is None else torch.from_numpy(labels[rows])
 
 
-def _read(images: Images, rows: Indices) -> Images:
-    """A copy of the rows; from a file they are read in the order in which they lie there."""
-    if not isinstance(images, np.memmap):
-        return images[rows]
-    order = np.argsort(rows)
-    batch = np.empty((len(rows), *images.shape[1:]), np.uint8)
-    batch[order] = images[rows[order]]
-    return batch
+class DeviceRows:
+    """Keeps a copy of the rows of a split on a device."""
+
+    def __init__(self, arrays: Arrays, rows: Indices, device: torch.device) -> None:
+        self.device = device
+        self.images = torch.from_numpy(arrays.images[rows]).to(device)
+        self.labels = None if arrays.labels is None else torch.from_numpy(arrays.labels[rows]).to(device)
+        self.place = np.empty(len(arrays), np.int64)
+        self.place[rows] = np.arange(len(rows))
+
+    def taker(self, order: Indices) -> Taker:
+        places = torch.from_numpy(self.place[order]).to(self.device)  # the only copy of an epoch
+        return lambda at: self._rows(places[at])
+
+    def _rows(self, rows: Tensor) -> tuple[Tensor, Tensor | None]:
+        labels = None if self.labels is None else self.labels.index_select(0, rows)
+        return self.images.index_select(0, rows), labels

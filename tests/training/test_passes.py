@@ -1,0 +1,168 @@
+"""Several optimizer steps in a pass of Lightning's loop: nobody notices, but for the time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint, TQDMProgressBar
+from torch import Tensor
+
+from tests.data.small_sets import image_set
+from vae_lab.data import ImageDataModule
+from vae_lab.distributions import Bernoulli
+from vae_lab.models import VAE
+from vae_lab.networks import MlpArchitecture
+from vae_lab.objectives import Elbo
+from vae_lab.objectives.schedules import Linear
+from vae_lab.training import Optimization, VariationalModule, passes
+from vae_lab.training.passes import MAX_STEPS, steps_in_pass
+from vae_lab.training.schedulers import cosine
+
+BATCH = 10
+STEPS_AN_EPOCH = 9
+
+
+def trainer_at(step: int, **settings: Any) -> Any:
+    defaults: dict[str, Any] = {
+        "global_step": step,
+        "max_steps": -1,
+        "log_every_n_steps": 50,
+        "val_check_interval": 1.0,
+        "callbacks": [],
+        "progress_bar_callback": None,
+    }
+    return SimpleNamespace(**(defaults | settings))
+
+
+class EveryBatch(pl.Callback):
+    def on_train_batch_end(self, *args: object) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("step", "batch_index", "settings", "expected"),
+    [
+        (0, 0, {}, 1),  # to step 1
+        (1, 1, {}, 1),  # to step 2
+        (4, 4, {}, 4),  # to step 8
+        (50, 50, {}, 14),  # to step 64
+        (1100, 0, {}, MAX_STEPS),
+        (1130, 0, {}, 20),  # to step 1150, where it is logged
+        (1100, 0, {"log_every_n_steps": 7}, 6),
+        (1100, 0, {"max_steps": 1105}, 5),
+        (1100, 0, {"callbacks": [ModelCheckpoint(every_n_train_steps=8)]}, 4),
+        (1100, 0, {"callbacks": [EveryBatch()]}, 1),
+        (1100, 0, {"val_check_interval": 0.5}, 1),
+        (1100, 33, {"progress_bar_callback": TQDMProgressBar(refresh_rate=20)}, 7),
+    ],
+)
+def test_a_pass_ends_where_somebody_looks(step: int, batch_index: int, settings: dict[str, Any], expected: int) -> None:
+    assert steps_in_pass(trainer_at(step, **settings), batch_index) == expected
+
+
+class Watch(pl.Callback):
+    """What a run did, at the end of every pass."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+        self.rates: list[float] = []
+        self.batches: list[int] = []
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.steps.append(trainer.global_step)
+        self.rates.append(trainer.optimizers[0].param_groups[0]["lr"])
+        self.batches.append(batch_idx)
+
+
+def fitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_pass: int, **settings: Any) -> tuple[Any, Watch, Any]:
+    """A run of two epochs whose passes take up to ``max_pass`` steps."""
+    monkeypatch.setattr(passes, "MAX_STEPS", max_pass)
+    watch = Watch()
+    monkeypatch.setattr(passes, "CONTENT_WITH_PASSES", (*passes.CONTENT_WITH_PASSES, Watch))
+    torch.manual_seed(0)
+    data = ImageDataModule(image_set(STEPS_AN_EPOCH * BATCH + 8 + 5), batch_size=BATCH, val_size=5)
+    of_trainer = {key: settings.pop(key) for key in ("max_steps", "limit_train_batches") if key in settings}
+    model = VAE(data.spec, 2, MlpArchitecture([8]), Bernoulli)
+    optimization = Optimization(
+        lambda parameters: torch.optim.SGD(parameters, lr=1e-3), cosine, compile=False, **settings
+    )
+    module = VariationalModule(model, Elbo(warmup=Linear(10)), optimization, data.spec)
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_epochs=2,
+        logger=pl.loggers.CSVLogger(tmp_path / str(max_pass)),
+        default_root_dir=tmp_path,
+        log_every_n_steps=4,
+        callbacks=[watch],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        num_sanity_val_steps=0,
+        **of_trainer,
+    )
+    trainer.fit(module, datamodule=data)
+    return trainer, watch, module
+
+
+def weights(module: VariationalModule) -> Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in module.model.parameters()])
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"gradient_clip_val": 1e-3},
+        {"accumulate_grad_batches": 4},
+        {"max_steps": 13},
+        {"limit_train_batches": 0.5},
+        {"limit_train_batches": 7},
+    ],
+)
+def test_long_passes_train_as_short_ones_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
+) -> None:
+    one, _, alone = fitted(tmp_path, monkeypatch, 1, **settings)
+    many, watch, together = fitted(tmp_path, monkeypatch, 32, **settings)
+    assert torch.equal(weights(alone), weights(together))
+    assert one.global_step == many.global_step
+    assert one.callback_metrics == many.callback_metrics
+    assert one.num_training_batches == many.num_training_batches
+    assert watch.rates[-1] == pytest.approx(0.0, abs=1e-9), "the schedule ends with the run"
+    curves = [(tmp_path / folder / "lightning_logs/version_0/metrics.csv").read_text() for folder in ("1", "32")]
+    assert curves[0] == curves[1], "the same values at the same steps"
+    assert len(watch.steps) < many.global_step, "and fewer passes"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_every_batch_of_an_epoch_is_used_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer, watch, _ = fitted(tmp_path, monkeypatch, 32)
+    assert trainer.global_step == 2 * trainer.num_training_batches
+    assert watch.batches.count(trainer.num_training_batches - 1) == 2, "passes end with the epoch"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_accumulated_batches_step_once_and_the_rest_of_an_epoch_steps_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer, _, _ = fitted(tmp_path, monkeypatch, 32, accumulate_grad_batches=4)
+    assert trainer.global_step == 2 * -(-trainer.num_training_batches // 4)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_clipping_bounds_each_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    before = weights(VariationalModule(*_parts()))
+    _, _, module = fitted(tmp_path, monkeypatch, 32, gradient_clip_val=1e-3, max_steps=5)
+    assert (weights(module) - before).norm() <= 5 * 1e-3 * 1e-3 * 1.0001
+
+
+def _parts() -> tuple[Any, ...]:
+    data = ImageDataModule(image_set(STEPS_AN_EPOCH * BATCH + 8 + 5), batch_size=BATCH, val_size=5)
+    model = VAE(data.spec, 2, MlpArchitecture([8]), Bernoulli)
+    return model, Elbo(), Optimization(lambda parameters: torch.optim.SGD(parameters, lr=1e-3)), data.spec
