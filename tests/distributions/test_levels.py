@@ -136,3 +136,23 @@ def test_bernoulli_log_prob_formula_binary_and_grey() -> None:
         expected = x * logits[:, 0] - torch.nn.functional.softplus(logits[:, 0])
         assert torch.allclose(d.log_prob(x), expected.sum((1, 2)), atol=1e-10)
     assert torch.allclose(d.mean, logits[:, 0].sigmoid(), atol=1e-12)
+
+
+def test_bernoulli_gradients_are_those_of_the_formula() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = (4 * torch.randn(3, 2, 5, generator=generator, dtype=torch.float64)).requires_grad_()
+    x = torch.rand(2, 5, generator=generator, dtype=torch.float64).requires_grad_()  # broadcast over samples
+
+    def log_prob(logits: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        return Bernoulli((5,)).build([logits]).log_prob(x)
+
+    assert torch.autograd.gradcheck(log_prob, (logits, x))
+    assert torch.autograd.gradgradcheck(log_prob, (logits, x))
+
+
+def test_bernoulli_is_exact_far_out() -> None:
+    logits = torch.tensor([-1e4, -90.0, -1e-8, 0.0, 90.0, 1e4])
+    for x in (0.0, 1.0):
+        expected = x * logits.double() - torch.nn.functional.softplus(logits.double())
+        found = Bernoulli((1,)).build([logits[:, None]]).log_prob(torch.full((6, 1), x))
+        assert torch.allclose(found.double(), expected, rtol=1e-6, atol=1e-7)

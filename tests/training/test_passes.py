@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,11 +15,12 @@ from pytorch_lightning.callbacks import ModelCheckpoint, TQDMProgressBar
 from torch import Tensor
 
 from tests.data.small_sets import image_set
+from vae_lab.core import ElboTerms
 from vae_lab.data import ImageDataModule
 from vae_lab.distributions import Bernoulli
 from vae_lab.models import VAE
 from vae_lab.networks import MlpArchitecture
-from vae_lab.objectives import Elbo
+from vae_lab.objectives import Elbo, Loss, Objective
 from vae_lab.objectives.schedules import Linear
 from vae_lab.training import Optimization, VariationalModule, passes
 from vae_lab.training.passes import MAX_STEPS, steps_in_pass
@@ -144,6 +147,10 @@ def test_every_batch_of_an_epoch_is_used_once(tmp_path: Path, monkeypatch: pytes
     trainer, watch, _ = fitted(tmp_path, monkeypatch, 32)
     assert trainer.global_step == 2 * trainer.num_training_batches
     assert watch.batches.count(trainer.num_training_batches - 1) == 2, "passes end with the epoch"
+    progress = trainer.fit_loop.epoch_loop.batch_progress
+    for counts in (progress.current, progress.total):
+        passed = trainer.num_training_batches * (1 if counts is progress.current else 2)
+        assert (counts.ready, counts.started, counts.processed, counts.completed) == (passed,) * 4
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -152,6 +159,54 @@ def test_accumulated_batches_step_once_and_the_rest_of_an_epoch_steps_too(
 ) -> None:
     trainer, _, _ = fitted(tmp_path, monkeypatch, 32, accumulate_grad_batches=4)
     assert trainer.global_step == 2 * -(-trainer.num_training_batches // 4)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_weight_of_the_kl_follows_the_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fitted(tmp_path, monkeypatch, 32)
+    rows = list(csv.DictReader((tmp_path / "32/lightning_logs/version_0/metrics.csv").open()))
+    betas = {int(row["step"]): float(row["train/beta"]) for row in rows if row["train/beta"]}
+    assert sorted(betas) == [3, 7, 11, 15, 19]
+    assert betas == pytest.approx({step: min(1.0, step / 10) for step in betas})
+
+
+class Slope(Objective):
+    """A loss whose gradient is 1 in every weight."""
+
+    def __init__(self, weights: list[Tensor]) -> None:
+        super().__init__()
+        self.weights = weights
+
+    def loss(self, terms: ElboTerms, weight: Tensor | float) -> Loss:
+        return Loss(sum(tensor.sum() for tensor in self.weights))  # type: ignore[arg-type]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("accumulate", [1, 4])
+def test_a_step_takes_the_mean_gradient_of_its_batches_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accumulate: int
+) -> None:
+    built: list[Tensor] = []
+
+    def objective(**options: Any) -> Objective:
+        return Slope(built)
+
+    monkeypatch.setattr(sys.modules[__name__], "Elbo", objective)
+    monkeypatch.setattr(sys.modules[__name__], "cosine", None)
+    torch.manual_seed(0)
+    model = _parts()[0]
+    before = torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+    original = VariationalModule.on_train_start
+
+    def remember(module: VariationalModule) -> None:
+        built.extend(module.model.parameters())
+        original(module)
+
+    monkeypatch.setattr(VariationalModule, "on_train_start", remember)
+    trainer, _, module = fitted(tmp_path, monkeypatch, 32, accumulate_grad_batches=accumulate, limit_train_batches=8)
+    assert trainer.global_step == 16 // accumulate
+    moved = before - weights(module)
+    assert torch.allclose(moved, torch.full_like(moved, 1e-3 * trainer.global_step), rtol=1e-3)
 
 
 @pytest.mark.filterwarnings("ignore")
