@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
@@ -148,18 +149,20 @@ def in_memory(images: Tensor, batch_size: int, limit: int) -> Callable[[], Itera
     return batches
 
 
-class _Pictures(Dataset[Tensor]):
+class _Pictures(Dataset[tuple[Tensor, int]]):
+    """Pictures with labels as torchvision.datasets.MNIST gives them: a Pillow image for each, then the transform."""
+
     def __init__(self, images: Tensor) -> None:
-        self.images, self.transform = images.numpy(), ToTensor()
+        self.images, self.transform = images.numpy()[:, 0], ToTensor()
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: int) -> Tensor:
-        return self.transform(self.images[index, 0])
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.transform(Image.fromarray(self.images[index])), 0
 
 
 def with_transforms(images: Tensor, batch_size: int) -> Callable[[], Iterator[Tensor]]:
     """A DataLoader that makes a tensor of each example, as the tutorials do."""
     loader = DataLoader(_Pictures(images), batch_size, shuffle=True)
-    return lambda: (x.flatten(1) for x in loader)
+    return lambda: (x.flatten(1) for x, _ in loader)

@@ -45,7 +45,7 @@ TRAININGS = (
     Training("784-256-2", MLP, "mlp", 128, 400),
     Training("784-256-2", MLP, "mlp", 512, 117),
     Training("MHVAE, 2 levels", TWO_LEVELS, "mhvae", 128, 200),
-    Training("residual conv", ("network=conv",), "conv", 128, 30),
+    Training("residual conv", ("network=conv",), "conv", 128, 12),
 )
 
 

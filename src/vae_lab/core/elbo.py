@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, kl_divergence
 
 from vae_lab.distributions.gaussian import gaussian_kl, is_diagonal_gaussian
 
@@ -60,18 +60,23 @@ class LatentLevel:
     @computed_once
     def kl(self) -> Tensor:
         """An unbiased estimate of this level's part of the KL term, (K, B); in closed form where that is valid."""
-        if not (self.analytic_kl and is_diagonal_gaussian(self.q) and is_diagonal_gaussian(self.p)):
+        if not self.analytic_kl:
             return self.log_ratio
-        return gaussian_kl(self.q, self.p).flatten(-len(self.q.event_shape)).sum(-1).expand(self.z.shape[:2])
+        if is_diagonal_gaussian(self.q) and is_diagonal_gaussian(self.p):
+            return gaussian_kl(self.q, self.p).flatten(-len(self.q.event_shape)).sum(-1).expand(self.z.shape[:2])
+        try:
+            return kl_divergence(self.q, self.p).expand(self.z.shape[:2])
+        except NotImplementedError:  # no closed form for this pair, such as a mixture prior
+            return self.log_ratio
 
     @computed_once
     def kl_per_dimension(self) -> Tensor | None:
         """`kl` before the sum over the event, (K, B, *event); None where p does not factorise over dimensions."""
-        if not (is_diagonal_gaussian(self.q) and is_diagonal_gaussian(self.p)):
+        q, p = getattr(self.q, "base_dist", None), getattr(self.p, "base_dist", None)
+        if q is None or p is None or q.batch_shape[-1:] != p.batch_shape[-1:]:
             return None
         if self.analytic_kl:
-            return gaussian_kl(self.q, self.p).expand(self.z.shape)
-        q, p = (d.base_dist for d in (self.q, self.p))  # type: ignore[attr-defined]
+            return kl_divergence(q, p).expand(self.z.shape)
         log_ratio: Tensor = q.log_prob(self.z) - p.log_prob(self.z)
         return log_ratio
 

@@ -17,9 +17,25 @@ LOG_SCALE_LIMIT = 10.0
 """Standard deviations stay within exp(+-10): far outside what training reaches, far inside float32."""
 
 
+class DiagonalGaussian(Independent):
+    """N(loc, diag(scale^2)) over the last ``event_dims`` dimensions."""
+
+    def __init__(self, loc: Tensor, scale: Tensor, event_dims: int) -> None:
+        super().__init__(Normal(loc, scale, validate_args=False), event_dims, validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """As torch's, in half the passes over ``value``, which may hold thousands of samples."""
+        loc, scale = self.base_dist.loc, self.base_dist.scale
+        standard = ((value - loc) / scale).flatten(-self.reinterpreted_batch_ndims)
+        log_scale = scale.log().flatten(-self.reinterpreted_batch_ndims)
+        constant = math.log(2 * math.pi) * standard.shape[-1]
+        log_prob: Tensor = -0.5 * (standard.square().sum(-1) + constant) - log_scale.sum(-1)
+        return log_prob
+
+
 def diagonal_gaussian(loc: Tensor, scale: Tensor, event_dims: int) -> Distribution:
     """N(loc, diag(scale^2)) over the last ``event_dims`` dimensions."""
-    return Independent(Normal(loc, scale, validate_args=False), event_dims, validate_args=False)
+    return DiagonalGaussian(loc, scale, event_dims)
 
 
 def is_diagonal_gaussian(distribution: Distribution) -> bool:
