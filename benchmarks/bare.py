@@ -125,16 +125,21 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
+def steps(model: nn.Module, optimizer: torch.optim.Optimizer, batches: Iterator[Tensor]) -> None:
+    """The loop itself."""
+    for x in batches:
+        optimizer.zero_grad()
+        model(x).backward()
+        optimizer.step()
+
+
 def epochs(model: nn.Module, batches: Callable[[], Iterator[Tensor]], num: int) -> list[float]:
     """Seconds of each epoch."""
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
     seconds = []
     for _ in range(num):
         start = time.perf_counter()
-        for x in batches():
-            optimizer.zero_grad()
-            model(x).backward()
-            optimizer.step()
+        steps(model, optimizer, batches())
         seconds.append(time.perf_counter() - start)
     return seconds
 

@@ -37,7 +37,7 @@ def train(root: str, limit_gb: float, epochs: int, batches: int) -> None:
     from benchmarks import program  # noqa: PLC0415
 
     words = (f"data.root={root}", f"data.memory_limit_gb={limit_gb}", f"trainer.limit_train_batches={batches}")
-    seconds, _ = program.epochs("data=array", "data.val_size=500", f"trainer.max_epochs={epochs}", *words, *NETWORK)
+    seconds = program.epochs("data=array", "data.val_size=500", f"trainer.max_epochs={epochs}", *words, *NETWORK)
     status = Path("/proc/self/status").read_text().split()  # getrusage would count what the parent held at the fork
     peak = int(status[status.index("VmHWM:") + 1]) / 1e6
     print(json.dumps({"seconds": seconds, "peak": peak}))

@@ -1,7 +1,8 @@
 """python -m benchmarks.speed: the whole program beside bare PyTorch loops, a peer and the machine's own rates.
 
-Everything that is compared runs in this process, in turn (A B A B ...), the first epoch of each not counted; a ratio is
-that of the medians. With --write the tables go into docs/performance.md. Minutes on two cores.
+What is compared runs in this process, in turn (A B A B ...), the first epoch of each not counted. Beside the bare loop
+the turns are as short as a pass of some 20 steps. With --write the tables go into docs/performance.md. Ten minutes on
+two cores.
 """
 
 from __future__ import annotations
@@ -42,10 +43,10 @@ class Training(NamedTuple):
 
 
 TRAININGS = (
-    Training("784-256-2", MLP, "mlp", 128, 400),
+    Training("784-256-2", MLP, "mlp", 128, 469),
     Training("784-256-2", MLP, "mlp", 512, 117),
     Training("MHVAE, 2 levels", TWO_LEVELS, "mhvae", 128, 200),
-    Training("residual conv", ("network=conv",), "conv", 128, 12),
+    Training("residual conv", ("network=conv",), "conv", 128, 50),
 )
 
 
@@ -70,50 +71,53 @@ def in_turn(programs: dict[str, Callable[[], list[float]]], rounds: int, images:
     return speeds
 
 
+def paired(training: Training, images: Tensor, epochs: int, compile: str) -> tuple[list[tuple[float, float]], float]:
+    """Seconds a step of vae_lab and of the bare loop right after, and those that compiling took."""
+    model = bare.NETWORKS[training.network]()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+    callback = program.Paired(
+        lambda num: bare.steps(model, optimizer, bare.in_memory(images, training.batch_size, num)())
+    )
+    words = (
+        *GREY,
+        *training.overrides,
+        f"compile={compile}",
+        f"data.batch_size={training.batch_size}",
+        f"trainer.max_epochs={epochs}",
+        f"trainer.limit_train_batches={training.batches}",
+    )
+    compiling = program.run(callback, *words)
+    return callback.seconds, compiling
+
+
 def training_section(images: Tensor, rounds: int, epochs: int) -> Section:
     rows = []
     for training in TRAININGS:
-        compiling: list[float] = []
-        words = (*GREY, *training.overrides, f"data.batch_size={training.batch_size}", f"trainer.max_epochs={epochs}")
-        limit = f"trainer.limit_train_batches={training.batches}"
-
-        def lab(compile: str, words: tuple[str, ...] = (*words, limit), spent: list[float] = compiling) -> list[float]:
-            seconds, compiled_in = program.epochs(*words, f"compile={compile}")
-            if compiled_in:
-                spent.append(compiled_in)
-            return seconds
-
-        batches = bare.in_memory(images, training.batch_size, training.batches)
-        network = bare.NETWORKS[training.network]
-        speeds = in_turn(
-            {
-                "bare": lambda network=network, batches=batches: bare.epochs(network(), batches, epochs),
-                "compiled": lambda lab=lab: lab("true"),
-                "eager": lambda lab=lab: lab("false"),
-            },
-            rounds,
-            training.batch_size * training.batches,
-        )
-        base = statistics.median(speeds["bare"])
-        rows.append(
-            (
-                f"{training.name}, batch {training.batch_size}",
-                shown(speeds["bare"]),
-                shown(speeds["compiled"]),
-                f"{statistics.median(speeds['compiled']) / base:.2f}",
-                f"{max(compiling):.0f} s",
-                f"{statistics.median(speeds['eager']) / base:.2f}",
-            )
-        )
+        found: dict[str, list[tuple[float, float]]] = {"true": [], "false": []}
+        compiling = 0.0
+        for _ in range(rounds):
+            for compile, pairs in found.items():
+                seconds, spent = paired(training, images, epochs, compile)
+                pairs += seconds
+                compiling = max(compiling, spent)
+        lab, loop = ([training.batch_size / step for step in steps] for steps in zip(*found["true"], strict=True))
+        name = f"{training.name}, batch {training.batch_size}"
+        rows.append((name, shown(loop), shown(lab), ratio(found["true"]), f"{compiling:.0f} s", ratio(found["false"])))
     header = ("network", "bare loop, images/s", "vae_lab, images/s", "ratio", "compiling", "ratio with compile=false")
     return Section("Training beside a bare loop", header, rows)
+
+
+def ratio(pairs: Sequence[tuple[float, float]]) -> str:
+    """The median speed of vae_lab relative to the bare steps beside it, with its quartiles."""
+    low, middle, high = statistics.quantiles([loop / lab for lab, loop in pairs], n=4)
+    return f"{middle:.2f} ({low:.2f} to {high:.2f})"
 
 
 def peer_section(images: Tensor, rounds: int, epochs: int) -> Section:
     network = bare.NETWORKS["mlp"]
     words = (*GREY, *MLP, f"trainer.max_epochs={epochs}", "compile=true")
     programs = {
-        "vae_lab": lambda: program.epochs(*words)[0],
+        "vae_lab": lambda: program.epochs(*words),
         "DataLoader with ToTensor": lambda: bare.epochs(network(), bare.with_transforms(images, 128), epochs),
     }
     if peers.installed():

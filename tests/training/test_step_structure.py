@@ -42,11 +42,11 @@ def python_calls(work: Callable[[], object]) -> int:
     return calls
 
 
-def loader_of(num: int, mapped: bool, device: torch.device | None = None) -> BatchLoader:
+def loader_of(num: int, mapped: bool) -> BatchLoader:
     """Two batches of half of the images each."""
     images = image_set(num)(memory_limit_gb=0.0 if mapped else 1.0)
     arrays = images.load(train=True)
-    return BatchLoader(arrays, EpochSampler(np.arange(num), seed=0), num // 2, device=device)
+    return BatchLoader(arrays, EpochSampler(np.arange(num), seed=0), num // 2)
 
 
 @pytest.mark.parametrize("mapped", [False, True])
@@ -59,14 +59,12 @@ def test_the_loader_calls_nothing_for_each_example(mapped: bool) -> None:
 def test_rows_on_a_device_are_those_of_the_host() -> None:
     arrays = image_set(40)().load(train=True)
     rows = np.arange(3, 33)
-    host, device = (
-        BatchLoader(arrays, EpochSampler(rows, seed=5), 8, device=place) for place in (None, torch.device("cpu"))
-    )
+    host, device = (BatchLoader(arrays, EpochSampler(rows, seed=5), 8, resident=resident) for resident in (False, True))
     for here, there in zip(host, device, strict=True):
         assert torch.equal(here.x, there.x)
         assert torch.equal(here.y, there.y)
         assert here.shard == there.shard
-    shards = [BatchLoader(arrays, EpochSampler(rows, 5), 8, rank, 2, device=torch.device("cpu")) for rank in (0, 1)]
+    shards = [BatchLoader(arrays, EpochSampler(rows, 5), 8, rank, 2, resident=True) for rank in (0, 1)]
     for whole, *parts in zip(host, *shards, strict=True):
         for part in parts:
             assert torch.equal(part.x, whole.x[part.shard.rows])

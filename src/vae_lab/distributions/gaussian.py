@@ -17,7 +17,7 @@ LOG_SCALE_LIMIT = 10.0
 """Standard deviations stay within exp(+-10): far outside what training reaches, far inside float32."""
 
 
-class DiagonalGaussian(Independent):
+class DiagonalGaussian(Independent):  # type: ignore[type-arg]
     """N(loc, diag(scale^2)) over the last ``event_dims`` dimensions."""
 
     def __init__(self, loc: Tensor, scale: Tensor, event_dims: int) -> None:

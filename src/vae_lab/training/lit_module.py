@@ -19,7 +19,7 @@ from vae_lab.objectives import Objective
 from vae_lab.training.compiled import CompiledLoss
 from vae_lab.training.guard import check_finite
 from vae_lab.training.metrics import ActiveUnitsMetric, BoundMetric
-from vae_lab.training.passes import steps_in_pass
+from vae_lab.training.passes import nobody_between, steps_in_pass
 from vae_lab.types import Batch, DataSpec
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
@@ -129,6 +129,7 @@ class VariationalModule(LightningModule):
         return [optimizer], [self.optimization.scheduler(optimizer, int(steps))]
 
     def on_train_start(self) -> None:
+        self._direct = nobody_between(self.trainer)
         choice = self.optimization.compile
         if choice is True or (choice == "auto" and self._total_steps() >= COMPILING_PAYS):
             self._loss = CompiledLoss(self._step_terms)
@@ -179,16 +180,33 @@ class VariationalModule(LightningModule):
         done: list[StepTerms] = []
         while len(done) < accumulate and not dataloader_iter.done:
             batch, _, _ = next(dataloader_iter)
-            batch = self.trainer.strategy.batch_to_device(batch)
+            if batch.x.device != self.device:  # a loader of the user's own
+                batch = self.trainer.strategy.batch_to_device(batch)
             with noise.sharded(batch.shard):
                 terms = self._loss(batch.x, self._labels(batch), weight)
-            self.manual_backward(terms.loss / accumulate if accumulate > 1 else terms.loss)
+            self._backward(terms.loss / accumulate if accumulate > 1 else terms.loss)
             done.append(terms._replace(loss=terms.loss.detach()))
-        optimizer.step()
+        self._take_step(optimizer)
         optimizer.zero_grad()
         if self.optimization.scheduler is not None:
             self.lr_schedulers().step()  # type: ignore[union-attr]
         return done
+
+    def _backward(self, loss: Tensor) -> None:
+        if self._direct:
+            loss.backward()  # type: ignore[no-untyped-call]
+        else:
+            self.manual_backward(loss)
+
+    def _take_step(self, optimizer: Any) -> None:
+        if not self._direct:
+            optimizer.step()
+            return
+        self.on_before_optimizer_step(optimizer.optimizer)
+        optimizer.optimizer.step()
+        progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
+        progress.increment_ready()
+        progress.increment_completed()
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         if self.optimization.gradient_clip_val:

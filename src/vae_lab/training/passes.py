@@ -11,6 +11,8 @@ from collections.abc import Iterator
 
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint, ProgressBar, Timer
+from pytorch_lightning.profilers import PassThroughProfiler
+from pytorch_lightning.strategies import SingleDeviceStrategy
 
 from vae_lab.training.callbacks import Pictures
 
@@ -35,6 +37,20 @@ def steps_in_pass(trainer: Trainer, batch_index: int) -> int:
         batch_index: of the next batch in its epoch.
     """
     return max(1, min(MAX_STEPS, *_distances(trainer, batch_index)))
+
+
+def nobody_between(trainer: Trainer) -> bool:
+    """Whether PyTorch may be called directly for the gradient and the step of the optimizer.
+
+    So it may on one device, without a gradient scaler, a profiler or a callback that watches gradients: Lightning's own
+    way would then do the same, after asking every callback.
+    """
+    return (
+        isinstance(trainer.strategy, SingleDeviceStrategy)
+        and getattr(trainer.precision_plugin, "scaler", None) is None
+        and isinstance(trainer.profiler, PassThroughProfiler)  # type: ignore[attr-defined]
+        and not any(map(_watches_batches, trainer.callbacks))  # type: ignore[attr-defined]
+    )
 
 
 def _distances(trainer: Trainer, batch_index: int) -> Iterator[int]:
