@@ -98,7 +98,7 @@ def training_section(images: Tensor, rounds: int, epochs: int) -> Section:
         for _ in range(rounds):
             for compile, pairs in found.items():
                 seconds, spent = paired(training, images, epochs, compile)
-                pairs += seconds
+                pairs.extend(seconds)
                 compiling = max(compiling, spent)
         lab, loop = ([training.batch_size / step for step in steps] for steps in zip(*found["true"], strict=True))
         name = f"{training.name}, batch {training.batch_size}"

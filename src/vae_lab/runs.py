@@ -5,6 +5,7 @@ checkpoints/best.ckpt    best by val/elbo; checkpoints/last.ckpt, the newest
 events.out.tfevents.*    TensorBoard
 figures/*.png            the last of each picture
 metrics.json             final test metrics, with versions, git state and seed
+evaluation.json          what `python -m vae_lab.evaluate` found
 """
 
 from __future__ import annotations
@@ -38,15 +39,22 @@ def save_config(run: Path, config: Mapping[str, Any]) -> None:
 
 def save_metrics(run: Path, metrics: Mapping[str, float], seed: int, seconds: float) -> None:
     """Writes metrics.json: the metrics in nats an example, the training time in seconds, and how to get them again."""
-    record = {
-        "metrics": dict(metrics),
-        "training_seconds": round(seconds, 1),
-        "seed": seed,
+    _save_record(run / "metrics.json", metrics=dict(metrics), training_seconds=round(seconds, 1), seed=seed)
+
+
+def save_evaluation(path: Path, result: Mapping[str, Any], checkpoint: str, seconds: float) -> None:
+    """Writes evaluation.json: what `vae_lab.evaluation.evaluate` found, of which weights, and how long it took."""
+    _save_record(path, **result, checkpoint=checkpoint, evaluation_seconds=round(seconds, 1))
+
+
+def _save_record(path: Path, **content: Any) -> None:
+    """With the machine, the versions and the state of the code, so that a number can be had again."""
+    provenance = {
         "machine": {"platform": platform.platform(), "python": platform.python_version(), "cpus": os.cpu_count()},
         "versions": {name: found for name in VERSIONS if (found := _version(name))},
         "git": git_state(),
     }
-    write_text(run / "metrics.json", json.dumps(record, indent=2) + "\n")
+    write_text(path, json.dumps(content | provenance, indent=2) + "\n")
 
 
 def git_state() -> dict[str, Any] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tests.data.small_sets import image_set
 from vae_lab.core import model as model_module
 from vae_lab.data import BatchLoader, EpochSampler, ImageDataModule
+from vae_lab.data.array_files import ArrayFiles
 from vae_lab.distributions import Bernoulli, LabelConditional
 from vae_lab.models import MHVAE, VAE, Ladder
 from vae_lab.networks import MlpArchitecture
@@ -192,3 +194,27 @@ def test_evaluation_keeps_to_its_memory(monkeypatch: pytest.MonkeyPatch, num_sam
     with Record() as record:
         module.model.log_marginal(x, None, num_samples)
     assert record.largest <= 10 * x.numel()
+
+
+def resident_kilobytes(path: Path) -> int:
+    """How much of the maps of a file this process holds in memory."""
+    total, inside = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if "-" in line.split()[0]:
+            inside = line.endswith(str(path))
+        elif inside and line.startswith("Rss:"):
+            total += int(line.split()[1])
+    return total
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="only Linux tells")
+def test_a_map_that_was_read_through_is_not_resident(tmp_path: Path) -> None:
+    path = tmp_path / "train_images.npy"
+    np.save(path, np.random.default_rng(0).integers(0, 256, (4000, 1, 64, 64), np.uint8))  # 16 MB
+    np.save(tmp_path / "test_images.npy", np.zeros((4, 1, 64, 64), np.uint8))
+    arrays = ArrayFiles(str(tmp_path), memory_limit_gb=0.001).load(train=True)
+    assert isinstance(arrays.images, np.memmap)
+    assert arrays.images.sum() > 0
+    assert resident_kilobytes(path) > 10_000, "the test sees what it should"
+    for _ in BatchLoader(arrays, EpochSampler(np.arange(4000), seed=0), 100):
+        assert resident_kilobytes(path) < 1000

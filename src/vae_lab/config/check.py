@@ -25,6 +25,15 @@ TOP_LEVEL: dict[str, Any] = {
     "eval_samples": int,
     "compile": bool | Literal["auto"],
     "test_checkpoint": Literal["best", "last"],
+    "run": str,
+    "num_samples": int,
+    "split": Literal["test", "val"],
+    "elbo_samples": int,
+    "chunk": int | None,
+    "all_labels": bool,
+    "batch_size": int,
+    "data_root": str | None,
+    "packages": list[str],
 }
 """Types of the keys that are no component's own."""
 

@@ -2,12 +2,13 @@
 
 from vae_lab.core.chain import MarkovChain
 from vae_lab.core.elbo import ElboTerms, LatentLevel
-from vae_lab.core.model import LatentVariableModel
+from vae_lab.core.model import ImportanceEstimate, LatentVariableModel
 from vae_lab.core.posterior import BottomUpPosterior, Posterior, TopDownPosterior
 
 __all__ = [
     "BottomUpPosterior",
     "ElboTerms",
+    "ImportanceEstimate",
     "LatentLevel",
     "LatentVariableModel",
     "MarkovChain",

@@ -7,6 +7,7 @@ level L is the top. All densities are in nats.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +17,23 @@ from vae_lab import noise
 from vae_lab.core.chain import MarkovChain
 from vae_lab.core.elbo import ElboTerms
 from vae_lab.core.posterior import Posterior
+from vae_lab.types import DataSpec
 
 MARGINAL_BUDGET = 2**22
 """Numbers of data size (samples x examples x pixels) that `log_marginal` decodes at once: 16 MiB in float32."""
+
+
+class ImportanceEstimate(NamedTuple):
+    """What importance sampling tells of each example.
+
+    Attributes:
+        log_prob: log (1/K) sum_k w_k, (B,), in nats.
+        effective_samples: (sum_k w_k)^2 / sum_k w_k^2, (B,), from 1 to K (Kong 1992): how many of the K samples carry
+            the estimate.
+    """
+
+    log_prob: Tensor
+    effective_samples: Tensor
 
 
 class LatentVariableModel(nn.Module):
@@ -41,6 +56,7 @@ class LatentVariableModel(nn.Module):
         self.posterior = posterior
         self.likelihood = likelihood
         self.embed = embed
+        self.spec: DataSpec | None = None  # of the data; `vae_lab.load_run` sets it
 
     @property
     def conditional(self) -> bool:
@@ -116,10 +132,32 @@ class LatentVariableModel(nn.Module):
         return distribution
 
     @torch.no_grad()
+    def encode(self, x: Tensor, y: Tensor | None = None) -> list[Tensor]:
+        """The mean of q(z_l | ...) of each level, (B, *event), nearest the data first.
+
+        Where a level depends on another one, its mean follows one sample of that one.
+
+        Args:
+            x: (B, *data_shape).
+            y: class indices (B,) for a conditional model.
+
+        Raises:
+            ValueError: as `context`.
+        """
+        levels = self.posterior(x, self.context(y, len(x)), self.prior, 1)
+        return [level.q.mean.expand(level.z.shape)[0] for level in levels]
+
     def log_marginal(
         self, x: Tensor, y: Tensor | None = None, num_samples: int = 5000, chunk: int | None = None
     ) -> Tensor:
-        """log p(x|y) by importance sampling from the posterior, (B,): log (1/K) sum_k w_k, in bounded memory.
+        """log p(x|y) by importance sampling, (B,), in nats; see `importance_estimate`."""
+        return self.importance_estimate(x, y, num_samples, chunk).log_prob
+
+    @torch.no_grad()
+    def importance_estimate(
+        self, x: Tensor, y: Tensor | None = None, num_samples: int = 5000, chunk: int | None = None
+    ) -> ImportanceEstimate:
+        """log p(x|y) by importance sampling from the posterior: log (1/K) sum_k w_k, in bounded memory.
 
         A lower bound in expectation that rises to log p(x) with K (Burda et al. 2016, arXiv:1509.00519).
 
@@ -138,8 +176,10 @@ class LatentVariableModel(nn.Module):
         chunk = chunk or max(1, MARGINAL_BUDGET // x.numel())
         seed = noise.fresh_seed()
         total = torch.full((len(x),), -math.inf, dtype=x.dtype, device=x.device)
+        squares = total
         for first in range(0, num_samples, chunk):
             with noise.by_sample(seed, first):
-                terms = self(x, y, min(chunk, num_samples - first))
-            total = torch.logaddexp(total, terms.log_weight.logsumexp(0))
-        return total - math.log(num_samples)
+                log_weight = self(x, y, min(chunk, num_samples - first)).log_weight
+            total = torch.logaddexp(total, log_weight.logsumexp(0))
+            squares = torch.logaddexp(squares, (2 * log_weight).logsumexp(0))
+        return ImportanceEstimate(total - math.log(num_samples), (2 * total - squares).exp())

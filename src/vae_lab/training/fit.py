@@ -23,6 +23,7 @@ from vae_lab import runs
 from vae_lab.data import ImageDataModule
 from vae_lab.errors import NonFiniteLossError
 from vae_lab.training.lit_module import VariationalModule
+from vae_lab.types import DataSpec
 
 TestCheckpoint = Literal["best", "last"]
 
@@ -90,7 +91,7 @@ def fit(
     data.prepare_data()
     data.setup("fit")
     if trainer.is_global_zero:
-        runs.save_config(record.run, record.config)
+        runs.save_config(record.run, {**record.config, "spec": _plain(module.spec)})
 
     started = time.monotonic()
     try:
@@ -109,6 +110,11 @@ def fit(
         compiling = f" ({module.compile_seconds:.0f} s of it compiling)" if module.compile_seconds else ""
         print_summary(metrics, record.run, f"{seconds:.0f} s of training{compiling}", "best" if weights else "last")
     return metrics
+
+
+def _plain(spec: DataSpec) -> dict[str, Any]:
+    """What the model must know of the data, to be rebuilt without them."""
+    return {"shape": list(spec.shape), "num_classes": spec.num_classes, "support": spec.support}
 
 
 def log_hparams(trainer: Trainer, hparams: Mapping[str, Any], metrics: Mapping[str, float]) -> None:

@@ -1,0 +1,64 @@
+"""Builds components from a config that may be a stranger's: only classes of packages that are trusted."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from vae_lab.errors import RunError
+
+TRUSTED = ("vae_lab", "torch.nn")
+"""Packages whose classes a config may name."""
+
+
+def build(node: Any, packages: Sequence[str] = ()) -> Any:
+    """What a config node describes: a node with a `_target_` is called, or prepared if it is `_partial_`.
+
+    Hydra's `instantiate` would call anything that can be imported. Here a target is a class defined in a trusted
+    package, so that opening a run executes nothing but the constructors of known components.
+
+    Args:
+        node: plain containers, as YAML gives them.
+        packages: trusted besides `TRUSTED`.
+
+    Raises:
+        RunError: naming a target that is not trusted or does not exist, or a constructor that refuses its values.
+    """
+    if isinstance(node, list):
+        return [build(child, packages) for child in node]
+    if not isinstance(node, Mapping):
+        return node
+    options = {
+        str(name): build(child, packages) for name, child in node.items() if name not in ("_target_", "_partial_")
+    }
+    if "_target_" not in node:
+        return options
+    target = _trusted_class(node["_target_"], (*TRUSTED, *packages))
+    if node.get("_partial_"):
+        return partial(target, **options)
+    try:
+        return target(**options)
+    except TypeError as error:
+        raise RunError(f"_target_={node['_target_']}: {error}") from error
+
+
+def _trusted_class(path: Any, packages: Sequence[str]) -> Callable[..., Any]:
+    refused = f"_target_={path}: not a class of {', '.join(packages)}"
+    if not isinstance(path, str) or not _within(path, packages):
+        raise RunError(f"{refused}; name its package if you trust it")
+    module, _, name = path.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+    except ImportError as error:
+        raise RunError(f"_target_={path}: there is no such class") from error
+    # A trusted module may have imported something else: what counts is where the class was defined.
+    if not inspect.isclass(found) or not _within(f"{found.__module__}.", packages):
+        raise RunError(refused)
+    return found
+
+
+def _within(path: str, packages: Sequence[str]) -> bool:
+    return any(path.startswith(f"{package}.") for package in packages)

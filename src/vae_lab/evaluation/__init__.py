@@ -1,0 +1,6 @@
+"""What a trained model is worth: likelihoods by importance sampling, with their errors."""
+
+from vae_lab.evaluation.evaluate import Settings, evaluate
+from vae_lab.evaluation.module import EvaluationModule
+
+__all__ = ["EvaluationModule", "Settings", "evaluate"]

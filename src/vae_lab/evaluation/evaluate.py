@@ -1,0 +1,120 @@
+"""The numbers of a trained run, in nats, with their standard errors."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from pytorch_lightning import Trainer
+
+from vae_lab.core import LatentVariableModel
+from vae_lab.data import ImageDataModule
+from vae_lab.evaluation.module import EvaluationModule
+
+FEW_EFFECTIVE_SAMPLES = 10.0
+"""Below this the estimate hangs on a few samples, and the bound is likely to be loose."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of an evaluation.
+
+    Attributes:
+        num_samples: K of the importance sampling.
+        split: of the data.
+        elbo_samples: posterior samples for the ELBO and the active units.
+        chunk: samples decoded at once; None: as many as fit. The numbers are the same, to rounding.
+        all_labels: for a conditional model, also log p(x), summed over the labels.
+        seed: of the samples.
+
+    Raises:
+        ValueError: for a number below 1.
+    """
+
+    num_samples: int = 5000
+    split: Literal["test", "val"] = "test"
+    elbo_samples: int = 32
+    chunk: int | None = None
+    all_labels: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for key in ("num_samples", "elbo_samples", "chunk"):
+            value = getattr(self, key)
+            if value is not None and value < 1:
+                raise ValueError(f"{key}={value}: must be at least 1")
+
+
+def evaluate(
+    model: LatentVariableModel, data: ImageDataModule, trainer: Trainer, settings: Settings | None = None
+) -> dict[str, Any]:
+    """Evaluates a model on a split, on the devices of a Trainer; the same for any number of them.
+
+    Args:
+        model: with the ``spec`` of its data, as `vae_lab.load_run` gives it.
+        data: what it is evaluated on.
+        trainer: says where.
+        settings: how.
+
+    Returns:
+        ``nll`` and ``nll_error``: the mean of -log p(x|y) over the split and its standard error, in nats;
+        ``effective_samples``: of the K, on average (Kong 1992); ``elbo``, ``log_likelihood``, ``kl`` and
+        ``kl_level_<l>``; ``active_units`` and ``active_units_level_<l>`` (Burda et al. 2016); ``bits_per_dim`` of the
+        NLL where the likelihood is a density or a mass over the data; with all_labels ``nll_unconditional`` and its
+        error; ``num_samples``, ``num_examples``, ``split`` and ``seed``.
+
+    Raises:
+        ValueError: for all_labels with an unconditional model, or data that do not fit the model.
+    """
+    settings = settings or Settings()
+    _check_fit(model, data, settings)
+    module = EvaluationModule(
+        model, settings.num_samples, settings.elbo_samples, settings.chunk, settings.all_labels, settings.seed
+    )
+    run = trainer.test if settings.split == "test" else trainer.validate
+    with torch.no_grad():
+        run(module, datamodule=data, verbose=False)
+    return _result(module, settings)
+
+
+def _check_fit(model: LatentVariableModel, data: ImageDataModule, settings: Settings) -> None:
+    if settings.all_labels and not model.conditional:
+        raise ValueError("all_labels=true: the model is unconditional, its nll is that of log p(x) already")
+    if model.spec is not None and data.spec != model.spec:
+        raise ValueError(f"the model was trained for {model.spec}, but the data are {data.spec}")
+
+
+def _result(module: EvaluationModule, settings: Settings) -> dict[str, Any]:
+    model = module.model
+    means, errors = module.marginal.compute()
+    result: dict[str, Any] = {"nll": -means[0], "nll_error": errors[0], "effective_samples": means[1]}
+    if settings.all_labels:
+        result |= {"nll_unconditional": -means[2], "nll_unconditional_error": errors[2]}
+    result |= module.bound.compute()
+    counts = [metric.compute() for metric in module.active_units]  # type: ignore[operator]
+    result |= {"active_units": sum(counts)}
+    if len(counts) > 1:
+        result |= {f"active_units_level_{level}": count for level, count in enumerate(counts, 1)}
+    else:
+        del result["kl_level_1"]
+    if model.spec is not None:
+        bits = model.likelihood.head.bits_per_dim(means[0], model.spec.support)  # type: ignore[union-attr,operator]
+        result |= {} if bits is None else {"bits_per_dim": bits}
+    if means[1] < min(FEW_EFFECTIVE_SAMPLES, settings.num_samples / 2):
+        warnings.warn(
+            f"on average {means[1]:.1f} of {settings.num_samples} samples carry the estimate: the true nll is likely to "
+            "be lower. More samples, or a posterior nearer the truth, would tell.",
+            stacklevel=2,
+        )
+    if not math.isfinite(means[0]):
+        warnings.warn("the nll is not finite", stacklevel=2)
+    examples = int(module.marginal.count)
+    return result | {
+        "num_samples": settings.num_samples,
+        "num_examples": examples,
+        "split": settings.split,
+        "seed": settings.seed,
+    }

@@ -1,0 +1,141 @@
+"""The evaluation of a run, as a command."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra.core.global_hydra import GlobalHydra
+
+import vae_lab
+from tests.conftest import FAST, Outcome
+from vae_lab import noise
+from vae_lab.evaluate import main
+from vae_lab.evaluation.module import MeanAndError
+
+QUICK = ("trainer=cpu", "trainer.limit_test_batches=3", "trainer.enable_progress_bar=false", "num_samples=20")
+
+
+@pytest.fixture
+def evaluate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """``evaluate("run=...")`` runs `python -m vae_lab.evaluate run=...`."""
+
+    def run(*words: str) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["evaluate", *words])
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else 1
+        finally:
+            GlobalHydra.instance().clear()
+            os.environ.pop("VAE_LAB_FULL_ERROR", None)
+        captured = capsys.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return run
+
+
+def trained(train: Callable[..., Outcome], folder: Path, *words: str) -> Path:
+    assert train(*FAST, *words, f"hydra.run.dir={folder}").code == 0
+    return folder
+
+
+def result_of(run: Path, name: str = "evaluation.json") -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((run / name).read_text())
+    return content
+
+
+def test_the_mean_has_the_standard_error_of_its_examples() -> None:
+    values = torch.randn(2, 101, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    metric = MeanAndError(2)
+    for batch in values.split((50, 50, 1), dim=1):
+        metric.update(batch)
+    means, errors = metric.compute()
+    assert means == pytest.approx(values.mean(1).tolist(), abs=1e-12)
+    assert errors == pytest.approx((values.std(1) / math.sqrt(101)).tolist(), abs=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_run_is_evaluated(
+    train: Callable[..., Outcome], evaluate: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    run = trained(train, tmp_path / "run", "model=cvae")
+    outcome = evaluate(f"run={run}", *QUICK, "all_labels=true", "batch_size=50")
+    assert outcome.code == 0, outcome.err
+    assert "nll" in outcome.out
+    assert "±" in outcome.out
+    found = result_of(run)
+    assert found["num_examples"] == 150
+    assert found["nll_error"] > 0
+    assert 1 <= found["effective_samples"] <= 20
+    assert found["elbo"] == pytest.approx(found["log_likelihood"] - found["kl"])
+    assert -found["nll"] >= found["elbo"] - 0.5
+    assert found["bits_per_dim"] == pytest.approx(found["nll"] / (784 * math.log(2)))
+    assert {"nll_unconditional", "nll_unconditional_error", "machine", "versions"} <= set(found)
+
+    # The same numbers by hand, from Python.
+    model = vae_lab.load_run(run)
+    data = vae_lab.loading.find_run(run).data(batch_size=50)
+    log_probs = []
+    for index, batch in zip(range(3), data.test_dataloader(), strict=False):
+        x = data.transform(batch, training=False).x if batch.x.dtype == torch.uint8 else batch.x
+        with noise.fixed_seed(index, torch.device("cpu")):
+            log_probs.append(model.log_marginal(x, batch.y, 20))
+    assert found["nll"] == pytest.approx(-float(torch.cat(log_probs).double().mean()), rel=1e-6)
+
+    again = {}
+    for words in (("chunk=7",), ("chunk=1",), ("seed=1",)):
+        assert evaluate(f"run={run}", *QUICK, "batch_size=50", *words).code == 0
+        again[words] = result_of(run)["nll"]
+    assert again[("chunk=7",)] == pytest.approx(found["nll"], rel=1e-6)
+    assert again[("chunk=1",)] == pytest.approx(found["nll"], rel=1e-6)
+    assert abs(again[("seed=1",)] - found["nll"]) > 1e-4
+
+    assert evaluate(f"run={run}", *QUICK, "split=val", "trainer.limit_val_batches=1").code == 0
+    assert result_of(run, "evaluation_val.json")["num_examples"] == 100
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_mistakes_are_named_and_nothing_is_written(
+    train: Callable[..., Outcome], evaluate: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    run = trained(train, tmp_path / "run", "model=vae")
+    for words, message in (
+        ((f"run={tmp_path}",), "no run there"),
+        ((f"run={run}", "num_samples=0"), "num_samples=0: must be at least 1"),
+        ((f"run={run}", "chunk=-3"), "chunk=-3: must be at least 1"),
+        ((f"run={run}", "num_samples=many"), "num_samples=many: must be"),
+        ((f"run={run}", "split=train"), "split=train: must be"),
+        ((f"run={run}", "all_labels=true"), "all_labels=true: the model is unconditional"),
+        ((f"run={run}", "batch_size=0"), "batch_size=0: must be"),
+        ((f"run={run}", "samples=5"), "samples: no such key"),
+        ((), "run: a value must be given"),
+    ):
+        outcome = evaluate(*QUICK, *words)
+        assert outcome.code == 1
+        assert len(outcome.error_lines) == 1
+        assert message in outcome.error_lines[0]
+    assert not list(run.glob("evaluation*"))
+
+
+def test_two_processes_find_what_one_finds(train: Callable[..., Outcome], tmp_path: Path) -> None:
+    run = trained(train, tmp_path / "run", "model=mhvae")
+    found = []
+    for trainer in (("trainer=cpu",), ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")):
+        words = (*trainer, *QUICK[1:], f"run={run}", "batch_size=50")
+        done = subprocess.run(
+            [sys.executable, "-m", "vae_lab.evaluate", *words], check=False, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        found.append(result_of(run))
+    for name in ("nll", "nll_error", "effective_samples", "elbo", "kl_level_1", "active_units", "num_examples"):
+        assert found[1][name] == pytest.approx(found[0][name], rel=1e-5), name
