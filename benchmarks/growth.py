@@ -1,7 +1,7 @@
 """python -m benchmarks.growth: a set larger than the memory it may use, trained from a memory map and from memory.
 
-Writes 3.2 GB of noise to a temporary folder, trains on it in processes of their own, in turn, and prints speed and peak
-resident memory of each.
+Writes 3.2 GB of noise to a temporary folder, takes steps on it from the map and from memory in turn, then runs the
+program on each in a process of its own, for the peak of its resident memory.
 """
 
 from __future__ import annotations
@@ -12,9 +12,13 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 
 SIDE, CHANNELS = 64, 3
 NETWORK = ("network.widths=[128]", "likelihood=gaussian", "callbacks=none", "logger=none", "compile=false")
@@ -43,7 +47,7 @@ def train(root: str, limit_gb: float, epochs: int, batches: int) -> None:
     print(json.dumps({"seconds": seconds, "peak": peak}))
 
 
-def measured(root: str, limit_gb: float, epochs: int, batches: int) -> dict[str, list[float] | float]:
+def measured(root: str, limit_gb: float, epochs: int, batches: int) -> dict[str, Any]:
     """The same in a process of its own."""
     words = ["--root", root, "--limit", str(limit_gb), "--epochs", str(epochs), "--batches", str(batches)]
     done = subprocess.run(
@@ -52,24 +56,50 @@ def measured(root: str, limit_gb: float, epochs: int, batches: int) -> dict[str,
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def row(num: int = 260_000, rounds: int = 2, epochs: int = 3, batches: int = 300) -> tuple[str, ...]:
-    """Images a second from the map and from memory, their ratio, and the peak resident memory of both."""
-    speeds: dict[float, list[float]] = {0.5: [], 100.0: []}
-    peaks: dict[float, float] = {}
+def steps_beside(root: str, turns: int = 40, steps: int = 10) -> list[tuple[float, float]]:
+    """Seconds of some steps with batches from the map and from memory, in turn, of one model in this process."""
+    from benchmarks import program  # noqa: PLC0415
+    from vae_lab.train import build_module  # noqa: PLC0415
+
+    batches, module = [], None
+    for limit in LIMITS:
+        words = ("data=array", "data.val_size=500", f"data.root={root}", f"data.memory_limit_gb={limit}", *NETWORK)
+        cfg = program.composed(".", *words)
+        parts = program.parts_of(cfg)
+        module = module or build_module(cfg, parts)
+        batches.append(iter(parts["data"].train_dataloader()))
+    optimizer = torch.optim.Adam(module.model.parameters(), lr=1e-3, fused=True)
+    pairs = []
+    for _ in range(turns):
+        seconds = []
+        for source in batches:
+            start = time.perf_counter()
+            for batch in islice(source, steps):
+                x = parts["data"].transform(batch, training=True).x
+                module._step_terms(x, None, 1.0).loss.backward()
+                optimizer.step()
+                optimizer.zero_grad()
+            seconds.append(time.perf_counter() - start)
+        pairs.append((seconds[0], seconds[1]))
+    return pairs[2:]
+
+
+def row(num: int = 260_000) -> tuple[str, ...]:
+    """Milliseconds a step from the map and from memory, the ratio of speeds, and the peak resident memory of both."""
     with tempfile.TemporaryDirectory() as root:
         write_set(Path(root), num)
-        for _ in range(rounds):
-            for limit, found in speeds.items():
-                result = measured(root, limit, epochs, batches)
-                found += [batches * 128 / seconds for seconds in result["seconds"][1:]]
-                peaks[limit] = result["peak"]
-    mapped, memory = (statistics.median(found) for found in speeds.values())
+        pairs = steps_beside(root)
+        peaks = [measured(root, limit, epochs=2, batches=150)["peak"] for limit in LIMITS]
+    low, middle, high = statistics.quantiles([memory / mapped for mapped, memory in pairs], n=4)
+    shown = [f"{statistics.median(column) * 100:.1f}" for column in zip(*pairs, strict=True)]
     gigabytes = num * CHANNELS * SIDE * SIDE / 1e9
-    resident = (f"{peaks[limit]:.2f} GB" for limit in speeds)
-    return (f"{gigabytes:.1f} GB", f"{mapped:,.0f}", f"{memory:,.0f}", f"{mapped / memory:.2f}", *resident)
+    resident = (f"{peak:.2f} GB" for peak in peaks)
+    return (f"{gigabytes:.1f} GB", *shown, f"{middle:.2f} ({low:.2f} to {high:.2f})", *resident)
 
 
-HEADER = ("set", "mapped, images/s", "in memory, images/s", "ratio", "peak resident, mapped", "in memory")
+LIMITS = (0.5, 100.0)
+"""data.memory_limit_gb below and above the size of the set."""
+HEADER = ("set", "mapped, ms a step", "in memory, ms a step", "ratio of speeds", "peak resident, mapped", "in memory")
 
 
 def main() -> None:
@@ -82,7 +112,7 @@ def main() -> None:
     if options.root:
         train(options.root, options.limit, options.epochs, options.batches)
     else:
-        print(dict(zip(HEADER, row(epochs=options.epochs, batches=options.batches), strict=True)))
+        print(dict(zip(HEADER, row(), strict=True)))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import platform
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -157,23 +156,23 @@ def startup_section(rounds: int) -> Section:
     return Section("Start-up", ("command", "seconds", "ratio to the imports"), rows)
 
 
-def write_document(sections: Sequence[Section], minutes: float) -> None:
-    """Puts the tables between the marks; what is written by hand around them stays."""
+def write_document(sections: Sequence[Section]) -> None:
+    """Puts the tables between the marks; other tables there, and what is written around them by hand, stay."""
     git = git_state() or {"commit": "unknown"}
-    lines = [MARKS[0], ""]
-    for section in sections:
-        table = (section.header, ("---",) * len(section.header), *section.rows)
-        lines += [f"### {section.title}", "", *("| " + " | ".join(row) + " |" for row in table), ""]
-    lines += [
+    machine = (
         f"{platform.machine()}, {torch.get_num_threads()} threads; Python {platform.python_version()}, torch "
-        f"{torch.__version__}, Lightning {pl.__version__}; commit {git['commit'][:12]}; {minutes:.0f} minutes.",
-        "",
-        "GPU: " + (torch.cuda.get_device_name() if torch.cuda.is_available() else "not measured."),
-        "",
-        MARKS[1],
-    ]
+        f"{torch.__version__}, Lightning {pl.__version__}; commit {git['commit'][:12]}. GPU: "
+        + (torch.cuda.get_device_name() if torch.cuda.is_available() else "not measured.")
+    )
     before, _, rest = DOCUMENT.read_text(encoding="utf-8").partition(MARKS[0])
-    write_text(DOCUMENT, before + "\n".join(lines) + rest.partition(MARKS[1])[2])
+    old, _, after = rest.partition(MARKS[1])
+    tables = {block.partition("\n")[0]: block for block in old.split("### ")[1:]}
+    for section in sections:
+        rows = (section.header, ("---",) * len(section.header), *section.rows)
+        lines = ("| " + " | ".join(row) + " |" for row in rows)
+        tables[section.title] = "\n".join((section.title, "", *lines, "", machine, "", ""))
+    measured = "".join(f"### {table}" for table in tables.values())
+    write_text(DOCUMENT, f"{before}{MARKS[0]}\n\n{measured}{MARKS[1]}{after}")
 
 
 def main() -> None:
@@ -185,7 +184,6 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write docs/performance.md")
     options = parser.parse_args()
     prepare_process(0)
-    started = time.monotonic()
     data = program.parts_of(program.composed(".", *GREY))["data"]
     images = torch.from_numpy(data.split("train").arrays.images.copy())
     measurements: dict[str, Callable[[], Section]] = {
@@ -202,7 +200,7 @@ def main() -> None:
             table.add_row(*row)
         Console(width=200).print(table)
     if options.write:
-        write_document(sections, (time.monotonic() - started) / 60)
+        write_document(sections)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import yaml
 
-from vae_lab.config.build import build
+from vae_lab.build import build
 from vae_lab.errors import RunError
 from vae_lab.types import DataSpec
 
@@ -76,20 +77,22 @@ def find_run(path: str | Path) -> SavedRun:
         if not (folder / "config.yaml").is_file():
             raise RunError(f"run={path}: no run there; a run folder holds config.yaml")
         if not found:
-            raise RunError(f"run={path}: no checkpoint in {path / 'checkpoints'}; nothing was trained, or nothing saved")
+            raise RunError(
+                f"run={path}: no checkpoint in {path / 'checkpoints'}; nothing was trained, or nothing saved"
+            )
         checkpoint = found[0]
     elif path.is_file():
         checkpoint, folder = path, path.parent.parent
         if not (folder / "config.yaml").is_file():
-            raise RunError(f"run={path}: no config.yaml in {folder}; a checkpoint lies in the folder checkpoints of its run")
+            raise RunError(
+                f"run={path}: no config.yaml in {folder}; a checkpoint lies in the folder checkpoints of its run"
+            )
     else:
         raise RunError(f"run={path}: no such file or folder")
     return SavedRun(folder, checkpoint, _config(folder / "config.yaml"))
 
 
-def load_run(
-    path: str | Path, packages: Sequence[str] = (), device: torch.device | str = "cpu"
-) -> LatentVariableModel:
+def load_run(path: str | Path, packages: Sequence[str] = (), device: torch.device | str = "cpu") -> LatentVariableModel:
     """The trained model of a run, ready to use, with the `DataSpec` of its data as ``model.spec``.
 
     Nothing in the run is executed: weights are read as bare tensors, and the model is rebuilt only from classes of
@@ -139,7 +142,8 @@ def _config(path: Path) -> Mapping[str, Any]:
 def _weights(path: Path) -> dict[str, torch.Tensor]:
     """The tensors of the model in a checkpoint; reading them executes nothing."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+        with warnings.catch_warnings(action="ignore"):  # of odd pickles: they are refused anyway
+            state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
     except (OSError, EOFError, RuntimeError, ValueError, KeyError, TypeError, pickle.UnpicklingError) as error:
         reason = " ".join(str(error).split())[:200]
         raise RunError(f"{path}: truncated, corrupt or no checkpoint of vae_lab ({reason})") from error

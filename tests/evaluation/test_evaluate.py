@@ -28,8 +28,11 @@ QUICK = ("trainer=cpu", "trainer.limit_test_batches=3", "trainer.enable_progress
 def evaluate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
     """``evaluate("run=...")`` runs `python -m vae_lab.evaluate run=...`."""
 
+    monkeypatch.delenv("VAE_LAB_FULL_ERROR", raising=False)
+
     def run(*words: str) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["evaluate", *words])
+        monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
         code = 0
         try:
             main()
@@ -45,7 +48,9 @@ def evaluate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 
 
 def trained(train: Callable[..., Outcome], folder: Path, *words: str) -> Path:
-    assert train(*FAST, *words, f"hydra.run.dir={folder}").code == 0
+    assert (
+        train(*FAST, *words, "callbacks.pictures=null", "callbacks.projector=null", f"hydra.run.dir={folder}").code == 0
+    )
     return folder
 
 
@@ -59,15 +64,14 @@ def test_the_mean_has_the_standard_error_of_its_examples() -> None:
     metric = MeanAndError(2)
     for batch in values.split((50, 50, 1), dim=1):
         metric.update(batch)
-    means, errors = metric.compute()
+    means, errors, number = metric.compute()
+    assert number == 101
     assert means == pytest.approx(values.mean(1).tolist(), abs=1e-12)
     assert errors == pytest.approx((values.std(1) / math.sqrt(101)).tolist(), abs=1e-12)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_a_run_is_evaluated(
-    train: Callable[..., Outcome], evaluate: Callable[..., Outcome], tmp_path: Path
-) -> None:
+def test_a_run_is_evaluated(train: Callable[..., Outcome], evaluate: Callable[..., Outcome], tmp_path: Path) -> None:
     run = trained(train, tmp_path / "run", "model=cvae")
     outcome = evaluate(f"run={run}", *QUICK, "all_labels=true", "batch_size=50")
     assert outcome.code == 0, outcome.err

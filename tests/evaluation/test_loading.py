@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -12,15 +13,17 @@ import torch
 import yaml
 
 import vae_lab
+import vae_lab.loading
 from tests.conftest import FAST, Outcome
-from vae_lab.config.build import build
+from vae_lab.build import build
 from vae_lab.errors import RunError
 
 
 @pytest.fixture
 def run(train: Callable[..., Outcome], tmp_path: Path) -> Path:
     """A conditional hierarchy, hardly trained."""
-    assert train(*FAST, "model=mhvae", "model.conditional=true", f"hydra.run.dir={tmp_path / 'run'}").code == 0
+    words = ("model=mhvae", "model.conditional=true", "callbacks.pictures=null", "callbacks.projector=null")
+    assert train(*FAST, *words, f"hydra.run.dir={tmp_path / 'run'}").code == 0
     return tmp_path / "run"
 
 
@@ -37,6 +40,10 @@ def test_the_model_comes_back_with_its_weights(run: Path) -> None:
     assert model.log_marginal(x, y, num_samples=4).shape == (3,)
 
 
+def test_the_example_of_the_documentation_runs() -> None:
+    assert doctest.testmod(vae_lab.loading, raise_on_error=True).attempted > 5
+
+
 def test_an_older_run_without_a_spec_asks_its_data(run: Path) -> None:
     config = yaml.safe_load((run / "config.yaml").read_text())
     spec = vae_lab.load_run(run).spec
@@ -45,7 +52,7 @@ def test_an_older_run_without_a_spec_asks_its_data(run: Path) -> None:
     assert vae_lab.load_run(run).spec == spec
 
 
-def broken(run: Path, how: str) -> tuple[Path, str]:
+def broken(run: Path, how: str) -> tuple[Path, str]:  # noqa: PLR0911
     """A path that cannot be loaded, and what the message must say."""
     checkpoint, config = run / "checkpoints" / "best.ckpt", run / "config.yaml"
     if how == "missing":

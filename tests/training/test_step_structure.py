@@ -61,12 +61,14 @@ def test_the_loader_calls_nothing_for_each_example(mapped: bool) -> None:
 def test_rows_on_a_device_are_those_of_the_host() -> None:
     arrays = image_set(40)().load(train=True)
     rows = np.arange(3, 33)
-    host, device = (BatchLoader(arrays, EpochSampler(rows, seed=5), 8, resident=resident) for resident in (False, True))
+    host, device = (
+        BatchLoader(arrays, EpochSampler(rows, seed=5), 8, device=place) for place in (None, torch.device("cpu"))
+    )
     for here, there in zip(host, device, strict=True):
         assert torch.equal(here.x, there.x)
         assert torch.equal(here.y, there.y)
         assert here.shard == there.shard
-    shards = [BatchLoader(arrays, EpochSampler(rows, 5), 8, rank, 2, resident=True) for rank in (0, 1)]
+    shards = [BatchLoader(arrays, EpochSampler(rows, 5), 8, rank, 2, device=torch.device("cpu")) for rank in (0, 1)]
     for whole, *parts in zip(host, *shards, strict=True):
         for part in parts:
             assert torch.equal(part.x, whole.x[part.shard.rows])

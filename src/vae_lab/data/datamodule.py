@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
@@ -36,7 +36,7 @@ class Split(NamedTuple):
 class ImageDataModule(LightningDataModule):
     """Images as floats in [0, 1], (B, C, H, W), on the device of the training.
 
-    Batches travel as uint8; `transform` makes them floats, and binarizes and mirrors them, on the device.
+    Batches travel as uint8; `on_after_batch_transfer` makes them floats, and binarizes and mirrors them, on the device.
 
     Args:
         images: makes the image set, called with ``root``, ``image_size`` and ``memory_limit_gb``; a subclass of
@@ -128,6 +128,13 @@ class ImageDataModule(LightningDataModule):
     def test_dataloader(self) -> BatchLoader:
         return self._loader("test")
 
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        y = None if batch.y is None else batch.y.to(device, non_blocking=True)
+        return batch._replace(x=batch.x.to(device, non_blocking=True), y=y)
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        return self.transform(batch, training=self.trainer is not None and bool(self.trainer.training))
+
     def transform(self, batch: Batch, training: bool) -> Batch:
         """uint8 images to floats in [0, 1], binarized and, in training, mirrored by chance, where they are."""
         x = batch.x.float() / 255
@@ -202,26 +209,18 @@ class ImageDataModule(LightningDataModule):
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         sampler = EpochSampler(split.rows, self.seed if name == "train" else None)
         drop_last = self.drop_last and name == "train"
-        return BatchLoader(
-            split.arrays,
-            sampler,
-            self.batch_size,
-            rank,
-            world,
-            even,
-            drop_last,
-            device=self.trainer.strategy.root_device if self.trainer else None,
-            resident=self._fits_on_device(split),
-            transform=partial(self.transform, training=name == "train"),
-        )
+        device = self._resident_device(split)
+        return BatchLoader(split.arrays, sampler, self.batch_size, rank, world, even, drop_last, device)
 
-    def _fits_on_device(self, split: Split) -> bool:
-        """Whether the split takes no more than a quarter of what is free on the GPU that trains."""
-        device = self.trainer.strategy.root_device if self.trainer else None
+    def _resident_device(self, split: Split) -> torch.device | None:
+        """The GPU that trains, if the split takes no more than a quarter of what is free there."""
+        strategy = getattr(self.trainer, "strategy", None)
+        device = strategy.root_device if strategy else None
         if device is None or device.type != "cuda" or isinstance(split.arrays.images, np.memmap):
-            return False
+            return None
         free, _ = torch.cuda.mem_get_info(device)
-        return len(split.rows) * math.prod(split.arrays.images.shape[1:]) <= free / 4
+        needed = len(split.rows) * math.prod(split.arrays.images.shape[1:])
+        return device if needed <= free / 4 else None
 
 
 def _mirrored_by_chance(x: Tensor) -> Tensor:

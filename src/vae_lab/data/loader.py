@@ -53,9 +53,7 @@ class BatchLoader:
         even: every process gets equally many rows of every batch, as averaging gradients over processes assumes; the
             last batch loses the rows that do not divide.
         drop_last: leave out a last batch that is not full.
-        device: where batches are wanted; None: in the memory of the host.
-        resident: keep the whole split on the device, so that no batch has to travel.
-        transform: what is done to each batch on the device.
+        device: where the whole split is kept, so that no batch has to travel; None: in the memory of the host.
 
     Raises:
         ValueError: if an even ``batch_size`` is not a multiple of ``world``.
@@ -73,8 +71,6 @@ class BatchLoader:
         even: bool = False,
         drop_last: bool = False,
         device: torch.device | None = None,
-        resident: bool = False,
-        transform: Callable[[Batch], Batch] | None = None,
     ) -> None:
         if even and batch_size % world:
             raise ValueError(
@@ -86,9 +82,7 @@ class BatchLoader:
         self.rank = rank
         self.world = world
         self._sizes = self._batch_sizes(even, drop_last)
-        self.device = device or torch.device("cpu")
-        self.transform = transform
-        self._source = DeviceRows(arrays, sampler.rows, self.device) if resident else HostRows(arrays)
+        self._source = HostRows(arrays) if device is None else DeviceRows(arrays, sampler.rows, device)
 
     def __len__(self) -> int:
         """The number of batches that this process sees in an epoch."""
@@ -100,14 +94,7 @@ class BatchLoader:
             start = index * self.batch_size
             shard = Shard(self.rank, self.world, size)
             x, y = take(slice(start + self.rank, start + size, self.world))
-            batch = self._on_device(Batch(x, y, shard))
-            yield self.transform(batch) if self.transform else batch
-
-    def _on_device(self, batch: Batch) -> Batch:
-        if batch.x.device == self.device:
-            return batch
-        y = None if batch.y is None else batch.y.to(self.device, non_blocking=True)
-        return batch._replace(x=batch.x.to(self.device, non_blocking=True), y=y)
+            yield Batch(x, y, shard)
 
     def _batch_sizes(self, even: bool, drop_last: bool) -> list[int]:
         full, last = divmod(len(self.sampler.rows), self.batch_size)

@@ -89,7 +89,7 @@ def _check_fit(model: LatentVariableModel, data: ImageDataModule, settings: Sett
 
 def _result(module: EvaluationModule, settings: Settings) -> dict[str, Any]:
     model = module.model
-    means, errors = module.marginal.compute()
+    means, errors, examples = module.marginal.compute()
     result: dict[str, Any] = {"nll": -means[0], "nll_error": errors[0], "effective_samples": means[1]}
     if settings.all_labels:
         result |= {"nll_unconditional": -means[2], "nll_unconditional_error": errors[2]}
@@ -105,13 +105,12 @@ def _result(module: EvaluationModule, settings: Settings) -> dict[str, Any]:
         result |= {} if bits is None else {"bits_per_dim": bits}
     if means[1] < min(FEW_EFFECTIVE_SAMPLES, settings.num_samples / 2):
         warnings.warn(
-            f"on average {means[1]:.1f} of {settings.num_samples} samples carry the estimate: the true nll is likely to "
-            "be lower. More samples, or a posterior nearer the truth, would tell.",
+            f"on average {means[1]:.1f} of {settings.num_samples} samples carry the estimate: the true nll is likely "
+            "to be lower. More samples, or a posterior nearer the truth, would tell.",
             stacklevel=2,
         )
     if not math.isfinite(means[0]):
         warnings.warn("the nll is not finite", stacklevel=2)
-    examples = int(module.marginal.count)
     return result | {
         "num_samples": settings.num_samples,
         "num_examples": examples,

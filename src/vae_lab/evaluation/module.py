@@ -35,11 +35,11 @@ class MeanAndError(Metric):
         self.square += values.double().square().sum(1)
         self.count += values.shape[1]
 
-    def compute(self) -> tuple[list[float], list[float]]:
-        """Means, and the standard deviations of the examples over the root of their number; nan for one example."""
+    def compute(self) -> tuple[list[float], list[float], int]:
+        """Means, standard errors (the deviation of the examples over the root of their number; nan for one), number."""
         mean = self.total / self.count
         variance = (self.square / self.count - mean**2).clamp(min=0) * self.count / (self.count - 1)
-        return mean.tolist(), (variance / self.count).sqrt().tolist()
+        return mean.tolist(), (variance / self.count).sqrt().tolist(), int(self.count)
 
 
 class EvaluationModule(LightningModule):

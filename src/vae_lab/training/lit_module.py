@@ -180,8 +180,7 @@ class VariationalModule(LightningModule):
         done: list[StepTerms] = []
         while len(done) < accumulate and not dataloader_iter.done:
             batch, _, _ = next(dataloader_iter)
-            if batch.x.device != self.device:  # a loader of the user's own
-                batch = self.trainer.strategy.batch_to_device(batch)
+            batch = self._on_device(batch)
             with noise.sharded(batch.shard):
                 terms = self._loss(batch.x, self._labels(batch), weight)
             self._backward(terms.loss / accumulate if accumulate > 1 else terms.loss)
@@ -191,6 +190,13 @@ class VariationalModule(LightningModule):
         if self.optimization.scheduler is not None:
             self.lr_schedulers().step()  # type: ignore[union-attr]
         return done
+
+    def _on_device(self, batch: Batch) -> Batch:
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        if self._direct and data is not None:
+            moved: Batch = data.transfer_batch_to_device(batch, self.device, 0)
+            return data.on_after_batch_transfer(moved, 0)  # type: ignore[no-any-return]
+        return self.trainer.strategy.batch_to_device(batch)  # type: ignore[no-any-return]
 
     def _backward(self, loss: Tensor) -> None:
         if self._direct:
