@@ -92,6 +92,14 @@ def test_log_marginal_keeps_to_its_budget(monkeypatch: pytest.MonkeyPatch) -> No
     assert posterior.asked == [1, 1]
 
 
+def test_a_gpu_takes_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2**36, 2**37))
+    assert model_module._numbers_at_once(torch.device("cuda")) == 2**30
+    assert model_module._numbers_at_once(torch.device("cpu")) == model_module.MARGINAL_BUDGET
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (0, 2**37))
+    assert model_module._numbers_at_once(torch.device("cuda")) == model_module.MARGINAL_BUDGET
+
+
 @pytest.mark.parametrize(("num_samples", "chunk"), [(0, None), (-1, None), (5, 0), (5, -2)])
 def test_log_marginal_refuses_numbers_below_one(num_samples: int, chunk: int | None) -> None:
     model, _, x = counting_model()

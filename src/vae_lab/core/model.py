@@ -20,7 +20,8 @@ from vae_lab.core.posterior import Posterior
 from vae_lab.types import DataSpec
 
 MARGINAL_BUDGET = 2**22
-"""Numbers of data size (samples x examples x pixels) that `log_marginal` decodes at once: 16 MiB in float32."""
+"""Numbers of data size (samples x examples x pixels) that `log_marginal` decodes at once: 16 MiB in float32, which the
+caches of a CPU like. A GPU takes what is free."""
 
 
 class ImportanceEstimate(NamedTuple):
@@ -173,7 +174,7 @@ class LatentVariableModel(nn.Module):
         """
         if num_samples < 1 or (chunk is not None and chunk < 1):
             raise ValueError(f"num_samples={num_samples}, chunk={chunk}: both must be at least 1")
-        chunk = chunk or max(1, MARGINAL_BUDGET // x.numel())
+        chunk = chunk or max(1, _numbers_at_once(x.device) // x.numel())
         seed = noise.fresh_seed()
         total = torch.full((len(x),), -math.inf, dtype=x.dtype, device=x.device)
         squares = total
@@ -183,3 +184,10 @@ class LatentVariableModel(nn.Module):
             total = torch.logaddexp(total, log_weight.logsumexp(0))
             squares = torch.logaddexp(squares, (2 * log_weight).logsumexp(0))
         return ImportanceEstimate(total - math.log(num_samples), (2 * total - squares).exp())
+
+
+def _numbers_at_once(device: torch.device) -> int:
+    if device.type != "cuda":
+        return MARGINAL_BUDGET
+    free, _ = torch.cuda.mem_get_info(device)
+    return max(MARGINAL_BUDGET, free // 64)  # sixteen float32 arrays of this size are alive at once, at most
