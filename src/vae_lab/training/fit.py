@@ -55,6 +55,7 @@ def prepare_process(seed: int) -> None:
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "0"
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)  # its tips
     warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)  # a deprecation inside it
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # when compiling: that there is no GPU
     warnings.filterwarnings("ignore", message=".*dataloader_iter.*experimental.*")  # seen to work from 2.4 to 2.6
     seed_everything(seed, workers=True, verbose=False)
 
