@@ -10,6 +10,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -30,18 +31,17 @@ class Outcome:
 
 
 @pytest.fixture
-def train(
+def command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., Outcome]:
-    """``train("model=cvae", ...)`` runs `python -m vae_lab.train model=cvae ...` in an empty folder."""
-    from vae_lab.train import main
-
+    """``command(main, "key=value", ...)`` runs a command of the lab in an empty folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
     monkeypatch.delenv("VAE_LAB_FULL_ERROR", raising=False)
 
-    def run(*words: str) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["train", *words])
+    def run(main: Callable[[], None], *words: str) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["command", *words])
+        full_error = os.environ["HYDRA_FULL_ERROR"]
         code = 0
         try:
             main()
@@ -50,10 +50,19 @@ def train(
         finally:
             GlobalHydra.instance().clear()
             os.environ.pop("VAE_LAB_FULL_ERROR", None)
+            os.environ["HYDRA_FULL_ERROR"] = full_error  # the command has set it
         captured = capsys.readouterr()
         return Outcome(code, captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture
+def train(command: Callable[..., Outcome]) -> Callable[..., Outcome]:
+    """``train("model=cvae", ...)`` runs `python -m vae_lab.train model=cvae ...` in an empty folder."""
+    from vae_lab.train import main
+
+    return partial(command, main)
 
 
 FAST = (

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hydra.core.global_hydra import GlobalHydra
 
 import vae_lab
 from tests.conftest import FAST, Outcome
@@ -25,26 +24,9 @@ QUICK = ("trainer=cpu", "trainer.limit_test_batches=3", "trainer.enable_progress
 
 
 @pytest.fixture
-def evaluate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+def evaluate(command: Callable[..., Outcome]) -> Callable[..., Outcome]:
     """``evaluate("run=...")`` runs `python -m vae_lab.evaluate run=...`."""
-
-    monkeypatch.delenv("VAE_LAB_FULL_ERROR", raising=False)
-
-    def run(*words: str) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["evaluate", *words])
-        monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = stop.code if isinstance(stop.code, int) else 1
-        finally:
-            GlobalHydra.instance().clear()
-            os.environ.pop("VAE_LAB_FULL_ERROR", None)
-        captured = capsys.readouterr()
-        return Outcome(code, captured.out, captured.err)
-
-    return run
+    return partial(command, main)
 
 
 def trained(train: Callable[..., Outcome], folder: Path, *words: str) -> Path:
