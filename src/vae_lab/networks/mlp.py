@@ -69,9 +69,10 @@ class Mlp(nn.Module):
         self.layers = nn.Sequential(*layers[:-1])
 
     def forward(self, given: Tensor | None, context: Tensor | None = None) -> Tensor:
-        features = None if given is None else given.flatten(-self.in_dims)
-        out: Tensor = self.layers(join(features, context))
-        return out.reshape(*out.shape[:-1], *self.out_shape)
+        features = join(None if given is None else given.flatten(-self.in_dims), context)
+        # As one matrix: the compiler joins bias and activation of a product of matrices, not of higher tensors.
+        out: Tensor = self.layers(features.reshape(-1, features.shape[-1]))
+        return out.reshape(*features.shape[:-1], *self.out_shape)
 
 
 def _linear(fan_in: int, fan_out: int, initialization: Initialization) -> nn.Linear:
