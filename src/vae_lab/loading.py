@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import warnings
 from collections.abc import Mapping, Sequence
@@ -55,6 +56,18 @@ class SavedRun:
         """The data that it was trained on; ``changes`` replace settings such as ``root``."""
         data: ImageDataModule = build({**self.config["data"], **changes}, packages)
         return data
+
+    def summary(self) -> dict[str, Any]:
+        """Which training this was: its name, seed and length; what an unfinished or foreign run lacks is None."""
+        trained = self.folder / "metrics.json"
+        seconds = json.loads(trained.read_text(encoding="utf-8"))["training_seconds"] if trained.is_file() else None
+        epochs = self.config.get("trainer", {}).get("max_epochs")
+        return {
+            "name": self.config.get("name"),
+            "seed": self.config.get("seed"),
+            "epochs": epochs,
+            "training_seconds": seconds,
+        }
 
     def spec(self, packages: Sequence[str] = ()) -> DataSpec:
         """What the model was built for: written in the config, or, in older runs, told by the data."""

@@ -42,19 +42,32 @@ def save_metrics(run: Path, metrics: Mapping[str, float], seed: int, seconds: fl
     _save_record(run / "metrics.json", metrics=dict(metrics), training_seconds=round(seconds, 1), seed=seed)
 
 
-def save_evaluation(path: Path, result: Mapping[str, Any], checkpoint: str, seconds: float) -> None:
-    """Writes evaluation.json: what `vae_lab.evaluation.evaluate` found, of which weights, and how long it took."""
-    _save_record(path, **result, checkpoint=checkpoint, evaluation_seconds=round(seconds, 1))
+def save_evaluation(
+    path: Path, result: Mapping[str, Any], run: Mapping[str, Any], checkpoint: str, seconds: float
+) -> None:
+    """Writes evaluation.json: what `vae_lab.evaluation.evaluate` found, of which run and weights, and in what time."""
+    _save_record(path, **result, run=dict(run), checkpoint=checkpoint, evaluation_seconds=round(seconds, 1))
 
 
 def _save_record(path: Path, **content: Any) -> None:
     """With the machine, the versions and the state of the code, so that a number can be had again."""
     provenance = {
-        "machine": {"platform": platform.platform(), "python": platform.python_version(), "cpus": os.cpu_count()},
+        "machine": {
+            "platform": platform.platform(),
+            "python": platform.python_version(),
+            "cpus": os.cpu_count(),
+            "gpu": _gpu(),
+        },
         "versions": {name: found for name in VERSIONS if (found := _version(name))},
         "git": git_state(),
     }
     write_text(path, json.dumps(content | provenance, indent=2) + "\n")
+
+
+def _gpu() -> str | None:
+    import torch  # noqa: PLC0415  (a report needs this module, but not torch)
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
 
 
 def git_state() -> dict[str, Any] | None:

@@ -44,7 +44,7 @@ def train(cfg: DictConfig) -> None:
     trainer = build_trainer(cfg)
     config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
     record = Record(Path(cfg.run_dir), cfg.seed, config, hyperparameters(cfg))
-    fit(trainer, module, parts["data"], record, cfg.test_checkpoint)
+    fit(trainer, module, parts["data"], record, cfg.test_checkpoint, cfg.decoder_bias)
 
 
 def build_module(cfg: DictConfig, parts: dict[str, Any]) -> VariationalModule:

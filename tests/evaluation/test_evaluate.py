@@ -86,8 +86,11 @@ def test_a_run_is_evaluated(train: Callable[..., Outcome], evaluate: Callable[..
     assert again[("chunk=1",)] == pytest.approx(found["nll"], rel=1e-6)
     assert abs(again[("seed=1",)] - found["nll"]) > 1e-4
 
-    assert evaluate(f"run={run}", *QUICK, "split=val", "trainer.limit_val_batches=1").code == 0
+    assert evaluate(f"run={run}", *QUICK, "split=val", "trainer.limit_test_batches=1").code == 0
     assert result_of(run, "evaluation_val.json")["num_examples"] == 100
+    assert evaluate(f"run={run}", *QUICK, "split=train").code == 0
+    assert result_of(run, "evaluation_train.json")["num_examples"] == 300
+    assert result_of(run)["run"]["epochs"] == 1
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -100,7 +103,7 @@ def test_mistakes_are_named_and_nothing_is_written(
         ((f"run={run}", "num_samples=0"), "num_samples=0: must be at least 1"),
         ((f"run={run}", "chunk=-3"), "chunk=-3: must be at least 1"),
         ((f"run={run}", "num_samples=many"), "num_samples=many: must be"),
-        ((f"run={run}", "split=train"), "split=train: must be"),
+        ((f"run={run}", "split=all"), "split=all: must be"),
         ((f"run={run}", "all_labels=true"), "all_labels=true: the model is unconditional"),
         ((f"run={run}", "batch_size=0"), "batch_size=0: must be"),
         ((f"run={run}", "samples=5"), "samples: no such key"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Literal, NamedTuple, get_args
 
@@ -13,7 +13,7 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 
 from vae_lab import noise
-from vae_lab.data.arrays import Arrays, Indices
+from vae_lab.data.arrays import Arrays, Indices, chunks, release
 from vae_lab.data.binarize import Binarization, binarized
 from vae_lab.data.image_set import ImageSet
 from vae_lab.data.loader import BatchLoader, EpochSampler
@@ -83,6 +83,7 @@ class ImageDataModule(LightningDataModule):
         self.horizontal_flip = horizontal_flip
         self.drop_last = drop_last
         self.seed = seed
+        self.test_split: SplitName = "test"  # what `test_dataloader` serves; an evaluation may ask for another
 
     @property
     def spec(self) -> DataSpec:
@@ -103,7 +104,7 @@ class ImageDataModule(LightningDataModule):
         needs: dict[str | None, tuple[SplitName, ...]] = {
             "fit": ("train", "val"),
             "validate": ("val",),
-            "test": ("test",),
+            "test": (self.test_split,),
         }
         for name in needs.get(stage, ("train", "val", "test")):
             self.split(name)
@@ -115,7 +116,8 @@ class ImageDataModule(LightningDataModule):
         return self._val if name == "val" else self._test
 
     def train_dataloader(self) -> BatchLoader:
-        loader = self._loader("train", even=True)
+        sampler = EpochSampler(self._train.rows, self.seed)
+        loader = self._loader(self._train, sampler, even=True, drop_last=self.drop_last)
         if not len(loader):
             raise ValueError(
                 f"batch_size={self.batch_size}: no batch is left of {len(self._train.rows)} training images"
@@ -123,10 +125,10 @@ class ImageDataModule(LightningDataModule):
         return loader
 
     def val_dataloader(self) -> BatchLoader:
-        return self._loader("val")
+        return self._evaluation_loader("val")
 
     def test_dataloader(self) -> BatchLoader:
-        return self._loader("test")
+        return self._evaluation_loader(self.test_split)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         y = None if batch.y is None else batch.y.to(device, non_blocking=True)
@@ -147,21 +149,44 @@ class ImageDataModule(LightningDataModule):
                 x = _mirrored_by_chance(x)
         return batch._replace(x=x)
 
-    def examples(self, num: int, split: SplitName = "test") -> Batch:
+    def examples(self, num: int, split: SplitName = "test", classes: Sequence[int] | None = None) -> Batch:
         """The same few examples at every call, evenly spread over a split, as an evaluation would see them, on the CPU.
 
         Args:
             num: how many; fewer if the split has not so many.
             split: the split they are from.
+            classes: the labels that they may have; None: any.
 
         Returns:
             floats in [0, 1], (num, C, H, W), and labels, (num,).
+
+        Raises:
+            ValueError: if there is no example of the classes.
         """
         arrays, rows = self.split(split)
-        picked = rows[np.linspace(0, len(rows) - 1, min(num, len(rows))).round().astype(np.int64)]
+        if classes is not None:
+            assert arrays.labels is not None, "only labelled data have classes"
+            rows = rows[np.isin(arrays.labels[rows], classes)]
+            if not len(rows):
+                raise ValueError(f"y={', '.join(map(str, classes))}: the {split} split has no such example")
+        picked = _spread(rows, num)
         fixed = self._fixed(arrays, picked) if split == "train" else Split(arrays, picked)
         loader = BatchLoader(fixed.arrays, EpochSampler(fixed.rows), len(picked))
         return self.transform(next(iter(loader)), training=False)._replace(shard=None)
+
+    def factors(self, num: int, split: SplitName = "test") -> Indices | None:
+        """The generative factors of `examples`: indices of values, (num, F); None where they are not known."""
+        arrays, rows = self.split(split)
+        return None if arrays.factors is None else arrays.factors[_spread(rows, num)]
+
+    def mean_image(self) -> Tensor:
+        """The mean of the training images, in [0, 1], (C, H, W)."""
+        arrays, rows = self.split("train")
+        total = np.zeros(arrays.images.shape[1:])
+        for chunk in chunks(len(rows)):
+            total += arrays.images[rows[chunk]].sum(0, dtype=np.float64)
+            release(arrays.images)
+        return torch.from_numpy(total / len(rows) / 255).float()
 
     @cached_property
     def _train_set(self) -> Arrays:
@@ -204,11 +229,16 @@ class ImageDataModule(LightningDataModule):
             None if arrays.factors is None else arrays.factors[rows],
         )
 
-    def _loader(self, name: SplitName, even: bool = False) -> BatchLoader:
-        split = self.split(name)
+    def _evaluation_split(self, name: SplitName) -> Split:
+        """A split as an evaluation sees it: the training set too in one fixed binarization."""
+        return self._fixed(*self._train) if name == "train" else self.split(name)
+
+    def _evaluation_loader(self, name: SplitName) -> BatchLoader:
+        split = self._evaluation_split(name)
+        return self._loader(split, EpochSampler(split.rows))
+
+    def _loader(self, split: Split, sampler: EpochSampler, even: bool = False, drop_last: bool = False) -> BatchLoader:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        sampler = EpochSampler(split.rows, self.seed if name == "train" else None)
-        drop_last = self.drop_last and name == "train"
         device = self._resident_device(split)
         return BatchLoader(split.arrays, sampler, self.batch_size, rank, world, even, drop_last, device)
 
@@ -221,6 +251,11 @@ class ImageDataModule(LightningDataModule):
         free, _ = torch.cuda.mem_get_info(device)
         needed = len(split.rows) * math.prod(split.arrays.images.shape[1:])
         return device if needed <= free / 4 else None
+
+
+def _spread(rows: Indices, num: int) -> Indices:
+    """At most ``num`` of the rows, evenly spread."""
+    return rows[np.linspace(0, len(rows) - 1, min(num, len(rows))).round().astype(np.int64)]
 
 
 def _mirrored_by_chance(x: Tensor) -> Tensor:

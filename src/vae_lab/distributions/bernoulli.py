@@ -53,6 +53,10 @@ class Bernoulli(Head):
     exact_on: ClassVar[frozenset[Support]] = frozenset({"binary"})
     tolerates: ClassVar[frozenset[Support]] = frozenset({"unit", "uint8"})
 
+    def raw_of_mean(self, mean: Tensor) -> Tensor:
+        """The log-odds of the mean, kept within 0.001 and 0.999 as by Burda et al. (2016)."""
+        return torch.logit(mean.clamp(0.001, 0.999))[None]
+
     def build(self, params: Sequence[Tensor]) -> Distribution:
         bernoulli = Logits(logits=params[0], validate_args=False)
         return Independent(bernoulli, len(self.event_shape), validate_args=False)

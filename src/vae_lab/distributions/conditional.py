@@ -59,6 +59,17 @@ class Head(nn.Module, ABC):
             raw = raw.float()
         return self.build(raw.unbind(-1 - len(self.event_shape)))
 
+    def raw_of_mean(self, mean: Tensor) -> Tensor:
+        """Raw output of a distribution whose mean is about ``mean``, (params_per_dim, *event_shape).
+
+        Args:
+            mean: of every dimension of an event, (*event_shape).
+
+        Raises:
+            ValueError: for a head that has no such output.
+        """
+        raise ValueError(f"decoder_bias=data_mean: likelihood {type(self).__name__} has no parameter for the mean")
+
     def check_support(self, support: Support) -> None:
         """Refuses data that this likelihood cannot model; warns where the number it gives is no density.
 
@@ -103,3 +114,19 @@ class ConditionalDistribution(nn.Module):
     def forward(self, given: Tensor | None, context: Tensor | None = None) -> Distribution:
         distribution: Distribution = self.head(self.net(given, context))
         return distribution
+
+    @torch.no_grad()
+    def start_at(self, mean: Tensor) -> None:
+        """Sets the bias of the network's last layer so that training starts at distributions of about this mean.
+
+        Args:
+            mean: (*event_shape).
+
+        Raises:
+            ValueError: for a head or a network that cannot.
+        """
+        raw = self.head.raw_of_mean(mean)
+        start_at = getattr(self.net, "start_at", None)
+        if start_at is None:
+            raise ValueError(f"decoder_bias=data_mean: network {type(self.net).__name__} has no start_at(output)")
+        start_at(raw)

@@ -80,6 +80,9 @@ class DiscretizedLogistic(Head):
             raise ValueError(f"levels={levels}: a pixel needs at least 2 values")
         self.levels = levels
 
+    def raw_of_mean(self, mean: Tensor) -> Tensor:
+        return torch.stack([mean - 0.5, torch.zeros_like(mean)])
+
     def build(self, params: Sequence[Tensor]) -> Distribution:
         loc, log_scale = params
         # A raw log-scale of 0 means a tenth of the range, a sensible start; at exp(-7) one level holds all the mass.

@@ -21,4 +21,8 @@ class Architecture(ABC):
 
     @abstractmethod
     def decoder(self, in_shape: Sequence[int], out_shape: Sequence[int], context_features: int = 0) -> nn.Module:
-        """A network towards the data: latent -> image parameters, or latent -> the latent below."""
+        """A network towards the data: latent -> image parameters, or latent -> the latent below.
+
+        With a method ``start_at(out)``, which sets its last bias to an output (*out_shape), it may be used under
+        decoder_bias=data_mean.
+        """

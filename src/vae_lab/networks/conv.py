@@ -133,6 +133,13 @@ class ConvDecoder(nn.Module):
         out: Tensor = hidden.reshape(*features.shape[:-1], *self.out_shape)
         return out
 
+    def start_at(self, out: Tensor) -> None:
+        """Sets the last bias to an output, (*out_shape), that the network starts around: one number for a channel."""
+        last = self.stages[-1]
+        assert isinstance(last, nn.Conv2d)
+        assert last.bias is not None
+        last.bias.data.copy_(out.mean((-2, -1)).flatten())
+
 
 def _stage_sizes(size: Sequence[int], stages: int) -> list[tuple[int, ...]]:
     """Height and width at the data and after each stage: 28 -> 14 -> 7 -> 4."""

@@ -26,7 +26,7 @@ from vae_lab.training.lit_module import VariationalModule
 from vae_lab.types import DataSpec
 
 TestCheckpoint = Literal["best", "last"]
-
+DecoderBias = Literal["default", "data_mean"]
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
@@ -74,6 +74,7 @@ def fit(
     data: ImageDataModule,
     record: Record,
     test_checkpoint: TestCheckpoint = "best",
+    decoder_bias: DecoderBias = "default",
 ) -> dict[str, float]:
     """Trains, tests, and records the result.
 
@@ -81,6 +82,8 @@ def fit(
         trainer, module, data: of the run.
         record: where and what to write down.
         test_checkpoint: the weights that are tested: best by val/elbo, or last.
+        decoder_bias: where the decoder's output starts: as PyTorch initialises it, or at the mean of the training
+            images (Burda et al. 2016, arXiv:1509.00519).
 
     Returns:
         The test metrics by tag.
@@ -91,6 +94,8 @@ def fit(
     # What is wrong with the data must show before the run folder is written to.
     data.prepare_data()
     data.setup("fit")
+    if decoder_bias == "data_mean":
+        module.model.likelihood.start_at(data.mean_image())  # type: ignore[operator]
     if trainer.is_global_zero:
         runs.save_config(record.run, {**record.config, "spec": _plain(module.spec)})
 

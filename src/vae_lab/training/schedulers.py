@@ -24,3 +24,18 @@ def multistep(
     if list(milestones) != sorted(milestones) or not all(0 < fraction < 1 for fraction in milestones):
         raise ValueError(f"scheduler.milestones={list(milestones)}: must be rising fractions of the run, within (0, 1)")
     return MultiStepLR(optimizer, [round(fraction * total_steps) for fraction in milestones], gamma)
+
+
+def burda(optimizer: Optimizer, total_steps: int, stages: int = 8) -> LRScheduler:
+    """Stage i = 0, 1, ... takes 3^i parts of the run at 10^(-i/7) of the rate (Burda et al. 2016, arXiv:1509.00519).
+
+    Their run has 8 stages, 1 + 3 + ... + 3^7 = 3280 epochs.
+
+    Raises:
+        ValueError: for fewer than one stage.
+    """
+    if stages < 1:
+        raise ValueError(f"scheduler.stages={stages}: must be at least 1")
+    parts = [3**i for i in range(stages)]
+    ends = [round(total_steps * sum(parts[: i + 1]) / sum(parts)) for i in range(stages - 1)]
+    return MultiStepLR(optimizer, ends, gamma=10 ** (-1 / 7))

@@ -1,0 +1,118 @@
+"""docs/results.md: published figures beside ours, from the evaluations that are kept in docs/results."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vae_lab.errors import RunError
+from vae_lab.runs import write_text
+
+HEADER = ("experiment", "published", "here", "difference", "samples", "seed", "training", "machine")
+EXPLAINED_ABOVE = 0.5
+"""Nats by which ours may be worse without a word; the note of an experiment explains a larger shortfall."""
+
+
+def write_results(folder: Path) -> Path:
+    """Renders ``folder``/published.yaml with the evaluations beside it into the page of the same name.
+
+    ``folder``/<experiment>.json is the evaluation.json of a run of that experiment; notes.md is appended as it is.
+
+    Args:
+        folder: such as docs/results, whose page is docs/results.md.
+
+    Returns:
+        The page.
+
+    Raises:
+        RunError: for a folder without published.yaml, an evaluation that is none, or one that is worse than published
+            by more than `EXPLAINED_ABOVE` nats without a note.
+    """
+    page = folder.with_suffix(".md")
+    write_text(page, render_results(folder))
+    return page
+
+
+def render_results(folder: Path) -> str:
+    """The text of the page; see `write_results`."""
+    if not (folder / "published.yaml").is_file():
+        raise RunError(f"{folder}: no published.yaml there; it says what is compared with what")
+    experiments = yaml.safe_load((folder / "published.yaml").read_text(encoding="utf-8"))
+    found = {entry["record"]: _record(folder / f"{entry['record']}.json") for entry in experiments}
+    parts = [INTRODUCTION, _table([_row(entry, found[entry["record"]]) for entry in experiments])]
+    parts += [_note(entry, found[entry["record"]]) for entry in experiments]
+    notes = folder / "notes.md"
+    if notes.is_file():
+        parts.append(notes.read_text(encoding="utf-8").strip())
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+INTRODUCTION = """# Results
+
+Published figures, run here by one command each: `python -m vae_lab.train experiment=NAME`, then
+`python -m vae_lab.evaluate run=FOLDER`. This page is rendered by `python -m vae_lab.report results` from the
+evaluations that are kept in [docs/results](results), never typed. Figures are in nats an image, ours with the standard
+error over the images (of the set, not over trainings); lower is better, except where a row says otherwise."""
+
+
+def _record(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RunError(f"{path}: not readable as JSON ({error})") from error
+    if not isinstance(record, dict) or "nll" not in record:
+        raise RunError(f"{path}: not an evaluation.json; nll is missing")
+    return record
+
+
+def _row(entry: Mapping[str, Any], record: Mapping[str, Any] | None) -> Sequence[str]:
+    published = f"{entry['published']} ({entry['source']})"
+    if record is None:
+        return (_name(entry), published, "not run", *[""] * 5)
+    value = _value(entry, record)
+    error = record.get(f"{entry['metric']}_error")
+    run = record["run"]
+    return (
+        _name(entry),
+        published,
+        f"{value:.2f}" if error is None else f"{value:.2f} ± {error:.2f}",
+        f"{value - entry['published']:+.2f}",
+        str(record["num_samples"]),
+        str(run["seed"]),
+        f"{run['epochs']} epochs, {run['training_seconds'] / 60:.0f} min",
+        _machine(record),
+    )
+
+
+def _name(entry: Mapping[str, Any]) -> str:
+    schedule = f", {entry['schedule']}" if "schedule" in entry else ""
+    return f"{entry['title']}: `{entry['command']}`{schedule}"
+
+
+def _value(entry: Mapping[str, Any], record: Mapping[str, Any]) -> float:
+    return float(record[entry["metric"]] * entry.get("sign", 1))
+
+
+def _machine(record: Mapping[str, Any]) -> str:
+    machine = record["machine"]
+    return f"{machine.get('gpu') or 'CPU'}, {machine['cpus']} cores"
+
+
+def _note(entry: Mapping[str, Any], record: Mapping[str, Any] | None) -> str:
+    note = entry.get("note", "").strip()
+    if record is not None:
+        worse = (_value(entry, record) - entry["published"]) * (-1 if entry.get("higher_is_better") else 1)
+        if worse > EXPLAINED_ABOVE and not note:
+            raise RunError(f"{entry['record']}: {worse:.2f} nats worse than published, and no note says why")
+    return f"**{entry['title']}.** {note}" if note else ""
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    lines = [HEADER, ("---",) * len(HEADER), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

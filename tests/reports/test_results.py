@@ -1,0 +1,74 @@
+"""docs/results.md says what the evaluations beside it say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from vae_lab.errors import RunError
+from vae_lab.reports.results import render_results, write_results
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def kept(folder: Path, entry: dict[str, Any], **result: float) -> Path:
+    """A folder with one published figure and, if there is a result, the evaluation of it."""
+    folder.mkdir()
+    whole = {
+        "record": "one",
+        "title": "One",
+        "command": "experiment=one",
+        "metric": "nll",
+        "source": "A. Author",
+    } | entry
+    (folder / "published.yaml").write_text(yaml.safe_dump([whole]))
+    if result:
+        run = {"name": "one", "seed": 7, "epochs": 3, "training_seconds": 120.0}
+        machine = {"cpus": 2, "gpu": None}
+        (folder / "one.json").write_text(
+            json.dumps({"nll_error": 0.25, "num_samples": 50, "run": run, "machine": machine, **result})
+        )
+    return folder
+
+
+def test_a_row_is_what_was_measured(tmp_path: Path) -> None:
+    text = render_results(kept(tmp_path / "results", {"published": 86.76}, nll=87.126))
+    row = next(line for line in text.splitlines() if line.startswith("| One"))
+    assert "| 87.13 ± 0.25 | +0.37 | 50 | 7 | 3 epochs, 2 min | CPU, 2 cores |" in row
+
+
+def test_what_was_not_run_says_so(tmp_path: Path) -> None:
+    assert "| not run |" in render_results(kept(tmp_path / "results", {"published": 86.76}))
+
+
+def test_a_large_shortfall_needs_an_explanation(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"one: 1\.24 nats worse than published, and no note says why"):
+        render_results(kept(tmp_path / "a", {"published": 86.76}, nll=88.0))
+    assert "**One.** Too short." in render_results(
+        kept(tmp_path / "b", {"published": 86.76, "note": "Too short."}, nll=88.0)
+    )
+    higher = {"published": 396.8, "sign": -1, "higher_is_better": True}
+    assert "| 396.50 ± 0.25 | -0.30 |" in render_results(kept(tmp_path / "c", higher, nll=-396.5))
+    with pytest.raises(RunError, match="nats worse"):
+        render_results(kept(tmp_path / "d", higher, nll=-390.0))
+
+
+def test_broken_folders_are_named(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"no published\.yaml"):
+        write_results(tmp_path)
+    folder = kept(tmp_path / "results", {"published": 1.0}, nll=1.0)
+    (folder / "one.json").write_text("{")
+    with pytest.raises(RunError, match="not readable as JSON"):
+        render_results(folder)
+    (folder / "one.json").write_text("{}")
+    with pytest.raises(RunError, match=r"not an evaluation\.json"):
+        render_results(folder)
+
+
+def test_the_page_of_this_repository_is_rendered() -> None:
+    folder = ROOT / "docs" / "results"
+    assert folder.with_suffix(".md").read_text(encoding="utf-8") == render_results(folder)
