@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -17,6 +15,7 @@ from vae_lab.models import MHVAE, VAE, Ladder
 from vae_lab.networks import MlpArchitecture, OneHot
 from vae_lab.pictures import (
     Album,
+    Sheet,
     code_scatter,
     codes,
     decode,
@@ -26,12 +25,16 @@ from vae_lab.pictures import (
     reconstructions,
     samples,
     samples_by_class,
+    save_arrays,
     save_picture,
     traversals,
+    traversals_by_factor,
 )
-from vae_lab.pictures.grid import PADDING, displayable
+from vae_lab.pictures.grid import PADDING, PADDING_GREY, displayable
 from vae_lab.pictures.latents import still
+from vae_lab.pictures.reconstructions import pairs
 from vae_lab.pictures.samples import class_rows
+from vae_lab.pictures.sheet import MAX_ROWS
 from vae_lab.pictures.traversals import STEPS
 from vae_lab.types import Batch, DataSpec
 
@@ -185,7 +188,7 @@ def test_any_size_and_number_of_channels(shape: tuple[int, int, int]) -> None:
     factor = shown.shape[2] // shape[1]
     assert torch.equal(shown[:, :, ::factor, ::factor], batch.x[:, channel])
     assert len(dict(Album(batch).full(model))) == 6
-    picture = reconstructions(model, batch)
+    picture = reconstructions(model, batch).draw()
     assert torch.equal(tiles(picture, 2, 5, *shown.shape[2:])[0], shown.expand(-1, 3, -1, -1))
 
 
@@ -218,12 +221,104 @@ def test_labels_stand_in_the_margins_and_the_images_are_untouched(columns: int) 
         assert ink[:, :, 0].sum() == ink[:, 0].sum() == ink[:, -1].sum() == 0, f"the text in {name} is cropped"
 
 
+# --- sheets
+
+
+def every_sheet(name: str) -> dict[str, Sheet]:
+    """The sheets of one of `every_model`; conditional ones of class 1, but for `reconstructions`."""
+    model, batch = every_model()[name], examples()
+    y = 1 if model.conditional else None
+    of_class = Batch(batch.x[1::3], batch.y[1::3]) if model.conditional else batch
+    sheets = {
+        "samples": samples(model, 70, None if y is None else torch.full((70,), y), temperature=0.7),
+        "reconstructions": reconstructions(model, batch),
+        "interpolations": interpolations(model, *pairs(of_class, 2, same_class=False), num=5),
+    }
+    sheets |= {f"traversals {level}": traversals(model, of_class, level) for level in range(1, model.num_levels + 1)}
+    if codes(model, batch)[-1].mean.shape[1] == 2:
+        sheets["manifold"] = manifold(model, y, num=4)
+    return sheets
+
+
+@pytest.mark.parametrize("name", every_model())
+def test_the_codes_of_a_sheet_are_those_of_its_images(name: str) -> None:
+    model = every_model()[name]
+    for kind, sheet in every_sheet(name).items():
+        arrays = sheet.arrays
+        level = min(int(key[2:]) for key in arrays if key.startswith("z_"))
+        y = arrays["y"] if kind == "reconstructions" else torch.tensor([1])
+        context = model.context(y) if model.conditional else None
+        with torch.no_grad():
+            again = decode(model, arrays[f"z_{level}"], context, level)
+        torch.testing.assert_close(arrays["images"], again, msg=kind)
+
+
+@pytest.mark.parametrize("name", every_model())
+def test_a_sheet_does_not_depend_on_how_many_are_decoded_at_once(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = every_sheet(name)
+    monkeypatch.setattr("vae_lab.pictures.latents.CHUNK", 7)
+    after = every_sheet(name)
+    # Not the codes of the others: their posterior's noise is drawn chunk by chunk.
+    for kind in ("samples",) if name == "ladder" else ("samples", "reconstructions"):
+        for key in ("images", "z_1"):
+            torch.testing.assert_close(after[kind].arrays[key], before[kind].arrays[key])
+
+
+def test_samples_are_what_the_model_generates() -> None:
+    for model in every_model().values():
+        y = torch.arange(70) % 3 if model.conditional else None
+        with still(model, seed=4):
+            expected = model.generate(70, y, temperature=0.7).mean
+        drawn = samples(model, 70, y, temperature=0.7, seed=4).arrays
+        torch.testing.assert_close(drawn["images"], expected)
+        names = {"images", *(f"z_{level + 1}" for level in range(model.num_levels))}
+        assert set(drawn) == names | ({"y"} if model.conditional else set())
+
+
+def test_pixels_can_be_sampled() -> None:
+    model = every_model()["mhvae"]
+    means, drawn = (samples(model, 2000, seed=4, draw=draw).arrays for draw in ("mean", "sample"))
+    assert torch.equal(drawn["z_1"], means["z_1"])
+    assert drawn["images"].unique().tolist() == [0.0, 1.0]
+    p = means["images"]
+    assert abs((drawn["images"] - p).sum()) < 4 * (p * (1 - p)).sum().sqrt()
+    by_class = samples_by_class(every_model()["cvae"], [2, 0], num=3, draw="sample").arrays
+    assert by_class["images"].unique().tolist() == [0.0, 1.0]
+    assert by_class["y"].tolist() == [2, 0] * 3
+
+
+def test_the_arrays_of_a_manifold_and_a_traversal_name_their_axes() -> None:
+    arrays = manifold(vae(2), num=5).arrays
+    z = arrays["z_1"].reshape(5, 5, 2)
+    assert torch.equal(z[..., 0], arrays["axis_0"].expand(5, 5))
+    assert torch.equal(z[..., 1], arrays["axis_1"][:, None].expand(5, 5))
+    assert (arrays["axis_0"].diff() > 0).all()
+    assert (arrays["axis_1"].diff() < 0).all()
+
+    arrays = traversals(vae(4), examples()).arrays
+    z = arrays["z_1"].reshape(4, len(STEPS), 4)
+    moved = z - z[:, len(STEPS) // 2, None]
+    expected = torch.nn.functional.one_hot(arrays["dimensions"], 4)[:, None] * arrays["steps"][:, None]
+    torch.testing.assert_close(moved, expected, atol=1e-6, rtol=0)
+    assert torch.equal(arrays["originals"], examples().x[:1])
+
+
+def test_a_picture_shows_the_first_rows_of_many() -> None:
+    images = torch.rand((MAX_ROWS + 1) * 2, 3, 64, 64)
+    sheet = Sheet(images, 2, {"images": images}, row_labels=[f"row {row}" for row in range(MAX_ROWS + 1)])
+    shown = tiles(sheet.draw(), MAX_ROWS, 2)
+    assert torch.equal(shown.flatten(0, 1), images[:-2])
+    assert samples(vae(), 10_000).columns == MAX_ROWS
+
+
 # --- samples
 
 
 def test_samples_obey_temperature_and_seed() -> None:
     model = pixel_model(Diagonal([0.0], [1.0]), StandardNormal([1]))
-    warm, cold, other = (levels(samples(model, 64, temperature=t, seed=s), 8, 8) for t, s in ((1, 0), (0.5, 0), (1, 1)))
+    warm, cold, other = (
+        levels(samples(model, 64, temperature=t, seed=s).draw(), 8, 8) for t, s in ((1, 0), (0.5, 0), (1, 1))
+    )
     torch.testing.assert_close(cold - 0.5, (warm - 0.5) / 2, atol=1e-5, rtol=0)
     assert not torch.equal(warm, other)
     assert 0.08 < warm.std() < 0.12
@@ -241,7 +336,7 @@ def test_samples_of_a_conditional_model_have_a_row_for_each_class() -> None:
 
 def test_a_row_of_samples_by_class_is_one_latent() -> None:
     plain = pixel_model(Diagonal([0.0], [1.0]), StandardNormal([1]), num_classes=3, step=0.01)
-    drawn = levels(samples_by_class(plain, 3, num=4), 4, 3)
+    drawn = levels(samples_by_class(plain, range(3), num=4).draw(), 4, 3)
     torch.testing.assert_close(drawn.diff(dim=1), torch.full((4, 2), 0.01), atol=1e-6, rtol=0)
     assert drawn[:, 0].unique().numel() == 4
 
@@ -251,7 +346,7 @@ def test_a_row_of_samples_by_class_is_one_latent() -> None:
         prior.net.layers[0].weight.copy_(torch.tensor([[0.0, 1.0, 2.0], [0.0, 0.0, 2.0]]))
         prior.net.layers[0].bias.zero_()
     learned = pixel_model(Diagonal([0.0], [1.0]), prior, num_classes=3, scale=0.02)
-    z = (levels(samples_by_class(learned, 3, num=4), 4, 3) - 0.5) / 0.02
+    z = (levels(samples_by_class(learned, range(3), num=4).draw(), 4, 3) - 0.5) / 0.02
     torch.testing.assert_close(z[:, 1], z[:, 0] + 1, atol=1e-4, rtol=0)
     torch.testing.assert_close(z[:, 2], 2 + z[:, 0] * torch.e, atol=1e-4, rtol=0)
 
@@ -262,18 +357,18 @@ def test_a_row_of_samples_by_class_is_one_latent() -> None:
 def test_every_original_stands_above_its_own_reconstruction() -> None:
     spec = DataSpec((1, 8, 8), 0, "binary")
     model, batch = vae(4, spec), examples(10, spec)._replace(y=None)
-    drawn = tiles(reconstructions(model, batch, columns=4), 4, 4)[:, :, :1]
-    expected = displayable(model.reconstruct(batch.x[:8]).mean)
-    assert torch.equal(drawn[0], displayable(batch.x[:4]))
-    assert torch.equal(drawn[2], displayable(batch.x[4:8]))
-    torch.testing.assert_close(torch.cat((drawn[1], drawn[3])), expected)
+    drawn = tiles(reconstructions(model, batch, columns=4).draw(), 6, 4)[:, :, :1]
+    originals, made = drawn[::2].flatten(0, 1), drawn[1::2].flatten(0, 1)
+    assert torch.equal(originals[:10], displayable(batch.x))
+    torch.testing.assert_close(made[:10], displayable(model.reconstruct(batch.x).mean))
+    assert originals[10:].unique() == made[10:].unique() == PADDING_GREY, "the places that are left are no images"
 
 
 @pytest.mark.parametrize("name", every_model())
 def test_an_interpolation_runs_between_two_reconstructions(name: str) -> None:
     model, batch = every_model()[name], examples()
     starts, ends = (Batch(batch.x[rows], batch.y[rows]) for rows in (slice(0, 2), slice(4, 6)))
-    drawn = tiles(interpolations(model, starts, ends, num=5), 2, 7)[:, :, :1]
+    drawn = tiles(interpolations(model, starts, ends, num=5).draw(), 2, 7)[:, :, :1]
     for side, original, end in ((starts, 0, 1), (ends, 6, 5)):
         assert torch.equal(drawn[:, original], displayable(side.x))
         context = model.context(side.y if model.conditional else None)
@@ -289,34 +384,53 @@ def test_interpolation_is_linear_in_the_code_and_keeps_to_a_class() -> None:
 
     model = pixel_model(Encoder(), StandardNormal([1]), scale=0.5)
     starts, ends = Batch(torch.zeros(1, 1, 1, 1)), Batch(torch.ones(1, 1, 1, 1))
-    drawn = levels(interpolations(model, starts, ends, num=5), 1, 7)[0]
+    drawn = levels(interpolations(model, starts, ends, num=5).draw(), 1, 7)[0]
     torch.testing.assert_close(drawn, torch.tensor([0.0, 0.5, 0.625, 0.75, 0.875, 1.0, 1.0]))
     with pytest.raises(ValueError, match="num=1"):
         interpolations(model, starts, ends, num=1)
 
-    album = Album(Batch(torch.rand(7, 1, 1, 1), torch.tensor([0, 1, 0, 2, 1, 0, 1])), 3, num_interpolations=3)
-    one, other = album._pairs(same_class=True)
+    batch = Batch(torch.rand(7, 1, 1, 1), torch.tensor([0, 1, 0, 2, 1, 0, 1]))
+    one, other = pairs(batch, 3, same_class=True)
     assert one.y.tolist() == other.y.tolist() == [0, 1, 0]
-    assert torch.equal(other.x, album.examples.x[[2, 4, 5]])
+    assert torch.equal(other.x, batch.x[[2, 4, 5]])
+    assert torch.equal(pairs(batch, 100, same_class=False)[1].x, batch.x[3:6])
 
 
 # --- traversals
 
 
-def test_dimensions_are_ordered_by_their_kl(monkeypatch: pytest.MonkeyPatch) -> None:
-    texts = _labels_drawn(monkeypatch)
+def test_dimensions_are_ordered_by_their_kl() -> None:
     q = Diagonal([0.5, 0.0, 2.0, 1.0], [1.0, 1.0, 1.0, 1.0])  # KLs of 0.125, 0, 2 and 0.5 nats
     model = pixel_model(q, StandardNormal([4]))
-    drawn = levels(traversals(model, Batch(torch.rand(70, 1, 1, 1)), num_dimensions=3), 3, len(STEPS))
-    assert texts[0] == ["z[2]  2.00 nats", "z[3]  0.50 nats", "z[0]  0.12 nats"]
+    sheet = traversals(model, Batch(torch.rand(70, 1, 1, 1)), num_dimensions=3)
+    assert sheet.row_labels == ["z[2]  2.00 nats", "z[3]  0.50 nats", "z[0]  0.12 nats"]
+    assert sheet.arrays["dimensions"].tolist() == [2, 3, 0]
+    assert sheet.arrays["kl"].tolist() == [2.0, 0.5, 0.125]
+    drawn = levels(sheet.draw(), 3, len(STEPS))
     code = 0.5 + 0.1 * 0.5
     assert torch.allclose(drawn[:2], torch.tensor(code)), "the image shows z[0], which must not move in other rows"
     torch.testing.assert_close(drawn[2], code + 0.1 * torch.tensor(STEPS), atol=1e-5, rtol=0)
 
 
+def test_each_factor_has_a_row_that_moves_its_dimension() -> None:
+    class Encoder(nn.Module):
+        def forward(self, given: Tensor, context: Tensor | None = None) -> Independent:
+            mean = torch.cat((given.flatten(-3), torch.zeros_like(given.flatten(-3))), dim=-1)
+            return Independent(Normal(mean, torch.ones_like(mean)), 1)
+
+    model = pixel_model(Encoder(), StandardNormal([2]))
+    batch = Batch(torch.tensor([0.0, 1.0, 0.4, 0.5]).reshape(4, 1, 1, 1))  # the last is nearest to the mean
+    sheet = traversals_by_factor(model, batch, {"shape": (1, 0.254), "x": (0, 1.5)})
+    drawn = levels(sheet.draw(), 2, len(STEPS))
+    assert sheet.row_labels == ["shape: z[1]  0.25 nats", "x: z[0]  1.50 nats"]
+    assert torch.allclose(drawn[0], torch.tensor(0.55))
+    torch.testing.assert_close(drawn[1], 0.55 + 0.1 * torch.tensor(STEPS), atol=1e-5, rtol=0)
+    assert sheet.arrays["originals"].item() == 0.5
+
+
 def test_steps_are_standard_deviations_of_the_prior() -> None:
     model = pixel_model(Diagonal([1.0], [1.0]), Diagonal([0.3], [0.25]))
-    drawn = levels(traversals(model, Batch(torch.rand(2, 1, 1, 1))), 1, len(STEPS))[0]
+    drawn = levels(traversals(model, Batch(torch.rand(2, 1, 1, 1))).draw(), 1, len(STEPS))[0]
     torch.testing.assert_close(drawn, 0.6 + 0.1 * 0.25 * torch.tensor(STEPS), atol=1e-5, rtol=0)
 
 
@@ -328,11 +442,11 @@ def test_the_scale_of_an_inner_level_is_that_given_the_code_above() -> None:
     prior = MarkovChain([StandardNormal([1]), ScaledByAbove()])
     posterior = BottomUpPosterior(MarkovChain([Diagonal([1.0], [1.0]), Diagonal([0.7], [1e-6])]))
     model = LatentVariableModel(prior, posterior, Copy())
-    drawn = levels(traversals(model, Batch(torch.rand(2, 1, 1, 1)), level=1), 1, len(STEPS))[0]
+    drawn = levels(traversals(model, Batch(torch.rand(2, 1, 1, 1)), level=1).draw(), 1, len(STEPS))[0]
     torch.testing.assert_close(drawn, 0.6 + 0.1 * 0.7 * torch.tensor(STEPS), atol=1e-5, rtol=0)
 
 
-def test_without_a_kl_of_each_dimension_the_variance_of_codes_orders_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_kl_of_each_dimension_the_variance_of_codes_orders_them() -> None:
     class Mixture(nn.Module):
         def forward(self, given: None, context: Tensor | None = None) -> torch.distributions.Distribution:
             parts = Independent(Normal(torch.tensor([[-1.0, 0.0], [1.0, 0.0]]), torch.ones(2, 2)), 1)
@@ -343,11 +457,11 @@ def test_without_a_kl_of_each_dimension_the_variance_of_codes_orders_them(monkey
             mean = given.flatten(-3) * torch.tensor([1.0, 5.0])
             return Independent(Normal(mean, torch.ones_like(mean)), 1)
 
-    texts = _labels_drawn(monkeypatch)
     model = pixel_model(Encoder(), Mixture())
     model.register_buffer("place", torch.zeros(1))
-    traversals(model, Batch(torch.tensor([0.0, 1.0]).reshape(2, 1, 1, 1)))
-    assert texts[0] == ["z[1]  6.25 var", "z[0]  0.25 var"]
+    sheet = traversals(model, Batch(torch.tensor([0.0, 1.0]).reshape(2, 1, 1, 1)))
+    assert sheet.row_labels == ["z[1]  6.25 var", "z[0]  0.25 var"]
+    assert sheet.arrays["variance"].tolist() == [6.25, 0.25]
 
 
 @pytest.mark.parametrize("name", every_model())
@@ -356,7 +470,7 @@ def test_the_middle_of_a_traversal_is_the_code_itself(name: str) -> None:
     context = model.context(batch.y[:1] if model.conditional else None)
     for level, code in enumerate(codes(model, batch), start=1):
         rows = min(10, code.mean.shape[1])
-        middle = tiles(traversals(model, batch, level), rows, len(STEPS))[:, len(STEPS) // 2, :1]
+        middle = tiles(traversals(model, batch, level).draw(), rows, len(STEPS))[:, len(STEPS) // 2, :1]
         expected = displayable(decode(model, code.mean[:1], context, level))
         torch.testing.assert_close(middle, expected.expand_as(middle))
 
@@ -397,12 +511,12 @@ def test_a_class_without_examples_borrows_the_others() -> None:
 def test_the_manifold_runs_right_and_up_through_the_quantiles_of_the_prior() -> None:
     prior = Diagonal([1.0, 5.0], [2.0, 0.5])
     model = pixel_model(Diagonal([0.0, 0.0], [1.0, 1.0]), prior, scale=0.05)
-    drawn = levels(manifold(model, num=4), 4, 4)
+    drawn = levels(manifold(model, num=4).draw(), 4, 4)
     across = 1 + 2 * Normal(0, 1).icdf(torch.tensor([0.125, 0.375, 0.625, 0.875]))
     torch.testing.assert_close(drawn, (0.5 + 0.05 * across).expand(4, 4), atol=1e-5, rtol=0)
 
     model.likelihood.forward = lambda z, context=None: Copy(0.05)(z.flip(-1))  # type: ignore[method-assign]
-    up = levels(manifold(model, num=4), 4, 4)[:, 0]
+    up = levels(manifold(model, num=4).draw(), 4, 4)[:, 0]
     assert (up.diff() < 0).all(), "z[1] grows upwards"
 
 
@@ -425,6 +539,27 @@ def test_codes_are_coloured_by_label(num_classes: int) -> None:
 # --- files
 
 
+def test_arrays_are_read_without_pickle_and_appear_whole(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arrays = traversals(every_model()["cvae"], examples()).arrays
+    path = save_arrays(arrays, tmp_path, "traversals/level_1")
+    assert path == tmp_path / "traversals_level_1.npz"
+    with np.load(path, allow_pickle=False) as written:
+        assert set(written) == set(arrays)
+        for name, array in arrays.items():
+            assert np.array_equal(written[name], array.numpy()), name
+
+    def fails(file, **arrays) -> None:
+        file.write(b"half")
+        raise OSError("disk full")
+
+    before = path.read_bytes()
+    monkeypatch.setattr("numpy.savez", fails)
+    with pytest.raises(OSError, match="disk full"):
+        save_arrays(arrays, tmp_path, "traversals/level_1")
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_file_holds_the_picture_and_appears_whole(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     picture = torch.rand(3, 9, 7)
     path = save_picture(picture, tmp_path / "figures", "traversals/level_1/class_2")
@@ -437,20 +572,8 @@ def test_a_file_holds_the_picture_and_appears_whole(tmp_path, monkeypatch: pytes
         raise OSError("disk full")
 
     before = path.read_bytes()
-    monkeypatch.setattr("vae_lab.pictures.grid.save_image", fails)
+    monkeypatch.setattr("vae_lab.pictures.files.save_image", fails)
     with pytest.raises(OSError, match="disk full"):
         save_picture(picture, tmp_path / "figures", "traversals/level_1/class_2")
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]
-
-
-def _labels_drawn(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """The row labels of each traversal drawn from now on."""
-    texts: list[list[str]] = []
-
-    def recorded(*args, row_labels, **more) -> Tensor:
-        texts.append(row_labels)
-        return image_grid(*args, row_labels=row_labels, **more)
-
-    monkeypatch.setattr(sys.modules["vae_lab.pictures.traversals"], "image_grid", recorded)
-    return texts

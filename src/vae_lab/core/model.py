@@ -116,10 +116,15 @@ class LatentVariableModel(nn.Module):
         Raises:
             ValueError: as `context`.
         """
+        z = self.sample_prior(num, y, temperature)
+        distribution: Distribution = self.likelihood(z[0], self.context(y))
+        return distribution
+
+    def sample_prior(self, num: int, y: Tensor | None = None, temperature: float = 1.0) -> list[Tensor]:
+        """``num`` draws z ~ p(z | y) of each level, (num, *event), nearest the data first; see `generate`."""
         context = self.context(y, num)
         z, _ = self.prior.rsample(None, context, (num,) if context is None else (), temperature)
-        distribution: Distribution = self.likelihood(z[-1], context)
-        return distribution
+        return z[::-1]
 
     def reconstruct(self, x: Tensor, y: Tensor | None = None) -> Distribution:
         """p(x | z_1 = the mean of q(z_1 | ...)), batch shape (B,).

@@ -1,19 +1,24 @@
-"""What a model has learned, as pictures: functions of a model that return an image (3, H, W) in [0, 1].
+"""What a model has learned, as pictures: functions of a model that return a `Sheet` to draw, with the arrays behind it.
 
-Every function leaves the model and the random state as they were, and draws the same picture of the same model.
+Every function leaves the model and the random state as they were, and gives the same sheet of the same model.
 """
 
 from vae_lab.pictures.album import Album
-from vae_lab.pictures.grid import image_grid, save_picture
+from vae_lab.pictures.files import save_arrays, save_picture
+from vae_lab.pictures.grid import image_grid
 from vae_lab.pictures.latents import LevelCodes, codes, decode
 from vae_lab.pictures.plane import code_scatter, latent_plane, manifold
 from vae_lab.pictures.reconstructions import interpolations, reconstructions
+from vae_lab.pictures.request import Request
 from vae_lab.pictures.samples import samples, samples_by_class
-from vae_lab.pictures.traversals import traversals
+from vae_lab.pictures.sheet import Sheet
+from vae_lab.pictures.traversals import traversals, traversals_by_factor
 
 __all__ = [
     "Album",
     "LevelCodes",
+    "Request",
+    "Sheet",
     "code_scatter",
     "codes",
     "decode",
@@ -24,6 +29,8 @@ __all__ = [
     "reconstructions",
     "samples",
     "samples_by_class",
+    "save_arrays",
     "save_picture",
     "traversals",
+    "traversals_by_factor",
 ]

@@ -11,8 +11,9 @@ from torch import Tensor
 from vae_lab.core import LatentVariableModel
 from vae_lab.pictures.latents import rows_of
 from vae_lab.pictures.plane import code_scatter, latent_plane, manifold
-from vae_lab.pictures.reconstructions import interpolations, reconstructions
+from vae_lab.pictures.reconstructions import interpolations, pairs, reconstructions
 from vae_lab.pictures.samples import class_rows, samples, samples_by_class
+from vae_lab.pictures.sheet import Sheet
 from vae_lab.pictures.traversals import traversals
 from vae_lab.types import Batch
 
@@ -45,9 +46,9 @@ class Album:
 
     def quick(self, model: LatentVariableModel) -> Iterator[Picture]:
         """`samples` and `reconstructions`: what shows first whether a model learns at all."""
-        yield "samples", self._samples(model)
+        yield "samples", self._samples(model).draw()
         shown = rows_of(self.examples, slice(self.num_reconstructions))
-        yield "reconstructions", reconstructions(model, shown, seed=self.seed)
+        yield "reconstructions", reconstructions(model, shown, seed=self.seed).draw()
 
     def full(self, model: LatentVariableModel) -> Iterator[Picture]:
         """Every picture that suits the model."""
@@ -57,15 +58,17 @@ class Album:
     def others(self, model: LatentVariableModel) -> Iterator[Picture]:
         """All but the `quick` ones."""
         if model.conditional:
-            by_class = samples_by_class(model, self.num_classes, temperature=self.temperature, seed=self.seed)
-            yield "samples_by_class", by_class
+            classes = range(self.num_classes)
+            by_class = samples_by_class(model, classes, temperature=self.temperature, seed=self.seed)
+            yield "samples_by_class", by_class.draw()
         yield from self._traversals(model)
         if len(self.examples.x) > 1:
-            yield "interpolations", interpolations(model, *self._pairs(model.conditional), seed=self.seed)
+            ends = pairs(self.examples, self.num_interpolations, same_class=model.conditional)
+            yield "interpolations", interpolations(model, *ends, seed=self.seed).draw()
         if latent_plane(model):
             yield from self._plane(model)
 
-    def _samples(self, model: LatentVariableModel) -> Tensor:
+    def _samples(self, model: LatentVariableModel) -> Sheet:
         if not model.conditional:
             return samples(model, self.num_samples, None, self.temperature, self.seed)
         y, columns = class_rows(self.num_samples, self.num_classes)
@@ -75,34 +78,21 @@ class Album:
         for level in range(1, model.num_levels + 1):
             tag = "traversals" if model.num_levels == 1 else f"traversals/level_{level}"
             if not model.conditional:
-                yield tag, traversals(model, self.examples, level, seed=self.seed)
+                yield tag, traversals(model, self.examples, level, seed=self.seed).draw()
                 continue
             for y in range(self.num_classes):
-                yield f"{tag}/class_{y}", traversals(model, self._of_class(y), level, seed=self.seed)
+                yield f"{tag}/class_{y}", traversals(model, self._of_class(y), level, seed=self.seed).draw()
 
     def _plane(self, model: LatentVariableModel) -> Iterator[Picture]:
         yield "codes", code_scatter(model, self.examples, self.seed)
         if not model.conditional:
-            yield "manifold", manifold(model)
+            yield "manifold", manifold(model).draw()
             return
         for y in range(self.num_classes):
-            yield f"manifold/class_{y}", manifold(model, y)
+            yield f"manifold/class_{y}", manifold(model, y).draw()
 
     def _of_class(self, y: int) -> Batch:
         """The examples of class ``y``; without any, all the examples taken for that class."""
         assert self.examples.y is not None
         chosen = rows_of(self.examples, self.examples.y == y)
         return chosen if len(chosen.x) else Batch(self.examples.x, torch.full_like(self.examples.y, y))
-
-    def _pairs(self, same_class: bool) -> tuple[Batch, Batch]:
-        """The ends of interpolations: neighbouring examples, or each with the next one of its class."""
-        num = min(self.num_interpolations, len(self.examples.x) // 2)
-        ends = torch.tensor([self._next_of_class(i) if same_class else num + i for i in range(num)])
-        return rows_of(self.examples, slice(num)), rows_of(self.examples, ends)
-
-    def _next_of_class(self, i: int) -> int:
-        """The next example with the label of example ``i``, round about; itself if it is the only one."""
-        assert self.examples.y is not None
-        others = (self.examples.y == self.examples.y[i]).nonzero().flatten()
-        later = others[others > i]
-        return int(later[0] if len(later) else others[0])

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from math import ceil
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import IdentityTransform
 from torch import Tensor
 from torch.nn.functional import interpolate
-from torchvision.utils import make_grid, save_image
+from torchvision.utils import make_grid
 
 LEGIBLE_SIDE = 64
 """Pixels that the sides of smaller images are enlarged to, roughly: by whole factors, so that pixels stay square."""
@@ -72,23 +70,6 @@ def figure_picture(figure: Figure) -> Tensor:
     canvas.draw()  # type: ignore[no-untyped-call]
     rgb = np.array(canvas.buffer_rgba())[..., :3]  # type: ignore[no-untyped-call]
     return torch.from_numpy(rgb).permute(2, 0, 1).float() / 255
-
-
-def save_picture(picture: Tensor, folder: str | Path, tag: str) -> Path:
-    """Writes ``folder/<tag, with _ for />.png``, whole or not at all: a reader never sees half a picture.
-
-    Raises:
-        OSError: where it cannot be written.
-    """
-    path = Path(folder) / f"{tag.replace('/', '_')}.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        save_image(picture, unfinished, format="png")
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return path
 
 
 def _labelled(grid: Tensor, row_labels: Sequence[str], column_labels: Sequence[str], corner: str) -> Tensor:

@@ -5,10 +5,10 @@ Shapes: K samples, B batch, L levels, C context features, N codes. Level 1 is ne
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,6 +18,8 @@ from vae_lab import noise
 from vae_lab.core import LatentLevel, LatentVariableModel
 from vae_lab.types import Batch
 
+Draw = Literal["mean", "sample"]
+"""What is shown of p(x|z)."""
 CHUNK = 64
 """Images decoded or encoded at once: with 256 logits for each pixel, a picture of 400 would not fit some devices."""
 POSTERIOR_SAMPLES = 8
@@ -74,6 +76,13 @@ def on_device(model: LatentVariableModel, y: Tensor | None) -> Tensor | None:
     return None if y is None else y.to(_parameter(model).device)
 
 
+def encode(model: LatentVariableModel, batch: Batch) -> list[Tensor]:
+    """`LatentVariableModel.encode` of any number of examples."""
+    rows = [rows_of(batch, rows) for rows in _slices(len(batch.x))]
+    chunks = [model.encode(chunk.x, chunk.y) for chunk in rows]
+    return [torch.cat(level) for level in zip(*chunks, strict=True)]
+
+
 def codes(model: LatentVariableModel, examples: Batch, seed: int = 0) -> list[LevelCodes]:
     """The posteriors of the examples, level by level from the data up."""
     with still(model, seed):
@@ -88,27 +97,35 @@ def prior_of(model: LatentVariableModel, level: int, above: Tensor | None, conte
     return distribution
 
 
-def decode(model: LatentVariableModel, z: Tensor, context: Tensor | None = None, level: int = 1) -> Tensor:
+def decode(
+    model: LatentVariableModel, z: Tensor, context: Tensor | None = None, level: int = 1, draw: Draw = "mean"
+) -> Tensor:
     """The mean of p(x | z_1, context) for codes at ``level``, the levels below being the means of their priors.
 
     Args:
         z: (N, *event).
         context: (N, C), or (1, C) for all of them.
         level: of ``z``.
+        draw: a sample of the pixels instead of their mean.
 
     Returns:
         (N, *data_shape).
     """
     whole = None if context is None else context.expand(len(z), -1)
     chunks = [(z[rows], None if whole is None else whole[rows]) for rows in _slices(len(z))]
-    return torch.cat([_decode_chunk(model, *chunk, level) for chunk in chunks])
+    return torch.cat([_decode_chunk(model, *chunk, level, draw) for chunk in chunks])
 
 
-def _decode_chunk(model: LatentVariableModel, z: Tensor, context: Tensor | None, level: int) -> Tensor:
+def by_level(z: Iterable[Tensor]) -> dict[str, Tensor]:
+    """Codes from the data up, named for a `Sheet`: ``z_1``, ``z_2``, ..."""
+    return {f"z_{level}": code for level, code in enumerate(z, start=1)}
+
+
+def _decode_chunk(model: LatentVariableModel, z: Tensor, context: Tensor | None, level: int, draw: Draw) -> Tensor:
     for below in range(level - 1, 0, -1):
         z = prior_of(model, below, z, context).mean
-    images: Tensor = model.likelihood(z, context).mean
-    return images
+    distribution: Distribution = model.likelihood(z, context)
+    return distribution.mean if draw == "mean" else distribution.sample()
 
 
 def _parameter(model: LatentVariableModel) -> Tensor:

@@ -9,8 +9,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from vae_lab.core import LatentVariableModel
-from vae_lab.pictures.grid import DPI, figure_picture, image_grid
+from vae_lab.pictures.grid import DPI, figure_picture
 from vae_lab.pictures.latents import codes, decode, on_device, prior_of, still
+from vae_lab.pictures.sheet import Sheet
 from vae_lab.types import Batch
 
 PLANE = (2,)
@@ -29,8 +30,8 @@ def latent_plane(model: LatentVariableModel) -> bool:
     return tuple(prior.event_shape) == PLANE
 
 
-def manifold(model: LatentVariableModel, y: int | None = None, num: int = 20) -> Tensor:
-    """The decoded plane of the top level: equal steps of prior probability, (3, H, W).
+def manifold(model: LatentVariableModel, y: int | None = None, num: int = 20) -> Sheet:
+    """The decoded plane of the top level: equal steps of prior probability.
 
     z[0] grows to the right and z[1] upwards, through the quantiles of a Gaussian with the prior's mean and standard
     deviation; the levels below are the means of their priors.
@@ -39,6 +40,10 @@ def manifold(model: LatentVariableModel, y: int | None = None, num: int = 20) ->
         model: one whose top level has two dimensions.
         y: the class, for a conditional model.
         num: images in a row and in a column.
+
+    Returns:
+        With the arrays ``images`` and ``z_<L>``, (num * num, ...), row by row, the values of ``axis_0`` from left to
+        right and of ``axis_1`` from top to bottom, (num,), and the class ``y``, (1,), if any.
 
     Raises:
         ValueError: for a top level of other than two dimensions.
@@ -49,12 +54,15 @@ def manifold(model: LatentVariableModel, y: int | None = None, num: int = 20) ->
         context = model.context(labels)
         prior = prior_of(model, model.num_levels, None, context)
         across, up = _quantiles(prior.mean.flatten(), prior.stddev.flatten(), num)
-        z = torch.stack(torch.meshgrid(across, up.flip(0), indexing="xy"), dim=-1).reshape(-1, 2)
+        down = up.flip(0)
+        z = torch.stack(torch.meshgrid(across, down, indexing="xy"), dim=-1).reshape(-1, 2)
         images = decode(model, z, context, model.num_levels)
-    return image_grid(
+    arrays = {"images": images, f"z_{model.num_levels}": z, "axis_0": across, "axis_1": down}
+    return Sheet(
         images,
-        columns=num,
-        row_labels=[f"z[1] = {value:.2f}" for value in up.flip(0).tolist()],
+        num,
+        arrays | ({} if labels is None else {"y": labels}),
+        row_labels=[f"z[1] = {value:.2f}" for value in down.tolist()],
         column_labels=[f"{value:.2f}" for value in across.tolist()],
         corner="z[0] =",
     )

@@ -6,31 +6,39 @@ import torch
 from torch import Tensor
 
 from vae_lab.core import LatentVariableModel
-from vae_lab.pictures.grid import image_grid
-from vae_lab.pictures.latents import codes, decode, on_model, rows_of, still
+from vae_lab.pictures.grid import PADDING_GREY
+from vae_lab.pictures.latents import by_level, codes, decode, encode, on_model, rows_of, still
+from vae_lab.pictures.sheet import Sheet, originals
 from vae_lab.types import Batch
 
 
-def reconstructions(model: LatentVariableModel, examples: Batch, columns: int = 8, seed: int = 0) -> Tensor:
-    """Rows of originals, each above the row of their reconstructions, (3, H, W).
+def reconstructions(model: LatentVariableModel, examples: Batch, columns: int = 8, seed: int = 0) -> Sheet:
+    """Rows of originals, each above the row of their reconstructions from the means of their codes.
 
     Args:
         model: any.
-        examples: B of them; a last row that is not full is left out, or is all there is.
+        examples: B of them.
         columns: images in a row.
-        seed: of the posterior's noise in a ladder; elsewhere there is none.
+        seed: of the posterior's noise where a level's mean follows a sample of another level.
+
+    Returns:
+        With the arrays ``originals`` and ``images``, (B, C, H, W), the codes ``z_1``, ..., (B, *event), and the labels
+        of the examples ``y``, (B,), if any.
     """
     columns = min(columns, len(examples.x))
-    whole = len(examples.x) // columns * columns
     with still(model, seed):
-        batch = on_model(model, rows_of(examples, slice(whole)))
-        sides = (batch.x, model.reconstruct(batch.x, batch.y).mean)
+        batch = on_model(model, examples)
+        z = encode(model, batch)
+        images = decode(model, z[0], model.context(batch.y))
+    arrays = {"images": images, **by_level(z), **originals(examples)}
+    blank = images.new_full((-len(images) % columns, *images.shape[1:]), PADDING_GREY)
+    sides = [torch.cat((side, blank)).reshape(-1, columns, *side.shape[1:]) for side in (batch.x, images)]
     # A row of originals, the row of their reconstructions, the next row of originals ...
-    rows = torch.stack([side.reshape(-1, columns, *side.shape[1:]) for side in sides], dim=1)
-    return image_grid(rows.flatten(0, 2), columns, row_labels=["original", "reconstruction"] * (whole // columns))
+    tiles = torch.stack(sides, dim=1).flatten(0, 2)
+    return Sheet(tiles, columns, arrays, row_labels=["original", "reconstruction"] * len(sides[0]))
 
 
-def interpolations(model: LatentVariableModel, starts: Batch, ends: Batch, num: int = 11, seed: int = 0) -> Tensor:
+def interpolations(model: LatentVariableModel, starts: Batch, ends: Batch, num: int = 11, seed: int = 0) -> Sheet:
     """From one image to another in ``num`` equal steps of z_1, both ends included; the originals on either side.
 
     z_1 alone decides the image, in a hierarchy too. Between images of two classes the label's embedding moves along
@@ -43,7 +51,8 @@ def interpolations(model: LatentVariableModel, starts: Batch, ends: Batch, num: 
         seed: of the posterior's noise in a ladder; elsewhere there is none.
 
     Returns:
-        (3, H, W).
+        With the arrays ``images`` and ``z_1`` of each pair's steps, (P * num, ...), ``steps`` from 0 to 1, (num,),
+        ``originals``, (P, 2, C, H, W), and their labels ``y``, (P, 2), if any.
 
     Raises:
         ValueError: for fewer than 2 images a row.
@@ -56,8 +65,37 @@ def interpolations(model: LatentVariableModel, starts: Batch, ends: Batch, num: 
         z = _between(codes(model, start, seed)[0].mean, codes(model, end, seed)[0].mean, steps)
         images = decode(model, z, _contexts_between(model, start, end, steps))
     rows = torch.cat((start.x[:, None], images.reshape(-1, num, *images.shape[1:]), end.x[:, None]), dim=1)
+    y = None if starts.y is None or ends.y is None else torch.stack((starts.y, ends.y), dim=1)
+    both = Batch(torch.stack((starts.x, ends.x), dim=1), y)
+    arrays = {"images": images, "z_1": z, "steps": steps, **originals(both)}
     labels = ["original", *(f"{step:.0%}" for step in steps.tolist()), "original"]
-    return image_grid(rows.flatten(0, 1), num + 2, column_labels=labels)
+    return Sheet(rows.flatten(0, 1), num + 2, arrays, column_labels=labels)
+
+
+def pairs(examples: Batch, num: int, same_class: bool) -> tuple[Batch, Batch]:
+    """The ends of ``num`` interpolations, or as many as half the examples: each example with one further on.
+
+    Args:
+        examples: 2 or more.
+        num: how many.
+        same_class: with the next one of its class.
+
+    Raises:
+        ValueError: for a single example.
+    """
+    if len(examples.x) < 2:
+        raise ValueError("interpolations need 2 examples or more")
+    num = min(num, len(examples.x) // 2)
+    ends = torch.tensor([_next_of_class(examples, i) if same_class else num + i for i in range(num)])
+    return rows_of(examples, slice(num)), rows_of(examples, ends)
+
+
+def _next_of_class(examples: Batch, i: int) -> int:
+    """The next example with the label of example ``i``, round about; itself if it is the only one."""
+    assert examples.y is not None
+    others = (examples.y == examples.y[i]).nonzero().flatten()
+    later = others[others > i]
+    return int(later[0] if len(later) else others[0])
 
 
 def _contexts_between(model: LatentVariableModel, start: Batch, end: Batch, steps: Tensor) -> Tensor | None:

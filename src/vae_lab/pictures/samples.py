@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import ceil, sqrt
 
 import torch
 from torch import Tensor
 
 from vae_lab.core import LatentVariableModel
-from vae_lab.pictures.grid import image_grid
-from vae_lab.pictures.latents import on_device, still
+from vae_lab.pictures.latents import Draw, by_level, decode, on_device, still
+from vae_lab.pictures.sheet import MAX_ROWS, Sheet
 
 
 def samples(
@@ -19,7 +20,8 @@ def samples(
     temperature: float = 1.0,
     seed: int = 0,
     columns: int | None = None,
-) -> Tensor:
+    draw: Draw = "mean",
+) -> Sheet:
     """Means of p(x|z) for draws z ~ p(z|y).
 
     Args:
@@ -29,26 +31,35 @@ def samples(
         temperature: see `LatentVariableModel.generate`.
         seed: of the noise.
         columns: by default what makes the picture square.
+        draw: samples of p(x|z) instead of its means.
 
     Returns:
-        (3, H, W).
+        With the arrays ``images``, ``z_1``, ... of every level, (num, *event), and the labels ``y``, (num,), if any.
     """
-    columns = columns or ceil(sqrt(num))
-    images = _generate(model, num, y, temperature, seed)
-    return image_grid(images, columns, row_labels=_class_labels(y, columns))
+    columns = columns or min(ceil(sqrt(num)), MAX_ROWS)
+    arrays = _generate(model, num, y, temperature, seed, draw)
+    return Sheet(arrays["images"], columns, arrays, row_labels=_class_labels(y, columns))
 
 
 def samples_by_class(
-    model: LatentVariableModel, num_classes: int, num: int = 8, temperature: float = 1.0, seed: int = 0
-) -> Tensor:
-    """One latent under every label: a row for each latent, a column for each of the first ``num_classes`` classes.
+    model: LatentVariableModel,
+    classes: Sequence[int],
+    num: int = 8,
+    temperature: float = 1.0,
+    seed: int = 0,
+    draw: Draw = "mean",
+) -> Sheet:
+    """One latent under every label: a row for each of ``num`` latents, a column for each class.
 
     The noise at every level is the same along a row. Only the label differs.
+
+    Returns:
+        With the arrays of `samples`, row by row.
     """
     # The same seed for each class is the same noise at every level: no prior need be known for that.
-    classes = [_generate(model, num, torch.full((num,), y), temperature, seed) for y in range(num_classes)]
-    images = torch.stack(classes, dim=1).flatten(0, 1)
-    return image_grid(images, num_classes, column_labels=[f"class {y}" for y in range(num_classes)])
+    columns = [_generate(model, num, torch.full((num,), y), temperature, seed, draw) for y in classes]
+    arrays = {name: torch.stack([column[name] for column in columns], dim=1).flatten(0, 1) for name in columns[0]}
+    return Sheet(arrays["images"], len(classes), arrays, column_labels=[f"class {y}" for y in classes])
 
 
 def class_rows(num: int, num_classes: int) -> tuple[Tensor, int]:
@@ -58,10 +69,14 @@ def class_rows(num: int, num_classes: int) -> tuple[Tensor, int]:
     return (torch.arange(rows) % num_classes).repeat_interleave(columns), columns
 
 
-def _generate(model: LatentVariableModel, num: int, y: Tensor | None, temperature: float, seed: int) -> Tensor:
+def _generate(
+    model: LatentVariableModel, num: int, y: Tensor | None, temperature: float, seed: int, draw: Draw
+) -> dict[str, Tensor]:
+    labels = on_device(model, y)
     with still(model, seed):
-        images: Tensor = model.generate(num, on_device(model, y), temperature).mean
-    return images
+        z = model.sample_prior(num, labels, temperature)
+        images = decode(model, z[0], model.context(labels), draw=draw)
+    return {"images": images, **by_level(z)} | ({} if y is None else {"y": y})
 
 
 def _class_labels(y: Tensor | None, columns: int) -> list[str]:

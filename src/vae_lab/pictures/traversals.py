@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
 from vae_lab.core import LatentVariableModel
-from vae_lab.pictures.grid import image_grid
-from vae_lab.pictures.latents import LevelCodes, codes, decode, on_model, prior_of, still
+from vae_lab.pictures.latents import LevelCodes, codes, decode, on_model, prior_of, rows_of, still
+from vae_lab.pictures.sheet import Sheet, originals
 from vae_lab.types import Batch
 
 STEPS = tuple(step / 2 for step in range(-6, 7))
 """Standard deviations of the prior."""
+UNITS = {"kl": "nats", "variance": "var"}
 
 
 def traversals(
     model: LatentVariableModel, examples: Batch, level: int = 1, num_dimensions: int = 10, seed: int = 0
-) -> Tensor:
+) -> Sheet:
     """The code of the first example, one dimension at a time moved by -3 to 3 standard deviations of its prior.
 
     The levels above keep their codes, on which the prior's scale is conditioned; the levels below follow as the means
@@ -31,38 +34,82 @@ def traversals(
         seed: of the posterior's noise in a hierarchy; elsewhere there is none.
 
     Returns:
-        (3, H, W), a row for each dimension, labelled with its index and its mean KL in nats (with the variance of its
-        posterior means, and ordered by it, where the prior does not factorise).
+        A row for each of R dimensions, labelled with its index and its mean KL in nats (with the variance of its
+        posterior means, and ordered by it, where the prior does not factorise). With the arrays ``images`` and
+        ``z_<level>``, (R * S, ...), the ``dimensions`` and their ``kl`` in nats, or ``variance``, (R,), the ``steps``
+        in standard deviations, (S,), and of the first example ``originals``, (1, C, H, W), and ``y``, (1,), if any.
 
     Raises:
         ValueError: for a level that the model does not have.
     """
     if not 1 <= level <= model.num_levels:
         raise ValueError(f"level={level}: this model has levels 1 to {model.num_levels}")
-    with still(model, seed):
-        levels = codes(model, examples, seed)
-        use, unit = _use_of_dimensions(levels[level - 1])
-        top = use.topk(min(num_dimensions, len(use)))
-        first = on_model(model, examples)
-        context = model.context(None if first.y is None else first.y[:1])
-        center = levels[level - 1].mean[:1]
-        above = levels[level].mean[:1] if level < model.num_levels else None
-        scale = prior_of(model, level, above, context).stddev.expand_as(center)
-        images = decode(model, _moved(center, scale, top.indices), context, level)
+    levels = codes(model, examples, seed)
+    use, measure = _use_of_dimensions(levels[level - 1])
+    top = use.topk(min(num_dimensions, len(use)))
     pairs = zip(top.indices.tolist(), top.values.tolist(), strict=True)
-    return image_grid(
-        images,
-        columns=len(STEPS),
-        row_labels=[f"z[{dimension}]  {value:z.2f} {unit}" for dimension, value in pairs],
-        column_labels=[f"{step:+.1f} σ" if step else "code" for step in STEPS],
-    )
+    labels = [f"z[{dimension}]  {value:z.2f} {UNITS[measure]}" for dimension, value in pairs]
+    return _sheet(model, examples, levels, level, 0, top.indices, labels, {measure: top.values})
+
+
+def traversals_by_factor(
+    model: LatentVariableModel,
+    examples: Batch,
+    dimensions: Mapping[str, tuple[int, float]],
+    level: int = 1,
+    seed: int = 0,
+) -> Sheet:
+    """As `traversals`, a row for each generative factor: the dimension that tells most about it.
+
+    Args:
+        model: any.
+        examples: B of them; the one whose code is nearest to the mean of all is moved, as an extreme one could leave
+            the data.
+        dimensions: of each factor by name, the dimension and its mutual information in nats.
+        level: moved; 1 is nearest the data.
+        seed: of the posterior's noise in a hierarchy; elsewhere there is none.
+
+    Returns:
+        As `traversals`, with rows labelled as ``scale: z[3]  0.52 nats`` and the array ``mutual_information``, (R,).
+    """
+    levels = codes(model, examples, seed)
+    mean = levels[level - 1].mean.flatten(1)
+    central = int((mean - mean.mean(0)).square().sum(1).argmin())
+    labels = [f"{name}: z[{dimension}]  {nats:.2f} nats" for name, (dimension, nats) in dimensions.items()]
+    rows, nats = (torch.tensor(column) for column in zip(*dimensions.values(), strict=True))
+    return _sheet(model, examples, levels, level, central, rows, labels, {"mutual_information": nats})
+
+
+def _sheet(
+    model: LatentVariableModel,
+    examples: Batch,
+    levels: Sequence[LevelCodes],
+    level: int,
+    example: int,
+    dimensions: Tensor,
+    labels: Sequence[str],
+    measure: Mapping[str, Tensor],
+) -> Sheet:
+    """The code of one of the examples, moved along each of the dimensions (R,): a row of images for each."""
+    one = slice(example, example + 1)
+    original = rows_of(examples, one)
+    with still(model, seed=0):
+        context = model.context(on_model(model, original).y)
+        center = levels[level - 1].mean[one]
+        above = levels[level].mean[one] if level < model.num_levels else None
+        scale = prior_of(model, level, above, context).stddev.expand_as(center)
+        z = _moved(center, scale, dimensions.to(center.device))
+        images = decode(model, z, context, level)
+    moved = {"images": images, f"z_{level}": z, "dimensions": dimensions, "steps": torch.tensor(STEPS)}
+    columns = [f"{step:+.1f} σ" if step else "code" for step in STEPS]
+    return Sheet(images, len(STEPS), {**moved, **measure, **originals(original)}, labels, columns)
 
 
 def _use_of_dimensions(level: LevelCodes) -> tuple[Tensor, str]:
-    """How much each of the D dimensions says of the data, (D,), and in what."""
+    """How much each of the D dimensions says of the data, (D,), and by what measure."""
     if level.kl is not None:
-        return level.kl.flatten(), "nats"
-    return level.mean.flatten(1).var(0, correction=0), "var"
+        return level.kl.flatten(), "kl"
+    return level.mean.flatten(1).var(0, correction=0), "variance"
 
 
 def _moved(center: Tensor, scale: Tensor, dimensions: Tensor) -> Tensor:

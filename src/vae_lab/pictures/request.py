@@ -1,0 +1,173 @@
+"""Sheets on demand: of which kind, of which classes and levels, how many."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+import torch
+
+from vae_lab.core import LatentVariableModel
+from vae_lab.pictures.latents import Draw, rows_of
+from vae_lab.pictures.plane import latent_plane, manifold
+from vae_lab.pictures.reconstructions import interpolations, pairs, reconstructions
+from vae_lab.pictures.samples import samples, samples_by_class
+from vae_lab.pictures.sheet import Sheet
+from vae_lab.pictures.traversals import traversals
+from vae_lab.types import Batch
+
+What = Literal["samples", "reconstructions", "traversals", "interpolations", "manifold"]
+Labels = int | Literal["all"] | Sequence[int] | None
+Classes = Sequence[int] | None
+"""Those that are asked for; None: any, or none in an unconditional model."""
+Examples = Callable[[int, Classes], Batch]
+"""(num, classes) -> so many examples of these classes, or all there are."""
+
+NUM = {"samples": 64, "reconstructions": 32, "traversals": 10, "interpolations": 8, "manifold": 20}
+NUM_OF_EACH_CLASS = 8
+"""Samples, where several classes stand side by side."""
+POOL = 1000
+"""Examples to choose from: as many as the pictures of a training know, so that both show the same ones."""
+
+USED_BY: dict[str, tuple[What, ...]] = {
+    "level": ("traversals",),
+    "temperature": ("samples",),
+    "draw": ("samples",),
+    "split": ("reconstructions", "traversals", "interpolations"),
+}
+"""Settings that mean something to some kinds of sheets alone."""
+IN_NAMES = {"num": "num", "temperature": "t", "draw": "draw_", "split": "", "seed": "seed"}
+"""What the name of a sheet says before the value of a setting."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is wanted of a model.
+
+    Attributes:
+        what: the kind of sheet.
+        num: samples (of each class), reconstructions, rows of traversals or interpolations, images a side of a
+            manifold; None: the usual number.
+        y: of a conditional model: a class, several, or all.
+        level: of traversals; None: every level.
+        temperature: of samples; see `LatentVariableModel.generate`.
+        draw: of samples: the mean of p(x|z), or a sample.
+        split: of the examples.
+        seed: of the noise.
+
+    Raises:
+        ValueError: for a number out of its range, or a setting that means nothing to this kind of sheet.
+    """
+
+    what: What = "samples"
+    num: int | None = None
+    y: Labels = None
+    level: int | None = None
+    temperature: float = 1.0
+    draw: Draw = "mean"
+    split: str = "test"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.num is not None and self.num < 1:
+            raise ValueError(f"num={self.num}: must be at least 1")
+        if not 0 <= self.temperature < math.inf:
+            raise ValueError(f"temperature={self.temperature}: must be 0 or more")
+        for key, value in self._changes().items():
+            if self.what not in USED_BY.get(key, (self.what,)):
+                raise ValueError(f"{key}={value}: means nothing to {self.what}, only to {', '.join(USED_BY[key])}")
+
+    def sheets(self, model: LatentVariableModel, examples: Examples) -> Iterator[tuple[str, Sheet]]:
+        """The sheets, each with a name that tells what it shows and which settings are not the default.
+
+        Args:
+            model: with the ``spec`` of its data.
+            examples: called only where some are needed.
+
+        Raises:
+            ValueError: naming the setting that does not suit the model or the examples.
+        """
+        classes = self._classes(model)
+        each: Sequence[int | None] = classes or [None]
+        match self.what:
+            case "samples":
+                yield self._name(self.y), self._samples(model, classes)
+            case "reconstructions":
+                yield self._name(self.y), self._reconstructions(model, examples, classes)
+            case "interpolations":
+                yield self._name(self.y), self._interpolations(model, examples, classes)
+            case "traversals":
+                for y in each:
+                    yield from self._traversals(model, examples, y)
+            case "manifold":
+                for y in each:
+                    yield self._name(y), self._manifold(model, y)
+
+    def _samples(self, model: LatentVariableModel, classes: Classes) -> Sheet:
+        how: dict[str, Any] = {"temperature": self.temperature, "seed": self.seed, "draw": self.draw}
+        if classes is not None and len(classes) > 1:
+            return samples_by_class(model, classes, self.num or NUM_OF_EACH_CLASS, **how)
+        num = self._num
+        return samples(model, num, None if classes is None else torch.full((num,), classes[0]), **how)
+
+    def _reconstructions(self, model: LatentVariableModel, examples: Examples, classes: Classes) -> Sheet:
+        found = self._enough(examples, self._num, classes)
+        return reconstructions(model, rows_of(found, slice(self._num)), seed=self.seed)
+
+    def _interpolations(self, model: LatentVariableModel, examples: Examples, classes: Classes) -> Sheet:
+        found = self._enough(examples, 2 * self._num, classes)
+        return interpolations(model, *pairs(found, self._num, same_class=model.conditional), seed=self.seed)
+
+    def _traversals(self, model: LatentVariableModel, examples: Examples, y: int | None) -> Iterator[tuple[str, Sheet]]:
+        found = examples(POOL, None if y is None else [y])
+        every = range(1, model.num_levels + 1)
+        for level in every if self.level is None else [self.level]:
+            name = self._name(y, level if len(every) > 1 else None)
+            yield name, traversals(model, found, level, self._num, self.seed)
+
+    def _manifold(self, model: LatentVariableModel, y: int | None) -> Sheet:
+        if not latent_plane(model):
+            raise ValueError("what=manifold: the top level of this model has not 2 dimensions; train with latent_dim=2")
+        return manifold(model, y, self._num)
+
+    @property
+    def _num(self) -> int:
+        return self.num or NUM[self.what]
+
+    def _enough(self, examples: Examples, num: int, classes: Classes) -> Batch:
+        """At least ``num`` examples; fewer only where the user named no number."""
+        found = examples(max(num, POOL), classes)
+        if self.num is not None and len(found.x) < num:
+            raise ValueError(f"num={self.num}: takes {num} examples, but the {self.split} split has {len(found.x)}")
+        return found
+
+    def _classes(self, model: LatentVariableModel) -> Classes:
+        if not model.conditional:
+            if self.y is not None:
+                raise ValueError(f"y={self.y}: this model is unconditional, it takes no labels")
+            return None
+        assert model.spec is not None, "load_run sets it"
+        every = range(model.spec.num_classes)
+        if self.y is None and self.what == "samples":
+            raise ValueError(f"y: this model is conditional; give y=0 ... y={every[-1]} or y=all")
+        if self.y is None or self.y == "all":
+            return every
+        classes = [self.y] if isinstance(self.y, int) else self.y
+        if not classes or not set(classes) <= set(every):
+            raise ValueError(f"y={self.y}: this model has classes 0 to {every[-1]}")
+        return classes
+
+    def _name(self, y: Labels, level: int | None = None) -> str:
+        """Such as ``traversals_level_2_y3_seed1``."""
+        parts = [self.what, *([] if level is None else [f"level_{level}"])]
+        if y is not None:
+            parts.append("y_all" if y == "all" else f"y{y}" if isinstance(y, int) else f"y{'-'.join(map(str, y))}")
+        parts += [f"{IN_NAMES[key]}{value}" for key, value in self._changes().items() if key in IN_NAMES]
+        return "_".join(parts)
+
+    def _changes(self) -> dict[str, Any]:
+        """The settings that are not the default."""
+        values = {field.name: (getattr(self, field.name), field.default) for field in fields(self)}
+        return {name: value for name, (value, default) in values.items() if value != default}
