@@ -1,27 +1,42 @@
-"""python -m vae_lab.evaluate run=outputs/vae-mnist/...: likelihood by importance sampling, ELBO, active units."""
+"""python -m vae_lab.evaluate run=outputs/vae-mnist/...: likelihood by importance sampling, ELBO, active units, MIG."""
 
 from __future__ import annotations
 
 import time
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from vae_lab.config import command
 
+if TYPE_CHECKING:
+    from vae_lab.core import LatentVariableModel
+    from vae_lab.types import Batch
+
+NUM_EXAMPLES = 1000
+"""Of which the picture shows the one in the middle."""
 UNITS = {
     "effective_samples": "samples",
     "bits_per_dim": "bits",
+    "mig": "",
+    "sap": "",
+    "dci_disentanglement": "",
+    "dci_completeness": "",
+    "dci_informativeness": "",
+    "factor_vae_score": "",
     "num_samples": "",
     "num_examples": "",
     "split": "",
     "seed": "",
 }
+NOT_SHOWN = ("split", "seed", "num_examples", "mig_by_factor", "disentanglement_codes", "disentanglement_level")
+"""As they are: in the title, in rows of their own, or as the user has set them."""
 
 
 def evaluate(cfg: DictConfig) -> None:
-    """Evaluates a run and writes evaluation.json into its folder."""
+    """Evaluates a run; writes evaluation.json and, of disentanglement, a picture into its folder."""
     # Here and not above: --help and a wrong key must not wait for torch.
     from vae_lab import evaluation, runs  # noqa: PLC0415
     from vae_lab.loading import find_run  # noqa: PLC0415
@@ -38,8 +53,20 @@ def evaluate(cfg: DictConfig) -> None:
     result = evaluation.evaluate(model, data, trainer, settings)
     if trainer.is_global_zero:
         path = run.folder / f"evaluation{'' if settings.split == 'test' else '_' + settings.split}.json"
-        runs.save_evaluation(path, result, run.checkpoint.name, time.monotonic() - started)
+        runs.save_evaluation(path, result, run.summary(), run.checkpoint.name, time.monotonic() - started)
+        if "mig_by_factor" in result:
+            draw(model, data.examples(NUM_EXAMPLES, settings.split), result, path)
         show(result, str(path))
+
+
+def draw(model: LatentVariableModel, examples: Batch, result: dict[str, Any], path: Path) -> None:
+    """Writes figures/traversals_by_factor.png beside evaluation.json, with the same ending for other splits."""
+    from vae_lab.pictures import save_picture, traversals_by_factor  # noqa: PLC0415
+    from vae_lab.training.callbacks.pictures import FOLDER  # noqa: PLC0415
+
+    best = {name: (of["dimension"], of["mutual_information"]) for name, of in result["mig_by_factor"].items()}
+    sheet = traversals_by_factor(model, examples, best, result["disentanglement_level"])
+    save_picture(sheet.draw(), path.parent / FOLDER, path.stem.replace("evaluation", "traversals_by_factor"))
 
 
 def show(result: dict[str, Any], path: str) -> None:
@@ -51,12 +78,15 @@ def show(result: dict[str, Any], path: str) -> None:
     for column in ("metric", "value", "unit"):
         table.add_column(column, justify="right" if column == "value" else "left")
     for name, value in result.items():
-        if name.endswith("_error") or name in ("split", "seed", "num_examples"):
+        if name.endswith("_error") or name in NOT_SHOWN:
             continue
         error = result.get(f"{name}_error")
         shown = f"{value:.3f}" if isinstance(value, float) else str(value)
         unit = "dimensions" if name.startswith("active_units") else UNITS.get(name, "nats an example")
         table.add_row(name, shown if error is None else f"{shown} ± {error:.3f}", unit)
+    for name, best in result.get("mig_by_factor", {}).items():
+        nats = f"z[{best['dimension']}]: {best['mutual_information']:.2f} nats"
+        table.add_row(f"mig of {name}", f"{best['mig']:.3f}", nats)
     console = Console(soft_wrap=True)
     console.print(table)
     console.print(f"written to   {path}", highlight=False)

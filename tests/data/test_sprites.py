@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vae_lab.data import Arrays, Sprites
+from vae_lab.data import Arrays, ImageDataModule, Sprites
 
 
 def whole(sprites: Sprites) -> tuple[np.ndarray, np.ndarray]:
@@ -98,6 +98,34 @@ def test_other_sizes_show_the_same(size: int) -> None:
     larger, smaller = (images, reference) if size > 64 else (reference, images)
     step = larger.shape[-1] // smaller.shape[-1]
     assert (larger[..., ::step, ::step] != smaller).mean() < 0.01
+
+
+@pytest.mark.parametrize("binarization", ["none", "dynamic"])
+def test_factors_are_those_of_the_examples(binarization: Any) -> None:
+    def images(**options: Any) -> Sprites:
+        return Sprites(**options, num_scales=1, num_orientations=1, num_positions=8)
+
+    data = ImageDataModule(images, val_size=50, binarization=binarization)
+    assert data.images.factor_names == tuple(Sprites().factor_values)
+    for split, num in (("train", 30), ("val", 30), ("test", 15)):
+        examples, factors = data.examples(num, split), data.factors(num, split)
+        assert factors is not None
+        assert factors.shape == (num, 5)
+        assert examples.y is not None
+        np.testing.assert_array_equal(factors[:, 0], examples.y)
+        ink = examples.x[:, 0].numpy()
+        for column, axis in ((3, 1), (4, 2)):  # nothing tells more of a place than the middle of the shape's extent
+            rows = [np.flatnonzero(image.any(axis - 1)) for image in ink]
+            middle = np.array([(row[0] + row[-1]) / 2 for row in rows])
+            np.testing.assert_allclose((middle - 15.5) / 31 * 7, factors[:, column], atol=0.75)
+
+
+def test_factors_without_names_are_refused() -> None:
+    class Nameless(Sprites):
+        factor_names = ()
+
+    with pytest.raises(ValueError, match=r"sprites: \d+ images and factors \(\), but an array"):
+        Nameless(num_scales=1, num_orientations=1, num_positions=2).load(train=True)
 
 
 @pytest.mark.parametrize(

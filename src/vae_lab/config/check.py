@@ -25,13 +25,26 @@ TOP_LEVEL: dict[str, Any] = {
     "eval_samples": int,
     "compile": bool | Literal["auto"],
     "test_checkpoint": Literal["best", "last"],
+    "decoder_bias": Literal["default", "data_mean"],
+    "resume": str | None,
+    "resume_changed": bool,
     "run": str,
     "num_samples": int,
-    "split": Literal["test", "val"],
+    "split": Literal["test", "val", "train"],
     "elbo_samples": int,
     "chunk": int | None,
     "all_labels": bool,
+    "disentanglement": bool | Literal["auto"],
+    "disentanglement_codes": int,
+    "disentanglement_level": int,
     "batch_size": int,
+    "what": Literal["samples", "reconstructions", "traversals", "interpolations", "manifold"],
+    "num": int | None,
+    "y": int | Literal["all"] | list[int] | None,
+    "temperature": float,
+    "draw": Literal["mean", "sample"],
+    "level": int | None,
+    "out": str | None,
     "data_root": str | None,
     "packages": list[str],
 }
@@ -107,7 +120,7 @@ def _type_hints(target: Callable[..., Any]) -> dict[str, Any]:
 
 def _source(raw: Any) -> str | None:
     """The key that the user wrote, where a value is nothing but an interpolation of it: ${latent_dim} -> latent_dim."""
-    if isinstance(raw, str) and raw.startswith("${") and raw.endswith("}") and raw[2:-1].replace("_", "").isalnum():
+    if isinstance(raw, str) and raw.startswith("${") and raw.endswith("}") and raw[2:-1].replace("_", "").replace(".", "").isalnum():
         return raw[2:-1]
     return None
 

@@ -30,6 +30,8 @@ class ImageSet(ABC):
     name: ClassVar[str]
     binary: ClassVar[bool] = False
     """Whether every pixel is 0 or 255 as it is."""
+    factor_names: ClassVar[tuple[str, ...]] = ()
+    """Of the generative factors, the columns of `Arrays.factors`; empty where they are not known."""
 
     def __init__(self, root: str = "data", image_size: int | None = None, memory_limit_gb: float = 4.0) -> None:
         if image_size is not None and image_size < 1:
@@ -81,10 +83,13 @@ class ImageSet(ABC):
         return replace(arrays, images=self._resized(arrays.images))
 
     def _check(self, arrays: Arrays) -> None:
-        images, labels = arrays.images, arrays.labels
+        images, labels, factors = arrays.images, arrays.labels, arrays.factors
         if images.dtype != np.uint8 or images.shape[1:] != self.native_shape or not len(images):
             found = f"{images.dtype} {images.shape}"
             raise ValueError(f"{self.name}: images are {found}, expected uint8 (N, *{self.native_shape}) with N >= 1")
+        shape = None if factors is None else factors.shape
+        if shape != ((len(images), len(self.factor_names)) if self.factor_names else None):
+            raise ValueError(f"{self.name}: {len(images)} images and factors {self.factor_names}, but an array {shape}")
         if (labels is None) != (self.num_classes == 0):
             raise ValueError(f"{self.name}: {self.num_classes} classes, but labels are {type(labels).__name__}")
         if labels is None:

@@ -12,7 +12,10 @@ from pytorch_lightning import Trainer
 
 from vae_lab.core import LatentVariableModel
 from vae_lab.data import ImageDataModule
+from vae_lab.data.datamodule import SplitName
+from vae_lab.evaluation.disentanglement import disentanglement
 from vae_lab.evaluation.module import EvaluationModule
+from vae_lab.pictures import codes
 
 FEW_EFFECTIVE_SAMPLES = 10.0
 """Below this the estimate hangs on a few samples, and the bound is likely to be loose."""
@@ -28,6 +31,9 @@ class Settings:
         elbo_samples: posterior samples for the ELBO and the active units.
         chunk: samples decoded at once; None: as many as fit. The numbers are the same, to rounding.
         all_labels: for a conditional model, also log p(x), summed over the labels.
+        disentanglement: score the codes by the data's generative factors; auto: where these are known.
+        disentanglement_codes: examples that are scored, evenly spread over the split; fewer if it has not so many.
+        disentanglement_level: of a hierarchy, whose posterior means are scored; 1 is nearest the data.
         seed: of the samples.
 
     Raises:
@@ -35,14 +41,17 @@ class Settings:
     """
 
     num_samples: int = 5000
-    split: Literal["test", "val"] = "test"
+    split: SplitName = "test"
     elbo_samples: int = 32
     chunk: int | None = None
     all_labels: bool = False
+    disentanglement: bool | Literal["auto"] = "auto"
+    disentanglement_codes: int = 10_000
+    disentanglement_level: int = 1
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for key in ("num_samples", "elbo_samples", "chunk"):
+        for key in ("num_samples", "elbo_samples", "chunk", "disentanglement_codes", "disentanglement_level"):
             value = getattr(self, key)
             if value is not None and value < 1:
                 raise ValueError(f"{key}={value}: must be at least 1")
@@ -64,20 +73,26 @@ def evaluate(
         ``effective_samples``: of the K, on average (Kong 1992); ``elbo``, ``log_likelihood``, ``kl`` and
         ``kl_level_<l>``; ``active_units`` and ``active_units_level_<l>`` (Burda et al. 2016); ``bits_per_dim`` of the
         NLL where the likelihood is a density or a mass over the data; with all_labels ``nll_unconditional`` and its
-        error; ``num_samples``, ``num_examples``, ``split`` and ``seed``.
+        error; with disentanglement, and in the first process alone, the scores of
+        `vae_lab.evaluation.disentanglement.disentanglement`, ``disentanglement_codes`` and ``disentanglement_level``;
+        ``num_samples``, ``num_examples``, ``split`` and ``seed``.
 
     Raises:
-        ValueError: for all_labels with an unconditional model, or data that do not fit the model.
+        ValueError: for all_labels with an unconditional model, disentanglement with data whose factors are not known,
+            or data that do not fit the model.
     """
     settings = settings or Settings()
     _check_fit(model, data, settings)
+    wanted = data.images.factor_names if settings.disentanglement == "auto" else settings.disentanglement
+    # First: it takes a minute, and mistakes in it should not show after hours.
+    scores = _disentanglement(model, data, trainer, settings) if wanted and trainer.is_global_zero else {}
     module = EvaluationModule(
         model, settings.num_samples, settings.elbo_samples, settings.chunk, settings.all_labels, settings.seed
     )
-    run = trainer.test if settings.split == "test" else trainer.validate
+    data.test_split = settings.split
     with torch.no_grad():
-        run(module, datamodule=data, verbose=False)
-    return _result(module, settings)
+        trainer.test(module, datamodule=data, verbose=False)
+    return _result(module, settings) | scores
 
 
 def _check_fit(model: LatentVariableModel, data: ImageDataModule, settings: Settings) -> None:
@@ -85,6 +100,26 @@ def _check_fit(model: LatentVariableModel, data: ImageDataModule, settings: Sett
         raise ValueError("all_labels=true: the model is unconditional, its nll is that of log p(x) already")
     if model.spec is not None and data.spec != model.spec:
         raise ValueError(f"the model was trained for {model.spec}, but the data are {data.spec}")
+    if settings.disentanglement is True and not data.images.factor_names:
+        raise ValueError(f"disentanglement=true: the generative factors of {data.images.name} are not known")
+    if settings.disentanglement_level > model.num_levels:
+        raise ValueError(
+            f"disentanglement_level={settings.disentanglement_level}: this model has levels 1 to {model.num_levels}"
+        )
+
+
+def _disentanglement(
+    model: LatentVariableModel, data: ImageDataModule, trainer: Trainer, settings: Settings
+) -> dict[str, Any]:
+    data.prepare_data()
+    examples = data.examples(settings.disentanglement_codes, settings.split)
+    factors = data.factors(settings.disentanglement_codes, settings.split)
+    assert factors is not None
+    model.to(trainer.strategy.root_device)
+    level = codes(model, examples, settings.seed)[settings.disentanglement_level - 1]
+    means = level.mean.flatten(1).double().cpu().numpy()
+    used = {"disentanglement_codes": len(means), "disentanglement_level": settings.disentanglement_level}
+    return disentanglement(means, factors, data.images.factor_names, settings.seed) | used
 
 
 def _result(module: EvaluationModule, settings: Settings) -> dict[str, Any]:

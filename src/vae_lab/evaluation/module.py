@@ -75,12 +75,6 @@ class EvaluationModule(LightningModule):
         self.active_units = nn.ModuleList(ActiveUnitsMetric() for _ in range(model.num_levels))
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self._evaluate(batch, batch_idx)
-
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._evaluate(batch, batch_idx)
-
-    def _evaluate(self, batch: Batch, batch_idx: int) -> None:
         y = batch.y if self.model.conditional else None
         with noise.fixed_seed(self.seed + batch_idx, self.device), noise.sharded(batch.shard):
             estimate = self.model.importance_estimate(batch.x, y, self.num_samples, self.chunk)
