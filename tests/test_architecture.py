@@ -15,7 +15,7 @@ ROOT = Path(vae_lab.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 COMMANDS = {"train", "evaluate", "sample", "report", "config"}
 
-# networks -> distributions -> core -> models; objectives read the core's terms and nothing else of it.
+# networks -> distributions -> core -> models; objectives read the core's terms and the distributions in them.
 MATHS: dict[str, set[str]] = {
     "types": set(),
     "noise": {"types"},
@@ -23,7 +23,7 @@ MATHS: dict[str, set[str]] = {
     "distributions": {"types", "noise", "networks"},
     "core": {"types", "noise", "distributions"},
     "models": {"types", "noise", "networks", "distributions", "core"},
-    "objectives": {"types", "core"},
+    "objectives": {"types", "distributions", "core"},
 }
 FRAMEWORKS = {"hydra", "omegaconf", "pytorch_lightning", "lightning", "torchvision", "torchmetrics", "tensorboard"}
 TORCH_ONLY = {"torch", "numpy", "vae_lab"} | set(sys.stdlib_module_names)

@@ -14,7 +14,7 @@ from vae_lab.core import LatentVariableModel
 from vae_lab.distributions import Bernoulli, LabelConditional
 from vae_lab.models import MHVAE, VAE, Ladder
 from vae_lab.networks import ConvArchitecture, MlpArchitecture
-from vae_lab.objectives import Elbo, Iwae
+from vae_lab.objectives import BetaTcvae, Capacity, Elbo, InfoVae, Iwae, IwaeDreg
 from vae_lab.types import DataSpec
 
 SHAPE, CLASSES, B = (1, 6, 5), 3, 6
@@ -77,9 +77,14 @@ def test_terms_have_their_shapes_and_agree(case: Case, num_samples: int) -> None
 
 
 @pytest.mark.parametrize("num_samples", [1, 3])
-@pytest.mark.parametrize("objective", [Elbo, Iwae])
+@pytest.mark.parametrize("objective", [Elbo, Iwae, IwaeDreg, BetaTcvae, Capacity, InfoVae])
 def test_every_parameter_has_a_finite_gradient(case: Case, objective: type, num_samples: int) -> None:
     criterion = objective(num_samples=num_samples)
+    if criterion.one_level and case.model.num_levels > 1:
+        with pytest.raises(ValueError, match="needs a model of one level"):
+            criterion.check(case.model)
+        return
+    criterion.check(case.model)
     criterion(case.model(case.x, case.y, criterion.num_samples), 0).value.backward()
     for name, parameter in case.model.named_parameters():
         assert parameter.grad is not None, name

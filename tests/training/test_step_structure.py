@@ -21,7 +21,7 @@ from vae_lab.data.array_files import ArrayFiles
 from vae_lab.distributions import Bernoulli, LabelConditional
 from vae_lab.models import MHVAE, VAE, Ladder
 from vae_lab.networks import MlpArchitecture
-from vae_lab.objectives import Elbo, Iwae, Objective
+from vae_lab.objectives import BetaTcvae, Capacity, Elbo, InfoVae, Iwae, IwaeDreg, Objective
 from vae_lab.objectives.schedules import Linear
 from vae_lab.training import Optimization, VariationalModule
 
@@ -146,8 +146,14 @@ def data_of(binarization: Any = "dynamic") -> ImageDataModule:
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", ["vae", "cvae", "mhvae", "ladder"])
-@pytest.mark.parametrize("objective", [Elbo(warmup=Linear(30), free_bits=0.1), Iwae(3)], ids=["elbo", "iwae"])
+@pytest.mark.parametrize(
+    "objective",
+    [Elbo(warmup=Linear(30), free_bits=0.1), Iwae(3), IwaeDreg(3), BetaTcvae(), Capacity(steps=30), InfoVae()],
+    ids=lambda objective: type(objective).__name__,
+)
 def test_no_step_waits_for_the_device(kind: str, objective: Objective) -> None:
+    if objective.one_level and kind in ("mhvae", "ladder"):
+        return
     data, probe = data_of(), Probe()
     fit(module_of(kind, data, objective), data, probe)
     assert probe.steps == 16
@@ -156,7 +162,17 @@ def test_no_step_waits_for_the_device(kind: str, objective: Objective) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(("kind", "objective"), [("cvae", Elbo(warmup=Linear(30))), ("mhvae", Iwae(3))])
+@pytest.mark.parametrize(
+    ("kind", "objective"),
+    [
+        ("cvae", Elbo(warmup=Linear(30))),
+        ("mhvae", Iwae(3)),
+        ("cvae", IwaeDreg(3)),
+        ("vae", BetaTcvae()),
+        ("cvae", InfoVae()),
+    ],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
+)
 def test_a_run_is_compiled_once_and_to_the_same_numbers(kind: str, objective: Objective) -> None:
     weights = []
     for compile in (False, True):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
-from vae_lab.core import ElboTerms
+from vae_lab.core import ElboTerms, LatentVariableModel
 
 
 class Loss(NamedTuple):
@@ -32,11 +32,26 @@ class Objective(nn.Module, ABC):
         ValueError: for fewer than one sample.
     """
 
+    one_level: ClassVar[bool] = False
+    """Whether it is defined for models with one level of latents only."""
+
     def __init__(self, num_samples: int = 1) -> None:
         super().__init__()
         if num_samples < 1:
             raise ValueError(f"num_samples={num_samples}: must be at least 1")
         self.num_samples = num_samples
+
+    def check(self, model: LatentVariableModel) -> None:
+        """Refuses a model that the objective is not defined for.
+
+        Raises:
+            ValueError: for a hierarchy where one level is needed.
+        """
+        if self.one_level and model.num_levels > 1:
+            raise ValueError(
+                f"objective {type(self).__name__} needs a model of one level, this one has {model.num_levels}: "
+                "choose model=vae or cvae"
+            )
 
     def forward(self, terms: ElboTerms, step: int) -> Loss:
         """The loss of a batch at the global step ``step``."""

@@ -76,7 +76,7 @@ class VariationalModule(LightningModule):
         eval_samples: K in validation and test; above 1 `iw_bound` is logged as well.
 
     Raises:
-        ValueError: for fewer than 1 evaluation sample or accumulated batch.
+        ValueError: for fewer than 1 evaluation sample or accumulated batch, or a model that the objective refuses.
     """
 
     def __init__(
@@ -97,6 +97,7 @@ class VariationalModule(LightningModule):
             raise ValueError(f"gradient_clip_algorithm={optimization.gradient_clip_algorithm}: choose norm or value")
         if (optimization.gradient_clip_val or 0) < 0:
             raise ValueError(f"gradient_clip_val={optimization.gradient_clip_val}: must be 0 or more, or null")
+        objective.check(model)
         self.automatic_optimization = False
         self.model = model
         self.objective = objective

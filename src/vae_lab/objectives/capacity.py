@@ -1,0 +1,48 @@
+"""A KL that is held at a capacity, which grows."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from vae_lab.core import ElboTerms
+from vae_lab.objectives.base import Loss, Objective
+from vae_lab.objectives.schedules import Linear
+
+
+class Capacity(Objective):
+    """-E[log p(x|z)] + gamma |KL - C(step)| (Burgess et al. 2018, arXiv:1804.03599, eq. 8).
+
+    The KL is summed over levels and averaged over the batch; C rises linearly from 0.
+
+    Args:
+        gamma: weight of the distance.
+        capacity: where C ends, in nats an example.
+        steps: optimizer steps that C takes to get there.
+        num_samples: K, averaged over.
+
+    Raises:
+        ValueError: for a negative or non-finite gamma or capacity, or fewer than 1 step.
+    """
+
+    def __init__(
+        self, gamma: float = 1000.0, capacity: float = 25.0, steps: int = 100_000, num_samples: int = 1
+    ) -> None:
+        super().__init__(num_samples)
+        for name, number in (("gamma", gamma), ("capacity", capacity)):
+            if not 0 <= number < math.inf:
+                raise ValueError(f"objective.{name}={number}: must be a finite number, 0 or more")
+        if steps < 1:
+            raise ValueError(f"objective.steps={steps}: must be at least 1")
+        self.gamma = gamma
+        self.capacity = capacity
+        self.rise = Linear(steps)
+
+    def weight(self, step: int) -> float:
+        """C(step), in nats."""
+        return self.capacity * self.rise(step)
+
+    def loss(self, terms: ElboTerms, weight: Tensor | float) -> Loss:
+        kl = terms.kl.mean((0, 1)).sum()
+        return Loss(self.gamma * (kl - weight).abs() - terms.log_likelihood.mean(), {"capacity": weight})

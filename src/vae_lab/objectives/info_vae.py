@@ -1,0 +1,112 @@
+"""The aggregated posterior pulled towards the prior by their maximum mean discrepancy: InfoVAE and WAE-MMD."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from vae_lab.core import ElboTerms, LatentLevel
+from vae_lab.distributions.gaussian import rsample
+from vae_lab.objectives.base import Loss, Objective
+
+Kernel = Callable[[Tensor, float], Tensor]
+"""(squared distances, width) -> k. The width is 2 D, the mean squared distance of two draws of N(0, I)."""
+
+SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+"""Of the inverse multiquadratic kernel, which is summed over them, in the code of Tolstikhin et al."""
+
+
+class InfoVae(Objective):
+    """-E[log p(x|z)] + (1 - alpha) KL + (alpha + lambda - 1) MMD^2(q(z), p(z)) (Zhao et al. 2019, arXiv:1706.02262).
+
+    q(z) = E_x[q(z|x)] is the aggregated posterior. alpha = 0, lambda = 1 is the ELBO; alpha = 1 is the WAE-MMD with
+    -log p(x|z) for its cost (Tolstikhin et al. 2018, arXiv:1711.01558).
+
+    In a hierarchy both weights act at the top level; the KL of the levels below, which trains p(z_l|z_{l+1}), keeps
+    the weight 1. With labels the draws of p have those of the batch, and it is the mixtures over labels that the MMD
+    compares: that q(z|y) agrees with p(z|y) for each y is left to the KL.
+
+    Args:
+        alpha: how much of the price of the mutual information of x and z is taken off.
+        lambda_: weight of the divergence between q(z) and p(z).
+        kernel: "imq", inverse multiquadratic of several widths, or "rbf", Gaussian.
+        num_samples: K, averaged over.
+
+    Raises:
+        ValueError: for an alpha above 1, a lambda_ that makes the weight of the MMD negative, a number that is not
+            finite, or another kernel.
+    """
+
+    def __init__(
+        self,
+        alpha: float = 0.5,
+        lambda_: float = 1000.0,
+        kernel: Literal["imq", "rbf"] = "imq",
+        num_samples: int = 1,
+    ) -> None:
+        super().__init__(num_samples)
+        if not -math.inf < alpha <= 1:
+            raise ValueError(f"objective.alpha={alpha}: must be a finite number, 1 or less")
+        if not 1 - alpha <= lambda_ < math.inf:
+            raise ValueError(f"objective.lambda_={lambda_}: must be a finite number, 1 - alpha = {1 - alpha} or more")
+        if kernel not in KERNELS:
+            raise ValueError(f"objective.kernel={kernel}: choose {' or '.join(KERNELS)}")
+        self.alpha = alpha
+        self.lambda_ = lambda_
+        self.kernel = KERNELS[kernel]
+
+    def loss(self, terms: ElboTerms, weight: Tensor | float) -> Loss:
+        top = terms.levels[-1]
+        mmd = squared_mmd(top.z, prior_samples(top), self.kernel).mean()
+        kl_of_levels = terms.kl.mean((0, 1))  # (L,)
+        kl = kl_of_levels[:-1].sum() + (1 - self.alpha) * kl_of_levels[-1]
+        value = kl + (self.alpha + self.lambda_ - 1) * mmd - terms.log_likelihood.mean()
+        return Loss(value, {"mmd": mmd.detach()})
+
+
+def prior_samples(level: LatentLevel) -> Tensor:
+    """A draw of p for every sample of q, (K, B, *event), given the context of the same example where p has one."""
+    return rsample(level.p, level.z.shape[: 2 - len(level.p.batch_shape)])
+
+
+def squared_mmd(a: Tensor, b: Tensor, kernel: Kernel) -> Tensor:
+    """MMD^2 = E[k(a, a') + k(b, b') - 2 k(a, b')] without bias (Gretton et al. 2012, JMLR 13, eq. 4).
+
+    The mean over the pairs i != j of a batch; a_i and b_i may depend on each other, as when they share a label.
+
+    Args:
+        a, b: samples of the two distributions, (K, B, *event).
+        kernel: one of `KERNELS`.
+
+    Returns:
+        (K,): negative at times, as it must be to be 0 on average where the distributions agree. 0 for a batch of one,
+        which has no pair.
+    """
+    a, b = a.flatten(2), b.flatten(2)
+    num_samples, num, dim = a.shape
+    if num == 1:
+        return a.new_zeros(num_samples)
+
+    def gram(first: Tensor, second: Tensor) -> Tensor:
+        return kernel(torch.cdist(first, second).square(), 2.0 * dim)
+
+    pairs = gram(a, a) + gram(b, b) - 2 * gram(a, b)  # (K, B, B)
+    different = pairs.sum((1, 2)) - pairs.diagonal(dim1=1, dim2=2).sum(1)
+    return different / (num * (num - 1))
+
+
+def inverse_multiquadratic(squared_distance: Tensor, width: float) -> Tensor:
+    """sum_s s C / (s C + |a - b|^2), C being the width."""
+    return torch.stack([scale * width / (scale * width + squared_distance) for scale in SCALES]).sum(0)
+
+
+def gaussian(squared_distance: Tensor, width: float) -> Tensor:
+    """exp(-|a - b|^2 / C), C being the width."""
+    return (-squared_distance / width).exp()
+
+
+KERNELS: dict[str, Kernel] = {"imq": inverse_multiquadratic, "rbf": gaussian}
