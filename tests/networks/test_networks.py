@@ -6,14 +6,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from vae_lab.distributions import Bernoulli
+from vae_lab.models import Ladder
 from vae_lab.networks import Architecture, ConvArchitecture, Mlp, MlpArchitecture, OneHot
 from vae_lab.networks.context import join
 from vae_lab.networks.mlp import ACTIVATIONS
+from vae_lab.types import DataSpec
 
 IMAGE, C = (2, 5, 7), 3
 ARCHITECTURES: dict[str, Architecture] = {
     "mlp": MlpArchitecture([8, 6], "silu"),
     "mlp-linear": MlpArchitecture([]),
+    "mlp-gated": MlpArchitecture([8, 6], "gated", "he"),
+    "mlp-batch-norm": MlpArchitecture([8, 6], "leaky_relu", batch_norm=True),
     "conv": ConvArchitecture([4, 6], features=8),
     "conv-plain": ConvArchitecture([4], blocks=0, features=8),
 }
@@ -32,7 +37,7 @@ def build(name: str, role: str, context_features: int) -> tuple[nn.Module, tuple
     torch.manual_seed(0)
     direction, in_shape, out_shape = ROLES[role]
     net = getattr(ARCHITECTURES[name], direction)(in_shape, out_shape, context_features)
-    return net.double(), in_shape, out_shape
+    return net.double().eval(), in_shape, out_shape
 
 
 @every_role
@@ -74,7 +79,7 @@ def test_every_parameter_has_a_gradient(name: str, role: str) -> None:
 
 @every_architecture
 def test_examples_of_a_batch_do_not_see_each_other(name: str) -> None:
-    """No batch normalisation: the bound of an example must not depend on its batch."""
+    """Outside training, also with batch normalisation: the bound of an example must not depend on its batch."""
     net, in_shape, _ = build(name, "image-encoder", 0)
     given = torch.randn(4, *in_shape, dtype=torch.float64, requires_grad=True)
     (gradient,) = torch.autograd.grad(net(given)[1].sum(), given)
@@ -142,6 +147,45 @@ def test_activations_are_those_named(activation: str) -> None:
     assert type(layers[1]).__name__.lower() == activation.replace("_", "")
 
 
+def test_a_gated_layer_is_a_product_of_units_and_gates() -> None:
+    """h * sigmoid(g), each with weights of its own; the last layer has none."""
+    net = MlpArchitecture([4, 5], "gated").encoder((3,), (2,)).double()
+    first, second, last = (layer for layer in net.layers if isinstance(layer, nn.Linear))
+    hidden = x = torch.randn(7, 3).double()
+    for layer, width in ((first, 4), (second, 5)):
+        weight, gate = layer.weight.split(width)
+        bias, gate_bias = layer.bias.split(width)
+        hidden = (hidden @ weight.T + bias) * torch.sigmoid(hidden @ gate.T + gate_bias)
+    assert torch.allclose(net(x), last(hidden), atol=1e-12)
+
+
+@pytest.mark.parametrize("activation", ["tanh", "gated"])
+def test_batch_normalisation_stands_between_a_layer_and_its_activation(activation: str) -> None:
+    net = Mlp((3,), (2,), widths=[4, 4], activation=activation, batch_norm=True).double()
+    kinds = [type(layer).__name__ for layer in net.layers]
+    activated = {"tanh": "Tanh", "gated": "GLU"}[activation]
+    assert kinds == [*["Linear", "BatchNorm1d", activated] * 2, "Linear"]
+    normalised: list[Tensor] = []
+    for layer in net.layers:
+        if isinstance(layer, nn.BatchNorm1d):
+            layer.register_forward_hook(lambda module, args, out: normalised.append(out))
+    x = 5 + 3 * torch.randn(20, 6, 3).double()  # (K, B, ...)
+    whole = net(x)
+    for out in normalised:  # over samples and examples together
+        assert out.shape == (120, 4 if activation == "tanh" else 8)
+        assert out.mean(0).abs().max() < 1e-10
+        assert (out.var(0, correction=0) - 1).abs().max() < 1e-2  # but for the layer's epsilon
+    assert not torch.allclose(net(x[:10]), whole[:10]), "in training a batch normalises itself"
+    assert torch.allclose(net.eval()(x[:10]), net(x)[:10], atol=1e-12), "afterwards nobody sees the others"
+
+
+def test_layers_between_the_levels_are_normalised_too() -> None:
+    net, latent = (MlpArchitecture([8], "leaky_relu", batch_norm=norm) for norm in (False, True))
+    ladder = Ladder(DataSpec((1, 3, 3), support="binary"), [4, 3, 2], [8, 7, 6], net, latent, Bernoulli)
+    count = [sum(isinstance(m, nn.BatchNorm1d) for m in part.modules()) for part in ladder.children()]
+    assert count == [2, 2, 0]  # prior, posterior, likelihood: a network for each level but the first
+
+
 @pytest.mark.parametrize("fan", [(400, 100), (100, 400)])
 def test_initializations_have_their_variance(fan: tuple[int, int]) -> None:
     """Glorot: 2 / (in + out). He: 2 / in. Both with biases of 0."""
@@ -161,6 +205,10 @@ def test_initializations_have_their_variance(fan: tuple[int, int]) -> None:
         (lambda: Mlp((3,), (2,), widths=[0]), "0 units"),
         (lambda: Mlp((3,), (2,), widths=[4], activation="sine"), "activation=sine: choose one of relu"),
         (lambda: Mlp((3,), (2,), initialization="lecun"), "initialization=lecun: choose one of torch"),
+        (
+            lambda: ConvArchitecture([4], activation="gated").encoder(IMAGE, (2,)),
+            "activation=gated: choose one of relu",
+        ),
         (lambda: ConvArchitecture([]), r"channels=\[\]"),
         (lambda: ConvArchitecture([4, 0]), r"channels=\[4, 0\]"),
         (lambda: ConvArchitecture([4], blocks=-1), "blocks=-1"),

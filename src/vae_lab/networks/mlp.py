@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Literal
 
@@ -13,6 +14,7 @@ from vae_lab.networks.architecture import Architecture
 from vae_lab.networks.context import join
 
 Activation = Literal["relu", "tanh", "gelu", "silu", "elu", "leaky_relu", "softplus"]
+MlpActivation = Literal[Activation, "gated"]
 Initialization = Literal["torch", "glorot", "he"]
 
 ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
@@ -29,7 +31,7 @@ ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
 def activation_module(name: Activation) -> nn.Module:
     """Raises ValueError, naming what is allowed, for an unknown activation."""
     if name not in ACTIVATIONS:
-        raise ValueError(f"activation={name}: choose one of {', '.join(ACTIVATIONS)}")
+        raise ValueError(f"activation={name}: choose one of {', '.join(ACTIVATIONS)}, or gated in an mlp")
     return ACTIVATIONS[name]()
 
 
@@ -41,7 +43,10 @@ class Mlp(nn.Module):
         out_shape: of one output.
         context_features: C, the width of the context; 0 for none.
         widths: of the hidden layers, from input to output; empty for one linear map.
-        activation: between the layers.
+        activation: between the layers; "gated" gives each hidden unit a gate beside it, h * sigmoid(g) (Dauphin et al.
+            2017, arXiv:1612.08083; the GatedDense of Tomczak and Welling 2018, arXiv:1705.07120).
+        batch_norm: normalise what the activations get over the batch (Ioffe and Szegedy 2015, arXiv:1502.03167). In
+            training the examples of a batch then see each other.
         initialization: "torch" leaves PyTorch's own; "glorot" (Glorot and Bengio 2010, as Keras does) and "he"
             (He et al. 2015, arXiv:1502.01852) set the weights so and the biases to 0.
 
@@ -55,18 +60,19 @@ class Mlp(nn.Module):
         out_shape: Sequence[int],
         context_features: int = 0,
         widths: Sequence[int] = (),
-        activation: Activation = "relu",
+        activation: MlpActivation = "relu",
         initialization: Initialization = "torch",
+        batch_norm: bool = False,
     ) -> None:
         super().__init__()
         self.in_dims = len(in_shape)
         self.out_shape = tuple(out_shape)
         in_features = math.prod(in_shape) if in_shape else 0
-        sizes = [in_features + context_features, *widths, math.prod(out_shape)]
+        sizes = [in_features + context_features, *widths]
         layers: list[nn.Module] = []
-        for fan_in, fan_out in pairwise(sizes):
-            layers += [_linear(fan_in, fan_out, initialization), activation_module(activation)]
-        self.layers = nn.Sequential(*layers[:-1])
+        for fan_in, width in pairwise(sizes):
+            layers += _hidden(fan_in, width, activation, initialization, batch_norm)
+        self.layers = nn.Sequential(*layers, _linear(sizes[-1], math.prod(out_shape), initialization))
 
     def forward(self, given: Tensor | None, context: Tensor | None = None) -> Tensor:
         features = join(None if given is None else given.flatten(-self.in_dims), context)
@@ -74,17 +80,34 @@ class Mlp(nn.Module):
         out: Tensor = self.layers(features.reshape(-1, features.shape[-1]))
         return out.reshape(*features.shape[:-1], *self.out_shape)
 
+    def start_at(self, out: Tensor) -> None:
+        """Sets the last bias to an output, (*out_shape), that the network starts around."""
+        last = self.layers[-1]
+        assert isinstance(last, nn.Linear)
+        last.bias.data.copy_(out.flatten())
 
-def _linear(fan_in: int, fan_out: int, initialization: Initialization) -> nn.Linear:
+
+def _hidden(
+    fan_in: int, width: int, activation: MlpActivation, initialization: Initialization, batch_norm: bool
+) -> list[nn.Module]:
+    """A linear layer, batch normalisation where asked for, and the activation."""
+    outputs = 2 * width if activation == "gated" else width
+    linear = _linear(fan_in, outputs, initialization, bias=not batch_norm)  # which has a bias of its own
+    between = [nn.BatchNorm1d(outputs)] if batch_norm else []
+    return [linear, *between, nn.GLU() if activation == "gated" else activation_module(activation)]
+
+
+def _linear(fan_in: int, fan_out: int, initialization: Initialization, bias: bool = True) -> nn.Linear:
     if fan_out < 1:
         raise ValueError(f"widths: a layer of {fan_out} units; every width must be at least 1")
-    layer = nn.Linear(fan_in, fan_out)
+    layer = nn.Linear(fan_in, fan_out, bias)
     if initialization == "torch":
         return layer
     if initialization not in ("glorot", "he"):
         raise ValueError(f"initialization={initialization}: choose one of torch, glorot, he")
     nn.init.xavier_uniform_(layer.weight) if initialization == "glorot" else nn.init.kaiming_normal_(layer.weight)
-    nn.init.zeros_(layer.bias)
+    if bias:
+        nn.init.zeros_(layer.bias)
     return layer
 
 
@@ -93,22 +116,21 @@ class MlpArchitecture(Architecture):
 
     Args:
         widths: hidden layers of an encoder, from the data side up; a decoder has them in reverse.
-        activation: between the layers.
-        initialization: see `Mlp`.
+        activation, initialization, batch_norm: see `Mlp`.
     """
 
     def __init__(
         self,
         widths: Sequence[int],
-        activation: Activation = "relu",
+        activation: MlpActivation = "relu",
         initialization: Initialization = "torch",
+        batch_norm: bool = False,
     ) -> None:
         self.widths = tuple(widths)
-        self.activation = activation
-        self.initialization = initialization
+        self.mlp = partial(Mlp, activation=activation, initialization=initialization, batch_norm=batch_norm)
 
     def encoder(self, in_shape: Sequence[int], out_shape: Sequence[int], context_features: int = 0) -> Mlp:
-        return Mlp(in_shape, out_shape, context_features, self.widths, self.activation, self.initialization)
+        return self.mlp(in_shape, out_shape, context_features, self.widths)
 
     def decoder(self, in_shape: Sequence[int], out_shape: Sequence[int], context_features: int = 0) -> Mlp:
-        return Mlp(in_shape, out_shape, context_features, self.widths[::-1], self.activation, self.initialization)
+        return self.mlp(in_shape, out_shape, context_features, self.widths[::-1])
