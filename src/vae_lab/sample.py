@@ -1,0 +1,61 @@
+"""python -m vae_lab.sample run=outputs/cvae-mnist/... y=3: samples and other pictures of a run, with their arrays."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from omegaconf import DictConfig, OmegaConf
+
+from vae_lab.config import command
+
+if TYPE_CHECKING:
+    from vae_lab.data import ImageDataModule
+    from vae_lab.loading import SavedRun
+    from vae_lab.pictures.request import Examples
+    from vae_lab.types import DataSpec
+
+FOLDER = "samples"
+
+
+def sample(cfg: DictConfig) -> None:
+    """Writes each sheet that is asked for as NAME.png and NAME.npz, and prints the paths."""
+    # Here and not above: --help and a wrong key must not wait for torch.
+    from vae_lab.loading import find_run  # noqa: PLC0415
+    from vae_lab.pictures import Request, save_arrays, save_picture  # noqa: PLC0415
+
+    settings = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+    request = Request(**{name: settings[name] for name in Request.__dataclass_fields__})
+    run = find_run(cfg.run)
+    model = run.model(cfg.packages)
+    folder = Path(cfg.out).expanduser() if cfg.out else run.folder / FOLDER
+    weights = "" if run.checkpoint.stem == "best" else f"_{run.checkpoint.stem}"
+    # All of them before the first is written: a mistake leaves nothing behind.
+    sheets = list(request.sheets(model, examples_of(run, model.spec, cfg)))
+    for name, sheet in sheets:
+        print(save_picture(sheet.draw(), folder, name + weights))
+        print(save_arrays(sheet.arrays, folder, name + weights))
+
+
+def examples_of(run: SavedRun, spec: DataSpec | None, cfg: DictConfig) -> Examples:
+    """Examples of the data of a run; looked for when first asked for, as samples need none."""
+
+    @cache
+    def data() -> ImageDataModule:
+        found = run.data(cfg.packages, **({"root": cfg.data_root} if cfg.data_root else {}))
+        if found.spec != spec:
+            raise ValueError(f"data_root: the model was trained for {spec}, but the data there are {found.spec}")
+        found.prepare_data()
+        return found
+
+    return lambda num, classes: data().examples(num, cfg.split, classes)
+
+
+def main() -> None:
+    """The command."""
+    command.run(sample, "sample")
+
+
+if __name__ == "__main__":
+    main()
