@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from tests.data.small_sets import image_set
 from vae_lab.core import model as model_module
 from vae_lab.data import BatchLoader, EpochSampler, ImageDataModule
 from vae_lab.data.array_files import ArrayFiles
-from vae_lab.distributions import Bernoulli, LabelConditional
+from vae_lab.distributions import Bernoulli, LabelConditional, MixtureOfGaussians, VampPrior
 from vae_lab.models import MHVAE, VAE, Ladder
 from vae_lab.networks import MlpArchitecture
 from vae_lab.objectives import BetaTcvae, Capacity, Elbo, InfoVae, Iwae, IwaeDreg, Objective
@@ -26,6 +27,8 @@ from vae_lab.objectives.schedules import Linear
 from vae_lab.training import Optimization, VariationalModule
 
 NETWORK = MlpArchitecture([8])
+NORMALISED = MlpArchitecture([8], "gated", batch_norm=True)
+VAMP = partial(VampPrior, num_components=3)
 
 
 def python_calls(work: Callable[[], object]) -> int:
@@ -120,6 +123,8 @@ def module_of(kind: str, data: ImageDataModule, objective: Objective, compile: b
         "cvae": lambda: VAE(data.spec, 2, NETWORK, Bernoulli, LabelConditional, conditional=True),
         "mhvae": lambda: MHVAE(data.spec, [4, 2], NETWORK, NETWORK, Bernoulli),
         "ladder": lambda: Ladder(data.spec, [4, 2], [8, 8], NETWORK, NETWORK, Bernoulli),
+        "mixture": lambda: VAE(data.spec, 2, NORMALISED, Bernoulli, MixtureOfGaussians),
+        "vamp": lambda: VAE(data.spec, 2, NETWORK, Bernoulli, VAMP, conditional=True),
     }
     optimization = Optimization(lambda p: torch.optim.Adam(p, lr=1e-3, fused=True), compile=compile)
     return VariationalModule(models[kind](), objective, optimization, data.spec)
@@ -145,7 +150,7 @@ def data_of(binarization: Any = "dynamic") -> ImageDataModule:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("kind", ["vae", "cvae", "mhvae", "ladder"])
+@pytest.mark.parametrize("kind", ["vae", "cvae", "mhvae", "ladder", "mixture", "vamp"])
 @pytest.mark.parametrize(
     "objective",
     [Elbo(warmup=Linear(30), free_bits=0.1), Iwae(3), IwaeDreg(3), BetaTcvae(), Capacity(steps=30), InfoVae()],
@@ -170,6 +175,8 @@ def test_no_step_waits_for_the_device(kind: str, objective: Objective) -> None:
         ("cvae", IwaeDreg(3)),
         ("vae", BetaTcvae()),
         ("cvae", InfoVae()),
+        ("mixture", Elbo()),
+        ("vamp", Elbo()),
     ],
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, kl_divergence
+from torch.distributions import Distribution
 
 from vae_lab.distributions.gaussian import gaussian_kl, is_diagonal_gaussian
 
@@ -59,15 +59,13 @@ class LatentLevel:
 
     @computed_once
     def kl(self) -> Tensor:
-        """An unbiased estimate of this level's part of the KL term, (K, B); in closed form where that is valid."""
-        if not self.analytic_kl:
+        """An unbiased estimate of this level's part of the KL term, (K, B).
+
+        In closed form where that is valid and there is one: between two diagonal Gaussians; a mixture has none.
+        """
+        if not self._closed_form:
             return self.log_ratio
-        if is_diagonal_gaussian(self.q) and is_diagonal_gaussian(self.p):
-            return gaussian_kl(self.q, self.p).flatten(-len(self.q.event_shape)).sum(-1).expand(self.z.shape[:2])
-        try:
-            return kl_divergence(self.q, self.p).expand(self.z.shape[:2])
-        except NotImplementedError:  # no closed form for this pair, such as a mixture prior
-            return self.log_ratio
+        return gaussian_kl(self.q, self.p).flatten(-len(self.q.event_shape)).sum(-1).expand(self.z.shape[:2])
 
     @computed_once
     def kl_per_dimension(self) -> Tensor | None:
@@ -75,10 +73,14 @@ class LatentLevel:
         q, p = getattr(self.q, "base_dist", None), getattr(self.p, "base_dist", None)
         if q is None or p is None or q.batch_shape[-1:] != p.batch_shape[-1:]:
             return None
-        if self.analytic_kl:
-            return kl_divergence(q, p).expand(self.z.shape)
+        if self._closed_form:
+            return gaussian_kl(self.q, self.p).expand(self.z.shape)
         log_ratio: Tensor = q.log_prob(self.z) - p.log_prob(self.z)
         return log_ratio
+
+    @property
+    def _closed_form(self) -> bool:
+        return self.analytic_kl and is_diagonal_gaussian(self.q) and is_diagonal_gaussian(self.p)
 
 
 @dataclass(frozen=True)

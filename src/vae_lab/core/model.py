@@ -108,7 +108,8 @@ class LatentVariableModel(nn.Module):
         Args:
             num: how many; for a conditional model that of the labels.
             y: class indices (num,) for a conditional model.
-            temperature: 1 samples the prior itself; lower is more typical, less varied.
+            temperature: 1 samples the prior itself; lower is more typical, less varied. Of a mixture it scales the
+                components, whose weights stay.
 
         Returns:
             A distribution of batch shape (num,).
@@ -179,7 +180,7 @@ class LatentVariableModel(nn.Module):
         """
         if num_samples < 1 or (chunk is not None and chunk < 1):
             raise ValueError(f"num_samples={num_samples}, chunk={chunk}: both must be at least 1")
-        chunk = chunk or max(1, _numbers_at_once(x.device) // x.numel())
+        chunk = chunk or max(1, _numbers_at_once(x.device) // self._numbers_per_sample(x))
         seed = noise.fresh_seed()
         total = torch.full((len(x),), -math.inf, dtype=x.dtype, device=x.device)
         squares = total
@@ -189,6 +190,11 @@ class LatentVariableModel(nn.Module):
             total = torch.logaddexp(total, log_weight.logsumexp(0))
             squares = torch.logaddexp(squares, (2 * log_weight).logsumexp(0))
         return ImportanceEstimate(total - math.log(num_samples), (2 * total - squares).exp())
+
+    def _numbers_per_sample(self, x: Tensor) -> int:
+        """What one sample of every example makes of numbers: pixels, or densities of a mixture prior's components."""
+        components: int = getattr(self.prior.links[0], "num_components", 0)
+        return len(x) * max(math.prod(x.shape[1:]), components)
 
 
 def _numbers_at_once(device: torch.device) -> int:

@@ -16,6 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from vae_lab.core.chain import MarkovChain
 from vae_lab.core.elbo import LatentLevel
@@ -38,6 +39,10 @@ class Posterior(nn.Module, ABC):
             num_samples: K, samples for each example.
         """
 
+    @abstractmethod
+    def top(self, given: Tensor, context: Tensor | None) -> Distribution:
+        """q(z_L | given, context), where given is what this level is conditioned on, (..., *in_shape)."""
+
 
 class BottomUpPosterior(Posterior):
     """q(z_1|x) q(z_2|z_1) ... q(z_L|z_{L-1}), a Markov chain away from the data.
@@ -57,6 +62,11 @@ class BottomUpPosterior(Posterior):
         p = prior.conditionals(z[::-1], None, context)[::-1]
         top = len(z) - 1
         return tuple(LatentLevel(z[i], q[i], p[i], analytic_kl=i == top) for i in range(len(z)))
+
+    def top(self, given: Tensor, context: Tensor | None) -> Distribution:
+        """q(z_L | z_{L-1} = given, context), or q(z_1 | x = given, context) for one level."""
+        q: Distribution = self.chain.links[-1](given, context)
+        return q
 
 
 class TopDownPosterior(Posterior):
@@ -92,3 +102,10 @@ class TopDownPosterior(Posterior):
             above = rsample(q, (num_samples,) if above is None else ())
             levels.append(LatentLevel(above, q, p, analytic_kl=True))
         return tuple(reversed(levels))
+
+    def top(self, given: Tensor, context: Tensor | None) -> Distribution:
+        """q(z_L | x = given, context): the whole pass upwards, which is deterministic."""
+        for block in self.blocks:
+            given = block(given, context)
+        q: Distribution = self.evidence[-1](given, context)
+        return q

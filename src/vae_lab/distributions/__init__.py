@@ -5,15 +5,20 @@ from vae_lab.distributions.categorical import Categorical
 from vae_lab.distributions.conditional import ConditionalDistribution, Head
 from vae_lab.distributions.discretized_logistic import DiscretizedLogistic
 from vae_lab.distributions.gaussian import Gaussian
+from vae_lab.distributions.mixture import DiagonalGaussianMixture, MixtureOfGaussians
 from vae_lab.distributions.priors import LabelConditional, StandardNormal
+from vae_lab.distributions.vamp import VampPrior
 
 __all__ = [
     "Bernoulli",
     "Categorical",
     "ConditionalDistribution",
+    "DiagonalGaussianMixture",
     "DiscretizedLogistic",
     "Gaussian",
     "Head",
     "LabelConditional",
+    "MixtureOfGaussians",
     "StandardNormal",
+    "VampPrior",
 ]

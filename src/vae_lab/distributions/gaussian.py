@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, Normal
+from torch.distributions import Distribution, Independent, MixtureSameFamily, Normal
 
 from vae_lab import noise
 from vae_lab.distributions.conditional import Head
@@ -45,14 +45,17 @@ def is_diagonal_gaussian(distribution: Distribution) -> bool:
 def rsample(distribution: Distribution, sample_shape: Sequence[int] = (), temperature: float = 1.0) -> Tensor:
     """A reparametrised sample z = loc + temperature * scale * eps, eps ~ N(0, I).
 
-    The noise comes from `vae_lab.noise`, so an example's sample does not depend on the number of processes.
+    Of a mixture of Gaussians it is that of a component drawn for each sample; the draw has no derivative. The noise
+    comes from `vae_lab.noise`, so an example's sample does not depend on the number of processes.
 
     Returns:
         (*sample_shape, *batch_shape, *event_shape).
 
     Raises:
-        ValueError: for a temperature other than 1 where the distribution is no diagonal Gaussian.
+        ValueError: for a temperature other than 1 where the distribution is no diagonal Gaussian or mixture of them.
     """
+    if isinstance(distribution, MixtureSameFamily) and is_diagonal_gaussian(distribution.component_distribution):
+        distribution, sample_shape = _drawn_components(distribution, sample_shape), ()
     if not is_diagonal_gaussian(distribution):
         if temperature != 1.0:
             raise ValueError(f"temperature={temperature}: only Gaussian latents can be tempered")
@@ -62,6 +65,19 @@ def rsample(distribution: Distribution, sample_shape: Sequence[int] = (), temper
     last_batch_dim = max(0, len(shape) - len(distribution.event_shape) - 1)
     eps = noise.normal(shape, like=loc, batch_dim=last_batch_dim)
     return torch.addcmul(loc, scale, eps, value=temperature)
+
+
+def _drawn_components(mixture: MixtureSameFamily, sample_shape: Sequence[int]) -> Distribution:
+    """A component for each sample, drawn with its weight: a Gaussian of batch shape (*sample_shape, *batch_shape)."""
+    batch_shape, gaussians = mixture.batch_shape, mixture.component_distribution.base_dist  # type: ignore[attr-defined]
+    shape = (*sample_shape, *batch_shape)
+    below = mixture.mixture_distribution.probs.cumsum(-1)[..., :-1]
+    u = noise.uniform((*shape, 1), like=below, batch_dim=max(0, len(shape) - 1))
+    chosen = (u >= below).sum(-1)
+    # Of all components in one row, those of an element of the batch follow those of the one before.
+    first = torch.arange(batch_shape.numel(), device=below.device).reshape(batch_shape) * (below.shape[-1] + 1)
+    loc, scale = (each.flatten(0, len(batch_shape))[first + chosen] for each in (gaussians.loc, gaussians.scale))
+    return diagonal_gaussian(loc, scale, len(mixture.event_shape))
 
 
 def gaussian_kl(q: Distribution, p: Distribution) -> Tensor:
@@ -112,6 +128,10 @@ class Gaussian(Head):
             if isinstance(scale, str) or not (scale > 0 and math.isfinite(scale)):
                 raise ValueError(f"scale={scale}: must be a positive number, 'shared' or 'per_dimension'")
             self.register_buffer("log_scale", torch.tensor(math.log(scale)))
+
+    def raw_of_mean(self, mean: Tensor) -> Tensor:
+        rest = torch.zeros_like(mean)
+        return torch.stack([mean, rest][: self.params_per_dim])
 
     def build(self, params: Sequence[Tensor]) -> Distribution:
         log_scale = params[1] / 2 if len(params) == 2 else self.log_scale.to(params[0].dtype)

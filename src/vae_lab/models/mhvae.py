@@ -8,7 +8,14 @@ from itertools import pairwise
 from vae_lab.core import BottomUpPosterior, LatentVariableModel, MarkovChain
 from vae_lab.distributions import ConditionalDistribution, Gaussian, StandardNormal
 from vae_lab.distributions.priors import PriorFactory
-from vae_lab.models.parts import LikelihoodFactory, check_latent_dims, image_likelihood, label_embedding, prior_chain
+from vae_lab.models.parts import (
+    LikelihoodFactory,
+    check_latent_dims,
+    image_likelihood,
+    label_embedding,
+    prior_chain,
+    share_posterior,
+)
 from vae_lab.networks import Architecture
 from vae_lab.types import DataSpec
 
@@ -53,3 +60,4 @@ class MHVAE(LatentVariableModel):
             likelihood=image_likelihood(spec, latent_dims[0], context, network, likelihood),
             embed=embed,
         )
+        share_posterior(self, spec, below=latent_dims[-2] if len(latent_dims) > 1 else None)

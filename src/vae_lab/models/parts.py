@@ -7,10 +7,11 @@ from itertools import pairwise
 
 from torch import nn
 
-from vae_lab.core import MarkovChain
+from vae_lab.core import LatentVariableModel, MarkovChain
 from vae_lab.distributions.conditional import ConditionalDistribution, Head
 from vae_lab.distributions.gaussian import Gaussian
 from vae_lab.distributions.priors import PriorFactory
+from vae_lab.distributions.vamp import VampPrior
 from vae_lab.networks import Architecture, OneHot
 from vae_lab.types import DataSpec
 
@@ -59,3 +60,23 @@ def image_likelihood(
     head = likelihood(spec.shape)
     head.check_support(spec.support)
     return ConditionalDistribution(architecture.decoder((latent_dim,), head.param_shape, context_features), head)
+
+
+def share_posterior(model: LatentVariableModel, spec: DataSpec, below: int | None = None) -> None:
+    """Hands the top level of the posterior to a prior that is made of it, `VampPrior`; other priors need none.
+
+    Args:
+        model: complete.
+        spec: of the data.
+        below: dimensions of the level that the top of the posterior reads; None: it reads the data.
+
+    Raises:
+        ValueError: for batch normalisation in the posterior, whose averages would mix the data with the prior's inputs.
+    """
+    prior = model.prior.links[0]
+    if not isinstance(prior, VampPrior):
+        return
+    if any(isinstance(module, nn.BatchNorm1d) for module in model.posterior.modules()):
+        raise ValueError("prior=vamp needs an encoder without batch normalisation: set network.batch_norm=false")
+    in_shape = spec.shape if below is None else (below,)
+    prior.attach(model.posterior.top, in_shape, images=below is None and spec.support != "real")

@@ -5,7 +5,14 @@ from __future__ import annotations
 from vae_lab.core import BottomUpPosterior, LatentVariableModel, MarkovChain
 from vae_lab.distributions import ConditionalDistribution, Gaussian, StandardNormal
 from vae_lab.distributions.priors import PriorFactory
-from vae_lab.models.parts import LikelihoodFactory, check_latent_dims, image_likelihood, label_embedding, prior_chain
+from vae_lab.models.parts import (
+    LikelihoodFactory,
+    check_latent_dims,
+    image_likelihood,
+    label_embedding,
+    prior_chain,
+    share_posterior,
+)
 from vae_lab.networks import Architecture
 from vae_lab.types import DataSpec
 
@@ -46,3 +53,4 @@ class VAE(LatentVariableModel):
             likelihood=image_likelihood(spec, latent_dim, context, network, likelihood),
             embed=embed,
         )
+        share_posterior(self, spec)

@@ -1,0 +1,72 @@
+"""The VampPrior: a mixture of the model's own posteriors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from vae_lab.distributions.gaussian import diagonal_gaussian
+from vae_lab.distributions.mixture import DiagonalGaussianMixture, check_num_components
+
+Encode = Callable[[Tensor, Tensor | None], Distribution]
+"""(given, context) -> q(z|given, context), a diagonal Gaussian."""
+
+
+class VampPrior(nn.Module):
+    """p(z|c) = (1/M) sum_m q(z|u_m, c) with M learned inputs u (Tomczak and Welling 2018, arXiv:1705.07120).
+
+    In a hierarchy q is the top level of the posterior, and the inputs lie where that level reads: among the images, or
+    among the latents below. A model hands it over with `attach`.
+
+    Args:
+        event_shape: unused, as q knows it; every prior takes it.
+        context_features: unused. The context must be one-hot, as that of `vae_lab.networks.OneHot`.
+        num_components: M.
+
+    Raises:
+        ValueError: for fewer than 1 component.
+    """
+
+    inputs: nn.Parameter
+
+    def __init__(self, event_shape: Sequence[int], context_features: int = 0, num_components: int = 500) -> None:
+        super().__init__()
+        check_num_components(num_components)
+        self.num_components = num_components
+        self.encode: Encode | None = None
+        self.images = False
+
+    def attach(self, encode: Encode, input_shape: Sequence[int], images: bool) -> None:
+        """Takes the posterior that the mixture is made of, and makes inputs for it.
+
+        Args:
+            encode: a function or bound method and no module, so that its parameters are the posterior's alone.
+            input_shape: of what it reads.
+            images: the inputs are images, kept within [0, 1]; otherwise latents, which may be any numbers.
+        """
+        assert not isinstance(encode, nn.Module)
+        self.encode = encode
+        self.images = images
+        shape = (self.num_components, *input_shape)
+        self.inputs = nn.Parameter(torch.rand(shape) if images else torch.randn(shape))
+
+    def forward(self, given: None = None, context: Tensor | None = None) -> Distribution:
+        """The mixture, in the batch shape of the context."""
+        if self.encode is None:
+            raise ValueError("prior=vamp: this model has not shared its posterior (models.parts.share_posterior)")
+        inputs = self.inputs.clamp(0, 1) if self.images else self.inputs
+        components = self.encode(inputs, None) if context is None else _under_labels(self.encode, inputs, context)
+        return DiagonalGaussianMixture(torch.zeros_like(components.mean[..., 0]), components)
+
+
+def _under_labels(encode: Encode, inputs: Tensor, context: Tensor) -> Distribution:
+    """q(z|u_m, c), batch shape (*batch_shape, M): every input is encoded once for each label, not for each example."""
+    num_labels = context.shape[-1]
+    labels = torch.eye(num_labels, dtype=context.dtype, device=context.device)
+    q = encode(inputs[:, None].expand(-1, num_labels, *inputs.shape[1:]), labels)  # batch shape (M, num_labels)
+    label = context.argmax(-1)
+    loc, scale = (each.transpose(0, 1)[label] for each in (q.base_dist.loc, q.base_dist.scale))  # type: ignore[attr-defined]
+    return diagonal_gaussian(loc, scale, len(q.event_shape))
