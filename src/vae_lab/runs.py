@@ -6,6 +6,7 @@ events.out.tfevents.*    TensorBoard
 figures/*.png            the last of each picture
 metrics.json             final test metrics, with versions, git state and seed
 evaluation.json          what `python -m vae_lab.evaluate` found
+failure.json             of a sweep's job that failed: why; failure.txt, the traceback of an unexpected error
 """
 
 from __future__ import annotations
@@ -26,9 +27,14 @@ VERSIONS = ("vae-lab", "torch", "torchvision", "pytorch-lightning", "hydra-core"
 
 def write_text(path: Path, text: str) -> None:
     """Writes a file whole or not at all."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(text, encoding="utf-8")
+    partial.write_bytes(content)
     os.replace(partial, path)
 
 

@@ -1,0 +1,56 @@
+"""python -m vae_lab.report FOLDER: compares all runs below a folder, in report.md, report.csv and pictures.
+
+python -m vae_lab.report results renders docs/results.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from vae_lab.errors import RunError
+
+RESULTS = Path("docs/results")
+
+
+def report(folder: Path) -> None:
+    """Writes the report and shows its tables."""
+    # Here and not above: --help must not wait for what draws.
+    from rich.console import Console  # noqa: PLC0415
+
+    from vae_lab.reports import tables  # noqa: PLC0415
+    from vae_lab.reports.report import write_report  # noqa: PLC0415
+
+    comparison = write_report(folder)
+    console = Console(soft_wrap=True)
+    if comparison.settings:
+        rows = tables.setting_rows(comparison, essential=True)
+        console.print(tables.on_screen(rows, f"finished runs: {len(comparison.finished)}"))
+    for run in comparison.runs:
+        if run.state != "finished" or run.reason:
+            console.print(f"{run.state} {run.folder}: {tables.why(run)}", highlight=False, markup=False)
+    console.print(f"written to   {folder / 'report.md'}", highlight=False, markup=False)
+
+
+def results() -> None:
+    """Renders docs/results.md from the evaluations that are kept beside it."""
+    from vae_lab.reports.results import write_results  # noqa: PLC0415
+
+    print(f"written to   {write_results(RESULTS)}")
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="python -m vae_lab.report", description=__doc__.splitlines()[0])
+    parser.add_argument("folder", help="of the runs, such as outputs/sweeps/2026-11-21_10-00-00; or the word results")
+    folder = parser.parse_args().folder
+    try:
+        results() if folder == "results" else report(Path(folder))
+    except (RunError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from error
+
+
+if __name__ == "__main__":
+    main()

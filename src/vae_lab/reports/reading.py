@@ -1,0 +1,151 @@
+"""Runs as their folders tell of them: what was set, how it ended, and its numbers."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+State = Literal["finished", "failed", "unfinished", "unreadable"]
+
+_YamlLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_INSIDE_A_RUN = {"checkpoints", "figures"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder.
+
+    Attributes:
+        folder: of the run.
+        state: finished with metrics.json, failed with failure.json, unfinished with neither (it still trains, or its
+            process was ended), or unreadable.
+        reason: why it failed, or what of it cannot be read, in one line.
+        config: the whole config; empty for a job that failed before it began.
+        overrides: what was set on the command line, ``key=value`` each; None where nothing says so.
+        metrics: by name, in nats an example; those of the test set, ``nll`` and ``nll_error`` of evaluation.json, and
+            ``training_seconds``.
+    """
+
+    folder: Path
+    state: State
+    reason: str = ""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    overrides: tuple[str, ...] | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def job(self) -> frozenset[str] | None:
+        """The overrides, whatever their order: what makes two runs the same job of a sweep."""
+        return None if self.overrides is None else frozenset(self.overrides)
+
+    @property
+    def seed(self) -> str:
+        """Of the run, as text."""
+        return setting(self, "seed")
+
+
+def find_runs(folder: Path) -> list[Run]:
+    """Every run in ``folder`` and below it, in the order of their paths."""
+    found = []
+    for path, subfolders, files in os.walk(folder):
+        subfolders[:] = sorted(set(subfolders) - _INSIDE_A_RUN)
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        if not {"config.yaml", "metrics.json", "failure.json"}.isdisjoint(files):
+            run = read_run(Path(path))
+            if run is not None:
+                found.append(run)
+    return found
+
+
+def read_run(folder: Path) -> Run | None:
+    """The run in a folder; None where there is none."""
+    problems: list[str] = []
+    config = _read(folder / "config.yaml", lambda text: yaml.load(text, _YamlLoader), problems)
+    failure = _read(folder / "failure.json", json.loads, problems)
+    record = _read(folder / "metrics.json", json.loads, problems)
+    if not failure and not record and not problems and not {"model", "data"} <= set(config):
+        return None
+    if record and not problems:
+        _expect(folder / "config.yaml", bool(config), "missing", problems)
+        _expect(folder / "metrics.json", isinstance(record.get("metrics"), Mapping), "no metrics in it", problems)
+    state: State = "unreadable" if problems else "failed" if failure else "finished" if record else "unfinished"
+    metrics = _metrics(folder, record, problems) if state == "finished" else {}
+    overrides = failure.get("overrides", config.get("overrides"))
+    return Run(
+        folder,
+        state,
+        "; ".join(problems) or str(failure.get("reason", "")),
+        config,
+        None if overrides is None else tuple(map(str, overrides)),
+        metrics,
+    )
+
+
+def setting(run: Run, key: str) -> str:
+    """The value of a key of the command line, or the option of a group, as text; '' where the run does not say."""
+    choice = run.config.get("choices", {}).get(key)
+    if choice is not None:
+        return str(choice)
+    node: Any = run.config
+    for part in key.split("."):
+        if not isinstance(node, Mapping) or part not in node:
+            return _overridden(run).get(key, "")
+        node = node[part]
+    return shown(node)
+
+
+def overridden_keys(run: Run) -> list[str]:
+    """The keys that were set on the command line."""
+    return list(_overridden(run))
+
+
+def shown(value: Any) -> str:
+    """A value as one writes it on the command line."""
+    if isinstance(value, list):
+        return f"[{','.join(map(shown, value))}]"
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _overridden(run: Run) -> dict[str, str]:
+    pairs = (word.lstrip("+~").partition("=") for word in run.overrides or ())
+    return {key: _plain(value) for key, _, value in pairs}
+
+
+def _plain(value: str) -> str:
+    """The text of an override as the config would show it: False as false, 1e-3 as 0.001."""
+    try:
+        return shown(float(value) if "e" in value else yaml.safe_load(value))
+    except (ValueError, yaml.YAMLError):
+        return value
+
+
+def _read(path: Path, parse: Callable[[str], Any], problems: list[str]) -> Mapping[str, Any]:
+    """What a file holds; nothing where it is missing or, with a line for ``problems``, broken."""
+    try:
+        content = parse(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, yaml.YAMLError) as error:  # JSON's and Unicode's errors are ValueErrors
+        problems.append(f"{path.name}: not readable ({' '.join(str(error).split())[:100]})")
+        return {}
+    _expect(path, isinstance(content, Mapping) and bool(content), "not the record of a run", problems)
+    return content if isinstance(content, Mapping) else {}
+
+
+def _expect(path: Path, fulfilled: bool, otherwise: str, problems: list[str]) -> None:
+    if not fulfilled:
+        problems.append(f"{path.name}: {otherwise}")
+
+
+def _metrics(folder: Path, record: Mapping[str, Any], problems: list[str]) -> dict[str, float]:
+    found = {name.removeprefix("test/"): value for name, value in record["metrics"].items()}
+    evaluation = _read(folder / "evaluation.json", json.loads, problems)
+    found |= {name: evaluation[name] for name in ("nll", "nll_error") if name in evaluation}
+    found["training_seconds"] = record.get("training_seconds")
+    return {name: float(value) for name, value in found.items() if isinstance(value, int | float)}

@@ -1,0 +1,117 @@
+"""Which settings differ between runs, and which runs differ in nothing but their seed."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vae_lab.reports.reading import Run, overridden_keys, setting, shown
+
+_NO_SETTING = {"overrides", "choices", "sweep", "run_dir"}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Runs that differ in nothing but their seed.
+
+    Attributes:
+        values: of the keys that vary between settings, as text.
+        runs: of this setting, all finished.
+    """
+
+    values: Mapping[str, str]
+    runs: tuple[Run, ...]
+
+    @property
+    def label(self) -> str:
+        """Such as ``latent_dim=2, model=vae``."""
+        return label_of(self.values)
+
+    def numbers(self, metric: str) -> list[float]:
+        """The finite values of a metric, one a run."""
+        found = (run.metrics.get(metric, math.nan) for run in self.runs)
+        return [value for value in found if math.isfinite(value)]
+
+    def mean(self, metric: str) -> float:
+        """Over the seeds; NaN without any."""
+        return statistics.fmean(self.numbers(metric) or [math.nan])
+
+    def spread(self, metric: str) -> float | None:
+        """The sample standard deviation over the seeds (n - 1); None for fewer than two."""
+        numbers = self.numbers(metric)
+        return statistics.stdev(numbers) if len(numbers) > 1 else None
+
+
+def settings_of(runs: Iterable[Run], keys: Sequence[str]) -> list[Setting]:
+    """The finished runs by the values of ``keys``, in the order of these values: numbers by size, then texts."""
+    groups: dict[tuple[str, ...], list[Run]] = {}
+    for run in runs:
+        if run.state == "finished":
+            groups.setdefault(_values(run, keys), []).append(run)
+    ordered = sorted(groups.items(), key=lambda item: [order(value) for value in item[0]])
+    return [Setting(dict(zip(keys, values, strict=True)), tuple(members)) for values, members in ordered]
+
+
+def varied_keys(runs: Sequence[Run]) -> list[str]:
+    """What tells the settings apart: keys of the command line that differ and, where these do not, keys of the configs.
+
+    Runs with the same values of all of them have the same config, but for the seed and their folder: only such runs may
+    be averaged.
+    """
+    overridden = dict.fromkeys(key for run in runs for key in overridden_keys(run) if not _is_seed(key))
+    keys = [key for key in overridden if len({setting(run, key) for run in runs} - {""}) > 1]
+    finished = [(run, dict(_leaves(run))) for run in runs if run.state == "finished"]
+    for key in dict.fromkeys(key for _, leaves in finished for key in leaves):
+        seen: dict[tuple[str, ...], str] = {}
+        if any(
+            seen.setdefault(_values(run, keys), leaves.get(key, "")) != leaves.get(key, "") for run, leaves in finished
+        ):
+            keys.append(key)
+    return keys
+
+
+def label_of(values: Mapping[str, str]) -> str:
+    """``key=value`` of each key that has one."""
+    return ", ".join(f"{key}={value}" for key, value in values.items() if value)
+
+
+def order(value: str) -> tuple[int, float, str]:
+    """Sorts numbers by size and before texts."""
+    number = as_number(value)
+    return (1, 0.0, value) if number is None else (0, number, value)
+
+
+def as_number(value: str) -> float | None:
+    """The finite number that a text is; None for any other."""
+    try:
+        number = float(value)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _values(run: Run, keys: Sequence[str]) -> tuple[str, ...]:
+    return tuple(setting(run, key) for key in keys)
+
+
+def _is_seed(key: str) -> bool:
+    return key.rpartition(".")[2] == "seed"
+
+
+def _leaves(run: Run) -> Iterator[tuple[str, str]]:
+    """Each value of the config that is a setting: neither a seed nor in the run's own folder."""
+    own_folder = shown(run.config.get("run_dir", run.folder))
+    for key, value in _flat(run.config):
+        if key.partition(".")[0] not in _NO_SETTING and not _is_seed(key) and own_folder not in shown(value):
+            yield key, shown(value)
+
+
+def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, child in node.items():
+        if isinstance(child, Mapping):
+            yield from _flat(child, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", child

@@ -1,0 +1,210 @@
+"""The report of a folder: its numbers are those of the runs, and nothing of anybody else's is touched."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from tests.conftest import Outcome
+from tests.reports.folders import draw_samples, write_evaluation, write_failure, write_run
+from vae_lab.report import main
+from vae_lab.reports.reading import find_runs, read_run
+from vae_lab.reports.report import write_report
+
+Report = Callable[..., Outcome]
+
+
+@pytest.fixture
+def report(command: Callable[..., Outcome]) -> Report:
+    """``report(folder)`` runs `python -m vae_lab.report folder`."""
+    return partial(command, main)
+
+
+@pytest.fixture
+def grid(tmp_path: Path) -> Path:
+    """Two models, two sizes and two seeds, and a job that failed."""
+    folder = tmp_path / "sweep"
+    for i, model in enumerate(("vae", "cvae")):
+        for dim in (2, 8):
+            for seed in (0, 1):
+                words = [f"latent_dim={dim}", f"model={model}", f"seed={seed}", "trainer=cpu"]
+                kl, log_likelihood = dim + 0.5 * seed, -100.0 + dim - i
+                metrics = {
+                    "elbo": log_likelihood - kl, "log_likelihood": log_likelihood, "kl": kl, "active_units": dim - seed,
+                }  # fmt: skip
+                run = write_run(
+                    folder / ",".join(words), words,
+                    seed=seed, config={"latent_dim": dim}, choices={"model": model},
+                    metrics=metrics, seconds=dim + seed,
+                )  # fmt: skip
+                draw_samples(run)
+    write_failure(folder / "latent_dim=0", ["latent_dim=0", "model=vae", "seed=0", "trainer=cpu"], "no | never")
+    return folder
+
+
+PICTURES = {"elbo", "active_units", "training_seconds", "rate_distortion", "samples"}
+
+
+def test_a_sweep_is_reported(grid: Path, report: Report) -> None:
+    outcome = report(str(grid))
+    assert outcome.code == 0
+    assert "no | never" in outcome.out
+    text = (grid / "report.md").read_text()
+    assert "9 runs: 8 finished, 1 failed" in text
+    assert "All with `trainer=cpu`" in text
+    # ELBO at dim 2 of the VAE: -98 - 2 and -98 - 2.5; KL 2 and 2.5; 2 and 1 units; 2 and 3 s. Spread: 0.5 / 2^(1/2).
+    assert "| 2 | vae | 2 | -100.25 ± 0.35 | -98.00 ± 0.00 | 2.25 ± 0.35 | 1.5 ± 0.7 | 2.5 ± 0.7 |" in text
+    assert "| 8 | cvae | 2 | -101.25 ± 0.35 | -93.00 ± 0.00 | 8.25 ± 0.35 | 7.5 ± 0.7 | 8.5 ± 0.7 |" in text
+    assert text.index("| 2 | cvae |") < text.index("| 8 | cvae |")
+    assert "[latent_dim=0 model=vae seed=0](latent_dim%3D0)" in text
+    assert "no \\| never" in text
+    assert {path.stem for path in (grid / "report").iterdir()} == PICTURES
+    for name in PICTURES:
+        assert f"(report/{name}.png)" in text
+        with Image.open(grid / "report" / f"{name}.png") as picture:
+            assert len(picture.convert("L").getcolors(maxcolors=256) or []) > 3, "something is drawn"
+
+    with (grid / "report.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 9
+    for row in rows:
+        if row["state"] == "finished":
+            record = json.loads((grid / row["folder"] / "metrics.json").read_text())
+            assert float(row["elbo"]) == record["metrics"]["test/elbo"]
+            assert f"latent_dim={row['latent_dim']},model={row['model']},seed={row['seed']}" in row["folder"]
+    (failed,) = (row for row in rows if row["state"] == "failed")
+    assert (failed["latent_dim"], failed["reason"], failed["elbo"]) == ("0", "no | never", "")
+
+
+def test_every_link_leads_somewhere(grid: Path) -> None:
+    from urllib.parse import unquote
+
+    write_report(grid)
+    targets = [part.split(")")[0] for part in (grid / "report.md").read_text().split("](")[1:]]
+    assert len(targets) == 8 + 1 + len(PICTURES)
+    for target in targets:
+        assert (grid / unquote(target)).exists(), target
+
+
+def test_the_likelihood_is_compared_once_every_run_has_it(grid: Path) -> None:
+    runs = [run for run in find_runs(grid) if run.state == "finished"]
+    for run in runs[:-1]:
+        write_evaluation(run.folder, nll=90.0)
+    assert write_report(grid).likelihood == "elbo"
+    assert (grid / "report" / "elbo.png").exists()
+    write_evaluation(runs[-1].folder, nll=91.0)
+    comparison = write_report(grid)
+    assert comparison.likelihood == "nll"
+    assert (grid / "report" / "nll.png").exists()
+    assert not (grid / "report" / "elbo.png").exists(), "a picture of an earlier report is taken away"
+    assert {setting.mean("nll") for setting in comparison.settings} == {90.0, 90.5}
+
+
+def test_broken_files_are_listed_and_the_rest_is_reported(grid: Path, report: Report) -> None:
+    finished = [run.folder for run in find_runs(grid) if run.state == "finished"]
+    (finished[0] / "metrics.json").write_text('{"metrics": {"test/el')
+    (finished[1] / "metrics.json").write_text("[]")
+    (finished[2] / "config.yaml").write_text("model: [")
+    (finished[3] / "config.yaml").unlink()
+    (finished[4] / "evaluation.json").write_text("{")
+    (finished[5] / "metrics.json").unlink()
+    (finished[6] / "metrics.json").write_text('{"metrics": 3}')
+    outcome = report(str(grid))
+    assert outcome.code == 0
+    states = {path: read_run(path).state for path in finished if read_run(path)}
+    assert list(states.values()) == [
+        "unreadable", "unreadable", "unreadable", "unreadable", "finished", "unfinished", "unreadable", "finished",
+    ]  # fmt: skip
+    lines = outcome.out.splitlines()
+    for path in finished[:7]:
+        assert len([line for line in lines if f" {path}: " in line]) == 1, "one line each"
+    text = (grid / "report.md").read_text()
+    assert "9 runs: 2 finished, 1 failed, 1 unfinished, 5 unreadable" in text
+    assert "metrics.json: not readable" in text
+    assert "evaluation.json: not readable" in text
+
+
+@pytest.mark.parametrize(
+    ("prepare", "named"),
+    [
+        (lambda folder: None, "no such folder"),
+        (lambda folder: folder.mkdir(), "no runs there"),
+        (lambda folder: folder.write_text("a file"), "no such folder"),
+    ],
+)
+def test_one_line_for_a_folder_without_runs(
+    report: Report, tmp_path: Path, prepare: Callable[[Path], None], named: str
+) -> None:
+    prepare(tmp_path / "runs")
+    outcome = report("runs")
+    assert outcome.code == 1
+    assert outcome.error_lines == [outcome.err.strip()]
+    assert named in outcome.err
+    assert "runs" in outcome.err
+
+
+@pytest.mark.parametrize("name", ["report.md", "report.csv", "report"])
+def test_nothing_of_anybody_elses_is_written_over(report: Report, tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "runs"
+    write_failure(folder / "a", ["latent_dim=0"], "no")
+    (folder / name).write_text("my thoughts")
+    outcome = report(str(folder))
+    assert outcome.code == 1
+    assert f"{folder / name}: not written by vae_lab.report" in outcome.err
+    assert (folder / name).read_text() == "my thoughts"
+    assert {path.name for path in folder.iterdir()} == {"a", name}
+    (folder / name).unlink()
+    for _ in range(2):  # over its own, again and again
+        assert report(str(folder)).code == 0
+    assert (folder / "report.md").read_text().startswith("<!-- Written by python -m vae_lab.report")
+
+
+def test_a_report_of_nothing_but_failures(tmp_path: Path) -> None:
+    write_failure(tmp_path / "a", ["latent_dim=0"], "no")
+    write_report(tmp_path)
+    assert "1 run: 1 failed" in (tmp_path / "report.md").read_text()
+    assert not (tmp_path / "report").exists()
+
+
+def test_what_cannot_be_drawn_is_left_out(tmp_path: Path) -> None:
+    """One setting only, with neither samples nor terms of the bound."""
+    run = write_run(tmp_path / "a")
+    (run / "metrics.json").write_text(json.dumps({"metrics": {"test/elbo": -1.0}}))
+    comparison = write_report(tmp_path)
+    assert comparison.axis is None
+    assert not (tmp_path / "report").exists()
+    assert "| 1 | -1.00 |" in (tmp_path / "report.md").read_text()
+
+
+def test_runs_below_and_the_folder_itself(tmp_path: Path) -> None:
+    for folder in (tmp_path / "x", tmp_path / "x" / "deep" / "y", tmp_path / "x" / ".hidden", tmp_path / "z"):
+        write_run(folder)
+    (tmp_path / "w").mkdir()
+    (tmp_path / "w" / "config.yaml").write_text("theme: dark\n")
+    assert [run.folder.name for run in find_runs(tmp_path)] == ["x", "y", "z"]
+    assert len(find_runs(tmp_path / "z")) == 1
+
+
+def test_settings_that_are_no_numbers(tmp_path: Path) -> None:
+    names = [f"a model with quite a long name, the {i}th" for i in range(4)]
+    for name in names:
+        write_run(tmp_path / name, [f"model={name}"], choices={"model": name})
+    comparison = write_report(tmp_path)
+    assert comparison.values("model") == names
+    assert (tmp_path / "report" / "elbo.png").exists()
+
+
+def test_the_results_are_rendered(report: Report, tmp_path: Path) -> None:
+    outcome = report("results")
+    assert outcome.code == 1
+    assert "docs/results: no published.yaml there" in outcome.err
+    (tmp_path / "docs" / "results").mkdir(parents=True)
+    (tmp_path / "docs" / "results" / "published.yaml").write_text("[]")
+    assert report("results").code == 0
+    assert (tmp_path / "docs" / "results.md").read_text().startswith("# Results")

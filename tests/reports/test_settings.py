@@ -1,0 +1,111 @@
+"""Only runs that differ by nothing but their seed are averaged, and settings are named by what tells them apart."""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+
+import pytest
+
+from tests.reports.folders import write_failure, write_run
+from vae_lab.reports.comparison import compare
+from vae_lab.reports.reading import find_runs
+from vae_lab.reports.settings import order
+
+
+def test_mean_and_spread_are_those_of_the_seeds(tmp_path: Path) -> None:
+    elbos = {2: [-110.0, -111.0, -115.0], 16: [-99.0]}
+    for dim, values in elbos.items():
+        for seed, value in enumerate(values):
+            words = [f"latent_dim={dim}", f"seed={seed}"]
+            write_run(tmp_path / ",".join(words), words, seed=seed, config={"latent_dim": dim}, metrics={"elbo": value})
+    comparison = compare(find_runs(tmp_path))
+    assert comparison.keys == ["latent_dim"]
+    two, sixteen = comparison.settings
+    assert (two.label, sixteen.label) == ("latent_dim=2", "latent_dim=16"), "sorted as numbers"
+    assert len(two.runs) == 3
+    assert two.mean("elbo") == pytest.approx(-112.0)
+    assert two.spread("elbo") == pytest.approx(7**0.5)  # ((2^2 + 1^2 + 3^2) / 2)^(1/2)
+    assert two.spread("elbo") == pytest.approx(statistics.stdev(elbos[2]))
+    assert sixteen.mean("elbo") == -99.0
+    assert sixteen.spread("elbo") is None
+
+
+def test_a_diverged_run_does_not_spoil_the_mean(tmp_path: Path) -> None:
+    for seed, value in enumerate([-100.0, float("nan")]):
+        write_run(tmp_path / str(seed), [f"seed={seed}"], seed=seed, metrics={"elbo": value})
+    (setting,) = compare(find_runs(tmp_path)).settings
+    assert setting.mean("elbo") == -100.0
+
+
+def test_a_setting_that_only_some_runs_name_is_looked_up_for_the_others(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", ["data=mnist"])
+    write_run(tmp_path / "b", ["model=cvae", "latent_dim=4"], config={"latent_dim": 4}, choices={"model": "cvae"})
+    write_failure(tmp_path / "c", ["latent_dim=0"], "no")
+    comparison = compare(find_runs(tmp_path))
+    assert comparison.keys == ["model", "latent_dim"]
+    assert [setting.values for setting in comparison.settings] == [
+        {"model": "cvae", "latent_dim": "4"},
+        {"model": "vae", "latent_dim": "10"},
+    ]
+
+
+def test_the_same_value_written_otherwise_is_the_same(tmp_path: Path) -> None:
+    config = {"optimizer": {"lr": 0.001}, "compile": False}
+    write_run(tmp_path / "a", ["optimizer.lr=1e-3", "compile=False"], config=config)
+    write_failure(tmp_path / "b", ["optimizer.lr=0.001", "compile=false"], "no")
+    write_run(tmp_path / "c", ["optimizer.lr=0.001"], config=config, seed=1)
+    comparison = compare(find_runs(tmp_path))
+    assert comparison.keys == []
+    assert [len(setting.runs) for setting in comparison.settings] == [2]
+
+
+def test_runs_with_other_configs_are_never_averaged(tmp_path: Path) -> None:
+    """Nobody set these on the command line: the configs themselves tell them apart, with as few keys as possible."""
+    for i, (rate, units) in enumerate([(0.1, 5), (0.1, 5), (0.2, 7), (0.2, 9)]):
+        write_run(tmp_path / str(i), config={"optimizer": {"lr": rate, "also": rate}, "network": {"width": units}})
+    comparison = compare(find_runs(tmp_path))
+    assert [len(setting.runs) for setting in comparison.settings] == [2, 1, 1]
+    assert comparison.keys == ["network.width"], "it tells all of them apart"
+
+
+def test_the_folder_and_the_seed_are_no_settings(tmp_path: Path) -> None:
+    for seed in range(3):
+        write_run(tmp_path / f"a{seed}", seed=seed)
+    assert compare(find_runs(tmp_path)).keys == []
+
+
+@pytest.mark.parametrize(
+    ("varied", "axis"),
+    [
+        (["model=vae", "latent_dim=2", "beta=3"], "latent_dim"),
+        (["model=vae", "beta=3"], "beta"),
+        (["model=vae"], "model"),
+        ([], None),
+    ],
+)
+def test_what_is_drawn_against(tmp_path: Path, varied: list[str], axis: str | None) -> None:
+    write_run(tmp_path / "a", varied, config={"beta": 3, "latent_dim": 2})
+    others = [f"{word}0" if word != "model=vae" else "model=cvae" for word in varied]
+    set_now = dict(word.split("=") for word in others)
+    config = {"beta": int(set_now.get("beta", 3)), "latent_dim": int(set_now.get("latent_dim", 2))}
+    write_run(tmp_path / "b", others, config=config, choices={"model": set_now.get("model", "vae")})
+    comparison = compare(find_runs(tmp_path))
+    assert comparison.axis == axis
+    assert sorted(comparison.keys) == sorted(word.split("=")[0] for word in varied)
+
+
+def test_lines_are_of_the_settings_besides_the_axis(tmp_path: Path) -> None:
+    for model in ("vae", "cvae"):
+        for dim in (2, 10):
+            words = [f"model={model}", f"latent_dim={dim}"]
+            write_run(tmp_path / ",".join(words), words, config={"latent_dim": dim}, choices={"model": model})
+    lines = compare(find_runs(tmp_path)).lines()
+    assert {label: [setting.values["latent_dim"] for setting in line] for label, line in lines.items()} == {
+        "model=cvae": ["2", "10"],
+        "model=vae": ["2", "10"],
+    }
+
+
+def test_numbers_are_sorted_by_size_and_before_texts() -> None:
+    assert sorted(["10", "b", "2", "a", "-1", "1e-3"], key=order) == ["-1", "1e-3", "2", "10", "a", "b"]
