@@ -6,6 +6,7 @@ events.out.tfevents.*    TensorBoard
 figures/*.png            the last of each picture
 metrics.json             final test metrics, with versions, git state and seed
 evaluation.json          what `python -m vae_lab.evaluate` found
+samples/*                pictures and arrays that `python -m vae_lab.sample` made
 failure.json             of a sweep's job that failed: why; failure.txt, the traceback of an unexpected error
 """
 
