@@ -19,7 +19,7 @@ class Capacity(Objective):
     Args:
         gamma: weight of the distance.
         capacity: where C ends, in nats an example.
-        steps: optimizer steps that C takes to get there.
+        steps: optimizer steps that C takes to get there; the paper has 100,000, for dSprites.
         num_samples: K, averaged over.
 
     Raises:
@@ -27,7 +27,7 @@ class Capacity(Objective):
     """
 
     def __init__(
-        self, gamma: float = 1000.0, capacity: float = 25.0, steps: int = 100_000, num_samples: int = 1
+        self, gamma: float = 1000.0, capacity: float = 25.0, steps: int = 10_000, num_samples: int = 1
     ) -> None:
         super().__init__(num_samples)
         for name, number in (("gamma", gamma), ("capacity", capacity)):

@@ -44,7 +44,7 @@ class InfoVae(Objective):
     def __init__(
         self,
         alpha: float = 0.5,
-        lambda_: float = 1000.0,
+        lambda_: float = 100.0,
         kernel: Literal["imq", "rbf"] = "imq",
         num_samples: int = 1,
     ) -> None:
