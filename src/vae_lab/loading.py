@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -152,12 +151,23 @@ def _config(path: Path) -> Mapping[str, Any]:
     return config
 
 
-def _weights(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of the model in a checkpoint; reading them executes nothing."""
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """What a checkpoint holds, tensors on the CPU; reading it executes nothing.
+
+    Raises:
+        RunError: for a file that is no checkpoint of vae_lab, or not a whole one.
+    """
     try:
         with warnings.catch_warnings(action="ignore"):  # of odd pickles: they are refused anyway
-            state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, TypeError, pickle.UnpicklingError) as error:
+            checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            checkpoint["state_dict"].items()
+    except Exception as error:  # of a corrupt file anything may come
         reason = " ".join(str(error).split())[:200]
         raise RunError(f"{path}: truncated, corrupt or no checkpoint of vae_lab ({reason})") from error
+    return checkpoint
+
+
+def _weights(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of the model in a checkpoint."""
+    state = read_checkpoint(path)["state_dict"]
     return {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}

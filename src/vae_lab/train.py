@@ -9,7 +9,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from vae_lab.config import command
+from vae_lab.config import command, jobs
+from vae_lab.config.resume import checkpoint_to_resume
 
 if TYPE_CHECKING:
     from vae_lab.data import ImageDataModule
@@ -38,13 +39,15 @@ def train(cfg: DictConfig) -> None:
     # Here and not above: --help and a wrong key must not wait for torch.
     from vae_lab.training import Record, fit, prepare_process  # noqa: PLC0415
 
+    config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True)) | jobs.settings()
+    run = Path(cfg.run_dir)
+    checkpoint = checkpoint_to_resume(config, run)
     prepare_process(cfg.seed)
     parts = {key: instantiate(cfg[key], _convert_="all") for key in ("data", "objective", "optimizer", "scheduler")}
     module = build_module(cfg, parts)
     trainer = build_trainer(cfg)
-    config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
-    record = Record(Path(cfg.run_dir), cfg.seed, config, hyperparameters(cfg))
-    fit(trainer, module, parts["data"], record, cfg.test_checkpoint, cfg.decoder_bias)
+    record = Record(run, cfg.seed, config, hyperparameters(cfg))
+    fit(trainer, module, parts["data"], record, cfg.test_checkpoint, cfg.decoder_bias, checkpoint)
 
 
 def build_module(cfg: DictConfig, parts: dict[str, Any]) -> VariationalModule:
@@ -60,14 +63,19 @@ def build_module(cfg: DictConfig, parts: dict[str, Any]) -> VariationalModule:
 
 def build_trainer(cfg: DictConfig) -> Any:
     """The Trainer with its callbacks and logger; a callback set to null is left out."""
+    from vae_lab.training import AtomicCheckpointIO  # noqa: PLC0415
+
     nodes = {name: node for name, node in (cfg.callbacks or {}).items() if node}
     if not cfg.trainer.enable_progress_bar:
         nodes.pop("progress", None)
     callbacks = [instantiate(node, _convert_="all") for node in nodes.values()]
     logger = instantiate(cfg.logger, _convert_="all") if cfg.logger else False
-    saves = "checkpoint" in nodes  # otherwise Lightning would add a checkpoint callback of its own
+    saves = bool(nodes.keys() & {"checkpoint", "last_checkpoint"})  # otherwise Lightning would add one of its own
     node = {key: value for key, value in cfg.trainer.items() if key not in OPTIMIZATION}
-    return instantiate(node, callbacks=callbacks, logger=logger, enable_checkpointing=saves, _convert_="all")
+    plugins = [*node.pop("plugins", []), AtomicCheckpointIO()]
+    return instantiate(
+        node, callbacks=callbacks, logger=logger, enable_checkpointing=saves, plugins=plugins, _convert_="all"
+    )
 
 
 def hyperparameters(cfg: DictConfig) -> dict[str, Any]:
@@ -75,7 +83,7 @@ def hyperparameters(cfg: DictConfig) -> dict[str, Any]:
     hydra = HydraConfig.get()
     groups = {group: hydra.runtime.choices[group] for group in SETTINGS if hydra.runtime.choices[group]}
     sizes = {key: OmegaConf.select(cfg, key) for key in ("latent_dim", "seed", "data.batch_size", "optimizer.lr")}
-    words = (word.lstrip("+~").partition("=")[0] for word in hydra.overrides.task)
+    words = (word.lstrip("+~").partition("=")[0] for word in jobs.job_overrides())
     chosen = {key: OmegaConf.select(cfg, key) for key in words if key not in hydra.runtime.choices}
     return {key: value for key, value in (groups | sizes | chosen).items() if not OmegaConf.is_config(value)}
 

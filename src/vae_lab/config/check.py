@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -120,9 +121,8 @@ def _type_hints(target: Callable[..., Any]) -> dict[str, Any]:
 
 def _source(raw: Any) -> str | None:
     """The key that the user wrote, where a value is nothing but an interpolation of it: ${latent_dim} -> latent_dim."""
-    if isinstance(raw, str) and raw.startswith("${") and raw.endswith("}") and raw[2:-1].replace("_", "").replace(".", "").isalnum():
-        return raw[2:-1]
-    return None
+    found = re.fullmatch(r"\$\{([\w.]+)\}", raw) if isinstance(raw, str) else None
+    return found[1] if found else None
 
 
 def _check_value(key: str, value: Any, hint: Any) -> None:

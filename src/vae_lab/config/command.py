@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import sys
 import warnings
@@ -12,16 +13,20 @@ from typing import NoReturn
 
 import hydra
 from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from vae_lab.config import jobs
 from vae_lab.config.check import check_config, did_you_mean
+from vae_lab.config.resume import completed_words
 from vae_lab.errors import RunError
 
 FULL_ERROR = "VAE_LAB_FULL_ERROR"
 """The user's own HYDRA_FULL_ERROR, kept for the processes that this one starts."""
+
+INTERRUPTED = 130
+"""The exit code of a program that was stopped by Ctrl-C, as shells have it."""
 
 
 def config_dir() -> Path:
@@ -38,36 +43,77 @@ def run(task: Callable[[DictConfig], None], config_name: str) -> None:
     # Hydra would print its own errors; with this they reach us as they are.
     os.environ["HYDRA_FULL_ERROR"] = "1"
 
-    def checked(cfg: DictConfig) -> None:
+    def job(cfg: DictConfig) -> None:
         try:
-            check_config(cfg)
-            task(cfg)
-        except Exception as error:
-            _remove_if_empty(HydraConfig.get().runtime.output_dir)
-            fail(error)
+            if jobs.in_sweep(cfg):
+                _run_in_sweep(task, cfg)
+            else:
+                _run_alone(task, cfg)
+        except SystemExit as stop:  # Lightning's for an interrupt and for SIGTERM, where it forgets the code
+            raise SystemExit(stop.code or 1) from stop
 
-    command = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=config_name)(checked)
+    command = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=config_name)(job)
     try:
+        sys.argv[1:] = map(_quoted_path, completed_words(sys.argv[1:]))
         command()
+    except KeyboardInterrupt:
+        raise SystemExit(INTERRUPTED) from None
     except Exception as error:
         fail(error, config_name)
 
 
-def _remove_if_empty(folder: str) -> None:
-    """Takes back the folder that Hydra made for a run that never began."""
-    with contextlib.suppress(OSError):
-        Path(folder).rmdir()
+def _quoted_path(word: str) -> str:
+    """``run=sweeps/latent_dim=2,seed=0`` as Hydra wants it, where there is such a file or folder."""
+    key, _, value = word.partition("=")
+    if set(value).isdisjoint("=,()[]{}: ") or set(value) & set("'\\") or not os.path.exists(value):
+        return word
+    return f"{key}='{value}'"
+
+
+def _run_alone(task: Callable[[DictConfig], None], cfg: DictConfig) -> None:
+    try:
+        check_config(cfg)
+        task(cfg)
+    except Exception as error:
+        with contextlib.suppress(OSError):  # takes back the folder that Hydra made for a run that never began
+            jobs.job_folder().rmdir()
+        fail(error)
+
+
+def _run_in_sweep(task: Callable[[DictConfig], None], cfg: DictConfig) -> None:
+    """A job that fails writes down why and lets the others go on; one that is finished already stays as it is."""
+    folder, overrides = jobs.job_folder(), jobs.job_overrides()
+    try:
+        if not jobs.take_up(folder, overrides):
+            return
+    except RunError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return
+    try:
+        check_config(cfg)
+        task(cfg)
+    except Exception as error:
+        reason = _message(error)
+        if not _in_one_line(error):
+            reason = f"{type(error).__name__}: {reason}"
+            print(f"the traceback is in {jobs.save_trace(folder, error)}", file=sys.stderr)
+        jobs.save_failure(folder, overrides, error, reason)
+        print(f"error: {reason}", file=sys.stderr)
+    gc.collect()  # of a failed job, too: the next one may need the memory
 
 
 def fail(error: Exception, config_name: str | None = None) -> NoReturn:
     """Prints one line for a user's mistake and exits with 1; raises anything else, and all with HYDRA_FULL_ERROR=1."""
-    if os.environ.get(FULL_ERROR, "0") not in ("0", "") or not _is_users(error):
+    if not _in_one_line(error):
         raise error
     print(f"error: {_message(error, config_name)}", file=sys.stderr)
     raise SystemExit(1)
 
 
-def _is_users(error: Exception) -> bool:
+def _in_one_line(error: Exception) -> bool:
+    """Whether it is a user's mistake, and the user did not ask for all traces."""
+    if os.environ.get(FULL_ERROR, "0") not in ("0", ""):
+        return False
     expected = (ValueError, OSError, ImportError, HydraException, OmegaConfBaseException, RunError)
     cause = _root(error)
     return isinstance(cause, expected) or type(cause).__name__ == "MisconfigurationException"
@@ -80,7 +126,7 @@ def _root(error: BaseException) -> BaseException:
     return error
 
 
-def _message(error: Exception, config_name: str | None) -> str:
+def _message(error: Exception, config_name: str | None = None) -> str:
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, option = (error.missing_cfg_file or "").rpartition("/")
         return (

@@ -1,6 +1,7 @@
 """Training with PyTorch Lightning."""
 
+from vae_lab.training.atomic import AtomicCheckpointIO
 from vae_lab.training.fit import Record, fit, prepare_process
 from vae_lab.training.lit_module import Optimization, VariationalModule
 
-__all__ = ["Optimization", "Record", "VariationalModule", "fit", "prepare_process"]
+__all__ = ["AtomicCheckpointIO", "Optimization", "Record", "VariationalModule", "fit", "prepare_process"]

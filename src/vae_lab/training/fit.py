@@ -10,7 +10,7 @@ import time
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
 from pytorch_lightning import Trainer, seed_everything
@@ -22,10 +22,14 @@ from rich.table import Table
 from vae_lab import runs
 from vae_lab.data import ImageDataModule
 from vae_lab.errors import NonFiniteLossError
+from vae_lab.loading import read_checkpoint
+from vae_lab.training import curves, interrupts
+from vae_lab.training.callbacks import LastCheckpoint
 from vae_lab.training.lit_module import VariationalModule
 from vae_lab.types import DataSpec
 
 TestCheckpoint = Literal["best", "last"]
+T = TypeVar("T")
 DecoderBias = Literal["default", "data_mean"]
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
@@ -75,6 +79,7 @@ def fit(
     record: Record,
     test_checkpoint: TestCheckpoint = "best",
     decoder_bias: DecoderBias = "default",
+    resume: Path | None = None,
 ) -> dict[str, float]:
     """Trains, tests, and records the result.
 
@@ -84,6 +89,7 @@ def fit(
         test_checkpoint: the weights that are tested: best by val/elbo, or last.
         decoder_bias: where the decoder's output starts: as PyTorch initialises it, or at the mean of the training
             images (Burda et al. 2016, arXiv:1509.00519).
+        resume: the checkpoint to go on from; None: from the start.
 
     Returns:
         The test metrics by tag.
@@ -91,6 +97,8 @@ def fit(
     Raises:
         NonFiniteLossError: naming the term, the step and the last good checkpoint.
     """
+    if _callback(trainer, LastCheckpoint):
+        interrupts.listen()
     # What is wrong with the data must show before the run folder is written to.
     data.prepare_data()
     data.setup("fit")
@@ -99,16 +107,21 @@ def fit(
     if trainer.is_global_zero:
         runs.save_config(record.run, {**record.config, "spec": _plain(module.spec)})
 
+    if resume is not None:
+        warnings.filterwarnings("ignore", message=".*exists and is not empty.*")  # the folder of checkpoints: of course
+        if trainer.is_global_zero:
+            curves.rewind(record.run, read_checkpoint(resume)["curves"])
     started = time.monotonic()
     try:
-        trainer.fit(module, datamodule=data)
+        trainer.fit(module, datamodule=data, ckpt_path=resume)
     except NonFiniteLossError as error:
         raise NonFiniteLossError(f"{error}; {_last_good(trainer)}") from error
-    seconds = time.monotonic() - started
+    last = _callback(trainer, LastCheckpoint)
+    seconds = last.seconds if last else time.monotonic() - started
 
-    best = _checkpoint(trainer)
+    best = _callback(trainer, ModelCheckpoint)
     weights = best.best_model_path if best and test_checkpoint == "best" else None
-    (result,) = trainer.test(module, datamodule=data, ckpt_path=weights or None, verbose=False, weights_only=True)
+    (result,) = trainer.test(module, datamodule=data, ckpt_path=weights or None, verbose=False)
     metrics = {name: float(value) for name, value in result.items()}
     if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
         runs.save_metrics(record.run, metrics, record.seed, seconds)
@@ -153,11 +166,13 @@ def _outputs(run: Path) -> Path:
     return next((folder for folder in run.parents if folder.name == "outputs"), run)
 
 
-def _checkpoint(trainer: Trainer) -> ModelCheckpoint | None:
-    return next((callback for callback in trainer.callbacks if isinstance(callback, ModelCheckpoint)), None)  # type: ignore[attr-defined]
+def _callback(trainer: Trainer, kind: type[T]) -> T | None:
+    return next((callback for callback in trainer.callbacks if isinstance(callback, kind)), None)  # type: ignore[attr-defined]
 
 
 def _last_good(trainer: Trainer) -> str:
-    callback = _checkpoint(trainer)
-    path = callback and (callback.last_model_path or callback.best_model_path)
+    last, best = _callback(trainer, LastCheckpoint), _callback(trainer, ModelCheckpoint)
+    if last and last.path.is_file():
+        return f"the last good checkpoint is {last.path}"
+    path = best and best.best_model_path
     return f"the last good checkpoint is {path}" if path else "no checkpoint had been written yet"

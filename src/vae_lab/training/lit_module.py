@@ -16,10 +16,12 @@ from vae_lab import noise
 from vae_lab.core import ElboTerms, LatentVariableModel
 from vae_lab.errors import NonFiniteLossError
 from vae_lab.objectives import Objective
+from vae_lab.training import interrupts
 from vae_lab.training.compiled import CompiledLoss
 from vae_lab.training.guard import check_finite
 from vae_lab.training.metrics import ActiveUnitsMetric, BoundMetric
 from vae_lab.training.passes import nobody_between, steps_in_pass
+from vae_lab.training.progress import Progress, progress_of, restore_progress, skip_done_batches
 from vae_lab.types import Batch, DataSpec
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
@@ -108,6 +110,7 @@ class VariationalModule(LightningModule):
         self.train_bound = BoundMetric(model.num_levels)
         self.eval_bound = BoundMetric(model.num_levels, importance_weighted=eval_samples > 1)
         self.active_units = nn.ModuleList(ActiveUnitsMetric() for _ in range(model.num_levels))
+        self._resumed: Progress | None = None  # an unfinished epoch's, until the batch where it goes on
         self._loss: Callable[[Tensor, Tensor | None, float], StepTerms] = self._step_terms
 
     def configure_optimizers(self) -> Any:
@@ -162,16 +165,20 @@ class VariationalModule(LightningModule):
 
     def training_step(self, dataloader_iter: Any) -> None:
         """The optimizer steps of one pass through Lightning's loop, and then what is watched of them."""
+        if self._resumed is not None:
+            skip_done_batches(self.trainer, self._resumed, dataloader_iter, self.train_bound)
+            self._resumed = None
         first = self.global_step
         done: list[StepTerms] = []
         steps = 0
         for _ in range(steps_in_pass(self.trainer, dataloader_iter.fetched)):
-            if dataloader_iter.done:
+            if dataloader_iter.done or (self.trainer.world_size == 1 and interrupts.received()):
                 break
             done += self._optimizer_step(dataloader_iter)
             steps += 1
         self._tell_lightning(steps, len(done))
-        self._watch(done, first)
+        if done:
+            self._watch(done, first)
 
     def _optimizer_step(self, dataloader_iter: Any) -> list[StepTerms]:
         """One optimizer step, on the batches that it accumulates."""
@@ -239,6 +246,16 @@ class VariationalModule(LightningModule):
         if self.global_step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             self.log("train/loss", done[-1].loss, prog_bar=True, sync_dist=True, batch_size=1)
             self.log_dict({f"train/{name}": value for name, value in done[-1].logs.items()}, batch_size=1)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["progress"] = progress_of(self.trainer, self.train_bound)
+        checkpoint["loops"] = None  # Lightning's own account of it
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self.trainer.training:
+            progress = checkpoint["progress"]
+            restore_progress(self.trainer, progress)
+            self._resumed = progress if progress["batch"] else None
 
     def on_train_epoch_start(self) -> None:
         # The noise of an epoch depends on nothing but this: not on the number of processes, nor on what ran before.

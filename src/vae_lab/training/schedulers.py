@@ -1,16 +1,27 @@
-"""Learning-rate schedules over a whole run, stepped with the optimizer; each is called as f(optimizer, total_steps)."""
+"""Learning-rate schedules over a whole run, stepped with the optimizer; each is called as f(optimizer, total_steps).
+
+Each is a pure function of the step, so that a run that goes on to a later end follows the schedule of that end.
+"""
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_right
 from collections.abc import Sequence
 
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, MultiStepLR
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 
 def cosine(optimizer: Optimizer, total_steps: int, final_lr: float = 0.0) -> LRScheduler:
     """From the optimizer's rate to ``final_lr`` along half a cosine (Loshchilov and Hutter 2017, arXiv:1608.03983)."""
-    return CosineAnnealingLR(optimizer, T_max=total_steps, eta_min=final_lr)
+    rate = optimizer.param_groups[0]["lr"]
+
+    def factor(step: int) -> float:
+        part = (1 + math.cos(math.pi * min(1.0, step / total_steps))) / 2
+        return float(part + (1 - part) * final_lr / rate)
+
+    return LambdaLR(optimizer, factor)
 
 
 def multistep(
@@ -23,7 +34,7 @@ def multistep(
     """
     if list(milestones) != sorted(milestones) or not all(0 < fraction < 1 for fraction in milestones):
         raise ValueError(f"scheduler.milestones={list(milestones)}: must be rising fractions of the run, within (0, 1)")
-    return MultiStepLR(optimizer, [round(fraction * total_steps) for fraction in milestones], gamma)
+    return _steps_at([round(fraction * total_steps) for fraction in milestones], optimizer, gamma)
 
 
 def burda(optimizer: Optimizer, total_steps: int, stages: int = 8) -> LRScheduler:
@@ -36,6 +47,9 @@ def burda(optimizer: Optimizer, total_steps: int, stages: int = 8) -> LRSchedule
     """
     if stages < 1:
         raise ValueError(f"scheduler.stages={stages}: must be at least 1")
-    parts = [3**i for i in range(stages)]
-    ends = [round(total_steps * sum(parts[: i + 1]) / sum(parts)) for i in range(stages - 1)]
-    return MultiStepLR(optimizer, ends, gamma=10 ** (-1 / 7))
+    ends = [(3**i - 1) // 2 for i in range(1, stages + 1)]  # 1, 1 + 3, 1 + 3 + 9, ... parts
+    return _steps_at([round(total_steps * end / ends[-1]) for end in ends[:-1]], optimizer, 10 ** (-1 / 7))
+
+
+def _steps_at(steps: Sequence[int], optimizer: Optimizer, gamma: float) -> LRScheduler:
+    return LambdaLR(optimizer, lambda step: gamma ** bisect_right(steps, step))

@@ -1,6 +1,7 @@
-"""Callbacks: pictures and the embedding projector."""
+"""Callbacks: the checkpoint to go on from, pictures, and the embedding projector."""
 
+from vae_lab.training.callbacks.last_checkpoint import LastCheckpoint
 from vae_lab.training.callbacks.pictures import Pictures
 from vae_lab.training.callbacks.projector import Projector
 
-__all__ = ["Pictures", "Projector"]
+__all__ = ["LastCheckpoint", "Pictures", "Projector"]

@@ -8,21 +8,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pytorch_lightning import Callback, LightningModule, Trainer
-from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 
 from vae_lab.core import LatentVariableModel
 from vae_lab.pictures import Album, save_picture
 from vae_lab.pictures.album import Picture
+from vae_lab.training.callbacks.writer import tensorboard_writer
 
 FOLDER = "figures"
-
-
-def tensorboard_writer(trainer: Trainer) -> SummaryWriter | None:
-    """The writer of the first TensorBoard logger; None without one."""
-    loggers = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
-    return loggers[0].experiment if loggers else None
 
 
 def model_of(module: LightningModule) -> LatentVariableModel:

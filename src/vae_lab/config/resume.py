@@ -1,0 +1,112 @@
+"""resume=<run folder>: the words of the run that is to go on, and whether the config is still the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vae_lab.errors import RunError
+
+MAY_CHANGE = (
+    "trainer.max_epochs",
+    "trainer.max_steps",
+    "trainer.max_time",
+    "trainer.enable_progress_bar",
+    "checkpoint",
+    "callbacks.last_checkpoint",
+    "callbacks.progress",
+    "resume",
+    "resume_changed",
+    "overrides",
+    "choices",
+    "sweep",
+    "spec",
+    "run_dir",
+)
+"""Keys that may differ from those of the run: how long it goes on, and what has no part in what is trained."""
+
+
+def completed_words(words: Sequence[str]) -> list[str]:
+    """The command line of ``resume=FOLDER``: the words that the run was started with, then those given now.
+
+    Args:
+        words: of the command line.
+
+    Raises:
+        RunError: where the folder is no run, in one line.
+    """
+    folder = next((word.partition("=")[2] for word in words if word.startswith("resume=")), "null")
+    if folder in ("", "null", "auto"):
+        return list(words)
+    path = Path(folder).expanduser()
+    before = [word for word in saved_config(path)["overrides"] if _key(word) not in {_key(new) for new in words}]
+    return [*before, *words, f"hydra.run.dir={path}"]
+
+
+def saved_config(run: Path) -> dict[str, Any]:
+    """The config.yaml of a run that can go on.
+
+    Raises:
+        RunError: where there is none, or none that tells how the run was started.
+    """
+    path = run / "config.yaml"
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RunError(f"resume={run}: no run there; a run folder holds config.yaml") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RunError(f"{path}: not readable as YAML ({' '.join(str(error).split())[:200]})") from error
+    if not isinstance(config, dict) or not isinstance(config.get("overrides"), list):
+        raise RunError(f"{path}: does not say how the run was started; overrides are missing")
+    return config
+
+
+def checkpoint_to_resume(config: Mapping[str, Any], run: Path) -> Path | None:
+    """The checkpoint to go on from; None for a run from the start.
+
+    Args:
+        config: of the command line, as plain containers.
+        run: the run's folder.
+
+    Raises:
+        RunError: where there is nothing to go on from, or where the config differs from that of the run and
+            ``resume_changed`` does not allow it.
+    """
+    wish = config["resume"]
+    checkpoint = run / "checkpoints" / "last.ckpt"
+    if wish is None or (wish == "auto" and not checkpoint.is_file()):
+        return None
+    if not checkpoint.is_file():
+        raise RunError(f"resume={run}: no checkpoint there yet ({checkpoint}); start the run anew")
+    changed = differences(saved_config(run), config)
+    if changed and not config["resume_changed"]:
+        raise RunError(
+            f"resume={run}: the config differs from that of the run: {'; '.join(changed)}. "
+            "resume_changed=true goes on nevertheless"
+        )
+    return checkpoint
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """The keys whose values differ, each as 'key was x, is y'."""
+    old, new = dict(_leaves(before)), dict(_leaves(now))
+    return [
+        f"{key} was {old.get(key)}, is {new.get(key)}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key) and not any(key == name or key.startswith(f"{name}.") for name in MAY_CHANGE)
+    ]
+
+
+def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(node, Mapping) and node:
+        for name, child in node.items():
+            yield from _leaves(child, f"{key}.{name}" if key else str(name))
+    else:
+        yield key, node
+
+
+def _key(word: str) -> str:
+    return word.lstrip("+~").partition("=")[0]

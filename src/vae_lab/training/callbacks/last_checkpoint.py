@@ -1,0 +1,108 @@
+"""last.ckpt, from which a stopped run goes on."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import Checkpoint
+
+from vae_lab.training import curves, interrupts
+from vae_lab.training.callbacks.writer import tensorboard_writer
+
+
+class LastCheckpoint(Checkpoint):
+    """Writes ``last.ckpt`` after each epoch, every few minutes, and when SIGINT or SIGTERM asks the run to stop.
+
+    Whoever stops the run loses nothing; a run that is killed loses the work since the last checkpoint.
+
+    Args:
+        dirpath: the folder of checkpoints in the run's folder.
+        every_minutes: minutes from one checkpoint to the next within an epoch; 0: only after epochs.
+
+    Raises:
+        ValueError: for a negative number of minutes.
+    """
+
+    def __init__(self, dirpath: str, every_minutes: float = 5.0) -> None:
+        if every_minutes < 0:
+            raise ValueError(f"checkpoint.every_minutes={every_minutes}: must be 0 (only after epochs) or more")
+        self.path = Path(dirpath) / "last.ckpt"
+        self.every_minutes = every_minutes
+        self._started = self._saved_at = time.monotonic()
+        self._seconds = 0.0  # of training before this process
+
+    @property
+    def seconds(self) -> float:
+        """Of training, in this process and in those that it goes on from."""
+        return self._seconds + time.monotonic() - self._started
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        interrupts.listen()  # again, after Lightning has set handlers of its own that would not save
+        self._started = self._saved_at = time.monotonic()
+        self._first_epoch = trainer.current_epoch
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        # Not at the end of the pass before: Lightning writes the curves of a pass after that hook.
+        due = 0 < self.every_minutes * 60 <= time.monotonic() - self._saved_at
+        if self._any(trainer, due or interrupts.received() is not None):
+            self._save(trainer)
+            self._stop_if_asked(trainer)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # Nor at the end of the epoch before.
+        if trainer.current_epoch > self._first_epoch:
+            self._save(trainer)
+        self._stop_if_asked(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._save(trainer)
+        self._stop_if_asked(trainer)
+
+    def on_test_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        self._stop_if_asked(trainer)
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if stage == "test":
+            interrupts.forget()
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        writer = tensorboard_writer(trainer) if trainer.is_global_zero else None
+        if writer is not None:
+            writer.flush()
+        checkpoint["curves"] = curves.sizes(self.path.parent.parent) if writer is not None else {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._seconds = state_dict["seconds"]
+
+    def _save(self, trainer: Trainer) -> None:
+        trainer.save_checkpoint(self.path)
+        self._saved_at = time.monotonic()
+
+    def _stop_if_asked(self, trainer: Trainer) -> None:
+        if not self._any(trainer, interrupts.received() is not None):
+            return
+        number = interrupts.received() or signal.SIGTERM  # another process was asked
+        interrupts.forget()
+        if trainer.is_global_zero:
+            name = signal.Signals(number).name
+            print(f"\nstopped by {name} after step {trainer.global_step}; {how_to_resume(self.path.parent.parent)}")
+        raise SystemExit(128 + number)
+
+    @staticmethod
+    def _any(trainer: Trainer, wish: bool) -> bool:
+        """Whether one of the processes wishes it: all must do the same."""
+        return trainer.strategy.reduce_boolean_decision(wish, all=False)
+
+
+def how_to_resume(run: Path) -> str:
+    """What to tell the user of a run that was stopped."""
+    return f"go on with: python -m vae_lab.train resume={run}"

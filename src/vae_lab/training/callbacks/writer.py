@@ -1,0 +1,13 @@
+"""The TensorBoard writer of a run."""
+
+from __future__ import annotations
+
+from pytorch_lightning import Trainer
+from pytorch_lightning.loggers import TensorBoardLogger
+from torch.utils.tensorboard import SummaryWriter
+
+
+def tensorboard_writer(trainer: Trainer) -> SummaryWriter | None:
+    """The writer of the first TensorBoard logger; None without one."""
+    loggers = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
+    return loggers[0].experiment if loggers else None

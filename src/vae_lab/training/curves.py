@@ -1,0 +1,29 @@
+"""TensorBoard's event files as they were at a checkpoint: a resumed run neither doubles nor loses a point."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+PATTERN = "events.out.tfevents.*"
+
+
+def sizes(run: Path) -> dict[str, int]:
+    """Bytes of each event file of a run, made safe on disk; the writers must have been flushed."""
+    found = {}
+    for path in run.glob(PATTERN):
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+            found[path.name] = os.fstat(file.fileno()).st_size
+    return found
+
+
+def rewind(run: Path, sizes: Mapping[str, int]) -> None:
+    """Takes off what was written after ``sizes`` were noted: the steps that follow are taken, and logged, again."""
+    for path in run.glob(PATTERN):
+        size = sizes.get(path.name, 0)
+        if not size:
+            path.unlink()
+        elif path.stat().st_size > size:
+            os.truncate(path, size)

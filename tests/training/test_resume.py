@@ -1,0 +1,241 @@
+"""A run that was stopped, in whatever way, ends as if it never had been: every number, to the last bit."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from conftest import FAST, Outcome
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from vae_lab.training import curves
+from vae_lab.training.lit_module import VariationalModule
+
+EPOCHS, BATCHES = 3, 7
+QUICK = (
+    *(word for word in FAST if not word.startswith("debug")),
+    f"trainer.max_epochs={EPOCHS}",
+    f"trainer.limit_train_batches={BATCHES}",
+    "trainer.limit_val_batches=2",
+    "trainer.limit_test_batches=2",
+    "callbacks.pictures=null",
+    "callbacks.projector=null",
+)
+
+
+def state_of(run: Path) -> dict[str, Any]:
+    """All that the last checkpoint holds, but for the time it took and where it lies."""
+    state = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    del state["curves"], state["callbacks"]["LastCheckpoint"]
+    return plain(state, str(run))
+
+
+def plain(value: Any, run: str) -> Any:
+    """With tensors as lists and the run's own path taken out, so that == compares to the last bit."""
+    if isinstance(value, torch.Tensor):
+        return [str(value.dtype), value.tolist()]
+    if isinstance(value, dict):
+        return {plain(key, run): plain(child, run) for key, child in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(child, run) for child in value]
+    return value.replace(run, "RUN") if isinstance(value, str) else value
+
+
+def curves_of(run: Path) -> dict[str, list[tuple[int, float]]]:
+    events = EventAccumulator(str(run), size_guidance={"scalars": 0}, purge_orphaned_data=False).Reload()
+    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+def assert_same(run: Path, reference: Path) -> None:
+    assert state_of(run) == state_of(reference)
+    assert curves_of(run) == curves_of(reference)
+
+
+@pytest.fixture
+def stopped_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, signal.Signals], None]:
+    """``stopped_at(n, SIGTERM)``: the signal comes while optimizer step n, counted over the run, is taken."""
+
+    def arm(number: int, which: signal.Signals) -> None:
+        whole = VariationalModule._optimizer_step
+
+        def step(self: VariationalModule, dataloader_iter: Any) -> Any:
+            done = whole(self, dataloader_iter)
+            if self.global_step == number:
+                os.kill(os.getpid(), which)
+            return done
+
+        monkeypatch.setattr(VariationalModule, "_optimizer_step", step)
+
+    return arm
+
+
+SETTINGS = (
+    ("model=mhvae", "objective=iwae", "optimizer=rmsprop", "scheduler=cosine", "warmup=none"),
+    ("model=cvae", "warmup=linear", "callbacks=early_stopping", "callbacks.early_stopping.patience=1"),
+    ("trainer.accumulate_grad_batches=2", "trainer.gradient_clip_val=1", "data.horizontal_flip=true"),
+)
+
+
+@pytest.mark.parametrize("words", SETTINGS, ids=["mhvae", "cvae", "vae"])
+def test_stopped_within_epochs_and_between(
+    train: Callable[..., Outcome], stopped_at: Callable[..., None], tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    reference, run = tmp_path / "reference", tmp_path / "run"
+    assert train(*QUICK, *words, f"hydra.run.dir={reference}").code == 0
+
+    steps = state_of(reference)["global_step"]
+    stops = [2, steps // 2, steps // EPOCHS * 2]
+    start = [*QUICK, *words, f"hydra.run.dir={run}"]
+    for stop, which in zip(stops, (signal.SIGTERM, signal.SIGINT, signal.SIGTERM), strict=True):
+        stopped_at(stop, which)
+        outcome = train(*start)
+        assert outcome.code == 128 + which, outcome.err
+        assert f"python -m vae_lab.train resume={run}" in outcome.out
+        assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == stop
+        start = [f"resume={run}"]
+    assert train(*start).code == 0
+    assert_same(run, reference)
+
+
+def test_two_epochs_and_one_more_are_three(train: Callable[..., Outcome], tmp_path: Path) -> None:
+    reference, run = tmp_path / "reference", tmp_path / "run"
+    assert train(*QUICK, f"hydra.run.dir={reference}").code == 0
+    assert train(*QUICK, "trainer.max_epochs=2", f"hydra.run.dir={run}").code == 0
+    assert train(f"resume={run}", f"trainer.max_epochs={EPOCHS}").code == 0
+    assert_same(run, reference)
+    assert yaml.safe_load((run / "config.yaml").read_text())["trainer"]["max_epochs"] == EPOCHS
+
+    again = train(f"resume={run}", f"trainer.max_epochs={EPOCHS}")  # nothing is left to do but the test
+    assert again.code == 0
+    assert_same(run, reference)
+
+
+def test_resume_auto_is_one_command_for_a_cluster(
+    train: Callable[..., Outcome], stopped_at: Callable[..., None], tmp_path: Path
+) -> None:
+    reference, run = tmp_path / "reference", tmp_path / "run"
+    assert train(*QUICK, f"hydra.run.dir={reference}").code == 0
+    words = (*QUICK, "resume=auto", f"hydra.run.dir={run}")
+    stopped_at(9, signal.SIGTERM)
+    assert train(*words).code == 143
+    assert train(*words).code == 0
+    assert_same(run, reference)
+
+
+def test_what_cannot_be_resumed_says_so(train: Callable[..., Outcome], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert train(*QUICK, "trainer.max_epochs=1", f"hydra.run.dir={run}").code == 0
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()}
+
+    for words, message in (
+        ((f"resume={tmp_path / 'nowhere'}",), "no run there"),
+        ((f"resume={run}", "latent_dim=7"), "latent_dim was 10, is 7"),
+        ((f"resume={run}", "model=cvae"), "model.conditional was False, is True"),
+        ((f"resume={run}", "checkpoint.every_minutes=-1"), "checkpoint.every_minutes=-1: must be 0"),
+        ((f"resume={run}", "trainer.max_epoch=3"), "trainer.max_epoch: "),
+    ):
+        outcome = train(*words)
+        assert outcome.code == 1
+        assert len(outcome.error_lines) == 1
+        assert message in outcome.error_lines[0], outcome.error_lines
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()} == before
+
+    assert train(f"resume={run}", "optimizer.lr=1e-4", "resume_changed=true", "trainer.max_epochs=2").code == 0
+
+    last = run / "checkpoints" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:5000])
+    broken = train(f"resume={run}", "optimizer.lr=1e-4", "trainer.max_epochs=2")
+    assert "last.ckpt: truncated, corrupt or no checkpoint" in broken.error_lines[0]
+    last.unlink()
+    gone = train(f"resume={run}", "optimizer.lr=1e-4", "trainer.max_epochs=2")
+    assert "no checkpoint there yet" in gone.error_lines[0]
+
+
+def test_curves_are_cut_where_the_checkpoint_saw_them(tmp_path: Path) -> None:
+    old, new = tmp_path / "events.out.tfevents.1", tmp_path / "events.out.tfevents.2"
+    old.write_bytes(b"before")
+    seen = curves.sizes(tmp_path)
+    old.write_bytes(b"before and after")
+    new.write_bytes(b"after")
+    (tmp_path / "config.yaml").write_text("kept")
+    curves.rewind(tmp_path, seen)
+    assert old.read_bytes() == b"before"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yaml", old.name]
+
+
+# Killed processes. Each attempt is a fork of a server that has imported everything, so that it starts in no time.
+
+
+@pytest.fixture(scope="module")
+def forks() -> Iterator[Any]:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["vae_lab.train", "vae_lab.training", "vae_lab.models", "torch.utils.tensorboard"])
+    return context
+
+
+def run_train(folder: str, words: tuple[str, ...]) -> None:
+    """The command, in a process of its own."""
+    os.chdir(folder)
+    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    sys.argv = ["train", *words]
+    from vae_lab.train import main
+
+    main()
+
+
+def killed_until_done(forks: Any, run: Path, words: tuple[str, ...], kills: int, seed: int) -> None:
+    """Kills the run at random moments of its training, again and again, and then lets it end."""
+    chance = random.Random(seed)
+    words = (*words, "resume=auto", "checkpoint.every_minutes=0.001", f"hydra.run.dir={run}")
+    for _ in range(kills):
+        process = forks.Process(target=run_train, args=(str(run.parent), words))
+        process.start()
+        wait_for_training(run, process)
+        time.sleep(chance.uniform(0, 0.6))
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        last = run / "checkpoints" / "last.ckpt"
+        if last.exists():
+            torch.load(last, weights_only=True)  # never a broken one
+        if process.exitcode == 0:
+            break
+    process = forks.Process(target=run_train, args=(str(run.parent), words))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+
+
+def wait_for_training(run: Path, process: Any) -> None:
+    """Until this process has opened its curves."""
+    before = set(run.glob(curves.PATTERN))
+    while process.is_alive() and set(run.glob(curves.PATTERN)) <= before:
+        time.sleep(0.005)
+
+
+def longer(epochs: int, batches: int) -> tuple[str, ...]:
+    return (*QUICK, f"trainer.max_epochs={epochs}", f"trainer.limit_train_batches={batches}")
+
+
+def test_killed_runs_lose_nothing(forks: Any, train: Callable[..., Outcome], tmp_path: Path) -> None:
+    words = longer(4, 100)
+    assert train(*words, f"hydra.run.dir={tmp_path / 'reference'}").code == 0
+    killed_until_done(forks, tmp_path / "run", words, kills=4, seed=0)
+    assert_same(tmp_path / "run", tmp_path / "reference")
+
+
+@pytest.mark.slow
+def test_fifty_killed_runs_lose_nothing(forks: Any, train: Callable[..., Outcome], tmp_path: Path) -> None:
+    words = longer(12, 400)
+    assert train(*words, f"hydra.run.dir={tmp_path / 'reference'}").code == 0
+    killed_until_done(forks, tmp_path / "run", words, kills=50, seed=1)
+    assert_same(tmp_path / "run", tmp_path / "reference")
