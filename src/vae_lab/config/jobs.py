@@ -1,0 +1,109 @@
+"""One job of a sweep, in whatever process it runs: its folder says what it is, and how it ended."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import traceback
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from vae_lab.errors import RunError
+from vae_lab.reports.reading import read_run
+from vae_lab.runs import write_text
+
+LONGEST_NAME = 200
+"""Of a folder; file systems allow 255 bytes."""
+
+
+def folder_name(overrides: str) -> str:
+    """The overrides of a job as a folder's name: readable, unique, and safe in every file system."""
+    if not overrides:
+        return "defaults"
+    safe = re.sub(r"[^\w.,=+\[\]-]+", "-", overrides, flags=re.ASCII).strip("-.")
+    if safe == overrides and len(safe) <= LONGEST_NAME:
+        return safe
+    return (safe or 'job')[:190]
+    digest = hashlib.sha256(overrides.encode()).hexdigest()[:8]
+    return f"{safe[: LONGEST_NAME - 9] or 'job'}-{digest}"
+
+
+# For hydra.sweep.subdir. A process that another launcher starts has it too: it imports this module for its job.
+OmegaConf.register_new_resolver("job_folder", folder_name, replace=True)
+
+
+def in_sweep(cfg: DictConfig) -> bool:
+    """Whether this job is one of a sweep of trainings."""
+    return HydraConfig.get().mode == RunMode.MULTIRUN and "sweep" in cfg
+
+
+def job_folder() -> Path:
+    """Where this job writes."""
+    return Path(HydraConfig.get().runtime.output_dir)
+
+
+def job_overrides() -> list[str]:
+    """What the user set for this job, but for the keys that are no setting of it."""
+    hydra = HydraConfig.get()
+    return without_keys(hydra.overrides.task, hydra.job.config.override_dirname.exclude_keys)
+
+
+def without_keys(overrides: Iterable[str], keys: Iterable[str]) -> list[str]:
+    """The overrides of all other keys."""
+    keys = set(keys)
+    return [word for word in overrides if word.lstrip("+~").partition("=")[0] not in keys]
+
+
+def settings() -> dict[str, Any]:
+    """How the config of this job came about, for config.yaml: what the user set, and the option of each group."""
+    chosen = {group: option for group, option in HydraConfig.get().runtime.choices.items() if option}
+    return {
+        "overrides": job_overrides(),
+        "choices": {group: option for group, option in chosen.items() if not group.startswith("hydra/")},
+    }
+
+
+def take_up(folder: Path, overrides: Sequence[str]) -> bool:
+    """Whether the job has still to be run; then its folder is ready for it.
+
+    Raises:
+        RunError: for a folder that holds another job.
+    """
+    sweep = Path(HydraConfig.get().sweep.dir).absolute()
+    if sweep not in folder.parents:
+        raise RunError(f"hydra.sweep.subdir: {folder} is not inside {sweep}; each job needs a folder of its own there")
+    found = read_run(folder)
+    if found is None:
+        return True
+    if found.job != frozenset(overrides) and (found.job is not None or found.state == "finished"):
+        raise RunError(f"{folder}: holds another run ({' '.join(found.overrides or ())})")
+    if found.state == "finished":
+        return False
+    start_afresh(folder)
+    return True
+
+
+def start_afresh(folder: Path) -> None:
+    """Repeats from scratch: takes away what a broken attempt left, so that TensorBoard shows no doubled curves."""
+    shutil.rmtree(folder)
+    folder.mkdir()
+
+
+def save_failure(folder: Path, overrides: Sequence[str], error: Exception, reason: str) -> None:
+    """Writes failure.json: why the job failed, in one line."""
+    content = {"reason": reason, "type": type(error).__name__, "overrides": list(overrides)}
+    write_text(folder / "failure.json", json.dumps(content, indent=2) + "\n")
+
+
+def save_trace(folder: Path, error: Exception) -> Path:
+    """Writes failure.txt, the traceback of an error that nobody expected."""
+    path = folder / "failure.txt"
+    write_text(path, "".join(traceback.format_exception(error)))
+    return path
