@@ -30,7 +30,6 @@ def folder_name(overrides: str) -> str:
     safe = re.sub(r"[^\w.,=+\[\]-]+", "-", overrides, flags=re.ASCII).strip("-.")
     if safe == overrides and len(safe) <= LONGEST_NAME:
         return safe
-    return (safe or 'job')[:190]
     digest = hashlib.sha256(overrides.encode()).hexdigest()[:8]
     return f"{safe[: LONGEST_NAME - 9] or 'job'}-{digest}"
 
