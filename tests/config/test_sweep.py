@@ -165,7 +165,7 @@ def test_a_job_leaves_its_memory_to_the_next(train: Train, monkeypatch: pytest.M
     assert still_there == [0, 0, 0]
 
 
-@pytest.mark.parametrize(("stop", "code"), [(KeyboardInterrupt(), 130), (SystemExit(), 1)])
+@pytest.mark.parametrize(("stop", "code"), [(KeyboardInterrupt(), 130), (SystemExit(143), 143)])
 def test_an_interrupt_stops_the_sweep(
     train: Train, tmp_path: Path, instant: dict[int, BaseException], stop: BaseException, code: int
 ) -> None:

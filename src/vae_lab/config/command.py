@@ -44,13 +44,10 @@ def run(task: Callable[[DictConfig], None], config_name: str) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
 
     def job(cfg: DictConfig) -> None:
-        try:
-            if jobs.in_sweep(cfg):
-                _run_in_sweep(task, cfg)
-            else:
-                _run_alone(task, cfg)
-        except SystemExit as stop:  # Lightning's for an interrupt and for SIGTERM, where it forgets the code
-            raise SystemExit(stop.code or 1) from stop
+        if jobs.in_sweep(cfg):
+            _run_in_sweep(task, cfg)
+        else:
+            _run_alone(task, cfg)
 
     command = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=config_name)(job)
     try:
