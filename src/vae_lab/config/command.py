@@ -88,7 +88,11 @@ def _run_in_sweep(task: Callable[[DictConfig], None], cfg: DictConfig) -> None:
         return
     try:
         check_config(cfg)
-        task(cfg)
+        if jobs.wants_several_processes(cfg):
+            jobs.run_apart(folder, overrides)
+        else:
+            cfg.resume = "auto"
+            task(cfg)
     except Exception as error:
         reason = _message(error)
         if not _in_one_line(error):

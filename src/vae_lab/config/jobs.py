@@ -6,6 +6,8 @@ import hashlib
 import json
 import re
 import shutil
+import subprocess
+import sys
 import traceback
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -85,14 +87,51 @@ def take_up(folder: Path, overrides: Sequence[str]) -> bool:
         raise RunError(f"{folder}: holds another run ({' '.join(found.overrides or ())})")
     if found.state == "finished":
         return False
-    start_afresh(folder)
+    if can_go_on(folder):
+        (folder / "failure.json").unlink(missing_ok=True)
+    else:
+        start_afresh(folder)
     return True
+
+
+def can_go_on(folder: Path) -> bool:
+    """Whether the job left a checkpoint from which it goes on as if it had never stopped."""
+    return (folder / "checkpoints" / "last.ckpt").is_file()
 
 
 def start_afresh(folder: Path) -> None:
     """Repeats from scratch: takes away what a broken attempt left, so that TensorBoard shows no doubled curves."""
     shutil.rmtree(folder)
     folder.mkdir()
+
+
+def wants_several_processes(cfg: DictConfig) -> bool:
+    """Whether Lightning may start further processes for this job."""
+    return str(cfg.trainer.devices) != "1" or cfg.trainer.num_nodes > 1
+
+
+def run_apart(folder: Path, overrides: Sequence[str]) -> None:
+    """The job as a command of its own.
+
+    Lightning starts the processes of a run by repeating the command line. That of a sweep would start the sweep again
+    in each of them.
+
+    Raises:
+        RunError: with the reason that the command gave.
+    """
+    sources = HydraConfig.get().runtime.config_sources
+    config_dirs = [word for source in sources if source.provider == "command-line" for word in ("-cd", source.path)]
+    words = [*overrides, f"hydra.run.dir='{folder}'", "resume=auto", *config_dirs]
+    command = [sys.executable, "-m", "vae_lab.train", *words]
+    reason = ""
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            print(line, end="", file=sys.stderr)
+            if line.startswith("error: "):
+                reason = reason or line.removeprefix("error: ").strip()
+    if process.returncode:
+        raise RunError(reason or f"ended with exit code {process.returncode}")
 
 
 def save_failure(folder: Path, overrides: Sequence[str], error: Exception, reason: str) -> None:

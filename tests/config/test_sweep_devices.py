@@ -1,0 +1,28 @@
+"""A sweep of jobs on several devices: their processes never start the sweep again, nor write a second folder."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from conftest import FAST
+
+WORDS = [word for word in FAST if word != "trainer=cpu"]
+
+
+def test_two_jobs_of_two_processes(tmp_path: Path) -> None:
+    words = [*WORDS, "trainer=ddp", "trainer.accelerator=cpu", "callbacks.pictures=null", "callbacks.projector=null"]
+    command = [sys.executable, "-m", "vae_lab.train", "-m", "latent_dim=2,0", *words]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    (sweep,) = (tmp_path / "outputs" / "sweeps").iterdir()
+    assert list((tmp_path / "outputs").iterdir()) == [sweep.parent]
+    jobs = {path.name.partition("latent_dim=")[2].partition(",")[0]: path for path in sweep.iterdir() if path.is_dir()}
+    jobs = {key: path for key, path in jobs.items() if key}
+    assert sorted(jobs) == ["0", "2"], done.stderr
+    assert (jobs["2"] / "metrics.json").is_file()
+    assert (jobs["2"] / "checkpoints" / "last.ckpt").is_file()
+    assert "latent_dim=0" in json.loads((jobs["0"] / "failure.json").read_text())["reason"]
+    assert done.returncode == 1
