@@ -52,8 +52,8 @@ def test_a_setting_that_only_some_runs_name_is_looked_up_for_the_others(tmp_path
 
 def test_the_same_value_written_otherwise_is_the_same(tmp_path: Path) -> None:
     config = {"optimizer": {"lr": 0.001}, "compile": False}
-    write_run(tmp_path / "a", ["optimizer.lr=1e-3", "compile=False"], config=config)
-    write_failure(tmp_path / "b", ["optimizer.lr=0.001", "compile=false"], "no")
+    write_run(tmp_path / "a", ["optimizer.lr=0.001", "compile=false"], config=config)
+    write_failure(tmp_path / "b", ["optimizer.lr=1e-3", "compile=False"], "no")
     write_run(tmp_path / "c", ["optimizer.lr=0.001"], config=config, seed=1)
     comparison = compare(find_runs(tmp_path))
     assert comparison.keys == []
