@@ -376,7 +376,10 @@ def test_every_original_stands_above_its_own_reconstruction() -> None:
 def test_an_interpolation_runs_between_two_reconstructions(name: str) -> None:
     model, batch = every_model()[name], examples()
     starts, ends = (Batch(batch.x[rows], batch.y[rows]) for rows in (slice(0, 2), slice(4, 6)))
-    drawn = tiles(interpolations(model, starts, ends, num=5).draw(), 2, 7)[:, :, :1]
+    sheet = interpolations(model, starts, ends, num=5)
+    assert torch.equal(sheet.arrays["originals"], torch.stack((starts.x, ends.x), dim=1))
+    assert torch.equal(sheet.arrays["y"], torch.stack((starts.y, ends.y), dim=1))
+    drawn = tiles(sheet.draw(), 2, 7)[:, :, :1]
     for side, original, end in ((starts, 0, 1), (ends, 6, 5)):
         assert torch.equal(drawn[:, original], displayable(side.x))
         context = model.context(side.y if model.conditional else None)

@@ -213,7 +213,8 @@ def test_interpolations_have_both_ends(sample: Callable[..., dict[str, Arrays]],
         "y": (3, 2),
     }
     z = arrays["z_1"].reshape(3, 11, -1)
-    assert np.allclose(z[:, 5], (z[:, 0] + z[:, 10]) / 2, atol=1e-5)
+    assert np.allclose(z, z[:, :1] + arrays["steps"][:, None] * (z[:, -1:] - z[:, :1]), atol=1e-5)
+    assert not np.array_equal(arrays["originals"][:, 0], arrays["originals"][:, 1])
 
 
 @pytest.mark.parametrize("name", RUNS)
