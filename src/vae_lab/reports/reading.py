@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -119,10 +120,11 @@ def _overridden(run: Run) -> dict[str, str]:
 
 def _plain(value: str) -> str:
     """The text of an override as the config would show it: False as false, 1e-3 as 0.001."""
-    try:
-        return shown(float(value) if "e" in value else yaml.safe_load(value))
-    except (ValueError, yaml.YAMLError):
-        return value
+    with contextlib.suppress(yaml.YAMLError):
+        value = shown(yaml.safe_load(value))
+    with contextlib.suppress(ValueError):
+        return value if value.lstrip("-").isdigit() else shown(float(value))
+    return value
 
 
 def _read(path: Path, parse: Callable[[str], Any], problems: list[str]) -> Mapping[str, Any]:
