@@ -172,14 +172,14 @@ def test_samples_over_shards_are_those_of_the_whole(world: int, conditional: boo
     def draw(rows: slice = slice(None)) -> Tensor:
         torch.manual_seed(7)
         if context is not None:
-            return rsample(prior(None, context[rows]))
-        return rsample(prior(), (len(range(size)[rows]),))
+            return rsample(prior(None, context[rows]), (3,))
+        return rsample(prior(), (3, len(range(size)[rows])))
 
     whole = draw()
     for rank in range(world):
         shard = Shard(rank, world, size)
         with noise.sharded(shard):
-            assert torch.allclose(draw(shard.rows), whole[shard.rows], atol=1e-12)
+            assert torch.allclose(draw(shard.rows), whole[:, shard.rows], atol=1e-12)
 
 
 # The prior.
@@ -195,6 +195,15 @@ def test_the_prior_has_the_batch_shape_of_its_context_and_depends_on_it() -> Non
     assert log_prob[0] == log_prob[3]
     assert torch.pdist(log_prob[:3, None]).min() > 0
     assert MixtureOfGaussians((D,))().batch_shape == ()
+
+
+def test_each_component_has_a_weight_a_mean_and_a_scale_of_its_own() -> None:
+    torch.manual_seed(8)
+    prior = MixtureOfGaussians((D,), num_components=M).double()
+    logits, loc, log_variance = prior.raw.split((1, D, D), dim=-1)
+    expected = DiagonalGaussianMixture(logits[:, 0], diagonal_gaussian(loc, (log_variance / 2).exp(), 1))
+    z = torch.randn(5, D).double()
+    assert torch.allclose(prior().log_prob(z), expected.log_prob(z), atol=1e-12)
 
 
 def test_the_prior_starts_near_a_standard_normal_with_components_apart() -> None:

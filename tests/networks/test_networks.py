@@ -165,6 +165,7 @@ def test_batch_normalisation_stands_between_a_layer_and_its_activation(activatio
     kinds = [type(layer).__name__ for layer in net.layers]
     activated = {"tanh": "Tanh", "gated": "GLU"}[activation]
     assert kinds == [*["Linear", "BatchNorm1d", activated] * 2, "Linear"]
+    assert [layer.bias is None for layer in net.layers if isinstance(layer, nn.Linear)] == [True, True, False]
     normalised: list[Tensor] = []
     for layer in net.layers:
         if isinstance(layer, nn.BatchNorm1d):
