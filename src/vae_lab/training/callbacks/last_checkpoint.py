@@ -84,7 +84,7 @@ class LastCheckpoint(Checkpoint):
         self._seconds = state_dict["seconds"]
 
     def _save(self, trainer: Trainer) -> None:
-        trainer.save_checkpoint(self.path)
+        trainer.save_checkpoint(self.path, weights_only=False)
         self._saved_at = time.monotonic()
 
     def _stop_if_asked(self, trainer: Trainer) -> None:
