@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from conftest import FAST
+import pytest
+from conftest import FAST, Outcome
 
 WORDS = [word for word in FAST if word != "trainer=cpu"]
 
@@ -26,3 +28,15 @@ def test_two_jobs_of_two_processes(tmp_path: Path) -> None:
     assert (jobs["2"] / "checkpoints" / "last.ckpt").is_file()
     assert "latent_dim=0" in json.loads((jobs["0"] / "failure.json").read_text())["reason"]
     assert done.returncode == 1
+
+
+def test_torchrun_needs_one_folder_for_all(
+    train: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    outcome = train(*FAST)
+    assert outcome.code == 1
+    assert outcome.error_lines == [
+        "error: hydra.run.dir: must be given to torchrun, whose processes share the run's folder"
+    ]
+    assert not list(tmp_path.iterdir())

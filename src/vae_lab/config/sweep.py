@@ -5,6 +5,7 @@ What it knows of the jobs it reads from their folders: any launcher may have run
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,6 +37,8 @@ class Folders(Callback):
             if config.sweep.resume is not None:
                 raise RunError(f"sweep.resume={config.sweep.resume}: resumes a sweep; add -m")
             if not _is_set(config, "hydra.run.dir"):
+                if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+                    raise RunError("hydra.run.dir: must be given to torchrun, whose processes share the run's folder")
                 folder = claim(_resolved(config, "hydra.run.dir"))
                 config.hydra.run.dir = str(folder)
 
