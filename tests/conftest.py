@@ -51,6 +51,8 @@ def command(
             GlobalHydra.instance().clear()
             os.environ.pop("VAE_LAB_FULL_ERROR", None)
             os.environ["HYDRA_FULL_ERROR"] = full_error  # the command has set it
+            if torch := sys.modules.get("torch"):
+                torch.set_flush_denormal(False)  # so has it this, for which hypothesis refuses to make floats
         captured = capsys.readouterr()
         return Outcome(code, captured.out, captured.err)
 

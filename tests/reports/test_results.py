@@ -41,6 +41,11 @@ def test_a_row_is_what_was_measured(tmp_path: Path) -> None:
     assert "| 87.13 ± 0.25 | +0.37 | 50 | 7 | 3 epochs, 2 min | CPU, 2 cores |" in row
 
 
+def test_a_bar_in_a_title_is_no_column(tmp_path: Path) -> None:
+    text = render_results(kept(tmp_path / "results", {"published": 86.76, "title": "p(z|y)"}))
+    assert "| p(z\\|y): `experiment=one` |" in text
+
+
 def test_what_was_not_run_says_so(tmp_path: Path) -> None:
     assert "| not run |" in render_results(kept(tmp_path / "results", {"published": 86.76}))
 

@@ -115,4 +115,4 @@ def _note(entry: Mapping[str, Any], record: Mapping[str, Any] | None) -> str:
 
 def _table(rows: Sequence[Sequence[str]]) -> str:
     lines = [HEADER, ("---",) * len(HEADER), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
