@@ -23,7 +23,7 @@ from typing import Any
 
 import yaml
 
-VERSIONS = ("vae-lab", "torch", "torchvision", "pytorch-lightning", "hydra-core", "numpy")
+VERSIONS = ("vae-lab", "torch", "torchvision", "pytorch-lightning", "hydra-core", "numpy", "scikit-learn")
 
 
 def write_text(path: Path, text: str) -> None:
