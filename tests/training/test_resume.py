@@ -53,7 +53,8 @@ def plain(value: Any, run: str) -> Any:
 
 def curves_of(run: Path) -> dict[str, list[tuple[int, float]]]:
     events = EventAccumulator(str(run), size_guidance={"scalars": 0}, purge_orphaned_data=False).Reload()
-    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+    # Sorted, as files begun in the same second come in any order.
+    return {tag: sorted((event.step, event.value) for event in events.Scalars(tag)) for tag in events.Tags()["scalars"]}
 
 
 def assert_same(run: Path, reference: Path) -> None:
@@ -139,6 +140,7 @@ def test_what_cannot_be_resumed_says_so(train: Callable[..., Outcome], tmp_path:
 
     for words, message in (
         ((f"resume={tmp_path / 'nowhere'}",), "no run there"),
+        ((*QUICK, "latent_dim=3", f"hydra.run.dir={run}"), "holds a run already"),
         ((f"resume={run}", "latent_dim=7"), "latent_dim was 10, is 7"),
         ((f"resume={run}", "model=cvae"), "model.conditional was False, is True"),
         ((f"resume={run}", "checkpoint.every_minutes=-1"), "checkpoint.every_minutes=-1: must be 0"),
@@ -215,6 +217,25 @@ def killed_until_done(forks: Any, run: Path, words: tuple[str, ...], kills: int,
     assert process.exitcode == 0
 
 
+def killed_at_operation(folder: str, words: tuple[str, ...], number: int) -> None:
+    """The command, killed before the n-th thing that it does to files: a write half done, at each place there is."""
+    left = number
+
+    def counted(operation: Callable[..., Any]) -> Callable[..., Any]:
+        def instead(*args: Any, **kwargs: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return operation(*args, **kwargs)
+
+        return instead
+
+    for name in ("fsync", "replace", "truncate", "unlink"):
+        setattr(os, name, counted(getattr(os, name)))
+    run_train(folder, words)
+
+
 def wait_for_training(run: Path, process: Any) -> None:
     """Until this process has opened its curves."""
     before = set(run.glob(curves.PATTERN))
@@ -231,6 +252,21 @@ def test_killed_runs_lose_nothing(forks: Any, train: Callable[..., Outcome], tmp
     assert train(*words, f"hydra.run.dir={tmp_path / 'reference'}").code == 0
     killed_until_done(forks, tmp_path / "run", words, kills=4, seed=0)
     assert_same(tmp_path / "run", tmp_path / "reference")
+
+
+def test_killed_in_the_midst_of_writing(forks: Any, train: Callable[..., Outcome], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    words = (*QUICK, "checkpoint.every_minutes=0.0001")
+    assert train(*words, f"hydra.run.dir={tmp_path / 'reference'}").code == 0
+    for number in range(1, 16):
+        words_again = (*words, "resume=auto", f"hydra.run.dir={run}")
+        process = forks.Process(target=killed_at_operation, args=(str(tmp_path), words_again, number))
+        process.start()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+    assert train(*words_again).code == 0
+    assert_same(run, tmp_path / "reference")
+    assert [path.name for path in run.rglob(".*")] == []  # the halves of files
 
 
 @pytest.mark.slow

@@ -18,8 +18,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from vae_lab.errors import RunError
+from vae_lab.files import write_text
 from vae_lab.reports.reading import read_run
-from vae_lab.runs import write_text
 
 LONGEST_NAME = 200
 """Of a folder; file systems allow 255 bytes."""

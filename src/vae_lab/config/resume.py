@@ -72,11 +72,15 @@ def checkpoint_to_resume(config: Mapping[str, Any], run: Path) -> Path | None:
         run: the run's folder.
 
     Raises:
-        RunError: where there is nothing to go on from, or where the config differs from that of the run and
-            ``resume_changed`` does not allow it.
+        RunError: where there is nothing to go on from, where a new run would write over another, or where the config
+            differs from that of the run and ``resume_changed`` does not allow it.
     """
     wish = config["resume"]
     checkpoint = run / "checkpoints" / "last.ckpt"
+    if wish is None and checkpoint.is_file():
+        raise RunError(
+            f"{run}: holds a run already; resume=auto goes on with it, a new one needs another hydra.run.dir"
+        )
     if wish is None or (wish == "auto" and not checkpoint.is_file()):
         return None
     if not checkpoint.is_file():

@@ -9,12 +9,12 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from vae_lab.errors import RunError
+from vae_lab.files import write_bytes, write_text
 from vae_lab.reports import tables
 from vae_lab.reports.charts import DPI, charts
 from vae_lab.reports.comparison import Comparison, compare
 from vae_lab.reports.reading import Run, find_runs
 from vae_lab.reports.samples import sample_grid
-from vae_lab.runs import write_bytes, write_text
 
 MARK = "<!-- Written by python -m vae_lab.report, which will write over it. -->"
 """Opens every report, so that nothing else is ever written over."""

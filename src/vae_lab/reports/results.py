@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from vae_lab.errors import RunError
-from vae_lab.runs import write_text
+from vae_lab.files import write_text
 
 HEADER = ("experiment", "published", "here", "difference", "samples", "seed", "training", "machine")
 EXPLAINED_ABOVE = 0.5

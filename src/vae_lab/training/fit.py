@@ -15,16 +15,18 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import torch
 from pytorch_lightning import Trainer, seed_everything
 from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.loggers import TensorBoardLogger
 from rich.console import Console
 from rich.table import Table
+from torch.utils.tensorboard.summary import hparams as hparams_summaries
 
 from vae_lab import runs
 from vae_lab.data import ImageDataModule
 from vae_lab.errors import NonFiniteLossError
+from vae_lab.files import remove_unfinished
 from vae_lab.loading import read_checkpoint
 from vae_lab.training import curves, interrupts
 from vae_lab.training.callbacks import LastCheckpoint
+from vae_lab.training.callbacks.writer import tensorboard_writer
 from vae_lab.training.lit_module import VariationalModule
 from vae_lab.types import DataSpec
 
@@ -104,13 +106,11 @@ def fit(
     data.setup("fit")
     if decoder_bias == "data_mean":
         module.model.likelihood.start_at(data.mean_image())  # type: ignore[operator]
-    if trainer.is_global_zero:
-        runs.save_config(record.run, {**record.config, "spec": _plain(module.spec)})
-
     if resume is not None:
         warnings.filterwarnings("ignore", message=".*exists and is not empty.*")  # the folder of checkpoints: of course
-        if trainer.is_global_zero:
-            curves.rewind(record.run, read_checkpoint(resume)["curves"])
+    if trainer.is_global_zero:
+        _clear_up(record.run, resume)
+        runs.save_config(record.run, {**record.config, "spec": _plain(module.spec)})
     started = time.monotonic()
     try:
         trainer.fit(module, datamodule=data, ckpt_path=resume)
@@ -131,6 +131,13 @@ def fit(
     return metrics
 
 
+def _clear_up(run: Path, checkpoint: Path | None) -> None:
+    """Takes away what an attempt that was killed left in the run folder after its checkpoint, or without one."""
+    if (run / "config.yaml").is_file():  # otherwise the folder may be anybody's
+        curves.rewind(run, read_checkpoint(checkpoint)["curves"] if checkpoint else {})
+        remove_unfinished(run)
+
+
 def _plain(spec: DataSpec) -> dict[str, Any]:
     """What the model must know of the data, to be rebuilt without them."""
     return {"shape": list(spec.shape), "num_classes": spec.num_classes, "support": spec.support}
@@ -141,9 +148,12 @@ def log_hparams(trainer: Trainer, hparams: Mapping[str, Any], metrics: Mapping[s
     plain = {
         key: value if isinstance(value, bool | int | float | str) else str(value) for key, value in hparams.items()
     }
-    for logger in trainer.loggers:
-        if isinstance(logger, TensorBoardLogger):
-            logger.experiment.add_hparams(plain, dict(metrics), run_name=".", global_step=trainer.global_step)
+    writer = tensorboard_writer(trainer)
+    if writer is not None:
+        # The writer's own `add_hparams` would add each metric to its curve a second time.
+        for part in hparams_summaries(plain, dict(metrics)):  # type: ignore[no-untyped-call]
+            writer._get_file_writer().add_summary(part)  # type: ignore[no-untyped-call]
+        writer.close()
 
 
 def print_summary(metrics: Mapping[str, float], run: Path, duration: str, tested: str) -> None:

@@ -1,0 +1,59 @@
+"""Files that are whole or not there, whatever happens while they are written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replaced(path: Path, sync: bool = False) -> Iterator[Path]:
+    """Gives a place to write to, which becomes ``path`` at the end of the with-block, all at once.
+
+    Should the writing fail, ``path`` stays as it was and the unfinished file vanishes.
+
+    Args:
+        path: its folder is made where it lacks.
+        sync: make the content and the name safe on disk before going on: a loss of power then loses neither.
+
+    Raises:
+        OSError: where it cannot be written, as on a full disk.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield unfinished
+        if sync:
+            _sync(unfinished)
+        os.replace(unfinished, path)
+        if sync:
+            _sync(path.parent)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes | memoryview, sync: bool = False) -> None:
+    """Writes a file whole or not at all; ``sync`` as in `replaced`."""
+    with replaced(path, sync) as unfinished:
+        unfinished.write_bytes(content)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Takes away what processes that were killed had begun to write."""
+    for unfinished in folder.rglob(".*.part"):
+        unfinished.unlink()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
