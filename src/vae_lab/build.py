@@ -52,7 +52,7 @@ def _trusted_class(path: Any, packages: Sequence[str]) -> Callable[..., Any]:
     module, _, name = path.rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name, None)
-    except ImportError as error:
+    except (ImportError, ValueError) as error:  # ValueError: for a name that no file can have
         raise RunError(f"_target_={path}: there is no such class") from error
     # A trusted module may have imported something else: what counts is where the class was defined.
     if not inspect.isclass(found) or not _within(f"{found.__module__}.", packages):

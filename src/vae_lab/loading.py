@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import warnings
-from collections.abc import Mapping, Sequence
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-import yaml
 
 from vae_lab.build import build
 from vae_lab.errors import RunError
 from vae_lab.types import DataSpec
+from vae_lab.untrusted import read_json, read_yaml
 
 if TYPE_CHECKING:
     from vae_lab.core import LatentVariableModel
@@ -40,31 +41,42 @@ class SavedRun:
 
     def model(self, packages: Sequence[str] = (), device: torch.device | str = "cpu") -> LatentVariableModel:
         """The trained model in evaluation mode, with the `spec` of its data; see `load_run`."""
+        # Here and not above: a report reads checkpoints, but builds no model.
+        from vae_lab.core import LatentVariableModel  # noqa: PLC0415
+
         spec = self.spec(packages)
-        model: LatentVariableModel = build(self.config["model"], packages)(spec=spec)
         weights = _weights(self.checkpoint)
-        try:
-            model.load_state_dict(weights)
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())
-            raise RunError(f"{self.checkpoint}: the weights of another model ({reason[:200]})") from error
+        with self._naming_the_config():
+            make = build(self.config["model"], packages)
+            _check_sizes(self.checkpoint, weights, lambda: make(spec=spec))
+            model = make(spec=spec)
+        if not isinstance(model, LatentVariableModel):
+            raise RunError(f"{self.folder / 'config.yaml'}: {type(model).__name__} is no LatentVariableModel")
+        _load(model, weights, self.checkpoint)
         model.spec = spec
         return model.to(device).eval()
 
     def data(self, packages: Sequence[str] = (), **changes: Any) -> ImageDataModule:
         """The data that it was trained on; ``changes`` replace settings such as ``root``."""
-        data: ImageDataModule = build({**self.config["data"], **changes}, packages)
+        from vae_lab.data import ImageDataModule  # noqa: PLC0415
+
+        with self._naming_the_config():
+            data = build({**self.config["data"], **changes}, packages)
+        if not isinstance(data, ImageDataModule):
+            raise RunError(f"{self.folder / 'config.yaml'}: {type(data).__name__} is no ImageDataModule")
         return data
 
     def summary(self) -> dict[str, Any]:
         """Which training this was: its name, seed and length; what an unfinished or foreign run lacks is None."""
-        trained = self.folder / "metrics.json"
-        seconds = json.loads(trained.read_text(encoding="utf-8"))["training_seconds"] if trained.is_file() else None
-        epochs = self.config.get("trainer", {}).get("max_epochs")
+        try:
+            seconds = read_json(self.folder / "metrics.json")["training_seconds"]
+        except (OSError, ValueError, TypeError, KeyError):
+            seconds = None
+        trainer = self.config.get("trainer")
         return {
             "name": self.config.get("name"),
             "seed": self.config.get("seed"),
-            "epochs": epochs,
+            "epochs": trainer.get("max_epochs") if isinstance(trainer, Mapping) else None,
             "training_seconds": seconds,
         }
 
@@ -72,8 +84,20 @@ class SavedRun:
         """What the model was built for: written in the config, or, in older runs, told by the data."""
         if "spec" not in self.config:
             return self.data(packages).spec
-        spec = dict(self.config["spec"])
-        return DataSpec(tuple(spec["shape"]), spec["num_classes"], spec["support"])
+        with self._naming_the_config():
+            spec = self.config["spec"]
+            return DataSpec(tuple(spec["shape"]), spec["num_classes"], spec["support"])
+
+    @contextmanager
+    def _naming_the_config(self) -> Iterator[None]:
+        """Says in one line what is wrong with the config: with a stranger's, a constructor may fail in any way."""
+        try:
+            yield
+        except RunError:
+            raise
+        except Exception as error:
+            reason = " ".join(str(error).split())[:300] or type(error).__name__
+            raise RunError(f"{self.folder / 'config.yaml'}: {reason}") from error
 
 
 def find_run(path: str | Path) -> SavedRun:
@@ -143,31 +167,75 @@ def load_run(path: str | Path, packages: Sequence[str] = (), device: torch.devic
 
 def _config(path: Path) -> Mapping[str, Any]:
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RunError(f"{path}: not readable as YAML ({' '.join(str(error).split())[:200]})") from error
+        config = read_yaml(path)
+    except ValueError as error:
+        raise RunError(str(error)) from error
     if not isinstance(config, dict) or not {"model", "data"} <= set(config):
         raise RunError(f"{path}: not the config of a run; model and data are missing")
     return config
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
+def read_checkpoint(path: Path, parts: Sequence[str] = ("state_dict",)) -> dict[str, Any]:
     """What a checkpoint holds, tensors on the CPU; reading it executes nothing.
+
+    Args:
+        path: of the checkpoint.
+        parts: that it must have.
 
     Raises:
         RunError: for a file that is no checkpoint of vae_lab, or not a whole one.
     """
     try:
+        _check_packing(path)
         with warnings.catch_warnings(action="ignore"):  # of odd pickles: they are refused anyway
             checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-            checkpoint["state_dict"].items()
+        missing = [part for part in parts if part not in checkpoint]
+        if missing or not isinstance(checkpoint["state_dict"], Mapping):
+            raise ValueError(f"it lacks {' and '.join(missing) or 'weights'}")
     except Exception as error:  # of a corrupt file anything may come
         reason = " ".join(str(error).split())[:200]
         raise RunError(f"{path}: truncated, corrupt or no checkpoint of vae_lab ({reason})") from error
     return checkpoint
 
 
+def _check_packing(path: Path) -> None:
+    """Refuses a packed archive, which torch would unpack: a few kilobytes may become more than any memory holds."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
+                raise ValueError("it is compressed, which no checkpoint is")
+
+
 def _weights(path: Path) -> dict[str, torch.Tensor]:
     """The tensors of the model in a checkpoint."""
     state = read_checkpoint(path)["state_dict"]
-    return {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
+    weights = {str(name).removeprefix("model."): value for name, value in state.items() if _is_of_model(name)}
+    odd = next((name for name, value in weights.items() if not isinstance(value, torch.Tensor)), None)
+    if odd is not None:
+        raise RunError(f"{path}: truncated, corrupt or no checkpoint of vae_lab ({odd} is no tensor)")
+    return weights
+
+
+def _is_of_model(name: Any) -> bool:
+    return isinstance(name, str) and name.startswith("model.")
+
+
+def _check_sizes(path: Path, weights: Mapping[str, torch.Tensor], make: Callable[[], Any]) -> None:
+    """Refuses a config whose model has not the sizes of the weights, before the model takes any memory."""
+    try:
+        with torch.device("meta"):
+            expected = make().state_dict()
+    except (NotImplementedError, RuntimeError):  # of another package: its constructor computes with its tensors
+        return
+    for name, value in expected.items():
+        if name in weights and weights[name].shape != value.shape:
+            shapes = f"{tuple(weights[name].shape)}, the config makes it {tuple(value.shape)}"
+            raise RunError(f"{path}: the weights of another model ({name} is {shapes})")
+
+
+def _load(model: torch.nn.Module, weights: dict[str, torch.Tensor], path: Path) -> None:
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise RunError(f"{path}: the weights of another model ({reason[:200]})") from error

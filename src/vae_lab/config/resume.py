@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from vae_lab.errors import RunError
+from vae_lab.untrusted import read_yaml
 
 MAY_CHANGE = (
     "trainer.max_epochs",
@@ -36,14 +35,29 @@ def completed_words(words: Sequence[str]) -> list[str]:
         words: of the command line.
 
     Raises:
-        RunError: where the folder is no run, in one line.
+        RunError: where the folder is no run, or one whose record holds a word that a record may not; in one line.
     """
     folder = next((word.partition("=")[2] for word in words if word.startswith("resume=")), "null")
     if folder in ("", "null", "auto"):
         return list(words)
     path = Path(folder).expanduser()
-    before = [word for word in saved_config(path)["overrides"] if _key(word) not in {_key(new) for new in words}]
-    return [*before, *words, f"hydra.run.dir={path}"]
+    return [*_recorded_words(path, {_key(word) for word in words}), *words, f"hydra.run.dir={path}"]
+
+
+def _recorded_words(run: Path, given: Set[str]) -> list[str]:
+    """The words that the run was started with, but for keys that are given anew."""
+    # Here and not above: Hydra's grammar takes a while to load, and few commands resume.
+    from vae_lab.config.recorded import refusal  # noqa: PLC0415
+
+    recorded = [word for word in saved_config(run)["overrides"] if _key(str(word)) not in given]
+    for word in recorded:
+        if reason := refusal(word):
+            shown = " ".join(str(word).split())[:200]
+            raise RunError(
+                f"resume={run}: its record of the command line holds {shown}, which {reason}; "
+                "where you trust it, type it yourself"
+            )
+    return recorded
 
 
 def saved_config(run: Path) -> dict[str, Any]:
@@ -54,11 +68,11 @@ def saved_config(run: Path) -> dict[str, Any]:
     """
     path = run / "config.yaml"
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        config = read_yaml(path)
     except OSError as error:
         raise RunError(f"resume={run}: no run there; a run folder holds config.yaml") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RunError(f"{path}: not readable as YAML ({' '.join(str(error).split())[:200]})") from error
+    except ValueError as error:
+        raise RunError(str(error)) from error
     if not isinstance(config, dict) or not isinstance(config.get("overrides"), list):
         raise RunError(f"{path}: does not say how the run was started; overrides are missing")
     return config

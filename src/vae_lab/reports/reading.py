@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
+from vae_lab.untrusted import parse_yaml, read_json, read_yaml
 
 State = Literal["finished", "failed", "unfinished", "unreadable"]
 
-_YamlLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INSIDE_A_RUN = {"checkpoints", "figures"}
 
 
@@ -67,9 +65,9 @@ def find_runs(folder: Path) -> list[Run]:
 def read_run(folder: Path) -> Run | None:
     """The run in a folder; None where there is none."""
     problems: list[str] = []
-    config = _read(folder / "config.yaml", lambda text: yaml.load(text, _YamlLoader), problems)
-    failure = _read(folder / "failure.json", json.loads, problems)
-    record = _read(folder / "metrics.json", json.loads, problems)
+    config = _read(folder / "config.yaml", read_yaml, problems)
+    failure = _read(folder / "failure.json", read_json, problems)
+    record = _read(folder / "metrics.json", read_json, problems)
     if not failure and not record and not problems and not {"model", "data"} <= set(config):
         return None
     if record and not problems:
@@ -120,21 +118,21 @@ def _overridden(run: Run) -> dict[str, str]:
 
 def _plain(value: str) -> str:
     """The text of an override as the config would show it: False as false, 1e-3 as 0.001."""
-    with contextlib.suppress(yaml.YAMLError):
-        value = shown(yaml.safe_load(value))
+    with contextlib.suppress(ValueError):
+        value = shown(parse_yaml(value))
     with contextlib.suppress(ValueError):
         return value if value.lstrip("-").isdigit() else shown(float(value))
     return value
 
 
-def _read(path: Path, parse: Callable[[str], Any], problems: list[str]) -> Mapping[str, Any]:
+def _read(path: Path, read: Callable[[Path], Any], problems: list[str]) -> Mapping[str, Any]:
     """What a file holds; nothing where it is missing or, with a line for ``problems``, broken."""
     try:
-        content = parse(path.read_text(encoding="utf-8"))
+        content = read(path)
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, yaml.YAMLError) as error:  # JSON's and Unicode's errors are ValueErrors
-        problems.append(f"{path.name}: not readable ({' '.join(str(error).split())[:100]})")
+    except (OSError, ValueError) as error:
+        problems.append(" ".join(str(error).removeprefix(f"{path.parent}{os.sep}").split())[:150])
         return {}
     _expect(path, isinstance(content, Mapping) and bool(content), "not the record of a run", problems)
     return content if isinstance(content, Mapping) else {}
@@ -147,7 +145,7 @@ def _expect(path: Path, fulfilled: bool, otherwise: str, problems: list[str]) ->
 
 def _metrics(folder: Path, record: Mapping[str, Any], problems: list[str]) -> dict[str, float]:
     found = {name.removeprefix("test/"): value for name, value in record["metrics"].items()}
-    evaluation = _read(folder / "evaluation.json", json.loads, problems)
+    evaluation = _read(folder / "evaluation.json", read_json, problems)
     found |= {name: evaluation[name] for name in ("nll", "nll_error") if name in evaluation}
     found["training_seconds"] = record.get("training_seconds")
     return {name: float(value) for name, value in found.items() if isinstance(value, int | float)}

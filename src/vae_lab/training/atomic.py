@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from lightning_fabric.plugins.io import TorchCheckpointIO
 
+from vae_lab.errors import RunError
 from vae_lab.files import write_bytes
+from vae_lab.loading import read_checkpoint
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -25,5 +27,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         write_bytes(Path(path), content.getbuffer(), sync=True)
 
     def load_checkpoint(self, path: Any, map_location: Any = "cpu", weights_only: bool | None = None) -> dict[str, Any]:
-        loaded: dict[str, Any] = torch.load(path, map_location=map_location, weights_only=True)
-        return loaded
+        return read_checkpoint(Path(path))
+
+    def remove_checkpoint(self, path: Any) -> None:
+        # Lightning takes the names from the checkpoint that a run goes on from, which may be a stranger's, and makes
+        # sure that they begin with the folder of checkpoints.
+        if ".." in Path(path).parts or "://" in str(path):
+            raise RunError(f"{path}: not removed, as it may lie outside of the run")
+        super().remove_checkpoint(path)

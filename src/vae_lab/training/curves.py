@@ -22,7 +22,7 @@ def sizes(run: Path) -> dict[str, int]:
 def rewind(run: Path, sizes: Mapping[str, int]) -> None:
     """Takes off what was written after ``sizes`` were noted: the steps that follow are taken, and logged, again."""
     for path in run.glob(PATTERN):
-        size = sizes.get(path.name, 0)
+        size = 0 if path.is_symlink() else sizes.get(path.name, 0)  # never what lies outside of the run
         if not size:
             path.unlink()
         elif path.stat().st_size > size:

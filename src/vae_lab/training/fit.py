@@ -34,6 +34,9 @@ TestCheckpoint = Literal["best", "last"]
 T = TypeVar("T")
 DecoderBias = Literal["default", "data_mean"]
 
+PARTS = ("state_dict", "callbacks", "curves", "lr_schedulers", "optimizer_states", "progress")
+"""Of a checkpoint from which a run goes on."""
+
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 
@@ -134,7 +137,7 @@ def fit(
 def _clear_up(run: Path, checkpoint: Path | None) -> None:
     """Takes away what an attempt that was killed left in the run folder after its checkpoint, or without one."""
     if (run / "config.yaml").is_file():  # otherwise the folder may be anybody's
-        curves.rewind(run, read_checkpoint(checkpoint)["curves"] if checkpoint else {})
+        curves.rewind(run, read_checkpoint(checkpoint, PARTS)["curves"] if checkpoint else {})
         remove_unfinished(run)
 
 

@@ -1,0 +1,71 @@
+"""What the record of a run, which may be a stranger's, may add to a command line: values and options, nothing to call.
+
+Hydra calls whatever a `_target_` names. The user's own config tree and the words that the user types may name anything;
+the words that config.yaml recorded may only choose among what that tree offers and set its values.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+
+PLACES = ("run_dir", "dirpath", "filename", "save_dir", "default_root_dir")
+"""Last parts of keys that say where files are written."""
+
+
+def refusal(word: Any) -> str | None:
+    """Why a recorded word is not taken over; None for one that is.
+
+    Args:
+        word: as config.yaml has it; any plain container.
+    """
+    try:
+        override = OverridesParser.create().parse_override(word) if isinstance(word, str) else None
+    except (HydraException, RecursionError):
+        override = None
+    if override is None or override.is_sweep_override():
+        return "is not of the form key=value"
+    return _refused_key(override) or _refused_value(override)
+
+
+def _refused_key(override: Override) -> str | None:
+    parts = re.split(r"[./]", f"{override.key_or_group}.{override.package or ''}")
+    if "hydra" in parts:
+        return "sets a key of Hydra's own"
+    return "names something to be called" if any(map(_calls, parts)) else None
+
+
+def _refused_value(override: Override) -> str | None:
+    key = override.key_or_group.split(".")
+    for text in [key[-1], *_texts(override.value())]:
+        if _calls(text):
+            return "names something to be called"
+        if re.search(r"\$\{[^}]*:", text) or ("${" in text and len(key) == 1):
+            return "computes its value"
+        if text in PLACES or (key[0] != "data" and (text.startswith("/") or ".." in Path(text).parts)):
+            return "says where files are"
+    return None
+
+
+def _calls(name: str) -> bool:
+    """Whether a key is one of those that instantiation obeys: _target_, _partial_, _args_, ..."""
+    return re.fullmatch(r"_\w+_", name) is not None
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in a value, keys too."""
+    if isinstance(value, Mapping):
+        for key, child in value.items():
+            yield str(key)
+            yield from _texts(child)
+    elif isinstance(value, list):
+        for child in value:
+            yield from _texts(child)
+    else:
+        yield str(value)
