@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from vae_lab.config.check import check_config
 from vae_lab.config.command import config_dir
+from vae_lab.config.launching import EXTRAS
 from vae_lab.train import build_module, build_trainer
 
 NEEDS = {
@@ -32,6 +33,13 @@ def options() -> list[str]:
     return [f"{group.name}={file.stem}" for group in groups for file in sorted(group.glob("*.yaml"))]
 
 
+def skip_without_extra(option: str) -> None:
+    """Skips an option of a library that is an extra, where that is not installed."""
+    group, _, name = option.partition("=")
+    if group == "launcher":
+        pytest.importorskip(f"hydra_plugins.hydra_{EXTRAS[name][0]}_launcher")
+
+
 def composed(tmp_path: Path, *overrides: str) -> DictConfig:
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         cfg = compose("train", overrides=list(overrides), return_hydra_config=True)
@@ -44,6 +52,7 @@ def composed(tmp_path: Path, *overrides: str) -> DictConfig:
 
 @pytest.mark.parametrize("option", [option for option in options() if option != "data=default"])
 def test_builds(option: str, tmp_path: Path, own_files: Path) -> None:
+    skip_without_extra(option)
     extra = [f"data.root={own_files}"] if option.split("=")[1] in ("image_folder", "array") else []
     cfg = composed(tmp_path, option, *NEEDS.get(option, []), *extra)
     check_config(cfg)

@@ -17,7 +17,7 @@ from hydra.errors import ConfigCompositionException, HydraException, MissingConf
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from vae_lab.config import jobs
+from vae_lab.config import jobs, launching
 from vae_lab.config.check import check_config, did_you_mean
 from vae_lab.config.resume import completed_words
 from vae_lab.errors import RunError
@@ -130,6 +130,9 @@ def _root(error: BaseException) -> BaseException:
 def _message(error: Exception, config_name: str | None = None) -> str:
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, option = (error.missing_cfg_file or "").rpartition("/")
+        missing = launching.missing_launcher(option) if group == "hydra/launcher" else None
+        if missing:
+            return missing
         return (
             f"{group}={option}: no such option{_nearest(option, error.options)}choose from {', '.join(error.options)}"
         )

@@ -22,8 +22,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from vae_lab.config.command import fail
 from vae_lab.config.jobs import without_keys
+from vae_lab.config.launching import PLUGINS
 from vae_lab.errors import RunError
 from vae_lab.reports.reading import Run, find_runs
+
+# By name: Hydra imports its plugins a second time, so that there may be two classes of it.
+GRIDS = (f"{PLUGINS}.Grid", f"{BasicSweeper.__module__}.{BasicSweeper.__qualname__}")
+"""The sweepers that know all their jobs before the first."""
 
 
 class Folders(Callback):
@@ -36,6 +41,8 @@ class Folders(Callback):
         with ending_the_command():
             if config.sweep.resume is not None:
                 raise RunError(f"sweep.resume={config.sweep.resume}: resumes a sweep; add -m")
+            if launcher := config.hydra.runtime.choices.launcher:
+                raise RunError(f"launcher={launcher}: runs the jobs of a sweep; add -m (one job is a sweep, too)")
             if not _is_set(config, "hydra.run.dir"):
                 if int(os.environ.get("WORLD_SIZE", "1")) > 1:
                     raise RunError("hydra.run.dir: must be given to torchrun, whose processes share the run's folder")
@@ -111,8 +118,7 @@ def ending_the_command() -> Iterator[None]:
 
 def planned_jobs(config: DictConfig) -> list[list[str]] | None:
     """The overrides of each job of the sweep; None with a sweeper that decides on them as it goes."""
-    # By name: Hydra imports its plugins a second time, so that there may be two classes of it.
-    if config.hydra.sweeper._target_ != f"{BasicSweeper.__module__}.{BasicSweeper.__qualname__}":
+    if config.hydra.sweeper._target_ not in GRIDS:
         return None
     words = [f"{key}={values}" for key, values in (config.hydra.sweeper.params or {}).items()]
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
