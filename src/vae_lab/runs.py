@@ -33,9 +33,11 @@ def save_config(run: Path, config: Mapping[str, Any]) -> None:
     write_text(run / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
 
 
-def save_metrics(run: Path, metrics: Mapping[str, float], seed: int, seconds: float) -> None:
-    """Writes metrics.json: the metrics in nats an example, the training time in seconds, and how to get them again."""
-    _save_record(run / "metrics.json", metrics=dict(metrics), training_seconds=round(seconds, 1), seed=seed)
+def save_metrics(run: Path, metrics: Mapping[str, float], seed: int, seconds: float, skipped_steps: int) -> None:
+    """Writes metrics.json: the metrics in nats an example, the training time in seconds, the steps that were skipped
+    as their gradient was not finite, and how to get them again."""
+    training = {"training_seconds": round(seconds, 1), "skipped_steps": skipped_steps}
+    _save_record(run / "metrics.json", metrics=dict(metrics), **training, seed=seed)
 
 
 def save_evaluation(

@@ -66,9 +66,10 @@ def test_full_error_shows_the_trace(train: Callable[..., Outcome], monkeypatch: 
         train("latent_dim=0")
 
 
+@pytest.mark.filterwarnings("default:.*skipped and counted")
 def test_a_diverging_run_names_the_term_and_keeps_the_checkpoint(train: Callable[..., Outcome], tmp_path: Path) -> None:
     outcome = train(*FAST, "callbacks.pictures=null", "callbacks.projector=null", "optimizer=sgd", "optimizer.lr=1e30")
     assert outcome.code != 0
     (line,) = outcome.error_lines
-    assert re.search(r"(log_likelihood|kl_level_1|loss) is not finite at step [12]; ", line)
+    assert re.search(r"/(log_likelihood|kl_level_1) is not finite at step 3; ", line)
     assert "no checkpoint had been written yet" in line

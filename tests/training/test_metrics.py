@@ -1,4 +1,4 @@
-"""Averages over a data set, active units and the guard."""
+"""Averages over a data set, and active units."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from torch.distributions import Distribution
 
 from vae_lab.core import ElboTerms, LatentLevel
 from vae_lab.distributions.gaussian import diagonal_gaussian
-from vae_lab.errors import NonFiniteLossError
-from vae_lab.training.guard import check_finite
 from vae_lab.training.metrics import ActiveUnitsMetric, BoundMetric
 
 
@@ -73,14 +71,3 @@ def test_two_samples_take_the_sampling_noise_off() -> None:
     metric.reset()
     metric.update(one)
     assert metric.compute() == 4, "one sample cannot tell; so the default draws two"
-
-
-@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
-def test_the_guard_names_the_first_step_and_its_first_term(bad: float) -> None:
-    names = ["log_likelihood", "kl_level_1", "loss"]
-    check_finite(torch.zeros(5, 3), names, first_step=4)
-    rows = torch.zeros(5, 3)
-    rows[2, 1:] = bad
-    rows[3:] = bad
-    with pytest.raises(NonFiniteLossError, match="kl_level_1 is not finite at step 6"):
-        check_finite(rows, names, first_step=4)

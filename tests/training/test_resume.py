@@ -19,6 +19,7 @@ from conftest import FAST, Outcome
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from vae_lab.training import curves
+from vae_lab.training.callbacks import LastCheckpoint
 from vae_lab.training.lit_module import VariationalModule
 
 EPOCHS, BATCHES = 3, 7
@@ -105,6 +106,27 @@ def test_stopped_within_epochs_and_between(
         assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == stop
         start = [f"resume={run}"]
     assert train(*start).code == 0
+    assert_same(run, reference)
+
+
+def test_stopped_again_before_the_first_step(
+    train: Callable[..., Outcome], stopped_at: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    reference, run = tmp_path / "reference", tmp_path / "run"
+    assert train(*QUICK, f"hydra.run.dir={reference}").code == 0
+    stopped_at(BATCHES + 3, signal.SIGTERM)
+    assert train(*QUICK, f"hydra.run.dir={run}").code == 143
+
+    whole = LastCheckpoint.on_train_epoch_start
+
+    def stopped(*args: Any) -> None:
+        whole(*args)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LastCheckpoint, "on_train_epoch_start", stopped)
+        assert train(f"resume={run}").code == 143
+    assert train(f"resume={run}").code == 0
     assert_same(run, reference)
 
 

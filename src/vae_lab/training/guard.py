@@ -1,26 +1,88 @@
-"""Stops a run whose loss is no longer a number, before it can overwrite a good checkpoint."""
+"""Steps whose gradient is not finite: they are left out, counted and told, and ten in a row end the run."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from torch import Tensor
+import torch
+from pytorch_lightning.utilities import rank_zero_warn
+from torch import nn
+from torch.amp.grad_scaler import GradScaler
 
+from vae_lab.core import ElboTerms
 from vae_lab.errors import NonFiniteLossError
+from vae_lab.training.optimization import StepTerms
+from vae_lab.training.processes import gathered
+
+PATIENCE = 10
+"""Skipped steps in a row that end the run: nothing will change any more."""
 
 
-def check_finite(terms: Tensor, names: Sequence[str], first_step: int) -> None:
-    """Looks at the terms of the loss of consecutive steps; waits for the device.
+class StepGuard:
+    """Counts the steps that were skipped.
 
-    Args:
-        terms: of each step, (S, T).
-        names: of the terms, T of them.
-        first_step: the global step of the first row.
-
-    Raises:
-        NonFiniteLossError: naming the first step with a term that is not finite, and the first such term in it.
+    Attributes:
+        skipped: in the whole run.
+        in_a_row: since the last step that was taken.
     """
-    bad = (~terms.isfinite()).nonzero()
-    if len(bad):
-        step, term = bad[0].tolist()
-        raise NonFiniteLossError(f"{names[term]} is not finite at step {first_step + step}")
+
+    def __init__(self) -> None:
+        self.skipped = 0
+        self.in_a_row = 0
+
+    def all_taken(self) -> None:
+        """The usual case."""
+        self.in_a_row = 0
+
+    def look(
+        self,
+        step: int,
+        skipped: bool,
+        term: str | None,
+        gradient_culprit: Callable[[], str],
+        scaler: GradScaler | None = None,
+    ) -> None:
+        """One step of a pass in which something is not finite; every process must call it.
+
+        Args:
+            step: its number.
+            skipped: whether its gradient was not finite.
+            term: of the loss that is not finite; None: all are.
+            gradient_culprit: names what has a gradient that is not finite.
+            scaler: of fp16. While it searches for a scale at which nothing overflows, skipped steps end no run.
+
+        Raises:
+            NonFiniteLossError: naming the term, at the last of `PATIENCE` steps in a row, or where a step was taken
+                although its loss is not a number.
+        """
+        if not skipped:
+            self.in_a_row = 0
+            if term is not None:
+                raise NonFiniteLossError(f"{term} is not finite at step {step}")
+            return
+        self.skipped += 1
+        if self.skipped == 1:
+            rank_zero_warn(f"step {step}: {term or 'the gradient'} is not finite; such steps are skipped and counted")
+        if term is None and scaler is not None and scaler.get_scale() > 1:
+            return
+        self.in_a_row += 1
+        if self.in_a_row >= PATIENCE:
+            named = next(filter(None, gathered(term)), None) or gradient_culprit()
+            raise NonFiniteLossError(f"{named} is not finite at step {step}, as in the {PATIENCE - 1} steps before")
+
+
+def non_finite_term(terms: StepTerms, names: Sequence[str]) -> str | None:
+    """The first of the names (the log-likelihood, the KL of each level, the loss) that is not finite."""
+    values = torch.stack([terms.log_likelihood.sum(), *terms.kl.sum((0, 1)), terms.loss])
+    bad = (~values.isfinite()).nonzero()
+    return [*names, "loss"][int(bad[0])] if len(bad) else None
+
+
+def gradient_culprit(terms: ElboTerms, names: Sequence[str], parameters: Sequence[nn.Parameter]) -> str:
+    """The first of the names whose gradient is not finite."""
+    values = [terms.log_likelihood.sum(), *(level.kl.sum() for level in terms.levels)]
+    for name, value in zip(names, values, strict=True):
+        gradients = torch.autograd.grad(value, parameters, retain_graph=True, allow_unused=True)
+        if not all(gradient.isfinite().all() for gradient in gradients if gradient is not None):
+            return f"the gradient of {name}"
+    return "the gradient of the loss"

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from vae_lab import noise
 from vae_lab.core import ElboTerms, LatentVariableModel
@@ -18,49 +17,26 @@ from vae_lab.errors import NonFiniteLossError
 from vae_lab.objectives import Objective
 from vae_lab.training import interrupts
 from vae_lab.training.compiled import CompiledLoss
-from vae_lab.training.guard import check_finite
+from vae_lab.training.guard import StepGuard, gradient_culprit, non_finite_term
 from vae_lab.training.metrics import ActiveUnitsMetric, BoundMetric
+from vae_lab.training.optimization import (
+    Optimization,
+    Step,
+    StepTerms,
+    look_for_non_finite,
+    refuse_fused_clipping,
+    step_unless,
+    step_with_scaler,
+)
 from vae_lab.training.passes import nobody_between, steps_in_pass
 from vae_lab.training.progress import Progress, progress_of, restore_progress, skip_done_batches
 from vae_lab.types import Batch, DataSpec
-
-OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
-SchedulerFactory = Callable[[Optimizer, int], LRScheduler]
 
 EVALUATION_SEED = 0
 """Of the posterior samples in validation and test: the same for every epoch and run, so that curves compare."""
 
 COMPILING_PAYS = 10_000
 """Steps of a run from which on compiling pays: it takes 3 to 20 s, and saves 0.4 ms a step of a small network."""
-
-
-class Optimization(NamedTuple):
-    """How the loss is minimised.
-
-    Attributes:
-        optimizer: parameters -> optimizer.
-        scheduler: (optimizer, total_steps) -> learning-rate schedule, stepped with the optimizer; None: constant.
-        gradient_clip_val: largest norm (or value) of the gradient; None: not clipped.
-        gradient_clip_algorithm: "norm" or "value".
-        accumulate_grad_batches: batches whose gradients are averaged for one optimizer step.
-        compile: compile the loss and its gradient with `torch.compile`; "auto": where that pays for itself.
-    """
-
-    optimizer: OptimizerFactory
-    scheduler: SchedulerFactory | None = None
-    gradient_clip_val: float | None = None
-    gradient_clip_algorithm: Literal["norm", "value"] = "norm"
-    accumulate_grad_batches: int = 1
-    compile: bool | Literal["auto"] = "auto"
-
-
-class StepTerms(NamedTuple):
-    """What one batch of training leaves behind: loss (), log-likelihood (K, B), KL (K, B, L) and what is logged."""
-
-    loss: Tensor
-    log_likelihood: Tensor
-    kl: Tensor
-    logs: dict[str, Tensor | float]
 
 
 class VariationalModule(LightningModule):
@@ -110,21 +86,14 @@ class VariationalModule(LightningModule):
         self.train_bound = BoundMetric(model.num_levels)
         self.eval_bound = BoundMetric(model.num_levels, importance_weighted=eval_samples > 1)
         self.active_units = nn.ModuleList(ActiveUnitsMetric() for _ in range(model.num_levels))
+        self.guard = StepGuard()
         self._resumed: Progress | None = None  # an unfinished epoch's, until the batch where it goes on
         self._loss: Callable[[Tensor, Tensor | None, float], StepTerms] = self._step_terms
 
     def configure_optimizers(self) -> Any:
         optimizer = self.optimization.optimizer(self.model.parameters())
-        scales = self.trainer.precision == "16-mixed"
-        if (
-            scales
-            and self.optimization.gradient_clip_val
-            and any(group.get("fused") for group in optimizer.param_groups)
-        ):
-            raise ValueError(
-                "precision=16-mixed with gradient_clip_val: a fused optimizer sees scaled gradients only; "
-                "set optimizer.fused=false"
-            )
+        if self.trainer.precision == "16-mixed":
+            refuse_fused_clipping(self.optimization, optimizer)
         if self.optimization.scheduler is None:
             return optimizer
         steps = self._total_steps()
@@ -134,6 +103,7 @@ class VariationalModule(LightningModule):
 
     def on_train_start(self) -> None:
         self._direct = nobody_between(self.trainer)
+        self._scaler = getattr(self.trainer.precision_plugin, "scaler", None)
         choice = self.optimization.compile
         if choice is True or (choice == "auto" and self._total_steps() >= COMPILING_PAYS):
             self._loss = CompiledLoss(self._step_terms)
@@ -169,18 +139,16 @@ class VariationalModule(LightningModule):
             skip_done_batches(self.trainer, self._resumed, dataloader_iter, self.train_bound)
             self._resumed = None
         first = self.global_step
-        done: list[StepTerms] = []
-        steps = 0
+        steps: list[Step] = []
         for _ in range(steps_in_pass(self.trainer, dataloader_iter.fetched)):
             if dataloader_iter.done or (self.trainer.world_size == 1 and interrupts.received()):
                 break
-            done += self._optimizer_step(dataloader_iter)
-            steps += 1
-        self._tell_lightning(steps, len(done))
-        if done:
-            self._watch(done, first)
+            steps.append(self._optimizer_step(dataloader_iter))
+        self._tell_lightning(len(steps), sum(len(step.batches) for step in steps))
+        if steps:
+            self._watch(steps, first)
 
-    def _optimizer_step(self, dataloader_iter: Any) -> list[StepTerms]:
+    def _optimizer_step(self, dataloader_iter: Any) -> Step:
         """One optimizer step, on the batches that it accumulates."""
         optimizer: Any = self.optimizers()
         accumulate = self.optimization.accumulate_grad_batches
@@ -188,16 +156,16 @@ class VariationalModule(LightningModule):
         done: list[StepTerms] = []
         while len(done) < accumulate and not dataloader_iter.done:
             batch, _, _ = next(dataloader_iter)
-            batch = self._on_device(batch)
+            self._batch = batch = self._on_device(batch)
             with noise.sharded(batch.shard):
                 terms = self._loss(batch.x, self._labels(batch), weight)
             self._backward(terms.loss / accumulate if accumulate > 1 else terms.loss)
             done.append(terms._replace(loss=terms.loss.detach()))
-        self._take_step(optimizer)
+        found_inf = self._take_step(optimizer)
         optimizer.zero_grad()
         if self.optimization.scheduler is not None:
             self.lr_schedulers().step()  # type: ignore[union-attr]
-        return done
+        return Step(done, found_inf)
 
     def _on_device(self, batch: Batch) -> Batch:
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
@@ -212,15 +180,23 @@ class VariationalModule(LightningModule):
         else:
             self.manual_backward(loss)
 
-    def _take_step(self, optimizer: Any) -> None:
-        if not self._direct:
-            optimizer.step()
-            return
+    def _take_step(self, optimizer: Any) -> Tensor:
+        """A step of the optimizer, unless an entry of the gradient is not finite; 1 where one is, else 0, ()."""
+        if self._scaler is not None:
+            return step_with_scaler(optimizer.step, self._scaler)
+        found_inf = look_for_non_finite(self.model.parameters())
+        before = self.global_step
+        step_unless(found_inf, optimizer.optimizer, self._step_directly if self._direct else optimizer.step)
+        if self.global_step == before:  # not counted by Lightning
+            progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
+            progress.increment_ready()
+            progress.increment_completed()
+        return found_inf
+
+    def _step_directly(self) -> None:
+        optimizer: Any = self.optimizers()
         self.on_before_optimizer_step(optimizer.optimizer)
         optimizer.optimizer.step()
-        progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
-        progress.increment_ready()
-        progress.increment_completed()
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         if self.optimization.gradient_clip_val:
@@ -234,27 +210,49 @@ class VariationalModule(LightningModule):
         loop.batch_progress.increment_by(batches - 1)
         loop._batches_that_stepped += steps - 1
 
-    def _watch(self, done: list[StepTerms], first_step: int) -> None:
-        log_likelihood = torch.cat([terms.log_likelihood for terms in done], dim=1)
-        kl = torch.cat([terms.kl for terms in done], dim=1)
-        self.train_bound.update(log_likelihood, kl)
-        losses = torch.stack([terms.loss for terms in done])
-        if not bool((log_likelihood.sum() + kl.sum() + losses.sum()).isfinite()):
-            sums = [(terms.log_likelihood.sum(), *terms.kl.sum((0, 1)), terms.loss) for terms in done]
-            names = [*self.train_bound.names, "loss"]
-            check_finite(torch.stack([torch.stack(row) for row in sums]), names, first_step)
+    def _watch(self, steps: list[Step], first_step: int) -> None:
+        batches = [terms for step in steps for terms in step.batches]
+        last = batches[-1]
+        log_likelihood = torch.cat([terms.log_likelihood for terms in batches], dim=1)
+        kl = torch.cat([terms.kl for terms in batches], dim=1)
+        losses = torch.stack([terms.loss for terms in batches])
+        skipped = torch.stack([step.found_inf for step in steps]).sum()
+        if bool((log_likelihood.sum() + kl.sum() + losses.sum()).isfinite() & (skipped == 0)):
+            self.guard.all_taken()
+            self.train_bound.update(log_likelihood, kl)
+        else:
+            self._look_at_each(steps, first_step)
         if self.global_step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
-            self.log("train/loss", done[-1].loss, prog_bar=True, sync_dist=True, batch_size=1)
-            self.log_dict({f"train/{name}": value for name, value in done[-1].logs.items()}, batch_size=1)
+            self.log("train/loss", last.loss, prog_bar=True, sync_dist=True, batch_size=1)
+            self.log_dict({f"train/{name}": value for name, value in last.logs.items()}, batch_size=1)
+            if self.guard.skipped:
+                self.log("train/skipped_steps", float(self.guard.skipped), batch_size=1)
+
+    def _look_at_each(self, steps: list[Step], first_step: int) -> None:
+        """Some step of a pass was not as it should be: what is finite counts, the rest is named."""
+        for number, step in enumerate(steps, first_step):
+            culprits = [non_finite_term(terms, self.train_bound.names) for terms in step.batches]
+            for terms, culprit in zip(step.batches, culprits, strict=True):
+                if culprit is None:
+                    self.train_bound.update(terms.log_likelihood, terms.kl)
+            term = next(filter(None, culprits), None)
+            self.guard.look(number, bool(step.found_inf), term, self._gradient_culprit, self._scaler)
+
+    def _gradient_culprit(self) -> str:
+        """The term of the last batch whose gradient is not finite, where every term is."""
+        with noise.sharded(self._batch.shard):
+            terms: ElboTerms = self.model(self._batch.x, self._labels(self._batch), self.objective.num_samples)
+        return gradient_culprit(terms, self.train_bound.names, list(self.model.parameters()))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["progress"] = progress_of(self.trainer, self.train_bound)
+        # Before the first step after a resume the run still stands where it stood.
+        checkpoint["progress"] = self._resumed or progress_of(self.trainer, self.train_bound, self.guard)
         checkpoint["loops"] = None  # Lightning's own account of it
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if self.trainer.training:
             progress = checkpoint["progress"]
-            restore_progress(self.trainer, progress)
+            restore_progress(self.trainer, progress, self.guard)
             self._resumed = progress if progress["batch"] else None
 
     def on_train_epoch_start(self) -> None:

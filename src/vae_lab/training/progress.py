@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 from pytorch_lightning import Trainer
-from torch.distributed import all_gather_object, get_world_size, is_initialized
 
+from vae_lab.training.guard import StepGuard
 from vae_lab.training.metrics import BoundMetric
+from vae_lab.training.processes import gathered
 
 Progress = Mapping[str, Any]
 """Plain containers and tensors:
@@ -26,11 +27,12 @@ batch             batches of the next epoch that are done
 batches           batches of the finished epochs
 step, logged_step optimizer steps, and the x-axis of the curves
 should_stop       whether early stopping has spoken
+skipped           steps skipped as their gradient was not finite, and how many of them were the last
 ranks             for each process: its random states and its sums of the unfinished epoch
 """
 
 
-def progress_of(trainer: Trainer, train_bound: BoundMetric) -> dict[str, Any]:
+def progress_of(trainer: Trainer, train_bound: BoundMetric, guard: StepGuard) -> dict[str, Any]:
     """Where the run stands, before an epoch or a pass of steps; every process must call it."""
     epoch_loop = trainer.fit_loop.epoch_loop
     epochs: Any = trainer.fit_loop.epoch_progress.current  # Lightning types its counters as less than they are
@@ -43,11 +45,12 @@ def progress_of(trainer: Trainer, train_bound: BoundMetric) -> dict[str, Any]:
         "step": trainer.global_step,
         "logged_step": epoch_loop._batches_that_stepped,
         "should_stop": trainer.should_stop,
-        "ranks": _gathered({"random": random_states(), "train_bound": [train_bound.total, train_bound.count]}),
+        "skipped": [guard.skipped, guard.in_a_row],
+        "ranks": gathered({"random": random_states(), "train_bound": [train_bound.total, train_bound.count]}),
     }
 
 
-def restore_progress(trainer: Trainer, progress: Progress) -> None:
+def restore_progress(trainer: Trainer, progress: Progress, guard: StepGuard) -> None:
     """Sets Lightning's counters; `skip_done_batches` follows when the epoch has begun."""
     epochs = trainer.fit_loop.epoch_progress
     epoch_loop = trainer.fit_loop.epoch_loop
@@ -59,6 +62,7 @@ def restore_progress(trainer: Trainer, progress: Progress) -> None:
     steps.ready = steps.completed = progress["step"]
     epoch_loop._batches_that_stepped = progress["logged_step"]
     trainer.should_stop = progress["should_stop"]
+    guard.skipped, guard.in_a_row = progress["skipped"]
 
 
 def skip_done_batches(trainer: Trainer, progress: Progress, dataloader_iter: Any, train_bound: BoundMetric) -> None:
@@ -92,12 +96,3 @@ def set_random_states(states: Mapping[str, Any]) -> None:
     torch.set_rng_state(states["torch"])
     if states["cuda"] is not None and torch.cuda.is_available():
         torch.cuda.set_rng_state(states["cuda"])
-
-
-def _gathered(own: dict[str, Any]) -> list[dict[str, Any]]:
-    """What every process has, in the order of their ranks."""
-    if not is_initialized():
-        return [own]
-    found: list[Any] = [None] * get_world_size()
-    all_gather_object(found, own)
-    return found

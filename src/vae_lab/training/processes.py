@@ -1,0 +1,18 @@
+"""What the processes of a run tell each other."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from torch.distributed import all_gather_object, get_world_size, is_initialized
+
+T = TypeVar("T")
+
+
+def gathered(own: T) -> list[T]:
+    """What every process has, in the order of their ranks; every process must call it."""
+    if not is_initialized():
+        return [own]
+    found: list[Any] = [None] * get_world_size()
+    all_gather_object(found, own)
+    return found
