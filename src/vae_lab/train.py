@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from vae_lab.config import command, jobs
 from vae_lab.config.resume import checkpoint_to_resume
+from vae_lab.errors import PrunedError
 
 if TYPE_CHECKING:
     from vae_lab.data import ImageDataModule
@@ -47,7 +48,11 @@ def train(cfg: DictConfig) -> None:
     module = build_module(cfg, parts)
     trainer = build_trainer(cfg)
     record = Record(run, cfg.seed, config, hyperparameters(cfg))
-    fit(trainer, module, parts["data"], record, cfg.test_checkpoint, cfg.decoder_bias, checkpoint)
+    try:
+        fit(trainer, module, parts["data"], record, cfg.test_checkpoint, cfg.decoder_bias, checkpoint)
+    except PrunedError as stop:
+        if trainer.is_global_zero:
+            jobs.save_pruned(run, jobs.job_overrides(), str(stop))
 
 
 def build_module(cfg: DictConfig, parts: dict[str, Any]) -> VariationalModule:

@@ -24,6 +24,7 @@ NEEDS = {
     "trainer=gpu": ["trainer.accelerator=cpu"],
     "trainer=gpu_fp16": ["trainer.accelerator=cpu"],
     "trainer=ddp": ["trainer.accelerator=cpu"],
+    "search=optuna": ["search.trial=0", "search.storage=optuna.log"],
 }
 """What an option is chosen together with."""
 
@@ -38,6 +39,8 @@ def skip_without_extra(option: str) -> None:
     group, _, name = option.partition("=")
     if group == "launcher":
         pytest.importorskip(f"hydra_plugins.hydra_{EXTRAS[name][0]}_launcher")
+    if group == "search":
+        pytest.importorskip(name)
 
 
 def composed(tmp_path: Path, *overrides: str) -> DictConfig:

@@ -57,9 +57,13 @@ def job_overrides() -> list[str]:
 
 
 def without_keys(overrides: Iterable[str], keys: Iterable[str]) -> list[str]:
-    """The overrides of all other keys."""
+    """The overrides of all other keys: of none that is named, nor of one inside it."""
     keys = set(keys)
-    return [word for word in overrides if word.lstrip("+~").partition("=")[0] not in keys]
+    return [word for word in overrides if _key(word) not in keys and _key(word).partition(".")[0] not in keys]
+
+
+def _key(word: str) -> str:
+    return word.lstrip("+~").partition("=")[0]
 
 
 def settings() -> dict[str, Any]:
@@ -85,7 +89,7 @@ def take_up(folder: Path, overrides: Sequence[str]) -> bool:
         return True
     if found.job != frozenset(overrides) and (found.job is not None or found.state == "finished"):
         raise RunError(f"{folder}: holds another run ({' '.join(found.overrides or ())})")
-    if found.state == "finished":
+    if found.state in ("finished", "pruned"):
         return False
     if can_go_on(folder):
         (folder / "failure.json").unlink(missing_ok=True)
@@ -121,7 +125,8 @@ def run_apart(folder: Path, overrides: Sequence[str]) -> None:
     """
     sources = HydraConfig.get().runtime.config_sources
     config_dirs = [word for source in sources if source.provider == "command-line" for word in ("-cd", source.path)]
-    words = [*overrides, f"hydra.run.dir='{folder}'", "resume=auto", *config_dirs]
+    of_search = [word for word in HydraConfig.get().overrides.task if _key(word).partition(".")[0] == "search"]
+    words = [*overrides, *of_search, f"hydra.run.dir='{folder}'", "resume=auto", *config_dirs]
     command = [sys.executable, "-m", "vae_lab.train", *words]
     reason = ""
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
@@ -138,6 +143,12 @@ def save_failure(folder: Path, overrides: Sequence[str], error: Exception, reaso
     """Writes failure.json: why the job failed, in one line."""
     content = {"reason": reason, "type": type(error).__name__, "overrides": list(overrides)}
     write_text(folder / "failure.json", json.dumps(content, indent=2) + "\n")
+
+
+def save_pruned(folder: Path, overrides: Sequence[str], reason: str) -> None:
+    """Writes pruned.json: why a search gave the job up, in one line."""
+    write_text(folder / "pruned.json", json.dumps({"reason": reason, "overrides": list(overrides)}, indent=2) + "\n")
+    print(f"pruned       {reason}")
 
 
 def save_trace(folder: Path, error: Exception) -> Path:

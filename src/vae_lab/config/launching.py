@@ -199,6 +199,3 @@ class Grid(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         return self.grid.sweep(arguments)
-
-
-register(Grid)

@@ -22,6 +22,8 @@ MAY_CHANGE = (
     "overrides",
     "choices",
     "sweep",
+    "search",
+    "callbacks.pruning",
     "spec",
     "run_dir",
 )

@@ -21,8 +21,8 @@ class JobRow(NamedTuple):
 
     @property
     def succeeded(self) -> bool:
-        """Whether there is a result."""
-        return self.state in ("finished", "skipped")
+        """Whether it came to the end that was meant for it."""
+        return self.state in ("finished", "skipped", "pruned")
 
 
 def job_rows(

@@ -22,7 +22,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from vae_lab.config.command import fail
 from vae_lab.config.jobs import without_keys
-from vae_lab.config.launching import PLUGINS
+from vae_lab.config.launching import PLUGINS, Grid, register
+from vae_lab.config.search import OptunaSearch
 from vae_lab.errors import RunError
 from vae_lab.reports.reading import Run, find_runs
 
@@ -43,6 +44,8 @@ class Folders(Callback):
                 raise RunError(f"sweep.resume={config.sweep.resume}: resumes a sweep; add -m")
             if launcher := config.hydra.runtime.choices.launcher:
                 raise RunError(f"launcher={launcher}: runs the jobs of a sweep; add -m (one job is a sweep, too)")
+            if (search := config.hydra.runtime.choices.search) and config.search.trial is None:
+                raise RunError(f"search={search}: searches with the jobs of a sweep; add -m")
             if not _is_set(config, "hydra.run.dir"):
                 if int(os.environ.get("WORLD_SIZE", "1")) > 1:
                     raise RunError("hydra.run.dir: must be given to torchrun, whose processes share the run's folder")
@@ -51,6 +54,8 @@ class Folders(Callback):
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         with ending_the_command():
+            for sweeper in (Grid, OptunaSearch):
+                register(sweeper)
             folder = _sweep_folder(config)
             # In the overrides as well: jobs compose their configs from them.
             quoted = QuotedString(str(folder), Quote.single).with_quotes()
@@ -77,11 +82,14 @@ class Folders(Callback):
             # Here and not above: nothing but the end of a sweep needs what draws.
             from vae_lab.config.summary import job_rows, print_jobs  # noqa: PLC0415
             from vae_lab.reports.report import write_report  # noqa: PLC0415
+            from vae_lab.reports.search import search_lines  # noqa: PLC0415
 
             folder = Path(config.hydra.sweep.dir)
             runs = find_runs(folder)
             rows = job_rows(runs, planned_jobs(config), self.finished_before)
             print_jobs(rows)
+            for line in search_lines(folder):
+                print(line)
             if runs:
                 write_report(folder)
                 print(f"report       {folder / 'report.md'}")

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from vae_lab.untrusted import parse_yaml, read_json, read_yaml
 
-State = Literal["finished", "failed", "unfinished", "unreadable"]
+State = Literal["finished", "pruned", "failed", "unfinished", "unreadable"]
 
 _INSIDE_A_RUN = {"checkpoints", "figures"}
 
@@ -22,9 +22,9 @@ class Run:
 
     Attributes:
         folder: of the run.
-        state: finished with metrics.json, failed with failure.json, unfinished with neither (it still trains, or its
-            process was ended), or unreadable.
-        reason: why it failed, or what of it cannot be read, in one line.
+        state: finished with metrics.json, pruned with pruned.json, failed with failure.json, unfinished with none of
+            them (it still trains, or its process was ended), or unreadable.
+        reason: why it failed or was pruned, or what of it cannot be read, in one line.
         config: the whole config; empty for a job that failed before it began.
         overrides: what was set on the command line, ``key=value`` each; None where nothing says so.
         metrics: by name, in nats an example; those of the test set, ``nll`` and ``nll_error`` of evaluation.json, and
@@ -68,18 +68,20 @@ def read_run(folder: Path) -> Run | None:
     config = _read(folder / "config.yaml", read_yaml, problems)
     failure = _read(folder / "failure.json", read_json, problems)
     record = _read(folder / "metrics.json", read_json, problems)
+    pruned = {} if record else _read(folder / "pruned.json", read_json, problems)
     if not failure and not record and not problems and not {"model", "data"} <= set(config):
         return None
     if record and not problems:
         _expect(folder / "config.yaml", bool(config), "missing", problems)
         _expect(folder / "metrics.json", isinstance(record.get("metrics"), Mapping), "no metrics in it", problems)
-    state: State = "unreadable" if problems else "failed" if failure else "finished" if record else "unfinished"
+    ends: dict[State, Any] = {"failed": failure, "finished": record, "pruned": pruned}
+    state: State = "unreadable" if problems else next((end for end, found in ends.items() if found), "unfinished")
     metrics = _metrics(folder, record, problems) if state == "finished" else {}
     overrides = failure.get("overrides", config.get("overrides"))
     return Run(
         folder,
         state,
-        "; ".join(problems) or str(failure.get("reason", "")),
+        "; ".join(problems) or str((failure or pruned).get("reason", "")),
         config,
         None if overrides is None else tuple(map(str, overrides)),
         metrics,

@@ -15,6 +15,7 @@ from vae_lab.reports.charts import DPI, charts
 from vae_lab.reports.comparison import Comparison, compare
 from vae_lab.reports.reading import Run, find_runs
 from vae_lab.reports.samples import sample_grid
+from vae_lab.reports.search import search_lines
 
 MARK = "<!-- Written by python -m vae_lab.report, which will write over it. -->"
 """Opens every report, so that nothing else is ever written over."""
@@ -48,6 +49,8 @@ def page(comparison: Comparison, folder: Path, pictures: Iterable[str]) -> str:
     parts = [MARK, f"# {folder.resolve().name}", _counts(comparison.runs)]
     if comparison.shared:
         parts.append("All with " + " ".join(f"`{word}`" for word in comparison.shared) + ".")
+    if found := search_lines(folder):
+        parts += ["## Best trial", *found]
     if comparison.settings:
         parts += ["## Settings", EXPLANATION, tables.markdown(tables.setting_rows(comparison))]
     parts += [f"![{name.replace('_', ' ')}]({PICTURES}/{name}.png)" for name in pictures]
@@ -71,7 +74,7 @@ def _counts(runs: Iterable[Run]) -> str:
     return f"{len(states)} run{'s' * (len(states) != 1)}: {', '.join(counts)}."
 
 
-STATES = ["finished", "failed", "unfinished", "unreadable"]
+STATES = ["finished", "pruned", "failed", "unfinished", "unreadable"]
 
 
 def _check_own(folder: Path) -> None:

@@ -1,21 +1,35 @@
-"""SIGINT and SIGTERM as wishes: training sees them between steps, saves and leaves; a second one ends it at once."""
+"""SIGINT and SIGTERM as wishes: training sees them between steps, saves and leaves; a second one ends it at once.
+
+So is SIGUSR2 where somebody listens to it already: submitit, which queues a job again before its time on a cluster is
+up. It is handed on to its listener once the run is saved.
+"""
 
 from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
+from typing import Any, NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
+QUEUE_SIGNAL = getattr(signal, "SIGUSR2", None)  # Windows has none
+
 _received: int | None = None
+_queue: Callable[[int, FrameType | None], Any] | None = None
 
 
 def listen() -> None:
-    """From now on SIGINT and SIGTERM are noted, and `received` tells them. Only the main thread can."""
+    """From now on the signals are noted, and `received` tells them. Only the main thread can."""
+    global _queue  # noqa: PLW0603
     if threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
             signal.signal(number, _note)
+        listener = signal.getsignal(QUEUE_SIGNAL) if QUEUE_SIGNAL else None
+        if QUEUE_SIGNAL and callable(listener) and listener is not _note:
+            _queue = listener
+            signal.signal(QUEUE_SIGNAL, _note)
 
 
 def received() -> int | None:
@@ -25,11 +39,26 @@ def received() -> int | None:
 
 def forget() -> None:
     """Python's own way again, as if nothing had come."""
-    global _received  # noqa: PLW0603  (signals are the process's)
+    global _received, _queue  # noqa: PLW0603  (signals are the process's)
     _received = None
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if QUEUE_SIGNAL and _queue:
+            signal.signal(QUEUE_SIGNAL, _queue)
+        _queue = None
+
+
+def leave(number: int) -> NoReturn:
+    """Ends the process for a signal that was noted, through its own listener if it has one.
+
+    Raises:
+        SystemExit: with the exit code of the signal, as shells have it; the listener may raise something else.
+    """
+    forget()
+    if number == QUEUE_SIGNAL:
+        signal.raise_signal(number)
+    raise SystemExit(128 + number)
 
 
 def _note(number: int, frame: FrameType | None) -> None:

@@ -91,11 +91,10 @@ class LastCheckpoint(Checkpoint):
         if not self._any(trainer, interrupts.received() is not None):
             return
         number = interrupts.received() or signal.SIGTERM  # another process was asked
-        interrupts.forget()
         if trainer.is_global_zero:
             name = signal.Signals(number).name
             print(f"\nstopped by {name} after step {trainer.global_step}; {how_to_resume(self.path.parent.parent)}")
-        raise SystemExit(128 + number)
+        interrupts.leave(number)
 
     @staticmethod
     def _any(trainer: Trainer, wish: bool) -> bool:

@@ -1,0 +1,36 @@
+"""What a search found: the record that it keeps beside its trials."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vae_lab.files import write_text
+
+RECORD = "search.json"
+
+
+def save_search(folder: Path, record: Mapping[str, Any]) -> None:
+    """Writes search.json: the study, its metric, how many trials ended how, and the best one."""
+    write_text(folder / RECORD, json.dumps(record, indent=2) + "\n")
+
+
+def search_lines(folder: Path) -> list[str]:
+    """The best trial and how to look at all of them, in a few lines; none where nothing was searched."""
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        return [*_best(record), f"look at them: optuna-dashboard {shlex.quote(record['storage'])}"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def _best(record: Mapping[str, Any]) -> list[str]:
+    counts = ", ".join(f"{number} {state}" for state, number in record["trials"].items())
+    lines = [f"study {record['study']}: {counts}"]
+    if best := record["best"]:
+        words = shlex.join(best["overrides"])
+        lines.append(f"best trial {best['number']}: {record['metric']} {best['value']:.3f} with {words}")
+    return lines
