@@ -21,13 +21,14 @@ from torch.utils.tensorboard.summary import hparams as hparams_summaries
 
 from vae_lab import runs
 from vae_lab.data import ImageDataModule
-from vae_lab.errors import NonFiniteLossError
+from vae_lab.errors import NonFiniteLossError, RunError
 from vae_lab.files import remove_unfinished
 from vae_lab.loading import read_checkpoint
 from vae_lab.training import curves, interrupts
 from vae_lab.training.callbacks import LastCheckpoint
 from vae_lab.training.callbacks.writer import tensorboard_writer
 from vae_lab.training.lit_module import VariationalModule
+from vae_lab.training.processes import lost_a_process
 from vae_lab.types import DataSpec
 
 TestCheckpoint = Literal["best", "last"]
@@ -101,6 +102,7 @@ def fit(
 
     Raises:
         NonFiniteLossError: naming the term, the step and the last good checkpoint.
+        RunError: where another process of the run has died, or the disk is full; the last checkpoint is whole.
     """
     if _callback(trainer, LastCheckpoint):
         interrupts.listen()
@@ -119,6 +121,10 @@ def fit(
         trainer.fit(module, datamodule=data, ckpt_path=resume)
     except NonFiniteLossError as error:
         raise NonFiniteLossError(f"{error}; {_last_good(trainer)}") from error
+    except RuntimeError as error:
+        if not lost_a_process(error):
+            raise
+        raise RunError(f"another process of the run has ended; {_last_good(trainer)}") from error
     last = _callback(trainer, LastCheckpoint)
     seconds = last.seconds if last else time.monotonic() - started
 

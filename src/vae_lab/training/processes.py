@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from torch.distributed import all_gather_object, get_world_size, is_initialized
+from torch.distributed import DistError, all_gather_object, get_world_size, is_initialized
 
 T = TypeVar("T")
 
@@ -16,3 +16,8 @@ def gathered(own: T) -> list[T]:
     found: list[Any] = [None] * get_world_size()
     all_gather_object(found, own)
     return found
+
+
+def lost_a_process(error: RuntimeError) -> bool:
+    """Whether the error says that another process of the run has gone."""
+    return is_initialized() and (isinstance(error, DistError) or "gloo" in str(error))
