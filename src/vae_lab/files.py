@@ -30,6 +30,9 @@ def replaced(path: Path, sync: bool = False) -> Iterator[Path]:
         os.replace(unfinished, path)
         if sync:
             _sync(path.parent)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk is found where no name is known
+        raise
     finally:
         unfinished.unlink(missing_ok=True)
 

@@ -6,9 +6,11 @@ import ctypes
 import logging
 import os
 import sys
+import threading
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -26,7 +28,8 @@ from vae_lab.files import remove_unfinished
 from vae_lab.loading import read_checkpoint
 from vae_lab.training import curves, interrupts
 from vae_lab.training.callbacks import LastCheckpoint
-from vae_lab.training.callbacks.writer import tensorboard_writer
+from vae_lab.training.callbacks.last_checkpoint import how_to_resume
+from vae_lab.training.callbacks.writer import report_thread_error, tensorboard_writer
 from vae_lab.training.lit_module import VariationalModule
 from vae_lab.training.processes import lost_a_process
 from vae_lab.types import DataSpec
@@ -67,6 +70,8 @@ def prepare_process(seed: int) -> None:
     warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)  # a deprecation inside it
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # when compiling: that there is no GPU
     warnings.filterwarnings("ignore", message=".*dataloader_iter.*experimental.*")  # seen to work from 2.4 to 2.6
+    warnings.filterwarnings("ignore", message=".*exists and is not empty.*")  # the checkpoints of a run that goes on
+    threading.excepthook = report_thread_error
     seed_everything(seed, workers=True, verbose=False)
 
 
@@ -102,7 +107,7 @@ def fit(
 
     Raises:
         NonFiniteLossError: naming the term, the step and the last good checkpoint.
-        RunError: where another process of the run has died, or the disk is full; the last checkpoint is whole.
+        RunError: where something cannot be written, or another process of the run has died; it says how to go on.
     """
     if _callback(trainer, LastCheckpoint):
         interrupts.listen()
@@ -111,26 +116,19 @@ def fit(
     data.setup("fit")
     if decoder_bias == "data_mean":
         module.model.likelihood.start_at(data.mean_image())  # type: ignore[operator]
-    if resume is not None:
-        warnings.filterwarnings("ignore", message=".*exists and is not empty.*")  # the folder of checkpoints: of course
     if trainer.is_global_zero:
         _clear_up(record.run, resume)
         runs.save_config(record.run, {**record.config, "spec": _plain(module.spec)})
     started = time.monotonic()
-    try:
+    with _saying_what_is_left(trainer):
         trainer.fit(module, datamodule=data, ckpt_path=resume)
-    except NonFiniteLossError as error:
-        raise NonFiniteLossError(f"{error}; {_last_good(trainer)}") from error
-    except RuntimeError as error:
-        if not lost_a_process(error):
-            raise
-        raise RunError(f"another process of the run has ended; {_last_good(trainer)}") from error
     last = _callback(trainer, LastCheckpoint)
     seconds = last.seconds if last else time.monotonic() - started
 
     best = _callback(trainer, ModelCheckpoint)
     weights = best.best_model_path if best and test_checkpoint == "best" else None
-    (result,) = trainer.test(module, datamodule=data, ckpt_path=weights or None, verbose=False)
+    with _saying_what_is_left(trainer):
+        (result,) = trainer.test(module, datamodule=data, ckpt_path=weights or None, verbose=False)
     metrics = {name: float(value) for name, value in result.items()}
     if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
         runs.save_metrics(record.run, metrics, record.seed, seconds, module.guard.skipped)
@@ -191,9 +189,31 @@ def _callback(trainer: Trainer, kind: type[T]) -> T | None:
     return next((callback for callback in trainer.callbacks if isinstance(callback, kind)), None)  # type: ignore[attr-defined]
 
 
+@contextmanager
+def _saying_what_is_left(trainer: Trainer) -> Iterator[None]:
+    """Adds to what ends a run where its last good checkpoint lies."""
+    try:
+        yield
+    except NonFiniteLossError as error:
+        raise NonFiniteLossError(f"{error}; {_last_good(trainer)}") from error
+    except OSError as error:
+        raise RunError(f"{error}; {_last_good(trainer)}{_how_to_resume(trainer)}") from error
+    except RuntimeError as error:
+        if not lost_a_process(error):
+            raise
+        reason = "another process of the run has ended"
+        raise RunError(f"{reason}; {_last_good(trainer)}{_how_to_resume(trainer)}") from error
+
+
 def _last_good(trainer: Trainer) -> str:
     last, best = _callback(trainer, LastCheckpoint), _callback(trainer, ModelCheckpoint)
     if last and last.path.is_file():
         return f"the last good checkpoint is {last.path}"
-    path = best and best.best_model_path
-    return f"the last good checkpoint is {path}" if path else "no checkpoint had been written yet"
+    if best and os.path.isfile(best.best_model_path):
+        return f"the last good checkpoint is {best.best_model_path}"
+    return "no checkpoint had been written yet"
+
+
+def _how_to_resume(trainer: Trainer) -> str:
+    last = _callback(trainer, LastCheckpoint)
+    return f"; {how_to_resume(last.path.parent.parent)}" if last and last.path.is_file() else ""

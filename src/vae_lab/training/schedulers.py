@@ -12,10 +12,19 @@ from collections.abc import Sequence
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
+MOST_STAGES = 30
+"""3^29 steps are more than any run takes."""
+
 
 def cosine(optimizer: Optimizer, total_steps: int, final_lr: float = 0.0) -> LRScheduler:
-    """From the optimizer's rate to ``final_lr`` along half a cosine (Loshchilov and Hutter 2017, arXiv:1608.03983)."""
+    """From the optimizer's rate to ``final_lr`` along half a cosine (Loshchilov and Hutter 2017, arXiv:1608.03983).
+
+    Raises:
+        ValueError: for a negative final rate, or an optimizer whose rate is 0.
+    """
     rate = optimizer.param_groups[0]["lr"]
+    if final_lr < 0 or rate == 0:
+        raise ValueError(f"scheduler.final_lr={final_lr}: must be 0 or more, and optimizer.lr={rate} above 0")
 
     def factor(step: int) -> float:
         part = (1 + math.cos(math.pi * min(1.0, step / total_steps))) / 2
@@ -30,8 +39,10 @@ def multistep(
     """Times ``gamma`` at each milestone, a fraction of the run.
 
     Raises:
-        ValueError: for milestones that do not rise within (0, 1).
+        ValueError: for milestones that do not rise within (0, 1), or a gamma that is not positive.
     """
+    if gamma <= 0:
+        raise ValueError(f"scheduler.gamma={gamma}: must be above 0")
     if list(milestones) != sorted(milestones) or not all(0 < fraction < 1 for fraction in milestones):
         raise ValueError(f"scheduler.milestones={list(milestones)}: must be rising fractions of the run, within (0, 1)")
     return _steps_at([round(fraction * total_steps) for fraction in milestones], optimizer, gamma)
@@ -43,10 +54,10 @@ def burda(optimizer: Optimizer, total_steps: int, stages: int = 8) -> LRSchedule
     Their run has 8 stages, 1 + 3 + ... + 3^7 = 3280 epochs.
 
     Raises:
-        ValueError: for fewer than one stage.
+        ValueError: for fewer than one stage, or so many that the first of them would be of no step.
     """
-    if stages < 1:
-        raise ValueError(f"scheduler.stages={stages}: must be at least 1")
+    if not 1 <= stages <= MOST_STAGES:
+        raise ValueError(f"scheduler.stages={stages}: must lie in 1..{MOST_STAGES}")
     ends = [(3**i - 1) // 2 for i in range(1, stages + 1)]  # 1, 1 + 3, 1 + 3 + 9, ... parts
     return _steps_at([round(total_steps * end / ends[-1]) for end in ends[:-1]], optimizer, 10 ** (-1 / 7))
 
