@@ -269,7 +269,7 @@ def test_a_killed_search_goes_on(train: Train, tmp_path: Path) -> None:
         assert process.poll() is None, process.communicate()[0]
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.communicate()
     assert states(tmp_path / "s") == ["COMPLETE", "RUNNING"]
     assert train(*SEARCH, *words, "sweep.resume=s").code == 0
     before, after = study(tmp_path / "undisturbed").trials, study(tmp_path / "s").trials
