@@ -7,6 +7,7 @@ figures/*.png            the last of each picture
 metrics.json             final test metrics, with versions, git state and seed
 evaluation.json          what `python -m vae_lab.evaluate` found
 samples/*                pictures and arrays that `python -m vae_lab.sample` made
+pruned.json              of a search's trial that was given up: why
 failure.json             of a sweep's job that failed: why; failure.txt, the traceback of an unexpected error
 """
 
