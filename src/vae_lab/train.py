@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from vae_lab.config import command, jobs
 from vae_lab.config.resume import checkpoint_to_resume
-from vae_lab.errors import PrunedError
+from vae_lab.errors import PrunedError, RunError
 
 if TYPE_CHECKING:
     from vae_lab.data import ImageDataModule
@@ -44,15 +45,32 @@ def train(cfg: DictConfig) -> None:
     run = Path(cfg.run_dir)
     checkpoint = checkpoint_to_resume(config, run)
     prepare_process(cfg.seed)
-    parts = {key: instantiate(cfg[key], _convert_="all") for key in ("data", "objective", "optimizer", "scheduler")}
-    module = build_module(cfg, parts)
-    trainer = build_trainer(cfg)
+    data, module, trainer = assemble(cfg)
     record = Record(run, cfg.seed, config, hyperparameters(cfg))
     try:
-        fit(trainer, module, parts["data"], record, cfg.test_checkpoint, cfg.decoder_bias, checkpoint)
+        fit(trainer, module, data, record, cfg.test_checkpoint, cfg.decoder_bias, checkpoint)
     except PrunedError as stop:
         if trainer.is_global_zero:
             jobs.save_pruned(run, jobs.job_overrides(), str(stop))
+
+
+def assemble(cfg: DictConfig) -> tuple[ImageDataModule, VariationalModule, Any]:
+    """Data, module and Trainer of a run; every mistake in the config shows here, before any data is read."""
+    parts = {key: instantiate(cfg[key], _convert_="all") for key in ("data", "objective", "optimizer", "scheduler")}
+    try_optimizer(parts)
+    return parts["data"], build_module(cfg, parts), build_trainer(cfg)
+
+
+def try_optimizer(parts: dict[str, Any]) -> None:
+    """Makes an optimizer and its schedule for nothing: the run's own are made when the data have been read."""
+    from torch import nn, zeros  # noqa: PLC0415
+
+    try:
+        optimizer = parts["optimizer"]([nn.Parameter(zeros(1))])
+    except ValueError as error:
+        raise ValueError(f"optimizer: {error}") from error
+    if parts["scheduler"]:
+        parts["scheduler"](optimizer, 100)
 
 
 def build_module(cfg: DictConfig, parts: dict[str, Any]) -> VariationalModule:
@@ -60,7 +78,14 @@ def build_module(cfg: DictConfig, parts: dict[str, Any]) -> VariationalModule:
     from vae_lab.training import Optimization, VariationalModule  # noqa: PLC0415
 
     data: ImageDataModule = parts["data"]
-    model = instantiate(cfg.model, _convert_="all")(spec=data.spec)
+    make_model = instantiate(cfg.model, _convert_="all")
+    try:
+        model = make_model(spec=data.spec)
+    except (RuntimeError, MemoryError, TypeError) as error:
+        if isinstance(error, TypeError) and "verflow" not in str(error):  # torch's error for a size beyond 64 bits
+            raise
+        sizes = f"latent_dim={cfg.latent_dim}, network, likelihood, prior, model and data set its sizes"
+        raise RunError(f"no memory for the model ({' '.join(str(error).split())[:150]}); {sizes}") from error
     of_trainer = {key: cfg.trainer[key] for key in OPTIMIZATION}
     optimization = Optimization(parts["optimizer"], parts["scheduler"], compile=cfg.compile, **of_trainer)
     return VariationalModule(model, parts["objective"], optimization, data.spec, cfg.seed, cfg.eval_samples)
@@ -78,9 +103,11 @@ def build_trainer(cfg: DictConfig) -> Any:
     saves = bool(nodes.keys() & {"checkpoint", "last_checkpoint"})  # otherwise Lightning would add one of its own
     node = {key: value for key, value in cfg.trainer.items() if key not in OPTIMIZATION}
     plugins = [*node.pop("plugins", []), AtomicCheckpointIO()]
-    return instantiate(
-        node, callbacks=callbacks, logger=logger, enable_checkpointing=saves, plugins=plugins, _convert_="all"
-    )
+    parts = {"callbacks": callbacks, "logger": logger, "enable_checkpointing": saves, "plugins": plugins}
+    try:
+        return instantiate(node, **parts, _convert_="all")
+    except InstantiationException as error:
+        raise RunError(f"trainer: {' '.join(str(error.__cause__ or error).split())}") from error
 
 
 def hyperparameters(cfg: DictConfig) -> dict[str, Any]:

@@ -14,10 +14,12 @@ import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal, Union, get_args, get_origin
 
-from hydra.utils import get_object
+from hydra._internal.utils import _locate as located  # hydra.utils.get_object logs an error besides raising it
 from omegaconf import DictConfig, OmegaConf
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError
+
+from vae_lab.config.ranges import out_of_range
 
 TOP_LEVEL: dict[str, Any] = {
     "seed": int,
@@ -52,6 +54,20 @@ TOP_LEVEL: dict[str, Any] = {
 """Types of the keys that are no component's own."""
 
 
+INSTANTIATION: dict[str, Any] = {
+    "_target_": str,
+    "_partial_": bool,
+    "_recursive_": bool,
+    "_convert_": Literal["none", "partial", "object", "all"],
+    "_args_": list[Any],
+}
+"""Types of the keys that say how a component is built."""
+
+
+COMPONENTS = ("data", "model", "network", "likelihood", "prior", "objective", "optimizer", "trainer")
+"""Keys that are a component's, in the commands that have them."""
+
+
 class ConfigError(ValueError):
     """A user's mistake in a config, in one line that names the key, the value and what is allowed."""
 
@@ -68,6 +84,19 @@ def check_config(cfg: DictConfig) -> None:
             _check_value(key, resolved[key], hint)
     for key, node, raw_node in _components(resolved, raw):
         _check_component(key, node, raw_node)
+    _check_classes(resolved)
+    if line := out_of_range(resolved):
+        raise ConfigError(line)
+
+
+def _check_classes(config: Mapping[str, Any]) -> None:
+    """Raises `ConfigError` for a component that has no class; a callback may be null."""
+    callbacks = config.get("callbacks") or {}
+    nodes = {key: config[key] for key in COMPONENTS if key in config}
+    nodes |= {f"callbacks.{name}": node for name, node in callbacks.items() if node}
+    for key, node in nodes.items():
+        if not isinstance(node, Mapping) or "_target_" not in node:
+            raise ConfigError(f"{key}: must have a _target_, the name of a class")
 
 
 def _components(node: Any, raw: Any, key: str = "") -> Iterator[tuple[str, dict[str, Any], Any]]:
@@ -86,12 +115,14 @@ def _components(node: Any, raw: Any, key: str = "") -> Iterator[tuple[str, dict[
 
 
 def _check_component(key: str, node: Mapping[str, Any], raw: Any) -> None:
+    _check_value(f"{key}._target_", node["_target_"], str)
     target = _locate(key, node["_target_"])
     parameters = inspect.signature(target).parameters
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     hints = _type_hints(target)
     for name, value in node.items():
-        if not isinstance(name, str) or name.startswith("_"):
+        if name in INSTANTIATION:
+            _check_value(f"{key}.{name}", value, INSTANTIATION[name])
             continue
         if name not in parameters:
             if not open_ended:
@@ -105,7 +136,7 @@ def _check_component(key: str, node: Mapping[str, Any], raw: Any) -> None:
 
 def _locate(key: str, path: str) -> Callable[..., Any]:
     try:
-        target: Callable[..., Any] = get_object(path)
+        target: Callable[..., Any] = located(path)
     except Exception as error:
         raise ConfigError(f"{key}._target_={path}: there is no such class or function") from error
     return target

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -13,17 +14,27 @@ from typing import NoReturn
 
 import hydra
 from hydra import compose, initialize_config_dir
-from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import (
+    ConfigCompositionException,
+    HydraException,
+    InstantiationException,
+    MissingConfigException,
+    OverrideParseException,
+)
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from vae_lab.config import jobs, launching
 from vae_lab.config.check import check_config, did_you_mean
 from vae_lab.config.resume import completed_words
+from vae_lab.config.words import check_words
 from vae_lab.errors import RunError
 
 FULL_ERROR = "VAE_LAB_FULL_ERROR"
 """The user's own HYDRA_FULL_ERROR, kept for the processes that this one starts."""
+
+EXPECTED_NAMES = ("MisconfigurationException", "OutOfMemoryError")
+"""Of errors of packages that take long to import."""
 
 INTERRUPTED = 130
 """The exit code of a program that was stopped by Ctrl-C, as shells have it."""
@@ -34,6 +45,11 @@ def config_dir() -> Path:
     package = Path(__file__).resolve().parents[1]
     packaged = package / "configs"
     return packaged if packaged.is_dir() else package.parents[1] / "configs"
+
+
+def groups() -> list[str]:
+    """The groups of the Hydra tree."""
+    return [folder.name for folder in config_dir().iterdir() if folder.is_dir()]
 
 
 def run(task: Callable[[DictConfig], None], config_name: str) -> None:
@@ -52,6 +68,7 @@ def run(task: Callable[[DictConfig], None], config_name: str) -> None:
     command = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=config_name)(job)
     try:
         sys.argv[1:] = map(_quoted_path, completed_words(sys.argv[1:]))
+        check_words(sys.argv[1:], groups())
         command()
     except KeyboardInterrupt:
         raise SystemExit(INTERRUPTED) from None
@@ -107,8 +124,13 @@ def fail(error: Exception, config_name: str | None = None) -> NoReturn:
     """Prints one line for a user's mistake and exits with 1; raises anything else, and all with HYDRA_FULL_ERROR=1."""
     if not _in_one_line(error):
         raise error
-    print(f"error: {_message(error, config_name)}", file=sys.stderr)
+    print(f"error: {printable(_message(error, config_name))}", file=sys.stderr)
     raise SystemExit(1)
+
+
+def printable(text: str) -> str:
+    """With whatever would end the line or stir the terminal written out, as ``<0x1b>``."""
+    return "".join(c if c.isprintable() else f"<{ord(c):#x}>" for c in text)
 
 
 def _in_one_line(error: Exception) -> bool:
@@ -117,7 +139,13 @@ def _in_one_line(error: Exception) -> bool:
         return False
     expected = (ValueError, OSError, ImportError, HydraException, OmegaConfBaseException, RunError)
     cause = _root(error)
-    return isinstance(cause, expected) or type(cause).__name__ == "MisconfigurationException"
+    return isinstance(cause, expected) or type(cause).__name__ in EXPECTED_NAMES or _is_of_a_component(error)
+
+
+def _is_of_a_component(error: Exception) -> bool:
+    """Whether a component could not be built of what the config gives it, whatever the error: a key too few, say."""
+    late = isinstance(error, TypeError) and "required positional argument" in str(error)  # of one that was prepared
+    return late or isinstance(error, InstantiationException)
 
 
 def _root(error: BaseException) -> BaseException:
@@ -143,7 +171,9 @@ def _message(error: Exception, config_name: str | None = None) -> str:
     if isinstance(error, OverrideParseException):
         return f"{error.override}: not of the form key=value ({' '.join(str(error).split())})"
     root = _root(error)
-    return " ".join(str(root).split()) or type(root).__name__
+    reason = " ".join(str(root).split()) or type(root).__name__
+    key = re.search(r"full_key: (\S+)", str(error))
+    return f"{key[1]}: {reason}" if key and not isinstance(root, HydraException | ValueError | OSError) else reason
 
 
 def _nearest(option: str, options: Sequence[str]) -> str:

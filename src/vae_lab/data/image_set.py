@@ -12,6 +12,9 @@ from torchvision.transforms.v2 import functional
 
 from vae_lab.data.arrays import Arrays, Images, allocate, chunks
 
+LARGEST = 2**14
+"""Side of an image in pixels."""
+
 
 class ImageSet(ABC):
     """One family of images: it knows its sizes before anything is read, and reads each split into arrays.
@@ -24,7 +27,7 @@ class ImageSet(ABC):
         memory_limit_gb: arrays larger than this, in 10^9 bytes, stay on disk and are memory-mapped.
 
     Raises:
-        ValueError: for an image size below 1 or a negative memory limit.
+        ValueError: for an image size out of its range or a negative memory limit.
     """
 
     name: ClassVar[str]
@@ -34,9 +37,11 @@ class ImageSet(ABC):
     """Of the generative factors, the columns of `Arrays.factors`; empty where they are not known."""
 
     def __init__(self, root: str = "data", image_size: int | None = None, memory_limit_gb: float = 4.0) -> None:
-        if image_size is not None and image_size < 1:
-            raise ValueError(f"image_size={image_size}: must be 1 or more, or null for the size of the images")
-        if memory_limit_gb < 0:
+        if image_size is not None and not 1 <= image_size <= LARGEST:
+            raise ValueError(
+                f"image_size={image_size}: must lie in 1..{LARGEST}, or be null for the size of the images"
+            )
+        if not memory_limit_gb >= 0:
             raise ValueError(f"memory_limit_gb={memory_limit_gb}: must be 0 or more")
         self.root = root
         self.image_size = image_size

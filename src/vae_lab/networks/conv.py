@@ -14,6 +14,9 @@ from vae_lab.networks.architecture import Architecture
 from vae_lab.networks.context import join
 from vae_lab.networks.mlp import Activation, Mlp, activation_module
 
+MOST_BLOCKS = 1000
+"""In a stage."""
+
 
 class ConvSizes(NamedTuple):
     """Channels of the stages from the data side up, residual blocks a stage, width beside the latent, activation."""
@@ -159,7 +162,7 @@ class ConvArchitecture(Architecture):
         activation: of every network.
 
     Raises:
-        ValueError: for no stage, or a size below 1 (``blocks`` may be 0).
+        ValueError: for no stage, a size below 1 (``blocks`` may be 0), or more than a thousand blocks.
     """
 
     def __init__(
@@ -171,8 +174,9 @@ class ConvArchitecture(Architecture):
     ) -> None:
         if not channels or min(channels) < 1:
             raise ValueError(f"channels={list(channels)}: name at least one stage, each of 1 channel or more")
-        if blocks < 0 or features < 1:
-            raise ValueError(f"blocks={blocks}, features={features}: blocks must be at least 0 and features at least 1")
+        if not 0 <= blocks <= MOST_BLOCKS or features < 1:
+            allowed = f"blocks must lie in 0..{MOST_BLOCKS}, and features be at least 1"
+            raise ValueError(f"blocks={blocks}, features={features}: {allowed}")
         self.sizes = ConvSizes(tuple(channels), blocks, features, activation)
 
     def encoder(self, in_shape: Sequence[int], out_shape: Sequence[int], context_features: int = 0) -> nn.Module:

@@ -1,0 +1,45 @@
+"""The words of a command line, each by itself: Hydra refuses some of them without saying which."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+
+from vae_lab.config.check import ConfigError
+
+
+def check_words(words: Sequence[str], groups: Collection[str]) -> None:
+    """Raises `ConfigError` for the first word that is none of Hydra's, or that gives a group something but names.
+
+    Args:
+        words: of the command line; options such as -m are passed over.
+        groups: the groups of the config tree, whose values are the names of options.
+    """
+    parser = OverridesParser.create()
+    for word in words:
+        if not word.startswith("-"):
+            _check_word(word, _parsed(parser, word), groups)
+
+
+def _parsed(parser: OverridesParser, word: str) -> Override:
+    try:
+        return parser.parse_override(word)
+    except (HydraException, RecursionError) as error:
+        # The last line of Hydra's message says no more than where its grammar is described.
+        reason = " ".join(" ".join(str(error).splitlines()[:-1]).split()) or type(error).__name__
+        raise ConfigError(f"{word}: not of the form key=value ({reason[:200]})") from error
+
+
+def _check_word(word: str, override: Override, groups: Collection[str]) -> None:
+    if override.key_or_group == "hydra":
+        raise ConfigError(f"{word}: Hydra's own keys are set one by one, such as hydra.run.dir")
+    if override.is_sweep_override() or override.key_or_group not in groups:
+        return
+    value: Any = override.value()
+    names = value if isinstance(value, list) else [value]
+    if not override.is_delete() and not all(isinstance(name, str) for name in names):
+        raise ConfigError(f"{word}: must be the name of an option of the group {override.key_or_group}")
