@@ -44,7 +44,7 @@ def test_two_processes_may_write_the_same_cache_at_once(tmp_path: Path) -> None:
     for worker in workers:
         worker.join(30)
     assert [worker.exitcode for worker in workers] == [0, 0]
-    images, kept = picture_cache.read(folder, SHAPE, memory_limit_gb=1)
+    images, kept = picture_cache.read(folder, SHAPE, 50, memory_limit_gb=1)
     np.testing.assert_array_equal(images[:, 0, 0, 0], kept)
     assert len(kept) == 50
     assert list(folder.parent.iterdir()) == [folder]
@@ -65,7 +65,7 @@ def test_a_truncated_cache_is_named(tmp_path: Path) -> None:
     path = tmp_path / "set" / "images.u8"
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(ValueError, match=r"images\.u8: 800 bytes expected, 799 present"):
-        picture_cache.read(tmp_path / "set", SHAPE, memory_limit_gb=1)
+        picture_cache.read(tmp_path / "set", SHAPE, 50, memory_limit_gb=1)
 
 
 def test_large_caches_are_memory_mapped_and_say_the_same(tmp_path: Path) -> None:

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from torchvision.datasets.utils import check_integrity
+
+ABANDONED = 24 * 60 * 60
+"""Seconds after which nobody writes to a partial folder any more."""
 
 _CHECKOUT = Path(__file__).resolve().parents[3]
 
@@ -63,18 +70,47 @@ def corrupt(folder: Path, md5: Mapping[str, str]) -> list[str]:
     return [str(folder / file) for file, digest in md5.items() if not check_integrity(folder / file, digest)]
 
 
+@contextmanager
+def partial_folder(parent: Path, prefix: str) -> Iterator[Path]:
+    """A folder in ``parent`` to make something in that is moved when it is whole; it vanishes in the end.
+
+    What killed processes left of theirs vanishes too, a day later: before, it may be another process's.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    for abandoned in parent.glob(f"{prefix}*"):
+        if time.time() - _last_touched(abandoned) > ABANDONED:
+            shutil.rmtree(abandoned, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=parent, ignore_cleanup_errors=True) as partial:
+        yield Path(partial)
+
+
+def safe_on_disk(file: IO[bytes]) -> None:
+    """So that a loss of power, too, leaves a file whole."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _last_touched(folder: Path) -> float:
+    """When anything in it was last written to; now, where it is just being taken away."""
+    try:
+        return max(path.lstat().st_mtime for path in (folder, *folder.rglob("*")))
+    except OSError:
+        return time.time()
+
+
 def _download(root: Path, download: Callable[[str], object]) -> None:
-    root.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".download-", dir=root, ignore_cleanup_errors=True) as partial:
-        download(partial)
-        for item in Path(partial).iterdir():
+    with partial_folder(root, ".download-") as partial:
+        download(str(partial))
+        for item in partial.iterdir():
             _move(item, root / item.name)
 
 
 def _move(source: Path, target: Path) -> None:
     """Moves a file or a folder in one step, or into a folder that is already there, piece by piece."""
-    if source.is_dir() and target.is_dir():
+    try:
+        os.replace(source, target)
+    except OSError:
+        if not (source.is_dir() and target.is_dir()):
+            raise
         for item in source.iterdir():
             _move(item, target / item.name)
-    else:
-        os.replace(source, target)

@@ -135,4 +135,5 @@ def _folders(folder: Path) -> list[str]:
 
 
 def _files(folder: Path, pattern: str) -> list[Path]:
-    return sorted(path for path in folder.glob(pattern) if path.is_file() and not path.name.startswith("."))
+    # Pipes and broken links too: they are named among the files that cannot be read.
+    return sorted(path for path in folder.glob(pattern) if not path.is_dir() and not path.name.startswith("."))

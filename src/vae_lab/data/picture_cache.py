@@ -11,15 +11,16 @@ import hashlib
 import json
 import math
 import os
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.format import open_memmap
 
 from vae_lab.data.arrays import GIGABYTE, Images, Indices
+from vae_lab.data.files import partial_folder, safe_on_disk
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Raise it whenever the same files would be decoded into other bytes."""
 
 
@@ -36,16 +37,18 @@ def write(folder: Path, pictures: Iterable[tuple[int, Images]]) -> None:
 
     Of two processes that write the same cache at once, the second to finish keeps the first one's.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder.parent, ignore_cleanup_errors=True) as partial:
-        whole = Path(partial, folder.name)
+    with partial_folder(folder.parent, ".partial-") as partial:
+        whole = partial / folder.name
         whole.mkdir()
         kept = []
         with open(whole / "images.u8", "wb") as file:
             for place, picture in pictures:
                 file.write(picture.tobytes())
                 kept.append(place)
-        np.save(whole / "kept.npy", np.array(kept, np.int64))
+            safe_on_disk(file)
+        with open(whole / "kept.npy", "wb") as file:
+            np.save(file, np.array(kept, np.int64))
+            safe_on_disk(file)
         try:
             whole.rename(folder)
         except OSError:
@@ -53,17 +56,37 @@ def write(folder: Path, pictures: Iterable[tuple[int, Images]]) -> None:
                 raise
 
 
-def read(folder: Path, shape: tuple[int, int, int], memory_limit_gb: float) -> tuple[Images, Indices]:
+def read(folder: Path, shape: tuple[int, int, int], num_files: int, memory_limit_gb: float) -> tuple[Images, Indices]:
     """The pictures (N, *shape), memory-mapped above the limit, and the place of each in the list.
 
+    Args:
+        folder: of the cache.
+        shape: of a picture.
+        num_files: in the list.
+        memory_limit_gb: see `vae_lab.data.ImageSet`.
+
     Raises:
-        ValueError: naming the file, if it is not as long as it should be.
+        ValueError: naming the file, if it is not as it should be.
     """
-    kept: Indices = np.load(folder / "kept.npy")
+    kept = _kept(folder, num_files)
     path, size = folder / "images.u8", len(kept) * math.prod(shape)
-    if path.stat().st_size != size:
-        raise ValueError(f"{path}: {size} bytes expected, {path.stat().st_size} present; delete {folder}")
+    present = path.stat().st_size if path.is_file() else 0
+    if present != size:
+        raise ValueError(f"{path}: {size} bytes expected, {present} present; delete {folder}")
     whole = (len(kept), *shape)
     if size > memory_limit_gb * GIGABYTE:
         return np.memmap(path, np.uint8, "r", shape=whole), kept
     return np.fromfile(path, np.uint8).reshape(whole), kept
+
+
+def _kept(folder: Path, num_files: int) -> Indices:
+    path = folder / "kept.npy"
+    try:
+        kept: Indices = np.array(open_memmap(path, mode="r"))  # a map: a corrupt size must not be allocated
+        if kept.dtype != np.int64 or kept.ndim != 1:
+            raise ValueError(f"{kept.dtype} {kept.shape}")
+        if kept[0] < 0 or kept[-1] >= num_files or (np.diff(kept) <= 0).any():
+            raise ValueError(f"places are not ascending in 0..{num_files - 1}")
+    except Exception as error:  # of a corrupt header anything may come
+        raise ValueError(f"{path}: corrupt or truncated ({' '.join(str(error).split())}); delete {folder}") from error
+    return kept

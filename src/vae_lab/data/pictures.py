@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,8 @@ class Decoder:
     """Turns a picture file into a square uint8 array.
 
     The first frame of an animation is taken, EXIF rotation applied, transparency laid over white, 16-bit greys cut to
-    their upper 8 bits, every colour space converted; then a centre crop and antialiased bilinear resampling.
+    their upper 8 bits, every colour space converted; then a centre crop and antialiased bilinear resampling. Pixels of
+    32 bits are refused: nobody knows what they count.
 
     Args:
         size: height and width of the result in pixels.
@@ -47,10 +49,14 @@ class Decoder:
         Raises:
             OSError, ValueError, SyntaxError, ...: Pillow's various errors for what it cannot read.
         """
-        with Image.open(path) as image:
+        if not path.is_file():
+            raise ValueError("no regular file")  # a pipe would never end
+        with Image.open(path, formats=_formats()) as image:
             if self.crop is None:
                 # A JPEG is decoded at a fraction of its size where that leaves enough: far faster for photographs.
                 image.draft(None, (2 * self.size, 2 * self.size))
+            if image.mode == "I" and image.format not in ("PNG", "PPM"):  # in these two it means 16 bits
+                raise ValueError("32-bit pixels have no known range")
             upright = _eight_bits(ImageOps.exif_transpose(image))
             flat = _over_white(upright).convert("L" if self.channels == 1 else "RGB")
         side = min(self.crop or max(flat.size), *flat.size)
@@ -60,13 +66,24 @@ class Decoder:
         return np.asarray(small).reshape(self.size, self.size, self.channels).transpose(2, 0, 1)
 
 
+@cache
+def _formats() -> list[str]:
+    """Every format but those that are programs, which Pillow has Ghostscript or Windows run."""
+    Image.init()
+    return [name for name in Image.ID if name not in ("EPS", "WMF")]
+
+
 def _eight_bits(image: Image.Image) -> Image.Image:
     if image.mode == "F":
         raise ValueError("floating-point pixels have no known range")
     if not image.mode.startswith("I"):
         return image
     # Pillow's own conversion clips 16-bit greys to 255 in place of scaling them.
-    return Image.fromarray((np.asarray(image).clip(0, 2**16 - 1) >> 8).astype(np.uint8))
+    values = np.asarray(image).clip(0, 2**16 - 1)
+    grey = Image.fromarray((values >> 8).astype(np.uint8))
+    if "transparency" in image.info:
+        grey.putalpha(Image.fromarray(np.where(values == image.info["transparency"], np.uint8(0), np.uint8(255))))
+    return grey
 
 
 def _over_white(image: Image.Image) -> Image.Image:
@@ -89,7 +106,8 @@ def ensure_decoded(name: str, root: str, paths: Sequence[Path], decoder: Decoder
     Raises:
         ValueError: if more than that are unreadable; it names them.
     """
-    files = [(os.path.relpath(path, root), (stat := path.stat()).st_size, stat.st_mtime_ns) for path in paths]
+    stats = [path.stat() if path.exists() else path.lstat() for path in paths]
+    files = [(os.path.relpath(path, root), s.st_size, s.st_mtime_ns) for path, s in zip(paths, stats, strict=True)]
     folder = picture_cache.cache_folder(root, name, [files, decoder.size, decoder.channels, decoder.crop])
     if not folder.is_dir():
         picture_cache.write(folder, _decode_all(name, paths, decoder, max_skipped))
@@ -101,13 +119,14 @@ def decoded(
 ) -> tuple[Images, Indices]:
     """The decoded files (N, *decoder.shape) and the place of each in ``paths``; arguments and errors as above."""
     folder = ensure_decoded(name, root, paths, decoder, max_skipped)
-    return picture_cache.read(folder, decoder.shape, memory_limit_gb)
+    return picture_cache.read(folder, decoder.shape, len(paths), memory_limit_gb)
 
 
 def _decode_all(name: str, paths: Sequence[Path], decoder: Decoder, max_skipped: float) -> Iterator[tuple[int, Images]]:
     skipped = []
     pool = ThreadPoolExecutor(os.cpu_count())
     with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="PIL")  # of metadata that have nothing to do with the pixels
         warnings.simplefilter("error", Image.DecompressionBombWarning)  # refused like any other unreadable file
         try:
             results = pool.map(lambda path: _try(decoder, path), paths)
@@ -126,12 +145,15 @@ def _try(decoder: Decoder, path: Path) -> Images | str:
     try:
         return decoder(path)
     except Exception as error:  # a broken file makes Pillow's plugins fail in dozens of ways
-        return f"{path} ({' '.join(str(error).split()) or type(error).__name__})"
+        name = str(path) if str(path).isprintable() else repr(str(path))
+        return f"{name} ({' '.join(str(error).split()) or type(error).__name__})"
 
 
 def _report(name: str, skipped: Sequence[str], total: int, max_skipped: float) -> None:
     named = ", ".join(skipped[:_NAMED]) + (", ..." if len(skipped) > _NAMED else "")
     message = f"{name}: {len(skipped)} of {total} files cannot be read as pictures: {named}"
     if len(skipped) > max_skipped * total:
+        raise ValueError(f"{message}; data.images.max_skipped={max_skipped} allows no more" if max_skipped else message)
+    if len(skipped) == total:
         raise ValueError(message)
     warnings.warn(message, stacklevel=2)
