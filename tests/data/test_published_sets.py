@@ -114,12 +114,12 @@ def test_a_truncated_idx_file_is_named(alone: Path, zipped: bool) -> None:
 def test_what_is_not_idx_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(content)
     with pytest.raises(ValueError, match=r"file: corrupt"):
-        read_idx(tmp_path / "file")
+        read_idx(tmp_path / "file", 3)
 
 
 def test_bytes_beyond_the_announced_ones_are_refused() -> None:
     with pytest.raises(ValueError, match="announced"):
-        parse_idx(idx_bytes(np.zeros((2, 3), np.uint8)) + b"\x00")
+        parse_idx(idx_bytes(np.zeros((2, 3), np.uint8)) + b"\x00", 2)
 
 
 def test_an_idx_label_outside_the_classes_is_named(alone: Path) -> None:

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from vae_lab.data.arrays import GIGABYTE, Arrays, Images, Indices, allocate, chunks, release
@@ -85,7 +86,7 @@ class ArrayFiles(ImageSet):
     def _mapped_images(self, split: str) -> Images:
         path = self._path(f"{split}_images")
         images = _open(path)
-        if images.dtype != np.uint8 or images.ndim not in (3, 4):
+        if images.dtype != np.uint8 or images.ndim not in (3, 4) or not images.size:
             raise ValueError(f"{path}: {images.dtype} {images.shape}, expected uint8 (N, C, H, W) or (N, H, W)")
         known: Images = images.astype(np.uint8, copy=False)
         return known[:, None] if known.ndim == 3 else known
@@ -103,8 +104,8 @@ class ArrayFiles(ImageSet):
 def _open(path: Path) -> NDArray[np.generic]:
     """A memory map, so that the header is read and the rest only when it is used."""
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+        return open_memmap(path, mode="r")
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file; expected train_images.npy in {path.parent}") from None
-    except (ValueError, EOFError, OSError) as error:
-        raise ValueError(f"{path}: corrupt, truncated or not an array ({error})") from error
+    except Exception as error:  # of a corrupt header anything may come
+        raise ValueError(f"{path}: corrupt, truncated or not an array ({' '.join(str(error).split())})") from error

@@ -14,6 +14,8 @@ from vae_lab.data.files import locate
 from vae_lab.data.image_set import ImageSet
 from vae_lab.data.pictures import Decoder, decoded, ensure_decoded
 
+_PARTITION = "list_eval_partition.txt"
+_ATTRIBUTES = "list_attr_celeba.txt"
 _TEST_PARTITION = 2
 
 
@@ -71,11 +73,13 @@ class CelebA(ImageSet):
         if not self.attribute:
             return Arrays(images)
         values = self._attribute_values(self.attribute)
+        if unknown := {path.name for path in paths} - values.keys():
+            raise ValueError(f"{self._folder / _ATTRIBUTES}: corrupt or truncated: {min(unknown)} is not in it")
         return Arrays(images, np.array([values[path.name] for path in paths], np.int64))
 
     @cached_property
     def _folder(self) -> Path:
-        files = ["list_eval_partition.txt", "list_attr_celeba.txt", "img_align_celeba"]
+        files = [_PARTITION, _ATTRIBUTES, "img_align_celeba"]
         return locate(self.name, self.root, datasets.CelebA.base_folder, files, self._download)
 
     @staticmethod
@@ -83,9 +87,11 @@ class CelebA(ImageSet):
         datasets.CelebA(folder, download=True)
 
     def _pictures(self, train: bool) -> Sequence[Path]:
-        path = self._folder / "list_eval_partition.txt"
-        partition = {name: _integer(value, path) for name, value in _rows(path, 2, skip=0)}
+        path = self._folder / _PARTITION
+        partition = {name: _one_of((0, 1, 2), value, path) for name, value in _rows(path, 2, skip=0)}
         files = [self._folder / "img_align_celeba" / n for n, p in partition.items() if (p < _TEST_PARTITION) == train]
+        if not files:
+            raise ValueError(f"{path}: names no picture of the {'training' if train else 'test'} set")
         missing = [file for file in files if not file.is_file()]
         if missing:
             raise FileNotFoundError(f"{missing[0]}: not there, nor are {len(missing) - 1} others named in {path}")
@@ -93,24 +99,30 @@ class CelebA(ImageSet):
 
     def _attribute_values(self, attribute: str) -> dict[str, int]:
         """The label of each picture: 1 where the file has 1, 0 where it has -1."""
-        path = self._folder / "list_attr_celeba.txt"
-        names = path.read_text().splitlines()[1].split()
+        path = self._folder / _ATTRIBUTES
+        names = "".join(_lines(path)[1:2]).split()
         if attribute not in names:
-            raise ValueError(f"attribute={attribute}: choose one of {', '.join(names)}")
-        column = 1 + names.index(attribute)
-        return {row[0]: int(_integer(row[column], path) > 0) for row in _rows(path, 1 + len(names), skip=2)}
+            raise ValueError(f"attribute={attribute}: choose one of {', '.join(names)}, as {path} names them")
+        column, rows = 1 + names.index(attribute), _rows(path, 1 + len(names), skip=2)
+        return {row[0]: int(_one_of((-1, 1), row[column], path) > 0) for row in rows}
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text("utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: corrupt ({error})") from error
 
 
 def _rows(path: Path, columns: int, skip: int) -> list[list[str]]:
-    rows = [line.split() for line in path.read_text().splitlines()[skip:]]
+    rows = [line.split() for line in _lines(path)[skip:]]
     bad = next((number for number, row in enumerate(rows, 1 + skip) if len(row) != columns), None)
     if bad is not None or not rows:
         raise ValueError(f"{path}: corrupt or truncated in line {bad or 1 + skip} (expected {columns} columns)")
     return rows
 
 
-def _integer(text: str, path: Path) -> int:
-    try:
-        return int(text)
-    except ValueError as error:
-        raise ValueError(f"{path}: corrupt: {text} where a number should be") from error
+def _one_of(values: Sequence[int], text: str, path: Path) -> int:
+    if text not in map(str, values):
+        raise ValueError(f"{path}: corrupt: {text} where one of {', '.join(map(str, values))} should be")
+    return int(text)

@@ -19,28 +19,27 @@ _GZIP = b"\x1f\x8b"
 _UNSIGNED_BYTE = 0x08
 
 
-def read_idx(path: Path) -> Images:
-    """The array of an IDX file of unsigned bytes, gzipped or plain.
+def read_idx(path: Path, ndim: int) -> Images:
+    """The array of ``ndim`` dimensions in an IDX file of unsigned bytes, gzipped or plain.
 
     Raises:
         ValueError: naming the file, if it is corrupt, truncated or of another format.
     """
     try:
         content = path.read_bytes()
-        return parse_idx(gzip.decompress(content) if content.startswith(_GZIP) else content)
+        return parse_idx(gzip.decompress(content) if content.startswith(_GZIP) else content, ndim)
     except (OSError, EOFError, zlib.error, ValueError) as error:
         raise ValueError(f"{path}: corrupt or truncated ({error})") from error
 
 
-def parse_idx(content: bytes) -> Images:
-    """The array that the bytes of an IDX file describe, without a copy (so it is read-only).
+def parse_idx(content: bytes, ndim: int) -> Images:
+    """The array of ``ndim`` dimensions that the bytes of an IDX file describe, without a copy (so it is read-only).
 
     Raises:
         ValueError: if the bytes are not exactly one IDX array of unsigned bytes.
     """
-    if len(content) < 4 or content[:3] != bytes([0, 0, _UNSIGNED_BYTE]):
-        raise ValueError("not an IDX file of unsigned bytes")
-    ndim = content[3]
+    if content[:4] != bytes([0, 0, _UNSIGNED_BYTE, ndim]):
+        raise ValueError(f"not an IDX file of unsigned bytes in {ndim} dimensions")
     start = 4 + 4 * ndim
     if len(content) < start:
         raise ValueError("the header is cut off")

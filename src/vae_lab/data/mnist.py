@@ -52,7 +52,8 @@ class Mnist(ImageSet):
 @cache
 def _embedded_split(split: str) -> Arrays:
     files = _embedded_files()
-    return as_arrays(parse_idx(files[f"{split}-images-idx3-ubyte"]), parse_idx(files[f"{split}-labels-idx1-ubyte"]))
+    images, labels = files[f"{split}-images-idx3-ubyte"], files[f"{split}-labels-idx1-ubyte"]
+    return as_arrays(parse_idx(images, 3), parse_idx(labels, 1))
 
 
 @cache

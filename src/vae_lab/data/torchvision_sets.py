@@ -43,7 +43,7 @@ class _IdxSet(_PublishedSet):
     def read(self, train: bool) -> Arrays:
         folder, split = self.locate(), "train" if train else "t10k"
         images, labels = folder / f"{split}-images-idx3-ubyte", folder / f"{split}-labels-idx1-ubyte"
-        return as_arrays(read_idx(existing(images) or images), read_idx(existing(labels) or labels))
+        return as_arrays(read_idx(existing(images) or images, 3), read_idx(existing(labels) or labels, 1))
 
     def _download(self, folder: str) -> None:
         self.source(folder, download=True)
