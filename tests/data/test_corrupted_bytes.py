@@ -1,0 +1,348 @@
+"""Whatever bytes a data file holds, its reader keeps its promise or names the file in a line, and executes nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import lzma
+import os
+import pickle
+import shutil
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from tests.data.small_sets import write_celeba, write_cifar10, write_idx_set, write_svhn
+from vae_lab.data import ArrayFiles, CelebA, Cifar10, ImageFolder, ImageSet, Kmnist, Svhn, mnist
+
+QUICK = settings(
+    max_examples=25,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+LONG = settings(QUICK, max_examples=250)
+LITTLE = 2 * 10**9
+"""Bytes; a corrupt header easily announces terabytes."""
+
+
+@pytest.fixture(autouse=True)
+def little_memory() -> Iterator[None]:
+    """An allocation beyond ``LITTLE`` fails at once."""
+    if sys.platform != "linux":
+        yield
+        return
+    import resource
+
+    present = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (present + LITTLE, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+@pytest.fixture(autouse=True)
+def fast_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of small caches need not outlive a loss of power."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+
+
+# Damage
+
+
+def damage(data: st.DataObject, content: bytes) -> bytes:
+    """The bytes after one to three accidents, half of them in the header."""
+    damaged = bytearray(content)
+    for _ in range(data.draw(st.integers(1, 3), "accidents")):
+        kind = data.draw(st.sampled_from(("flip", "overwrite", "zero", "insert", "duplicate", "remove", "cut")))
+        last = len(damaged)
+        start = data.draw(st.integers(0, min(last, 64)) | st.integers(0, last), "place")
+        end = min(last, start + data.draw(st.integers(1, 8) | st.integers(1, 1 + last), "length"))
+        if kind == "flip" and start < last:
+            damaged[start] ^= 1 << data.draw(st.integers(0, 7), "bit")
+        elif kind == "overwrite":
+            new = data.draw(st.binary(min_size=1, max_size=8), "bytes")
+            damaged[start : start + len(new)] = new
+        elif kind == "zero":
+            damaged[start:end] = bytes(end - start)
+        elif kind == "insert":
+            damaged[start:start] = data.draw(st.binary(min_size=1, max_size=8), "bytes")
+        elif kind == "duplicate":
+            damaged[start:start] = damaged[start:end]
+        elif kind == "remove":
+            del damaged[start:end]
+        elif kind == "cut":
+            del damaged[start:]
+    return bytes(damaged)
+
+
+# Sets
+
+
+@dataclass(frozen=True)
+class Victim:
+    """A file to damage, and the set that is read from it."""
+
+    path: Path
+    open: Callable[[], ImageSet]
+
+
+Write = Callable[[Path, pytest.MonkeyPatch], Victim]
+
+
+def idx(file: str, zipped: bool) -> Write:
+    def write(root: Path, _: pytest.MonkeyPatch) -> Victim:
+        write_idx_set(root / "KMNIST" / "raw", zipped)
+        return Victim(root / "KMNIST" / "raw" / file, lambda: Kmnist(str(root)))
+
+    return write
+
+
+def cifar10(file: str) -> Write:
+    def write(root: Path, monkeypatch: pytest.MonkeyPatch) -> Victim:
+        write_cifar10(root, monkeypatch)
+        return Victim(root / "cifar-10-batches-py" / file, lambda: Cifar10(str(root)))
+
+    return write
+
+
+def svhn(root: Path, monkeypatch: pytest.MonkeyPatch) -> Victim:
+    write_svhn(root, monkeypatch)
+    return Victim(root / "train_32x32.mat", lambda: Svhn(str(root)))
+
+
+def array(file: str) -> Write:
+    def write(root: Path, _: pytest.MonkeyPatch) -> Victim:
+        root.mkdir()
+        np.save(root / "train_images.npy", np.random.default_rng(0).integers(0, 256, (6, 2, 4, 5), np.uint8))
+        np.save(root / "train_labels.npy", np.arange(6) % 3)
+        return Victim(root / file, lambda: ArrayFiles(str(root), test_fraction=0.5))
+
+    return write
+
+
+def celeba(file: str) -> Write:
+    def write(root: Path, _: pytest.MonkeyPatch) -> Victim:
+        write_celeba(root)
+        return Victim(root / "celeba" / file, lambda: CelebA(str(root), image_size=4, attribute="Smiling"))
+
+    return write
+
+
+def cache(file: str) -> Write:
+    def write(root: Path, _: pytest.MonkeyPatch) -> Victim:
+        for i in range(6):
+            (root / "train" / "ab"[i % 2]).mkdir(parents=True, exist_ok=True)
+            Image.new("L", (8, 8), 10 * i).save(root / "train" / "ab"[i % 2] / f"{i}.png")
+        folder = ImageFolder(str(root), image_size=4)
+        folder.load(train=True)
+        (path,) = (root / ".vae_lab").glob(f"*/{file}")
+        return Victim(path, lambda: ImageFolder(str(root), image_size=4))
+
+    return write
+
+
+VICTIMS: dict[str, Write] = {
+    "idx images": idx("train-images-idx3-ubyte", zipped=False),
+    "idx images, zipped": idx("train-images-idx3-ubyte.gz", zipped=True),
+    "idx labels": idx("train-labels-idx1-ubyte", zipped=False),
+    "idx labels, zipped": idx("train-labels-idx1-ubyte.gz", zipped=True),
+    "cifar10 batch": cifar10("data_batch_3"),
+    "cifar10 meta": cifar10("batches.meta"),
+    "svhn": svhn,
+    "array images": array("train_images.npy"),
+    "array labels": array("train_labels.npy"),
+    "celeba partition": celeba("list_eval_partition.txt"),
+    "celeba attributes": celeba("list_attr_celeba.txt"),
+    "cache pictures": cache("images.u8"),
+    "cache places": cache("kept.npy"),
+}
+every_victim = pytest.mark.parametrize("write", VICTIMS.values(), ids=VICTIMS)
+
+
+def check_set(victim: Victim, content: bytes) -> bool:
+    """Whether the set is read; it holds what it promises, or the error names the file (labels: at least the set)."""
+    victim.path.write_bytes(content)
+    images = victim.open()
+    try:
+        arrays = images.load(train=True)
+        num_classes, shape = images.num_classes, images.shape
+    except (ValueError, OSError) as error:
+        text = str(error)
+        assert "\n" not in text
+        assert str(victim.path) in text or text.startswith(f"{images.name}: ") or text.startswith("attribute=")
+        return False
+    assert arrays.images.dtype == np.uint8
+    assert arrays.images.shape == (len(arrays), *shape)
+    assert arrays.images.size > 0
+    assert arrays.labels is not None
+    assert (arrays.labels.dtype, arrays.labels.shape) == (np.int64, (len(arrays),))
+    assert arrays.labels.min() >= 0
+    assert arrays.labels.max() < num_classes
+    return True
+
+
+@every_victim
+def test_sound_files_are_read(alone: Path, monkeypatch: pytest.MonkeyPatch, write: Write) -> None:
+    victim = write(alone, monkeypatch)
+    assert check_set(victim, victim.path.read_bytes())
+
+
+def check_sets(alone: Path, monkeypatch: pytest.MonkeyPatch, write: Write, effort: settings) -> None:
+    victim = write(alone, monkeypatch)
+    sound = victim.path.read_bytes()
+
+    @effort
+    @given(st.data())
+    def check(data: st.DataObject) -> None:
+        check_set(victim, damage(data, sound))
+
+    check()
+
+
+@every_victim
+def test_a_damaged_file_is_read_as_promised_or_named(
+    alone: Path, monkeypatch: pytest.MonkeyPatch, write: Write
+) -> None:
+    check_sets(alone, monkeypatch, write, QUICK)
+
+
+@pytest.mark.slow
+@every_victim
+def test_a_file_damaged_in_many_ways_is_read_as_promised_or_named(
+    alone: Path, monkeypatch: pytest.MonkeyPatch, write: Write
+) -> None:
+    check_sets(alone, monkeypatch, write, LONG)
+
+
+@QUICK
+@given(data=st.data())
+def test_damaged_embedded_digits_are_named(tmp_path: Path, data: st.DataObject) -> None:
+    content = bytes(range(256)) * 4
+    path, sound = tmp_path / "mnist.xz", lzma.compress(content)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mnist, "_SIZES", {"images": len(content)})
+        patch.setattr(mnist, "SHA256", {"images": hashlib.sha256(content).hexdigest()})
+        path.write_bytes(damage(data, sound))
+        with contextlib.suppress(ValueError):
+            assert mnist.unpack(path) == {"images": content}
+
+
+# Pictures
+
+
+def noise(mode: str) -> Image.Image:
+    size, bands = (20, 16), len(Image.new(mode, (1, 1)).getbands())
+    values = np.random.default_rng(0).integers(0, 256, (bands, size[1], size[0]), np.uint8)
+    return Image.merge(mode, [Image.fromarray(band) for band in values]) if bands > 1 else Image.fromarray(values[0])
+
+
+def picture(mode: str, kind: str, frames: int = 1, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image = noise(mode)
+    many = {"save_all": True, "append_images": [image.rotate(90)] * (frames - 1)} if frames > 1 else {}
+    image.save(buffer, kind, **many, **options)
+    return buffer.getvalue()
+
+
+def turned() -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return exif
+
+
+def pictures() -> dict[str, bytes]:
+    deep = io.BytesIO()
+    Image.fromarray(np.arange(320, dtype=np.uint16).reshape(16, 20) * 200).save(deep, "PNG")
+    return {
+        "a.png": picture("RGBA", "PNG"),
+        "animated.png": picture("RGB", "PNG", frames=3),
+        "deep.png": deep.getvalue(),
+        "a.jpg": picture("RGB", "JPEG", exif=turned()),
+        "ink.jpg": picture("CMYK", "JPEG", progressive=True),
+        "a.gif": picture("L", "GIF", frames=3),
+        "a.tif": picture("RGB", "TIFF"),
+        "packed.tif": picture("CMYK", "TIFF", compression="tiff_lzw"),
+        "a.bmp": picture("RGB", "BMP"),
+        "a.webp": picture("RGBA", "WEBP", frames=2),
+        "lossless.webp": picture("RGB", "WEBP", lossless=True, exif=turned()),
+    }
+
+
+PICTURES = pictures()
+
+
+def check_picture(root: Path, name: str, content: bytes) -> bool:
+    """Whether it is decoded, beside a sound one; otherwise one warning names it."""
+    shutil.rmtree(root / ".vae_lab", ignore_errors=True)
+    (root / "train" / name).write_bytes(content)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        images = ImageFolder(str(root), image_size=8).load(train=True).images
+    assert images.dtype == np.uint8
+    assert images.shape == (2 - len(caught), 3, 8, 8)
+    if caught:
+        text = str(caught[0].message)
+        assert text.startswith(f"image_folder: 1 of 2 files cannot be read as pictures: {root / 'train' / name} (")
+        assert "\n" not in text
+    return not caught
+
+
+def check_pictures(root: Path, name: str, effort: settings) -> None:
+    for split in ("train", "test"):
+        (root / split).mkdir()
+        (root / split / "0.bmp").write_bytes(PICTURES["a.bmp"])
+    assert check_picture(root, name, PICTURES[name])
+
+    @effort
+    @given(st.data())
+    def check(data: st.DataObject) -> None:
+        check_picture(root, name, damage(data, PICTURES[name]))
+
+    check()
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_damaged_picture_is_decoded_or_skipped_by_name(tmp_path: Path, name: str) -> None:
+    check_pictures(tmp_path, name, QUICK)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_picture_damaged_in_many_ways_is_decoded_or_skipped_by_name(tmp_path: Path, name: str) -> None:
+    check_pictures(tmp_path, name, LONG)
+
+
+# Programs
+
+
+class Program:
+    def __reduce__(self) -> tuple[Callable[[str], object], tuple[str]]:
+        return os.mkdir, ("executed",)
+
+
+def object_array(value: object) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, np.array([value], object), allow_pickle=True)
+    return buffer.getvalue()
+
+
+@every_victim
+@pytest.mark.parametrize("content", [pickle.dumps(Program()), object_array(Program())], ids=["pickle", "npy"])
+def test_a_pickle_is_not_opened(alone: Path, monkeypatch: pytest.MonkeyPatch, write: Write, content: bytes) -> None:
+    victim = write(alone, monkeypatch)
+    with contextlib.suppress(AssertionError):  # what of these bytes is read does not matter here
+        check_set(victim, content)
+    assert not Path("executed").exists()
+    pickle.loads(content[content.index(b"\x80") :])
+    assert Path("executed").exists()  # so it would have been seen
