@@ -35,8 +35,15 @@ def save_config(run: Path, config: Mapping[str, Any]) -> None:
 
 
 def save_metrics(run: Path, metrics: Mapping[str, float], seed: int, seconds: float, skipped_steps: int) -> None:
-    """Writes metrics.json: the metrics in nats an example, the training time in seconds, the steps that were skipped
-    as their gradient was not finite, and how to get them again."""
+    """Writes metrics.json: how the run went and how to repeat it.
+
+    Args:
+        run: its folder.
+        metrics: in nats an example.
+        seed: of the run.
+        seconds: that the training took.
+        skipped_steps: steps left out because their gradient was not finite.
+    """
     training = {"training_seconds": round(seconds, 1), "skipped_steps": skipped_steps}
     _save_record(run / "metrics.json", metrics=dict(metrics), **training, seed=seed)
 
