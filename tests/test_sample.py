@@ -330,7 +330,7 @@ MISTAKES = [
     ("vae", ["num=0"], "num=0: must be at least 1"),
     ("vae", ["num=many"], "num=many: must be an integer or null"),
     ("vae", ["temperature=-0.5"], "temperature=-0.5: must be 0 or more"),
-    ("vae", ["temperature=nan"], "temperature=nan: must be 0 or more"),
+    ("vae", ["temperature=nan"], "temperature=nan: must be a finite number"),
     ("vae", ["temperature=warm"], "temperature=warm: must be a number"),
     ("vae", ["what=pictures"], "what=pictures: must be one of samples, reconstructions, traversals"),
     ("vae", ["draw=mode"], "draw=mode: must be one of mean, sample"),

@@ -31,7 +31,8 @@ def replaced(path: Path, sync: bool = False) -> Iterator[Path]:
         if sync:
             _sync(path.parent)
     except OSError as error:
-        error.filename = error.filename or str(path)  # a full disk is found where no name is known
+        if error.errno is not None:
+            error.filename = error.filename or str(path)  # a full disk is found where no name is known
         raise
     finally:
         unfinished.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ from typing import NoReturn
 
 import hydra
 from hydra import compose, initialize_config_dir
+from hydra._internal.utils import get_args_parser
 from hydra.errors import (
     ConfigCompositionException,
     HydraException,
@@ -68,7 +69,7 @@ def run(task: Callable[[DictConfig], None], config_name: str) -> None:
     command = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=config_name)(job)
     try:
         sys.argv[1:] = map(_quoted_path, completed_words(sys.argv[1:]))
-        check_words(sys.argv[1:], groups())
+        check_words(get_args_parser().parse_args().overrides, groups())
         command()
     except KeyboardInterrupt:
         raise SystemExit(INTERRUPTED) from None

@@ -16,13 +16,12 @@ def check_words(words: Sequence[str], groups: Collection[str]) -> None:
     """Raises `ConfigError` for the first word that is none of Hydra's, or that gives a group something but names.
 
     Args:
-        words: of the command line; options such as -m are passed over.
+        words: overrides, without options such as -m.
         groups: the groups of the config tree, whose values are the names of options.
     """
     parser = OverridesParser.create()
     for word in words:
-        if not word.startswith("-"):
-            _check_word(word, _parsed(parser, word), groups)
+        _check_word(word, _parsed(parser, word), groups)
 
 
 def _parsed(parser: OverridesParser, word: str) -> Override:
