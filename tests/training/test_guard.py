@@ -203,6 +203,17 @@ def test_the_search_for_a_scale_of_fp16_ends_no_run(tmp_path: Any, name: str) ->
         fit(module, data, tmp_path, plugins=[MixedPrecision("16-mixed", "cpu", HalfScaler(1024.0))])
 
 
+def test_gradients_are_clipped_in_bf16_by_a_fused_optimizer(tmp_path: Any) -> None:
+    ends = []
+    for clip in (0.1, None):
+        module, data = module_of(Elbo(), lambda p: torch.optim.SGD(p, lr=1e-3, fused=True), gradient_clip_val=clip)
+        before = [parameter.detach().clone() for parameter in module.model.parameters()]
+        fit(module, data, tmp_path, plugins=[MixedPrecision("bf16-mixed", "cpu")])
+        changes = [(a - b).abs().max() for a, b in zip(before, module.model.parameters(), strict=True)]
+        ends.append(float(max(changes)))
+    assert 0 < ends[0] <= STEPS * 1e-3 * 0.1 < ends[1]
+
+
 @pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
 def test_densities_and_divergences_stay_in_float32(tmp_path: Any, precision: str) -> None:
     """And the ELBO of the same weights and noise is that of float32 to what half precision leaves of the networks."""

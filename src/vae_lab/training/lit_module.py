@@ -23,6 +23,7 @@ from vae_lab.training.optimization import (
     Optimization,
     Step,
     StepTerms,
+    clip_gradient,
     look_for_non_finite,
     refuse_fused_clipping,
     step_unless,
@@ -30,6 +31,7 @@ from vae_lab.training.optimization import (
 )
 from vae_lab.training.passes import nobody_between, steps_in_pass
 from vae_lab.training.progress import Progress, progress_of, restore_progress, skip_done_batches
+from vae_lab.training.sharding import is_sharded, refuse_fused_sgd, shard
 from vae_lab.types import Batch, DataSpec
 
 EVALUATION_SEED = 0
@@ -90,10 +92,17 @@ class VariationalModule(LightningModule):
         self._resumed: Progress | None = None  # an unfinished epoch's, until the batch where it goes on
         self._loss: Callable[[Tensor, Tensor | None, float], StepTerms] = self._step_terms
 
+    def configure_model(self) -> None:
+        """Under `ModelParallelStrategy` every process holds a shard of each weight."""
+        if self.device_mesh is not None and not is_sharded(self.model):
+            shard(self.model, self.device, self.trainer.world_size)
+
     def configure_optimizers(self) -> Any:
         optimizer = self.optimization.optimizer(self.model.parameters())
         if self.trainer.precision == "16-mixed":
             refuse_fused_clipping(self.optimization, optimizer)
+        if is_sharded(self.model):
+            refuse_fused_sgd(optimizer)
         if self.optimization.scheduler is None:
             return optimizer
         steps = self._total_steps()
@@ -105,7 +114,8 @@ class VariationalModule(LightningModule):
         self._direct = nobody_between(self.trainer)
         self._scaler = getattr(self.trainer.precision_plugin, "scaler", None)
         choice = self.optimization.compile
-        if choice is True or (choice == "auto" and self._total_steps() >= COMPILING_PAYS):
+        pays = self._total_steps() >= COMPILING_PAYS and not is_sharded(self.model)
+        if choice is True or (choice == "auto" and pays):
             self._loss = CompiledLoss(self._step_terms)
 
     @property
@@ -199,10 +209,7 @@ class VariationalModule(LightningModule):
         optimizer.optimizer.step()
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        if self.optimization.gradient_clip_val:
-            self.clip_gradients(
-                optimizer, self.optimization.gradient_clip_val, self.optimization.gradient_clip_algorithm
-            )
+        clip_gradient(self.model.parameters(), self.optimization)
 
     def _tell_lightning(self, steps: int, batches: int) -> None:
         """Its loop counts one batch and one step for each pass; without the others curves and bars would go wrong."""

@@ -8,6 +8,8 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
+from torch.distributed import ReduceOp, all_reduce
+from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -52,12 +54,31 @@ class Step(NamedTuple):
 
 
 def look_for_non_finite(parameters: Iterable[nn.Parameter]) -> Tensor:
-    """1 where an entry of the gradient is not finite, else 0, (); the host does not wait for the device."""
+    """1 where an entry of the gradient is not finite, else 0, (); the host does not wait for the device.
+
+    Of a gradient that is sharded over processes, every process must look.
+    """
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    found_inf = torch.zeros((), device=gradients[0].device)
+    shards = [gradient.to_local() if isinstance(gradient, DTensor) else gradient for gradient in gradients]
+    found_inf = torch.zeros((), device=shards[0].device)
     # The kernel of torch's own GradScaler, here at scale 1: a third of the time of the norm.
-    torch._amp_foreach_non_finite_check_and_unscale_(gradients, found_inf, torch.ones_like(found_inf))
+    torch._amp_foreach_non_finite_check_and_unscale_(shards, found_inf, torch.ones_like(found_inf))
+    if any(isinstance(gradient, DTensor) for gradient in gradients):
+        all_reduce(found_inf, ReduceOp.MAX)
     return found_inf
+
+
+def clip_gradient(parameters: Iterable[nn.Parameter], optimization: Optimization) -> None:
+    """Bounds each entry of the gradient, or its norm, where that is asked for.
+
+    Lightning's own way refuses fused optimizers in bf16, too, where no gradient is scaled.
+    """
+    if not optimization.gradient_clip_val:
+        return
+    if optimization.gradient_clip_algorithm == "value":
+        nn.utils.clip_grad_value_(parameters, optimization.gradient_clip_val)
+    else:
+        nn.utils.clip_grad_norm_(parameters, optimization.gradient_clip_val)
 
 
 def step_unless(found_inf: Tensor, optimizer: Optimizer, step: Callable[[], Any]) -> None:

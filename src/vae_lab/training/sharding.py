@@ -1,0 +1,41 @@
+"""Models whose weights are spread over processes (FSDP: Zhao et al. 2023, arXiv:2304.11277)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.optim import SGD, Optimizer
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """Whether each process holds only a part of each weight."""
+    return isinstance(model, FSDPModule)
+
+
+def shard(model: nn.Module, device: torch.device, num_processes: int) -> None:
+    """Leaves each of the processes a part of each weight; the others are gathered for each forward and backward."""
+    fully_shard(model, mesh=init_device_mesh(device.type, (num_processes,)))
+
+
+def refuse_fused_sgd(optimizer: Optimizer) -> None:
+    """Raises ValueError for the one fused optimizer that torch cannot run on parts of weights."""
+    if isinstance(optimizer, SGD) and any(group["fused"] for group in optimizer.param_groups):
+        raise ValueError("optimizer.fused=true: torch has no fused SGD for sharded weights; set optimizer.fused=false")
+
+
+@contextmanager
+def whole_weights(model: nn.Module) -> Iterator[None]:
+    """Within it every method of the model can be called, and not only its forward; every process must enter it."""
+    if not isinstance(model, FSDPModule):
+        yield
+        return
+    model.unshard()
+    try:
+        yield
+    finally:
+        model.reshard()
