@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import logging
 import os
@@ -31,7 +32,7 @@ from vae_lab.training.callbacks import LastCheckpoint
 from vae_lab.training.callbacks.last_checkpoint import how_to_resume
 from vae_lab.training.callbacks.writer import report_thread_error, tensorboard_writer
 from vae_lab.training.lit_module import VariationalModule
-from vae_lab.training.processes import lost_a_process
+from vae_lab.training.processes import disband, lost_a_process
 from vae_lab.types import DataSpec
 
 TestCheckpoint = Literal["best", "last"]
@@ -72,6 +73,7 @@ def prepare_process(seed: int) -> None:
     warnings.filterwarnings("ignore", message=".*dataloader_iter.*experimental.*")  # seen to work from 2.4 to 2.6
     warnings.filterwarnings("ignore", message=".*exists and is not empty.*")  # the checkpoints of a run that goes on
     threading.excepthook = report_thread_error
+    atexit.register(disband)
     seed_everything(seed, workers=True, verbose=False)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from torch.distributed import DistError, all_gather_object, get_world_size, is_initialized
+from torch.distributed import DistError, all_gather_object, destroy_process_group, get_world_size, is_initialized
 
 T = TypeVar("T")
 
@@ -16,6 +16,12 @@ def gathered(own: T) -> list[T]:
     found: list[Any] = [None] * get_world_size()
     all_gather_object(found, own)
     return found
+
+
+def disband() -> None:
+    """Ends the threads that talk to other processes: one that wakes up while Python ends would abort the process."""
+    if is_initialized():
+        destroy_process_group()
 
 
 def lost_a_process(error: RuntimeError) -> bool:

@@ -14,6 +14,7 @@ from vae_lab.core import LatentVariableModel
 from vae_lab.pictures import Album, save_picture
 from vae_lab.pictures.album import Picture
 from vae_lab.training.callbacks.writer import tensorboard_writer
+from vae_lab.training.sharding import whole_weights
 
 FOLDER = "figures"
 
@@ -80,18 +81,17 @@ class Pictures(Callback):
         self._warned = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.is_global_zero:
-            return
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        classes = min(data.spec.num_classes, self.max_classes)
-        self._album = Album(data.examples(self.num_examples, split="test"), classes, **self.settings)
         self._next_early_step = _power_of_two_after(trainer.global_step)
         self._drawn_at = {}
+        if trainer.is_global_zero:
+            data: Any = trainer.datamodule  # type: ignore[attr-defined]
+            classes = min(data.spec.num_classes, self.max_classes)
+            self._album = Album(data.examples(self.num_examples, split="test"), classes, **self.settings)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if self._album is None or not self.early_steps or trainer.current_epoch > 0:
+        if not self.early_steps or trainer.current_epoch > 0:
             return
         # Not "is a power of two": with several optimizers the step advances by more than 1 a batch.
         if trainer.global_step >= self._next_early_step:
@@ -110,11 +110,14 @@ class Pictures(Callback):
 
     def _draw(self, which: Literal["quick", "others"], trainer: Trainer, pl_module: LightningModule) -> None:
         """Draws a part of the album, once a step: the last batch, the epoch and the training may end together."""
-        if self._album is None or self._drawn_at.get(which) == trainer.global_step:
+        if self._drawn_at.get(which) == trainer.global_step:
             return
         self._drawn_at[which] = trainer.global_step
-        draw = self._album.quick if which == "quick" else self._album.others
-        self._publish(trainer, draw(model_of(pl_module)))
+        model = model_of(pl_module)
+        with whole_weights(model):
+            if self._album is not None:  # in the first process
+                draw = self._album.quick if which == "quick" else self._album.others
+                self._publish(trainer, draw(model))
 
     def _publish(self, trainer: Trainer, pictures: Iterable[Picture]) -> None:
         writer = tensorboard_writer(trainer)

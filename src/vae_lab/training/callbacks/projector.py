@@ -10,10 +10,12 @@ from torch.nn.functional import interpolate
 from torch.utils.tensorboard import SummaryWriter
 from torchvision.transforms.v2.functional import center_crop
 
+from vae_lab.core import LatentVariableModel
 from vae_lab.pictures import codes
 from vae_lab.pictures.grid import displayable
 from vae_lab.training.callbacks.pictures import model_of
 from vae_lab.training.callbacks.writer import tensorboard_writer
+from vae_lab.training.sharding import whole_weights
 from vae_lab.types import Batch
 
 SPRITE_SIDE = 8192
@@ -40,15 +42,18 @@ class Projector(Callback):
         self.seed = seed
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        writer = tensorboard_writer(trainer)
-        if writer is None or not trainer.is_global_zero:
-            return
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        examples: Batch = data.examples(self.num_codes, split="test")
-        levels = codes(model_of(pl_module), examples, self.seed)
+        model = model_of(pl_module)
+        with whole_weights(model):
+            writer = tensorboard_writer(trainer)
+            if writer is not None and trainer.is_global_zero:
+                data: Any = trainer.datamodule  # type: ignore[attr-defined]
+                self._show(writer, model, data.examples(self.num_codes, split="test"), trainer.global_step)
+
+    def _show(self, writer: SummaryWriter, model: LatentVariableModel, examples: Batch, step: int) -> None:
+        levels = codes(model, examples, self.seed)
         for number, level in enumerate(levels, start=1):
             tag = "codes" if len(levels) == 1 else f"codes_level_{number}"
-            _add_embedding(writer, tag, level.mean, examples, trainer.global_step)
+            _add_embedding(writer, tag, level.mean, examples, step)
 
 
 def thumbnails(images: Tensor) -> Tensor:

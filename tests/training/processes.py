@@ -1,0 +1,73 @@
+"""The command in processes of its own, as Lightning and torchrun start further ones like it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tests.training.same_run import curves_of
+
+SIZES = (
+    "trainer.max_epochs=2",
+    "trainer.limit_train_batches=6",
+    "trainer.limit_val_batches=4",
+    "trainer.log_every_n_steps=1",
+    "trainer.enable_progress_bar=false",
+    "data.batch_size=84",
+    "data.val_size=290",  # the last validation batch is short and cannot be halved or cut in three
+    "data.horizontal_flip=true",
+    "network.widths=[32]",
+    "callbacks=none",
+)
+PYTHON = (sys.executable, "-m")
+
+
+def start(folder: Path, *words: str, by: tuple[str, ...] = PYTHON) -> subprocess.Popen[str]:
+    """Trains in this folder, with the words of the command and what runs it."""
+    command = (*by, "vae_lab.train", *words, f"hydra.run.dir={folder}")
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, cwd=folder.parent)
+
+
+def run(folder: Path, *words: str) -> dict[str, Any]:
+    """Curves and metrics of a whole run."""
+    process = start(folder, *words)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    return outcome(folder)
+
+
+def outcome(folder: Path) -> dict[str, Any]:
+    """Curves, by tag, and metrics of a run."""
+    curves = {tag: [value for _, value in points] for tag, points in curves_of(folder).items()}
+    return {"curves": curves, "metrics": json.loads((folder / "metrics.json").read_text())["metrics"]}
+
+
+def step_of(folder: Path) -> int:
+    """Optimizer steps that the last checkpoint has behind it."""
+    last = folder / "checkpoints" / "last.ckpt"
+    return int(torch.load(last, weights_only=True)["global_step"]) if last.is_file() else 0
+
+
+def other_process(process: subprocess.Popen[str]) -> int:
+    """The second process of a run."""
+    (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[-1:]
+    return int(child)
+
+
+def end_after(folder: Path, step: int, number: signal.Signals, *words: str) -> tuple[int, str, str]:
+    """Sends a signal to the second process of two once a checkpoint is beyond a step; what became of the first."""
+    process = start(folder, *words)
+    while step_of(folder) <= step and process.poll() is None:
+        time.sleep(0.01)
+    os.kill(other_process(process), number)
+    out, errors = process.communicate(timeout=120)
+    return process.returncode, out, errors
