@@ -269,6 +269,9 @@ def test_wrong_arrays_are_named(tmp_path: Path) -> None:
     np.save(path, np.zeros((5, 2, 2), np.float32))
     with pytest.raises(ValueError, match=r"train_images\.npy: float32"):
         _ = ArrayFiles(str(tmp_path)).shape
+    np.save(path, np.zeros((5, 0, 2), np.uint8))
+    with pytest.raises(ValueError, match=r"train_images\.npy: uint8 \(5, 0, 2\)"):
+        _ = ArrayFiles(str(tmp_path)).shape
     np.save(path, np.zeros((5, 2, 2), np.uint8))
     np.save(tmp_path / "train_labels.npy", np.zeros(4, np.int64))
     with pytest.raises(ValueError, match="4 labels for 5 images"):

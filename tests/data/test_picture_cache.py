@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Iterator
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from vae_lab.data import ImageFolder, picture_cache, pictures
+from tests.conftest import FAST
+from vae_lab.data import ImageFolder, files, picture_cache, pictures
 
 SHAPE = (1, 4, 4)
 
@@ -50,6 +55,49 @@ def test_two_processes_may_write_the_same_cache_at_once(tmp_path: Path) -> None:
     assert list(folder.parent.iterdir()) == [folder]
 
 
+def write_for_ever(folder: Path, begun: object) -> None:
+    def endless() -> Iterator[tuple[int, np.ndarray]]:
+        yield from numbered(3)
+        begun.set()  # type: ignore[attr-defined]
+        time.sleep(600)
+
+    picture_cache.write(folder, endless())
+
+
+def grow_old(path: Path) -> None:
+    os.utime(path, (yesterday := time.time() - files.ABANDONED - 60, yesterday))
+
+
+def test_a_process_killed_in_the_midst_leaves_the_cache_to_the_others(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    begun, folder = context.Event(), tmp_path / "set"
+    victim = context.Process(target=write_for_ever, args=(folder, begun))
+    victim.start()
+    assert begun.wait(60)
+    (abandoned,) = tmp_path.iterdir()
+    os.kill(victim.pid or 0, signal.SIGKILL)
+    victim.join()
+    assert not folder.exists()
+    picture_cache.write(folder, numbered())
+    images, kept = picture_cache.read(folder, SHAPE, 50, memory_limit_gb=1)
+    np.testing.assert_array_equal(images[:, 0, 0, 0], kept)
+    assert set(tmp_path.iterdir()) == {folder, abandoned}  # it may be a living process's
+    for path in (*abandoned.rglob("*"), abandoned):
+        grow_old(path)
+    picture_cache.write(tmp_path / "another", numbered())
+    assert set(tmp_path.iterdir()) == {folder, tmp_path / "another"}
+
+
+def test_what_another_process_still_writes_is_left_alone_for_days(tmp_path: Path) -> None:
+    partial = tmp_path / ".partial-slow"
+    (partial / "set").mkdir(parents=True)
+    (partial / "set" / "images.u8").touch()
+    for folder in (partial, partial / "set"):
+        grow_old(folder)
+    picture_cache.write(tmp_path / "another", numbered())
+    assert partial.exists()
+
+
 def test_an_interrupted_cache_leaves_nothing(tmp_path: Path) -> None:
     def interrupted() -> Iterator[tuple[int, np.ndarray]]:
         yield from numbered(3)
@@ -60,11 +108,30 @@ def test_an_interrupted_cache_leaves_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_truncated_cache_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("change", "size"), [(lambda b: b[:-1], 799), (lambda b: b + b[:9], 809), (lambda b: b"", 0)])
+def test_a_cache_of_another_length_is_named(tmp_path: Path, change: Callable[[bytes], bytes], size: int) -> None:
     picture_cache.write(tmp_path / "set", numbered())
     path = tmp_path / "set" / "images.u8"
-    path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(ValueError, match=r"images\.u8: 800 bytes expected, 799 present"):
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(ValueError, match=rf"images\.u8: 800 bytes expected, {size} present; delete .*set"):
+        picture_cache.read(tmp_path / "set", SHAPE, 50, memory_limit_gb=1)
+
+
+@pytest.mark.parametrize(
+    "kept", [np.arange(50) - 1, np.arange(50) + 1, np.arange(50)[::-1], np.arange(50) // 2, np.arange(50.0), []]
+)
+def test_places_that_no_cache_has_are_named(tmp_path: Path, kept: np.ndarray) -> None:
+    picture_cache.write(tmp_path / "set", numbered())
+    np.save(tmp_path / "set" / "kept.npy", kept)
+    with pytest.raises(ValueError, match=r"kept\.npy: corrupt or truncated .*; delete .*set"):
+        picture_cache.read(tmp_path / "set", SHAPE, 50, memory_limit_gb=1)
+
+
+@pytest.mark.parametrize("file", ["kept.npy", "images.u8"])
+def test_a_cache_without_a_file_is_named(tmp_path: Path, file: str) -> None:
+    picture_cache.write(tmp_path / "set", numbered())
+    (tmp_path / "set" / file).unlink()
+    with pytest.raises(ValueError, match=f"{file}.*; delete .*set"):
         picture_cache.read(tmp_path / "set", SHAPE, 50, memory_limit_gb=1)
 
 
@@ -98,11 +165,15 @@ def test_another_size_or_number_of_channels_is_another_cache(tmp_path: Path) -> 
     assert ImageFolder(str(tmp_path), image_size=2, channels=3).load(train=True).images.shape[1:] == (3, 2, 2)
 
 
-def test_the_cache_of_an_older_version_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = picture_cache.cache_folder(str(tmp_path), "set", [1])
-    assert before == picture_cache.cache_folder(str(tmp_path), "set", [1])
+def test_the_cache_of_another_version_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = folder_of_pictures(tmp_path).load(train=True).images
+    for path in (tmp_path / ".vae_lab").glob("*/images.u8"):
+        path.write_bytes(bytes(path.stat().st_size))
+    assert not ImageFolder(str(tmp_path), image_size=4, channels=1).load(train=True).images.any()
     monkeypatch.setattr(picture_cache, "FORMAT_VERSION", picture_cache.FORMAT_VERSION + 1)
-    assert before != picture_cache.cache_folder(str(tmp_path), "set", [1])
+    np.testing.assert_array_equal(
+        ImageFolder(str(tmp_path), image_size=4, channels=1).load(train=True).images, expected
+    )
 
 
 def test_a_read_only_folder_is_cached_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,3 +183,19 @@ def test_a_read_only_folder_is_cached_elsewhere(tmp_path: Path, monkeypatch: pyt
     folder.load(train=True)
     assert not (tmp_path / ".vae_lab").exists()
     assert len(list((tmp_path / "cache" / "vae_lab").iterdir())) == 1
+
+
+def test_two_runs_started_at_once_share_no_folder_and_one_cache(tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    folder_of_pictures(tmp_path / "pictures", num=25)
+    (tmp_path / "pictures" / "empty.png").touch()
+    words = ("data=image_folder", "data.root=pictures", "data.image_size=8", "network=mlp", *FAST)
+    command = (sys.executable, "-m", "vae_lab.train", *words)
+    runs = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path) for _ in range(2)]
+    screens = [run.communicate(timeout=120)[1] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], screens
+    assert len(list(tmp_path.glob("outputs/*/*/metrics.json"))) == 2
+    caches = list((tmp_path / "pictures" / ".vae_lab").iterdir())
+    assert len(caches) == 2  # of the training set and of the test set
+    warned = [screen.count("warning: image_folder: 1 of ") for screen in screens]
+    assert max(warned) == 1

@@ -213,6 +213,9 @@ def test_broken_celeba_files_are_named(alone: Path) -> None:
     partition.write_text(partition.read_text()[:-3])
     with pytest.raises(ValueError, match=r"list_eval_partition\.txt: corrupt or truncated in line 12"):
         CelebA(str(alone)).load(train=False)
+    partition.write_text("000000.jpg 0\n")
+    with pytest.raises(ValueError, match=r"list_eval_partition\.txt: names no picture of the test set"):
+        CelebA(str(alone)).load(train=False)
 
 
 # Missing files and downloads
