@@ -56,9 +56,18 @@ def train(cfg: DictConfig) -> None:
 
 def assemble(cfg: DictConfig) -> tuple[ImageDataModule, VariationalModule, Any]:
     """Data, module and Trainer of a run; every mistake in the config shows here, before any data is read."""
+    refuse_idle_warmup(cfg)
     parts = {key: instantiate(cfg[key], _convert_="all") for key in ("data", "objective", "optimizer", "scheduler")}
     try_optimizer(parts)
     return parts["data"], build_module(cfg, parts), build_trainer(cfg)
+
+
+def refuse_idle_warmup(cfg: DictConfig) -> None:
+    """A warm-up that was asked for, of an objective that has none, would silently do nothing."""
+    choices = HydraConfig.get().runtime.choices
+    warmup, objective = choices.get("warmup"), choices.get("objective")
+    if warmup not in (None, "none") and "warmup" not in cfg.objective:
+        raise RunError(f"warmup={warmup}: objective={objective} has none; set warmup=none, or objective=elbo")
 
 
 def try_optimizer(parts: dict[str, Any]) -> None:

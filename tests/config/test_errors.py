@@ -37,6 +37,7 @@ MISTAKES = [
     (["objective=iwae_dreg", "model=ladder"], ["IwaeDreg", "one level, this one has 3", "model=vae or cvae"]),
     (["objective=wae_mmd", "objective.kernel=imk"], ["objective.kernel=imk", "imq, rbf"]),
     (["warmup=linear", "warmup.steps=0"], ["warmup.steps=0", "at least 1"]),
+    (["warmup=linear", "objective=iwae"], ["warmup=linear", "objective=iwae", "warmup=none"]),
     (["optimizer.lr=fast"], ["optimizer.lr=fast", "a number"]),
     (["data.batch_size=0"], ["batch_size=0", "1 or more"]),
     (["data.binarization=dynamik"], ["binarization=dynamik", "dynamic"]),
