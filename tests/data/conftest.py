@@ -1,7 +1,10 @@
-"""A folder of data that is cut off from the world."""
+"""A folder of data that is cut off from the world, and a machine that has little to spare."""
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.error import URLError
 
@@ -9,6 +12,9 @@ import pytest
 import torchvision.datasets.utils
 
 from vae_lab.data import files
+
+LITTLE = 2 * 10**9
+"""Bytes; a corrupt header easily announces terabytes."""
 
 
 @pytest.fixture
@@ -28,3 +34,24 @@ def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, offline: None) -> Pat
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     return tmp_path / "data"
+
+
+@pytest.fixture
+def little_memory() -> Iterator[None]:
+    """An allocation beyond ``LITTLE`` fails at once."""
+    if sys.platform != "linux":
+        yield
+        return
+    import resource
+
+    present = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (present + LITTLE, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+@pytest.fixture
+def fast_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of small caches need not outlive a loss of power."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)

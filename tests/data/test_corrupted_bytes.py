@@ -8,85 +8,21 @@ import io
 import lzma
 import os
 import pickle
-import shutil
-import sys
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from tests.data.damage import LONG, QUICK, damage
 from tests.data.small_sets import write_celeba, write_cifar10, write_idx_set, write_svhn
 from vae_lab.data import ArrayFiles, CelebA, Cifar10, ImageFolder, ImageSet, Kmnist, Svhn, mnist
 
-QUICK = settings(
-    max_examples=25,
-    derandomize=True,
-    database=None,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-LONG = settings(QUICK, max_examples=250)
-LITTLE = 2 * 10**9
-"""Bytes; a corrupt header easily announces terabytes."""
-
-
-@pytest.fixture(autouse=True)
-def little_memory() -> Iterator[None]:
-    """An allocation beyond ``LITTLE`` fails at once."""
-    if sys.platform != "linux":
-        yield
-        return
-    import resource
-
-    present = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (present + LITTLE, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
-
-
-@pytest.fixture(autouse=True)
-def fast_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Thousands of small caches need not outlive a loss of power."""
-    monkeypatch.setattr(os, "fsync", lambda _: None)
-
-
-# Damage
-
-
-def damage(data: st.DataObject, content: bytes) -> bytes:
-    """The bytes after one to three accidents, half of them in the header."""
-    damaged = bytearray(content)
-    for _ in range(data.draw(st.integers(1, 3), "accidents")):
-        kind = data.draw(st.sampled_from(("flip", "overwrite", "zero", "insert", "duplicate", "remove", "cut")))
-        last = len(damaged)
-        start = data.draw(st.integers(0, min(last, 64)) | st.integers(0, last), "place")
-        end = min(last, start + data.draw(st.integers(1, 8) | st.integers(1, 1 + last), "length"))
-        if kind == "flip" and start < last:
-            damaged[start] ^= 1 << data.draw(st.integers(0, 7), "bit")
-        elif kind == "overwrite":
-            new = data.draw(st.binary(min_size=1, max_size=8), "bytes")
-            damaged[start : start + len(new)] = new
-        elif kind == "zero":
-            damaged[start:end] = bytes(end - start)
-        elif kind == "insert":
-            damaged[start:start] = data.draw(st.binary(min_size=1, max_size=8), "bytes")
-        elif kind == "duplicate":
-            damaged[start:start] = damaged[start:end]
-        elif kind == "remove":
-            del damaged[start:end]
-        elif kind == "cut":
-            del damaged[start:]
-    return bytes(damaged)
-
-
-# Sets
+pytestmark = pytest.mark.usefixtures("little_memory", "fast_disk")
 
 
 @dataclass(frozen=True)
@@ -236,91 +172,6 @@ def test_damaged_embedded_digits_are_named(tmp_path: Path, data: st.DataObject) 
         path.write_bytes(damage(data, sound))
         with contextlib.suppress(ValueError):
             assert mnist.unpack(path) == {"images": content}
-
-
-# Pictures
-
-
-def noise(mode: str) -> Image.Image:
-    size, bands = (20, 16), len(Image.new(mode, (1, 1)).getbands())
-    values = np.random.default_rng(0).integers(0, 256, (bands, size[1], size[0]), np.uint8)
-    return Image.merge(mode, [Image.fromarray(band) for band in values]) if bands > 1 else Image.fromarray(values[0])
-
-
-def picture(mode: str, kind: str, frames: int = 1, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    image = noise(mode)
-    many = {"save_all": True, "append_images": [image.rotate(90)] * (frames - 1)} if frames > 1 else {}
-    image.save(buffer, kind, **many, **options)
-    return buffer.getvalue()
-
-
-def turned() -> Image.Exif:
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    return exif
-
-
-def pictures() -> dict[str, bytes]:
-    deep = io.BytesIO()
-    Image.fromarray(np.arange(320, dtype=np.uint16).reshape(16, 20) * 200).save(deep, "PNG")
-    return {
-        "a.png": picture("RGBA", "PNG"),
-        "animated.png": picture("RGB", "PNG", frames=3),
-        "deep.png": deep.getvalue(),
-        "a.jpg": picture("RGB", "JPEG", exif=turned()),
-        "ink.jpg": picture("CMYK", "JPEG", progressive=True),
-        "a.gif": picture("L", "GIF", frames=3),
-        "a.tif": picture("RGB", "TIFF"),
-        "packed.tif": picture("CMYK", "TIFF", compression="tiff_lzw"),
-        "a.bmp": picture("RGB", "BMP"),
-        "a.webp": picture("RGBA", "WEBP", frames=2),
-        "lossless.webp": picture("RGB", "WEBP", lossless=True, exif=turned()),
-    }
-
-
-PICTURES = pictures()
-
-
-def check_picture(root: Path, name: str, content: bytes) -> bool:
-    """Whether it is decoded, beside a sound one; otherwise one warning names it."""
-    shutil.rmtree(root / ".vae_lab", ignore_errors=True)
-    (root / "train" / name).write_bytes(content)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        images = ImageFolder(str(root), image_size=8).load(train=True).images
-    assert images.dtype == np.uint8
-    assert images.shape == (2 - len(caught), 3, 8, 8)
-    if caught:
-        text = str(caught[0].message)
-        assert text.startswith(f"image_folder: 1 of 2 files cannot be read as pictures: {root / 'train' / name} (")
-        assert "\n" not in text
-    return not caught
-
-
-def check_pictures(root: Path, name: str, effort: settings) -> None:
-    for split in ("train", "test"):
-        (root / split).mkdir()
-        (root / split / "0.bmp").write_bytes(PICTURES["a.bmp"])
-    assert check_picture(root, name, PICTURES[name])
-
-    @effort
-    @given(st.data())
-    def check(data: st.DataObject) -> None:
-        check_picture(root, name, damage(data, PICTURES[name]))
-
-    check()
-
-
-@pytest.mark.parametrize("name", PICTURES)
-def test_a_damaged_picture_is_decoded_or_skipped_by_name(tmp_path: Path, name: str) -> None:
-    check_pictures(tmp_path, name, QUICK)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", PICTURES)
-def test_a_picture_damaged_in_many_ways_is_decoded_or_skipped_by_name(tmp_path: Path, name: str) -> None:
-    check_pictures(tmp_path, name, LONG)
 
 
 # Programs

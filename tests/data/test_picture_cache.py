@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -86,6 +88,35 @@ def test_a_process_killed_in_the_midst_leaves_the_cache_to_the_others(tmp_path: 
         grow_old(path)
     picture_cache.write(tmp_path / "another", numbered())
     assert set(tmp_path.iterdir()) == {folder, tmp_path / "another"}
+
+
+def prepare(root: Path, begun: object) -> None:
+    begun.set()  # type: ignore[attr-defined]
+    ImageFolder(str(root), image_size=4, channels=1).prepare()
+
+
+@pytest.mark.slow
+def test_processes_killed_at_random_moments_never_spoil_a_cache(tmp_path: Path) -> None:
+    (tmp_path / "sound").mkdir()
+    expected = folder_of_pictures(tmp_path / "sound", num=25).load(train=True).images
+    (tmp_path / "killed").mkdir()
+    folder_of_pictures(tmp_path / "killed", num=25)
+    context, rng = multiprocessing.get_context("forkserver"), random.Random(0)
+    context.set_forkserver_preload(["vae_lab.data"])
+    caches, in_the_midst = tmp_path / "killed" / ".vae_lab", 0
+    for _ in range(100):
+        begun = context.Event()
+        worker = context.Process(target=prepare, args=(tmp_path / "killed", begun))
+        worker.start()
+        assert begun.wait(60)
+        time.sleep(rng.uniform(0, 0.05))
+        worker.kill()
+        worker.join()
+        in_the_midst += any(caches.glob(".partial-*"))
+        images = ImageFolder(str(tmp_path / "killed"), image_size=4, channels=1).load(train=True).images
+        np.testing.assert_array_equal(images, expected)
+        shutil.rmtree(caches)
+    assert in_the_midst > 5
 
 
 def test_what_another_process_still_writes_is_left_alone_for_days(tmp_path: Path) -> None:
