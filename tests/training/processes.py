@@ -30,11 +30,13 @@ SIZES = (
 PYTHON = (sys.executable, "-m")
 
 
-def start(folder: Path, *words: str, by: tuple[str, ...] = PYTHON) -> subprocess.Popen[str]:
-    """Trains in this folder, with the words of the command and what runs it."""
+def start(folder: Path, *words: str, by: tuple[str, ...] = PYTHON, **environment: str) -> subprocess.Popen[str]:
+    """Trains in this folder, with the words of the command, what runs it, and further variables of its environment."""
     command = (*by, "vae_lab.train", *words, f"hydra.run.dir={folder}")
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, cwd=folder.parent)
+    return subprocess.Popen(
+        command, stdout=pipe, stderr=pipe, text=True, cwd=folder.parent, env=os.environ | environment
+    )
 
 
 def run(folder: Path, *words: str) -> dict[str, Any]:

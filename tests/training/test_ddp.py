@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import signal
 import socket
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -30,13 +32,17 @@ def test_the_loss_does_not_depend_on_the_number_of_processes(tmp_path: Path) -> 
             assert many["metrics"][tag] == pytest.approx(one["metrics"][tag], rel=1e-5), tag
 
 
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return int(free.getsockname()[1])
+
+
 @pytest.mark.slow
 def test_two_nodes_of_two_processes_by_torchrun_are_one_process(tmp_path: Path) -> None:
     words = (*SIZES, "trainer.limit_test_batches=3")
     one = run(tmp_path / "one", "trainer=cpu", *words)
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     torchrun = (sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=2")
     nodes = [
         start(
@@ -54,6 +60,37 @@ def test_two_nodes_of_two_processes_by_torchrun_are_one_process(tmp_path: Path) 
     many = outcome(tmp_path / "many")
     assert many["curves"]["train/loss"] == pytest.approx(one["curves"]["train/loss"], rel=1e-5)
     assert many["metrics"]["test/elbo"] == pytest.approx(one["metrics"]["test/elbo"], rel=1e-5)
+
+
+@pytest.mark.slow
+def test_two_tasks_of_slurm_are_one_process_and_answer_its_signal(tmp_path: Path) -> None:
+    words = (*(word for word in SIZES if not word.startswith("callbacks")), *TWO, "resume=auto")
+    words = (*words, "callbacks.pictures=null", "callbacks.projector=null", "trainer.limit_test_batches=3")
+    folder, port = tmp_path / "run", str(free_port())
+
+    def srun(*more: str) -> list[subprocess.Popen[str]]:
+        shared = {"SLURM_JOB_ID": "4242", "SLURM_JOB_NAME": "train", "SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2"}
+        shared |= {"SLURM_NNODES": "1", "SLURM_NODEID": "0", "SLURM_NODELIST": "localhost", "MASTER_PORT": port}
+        return [start(folder, *words, *more, **shared, SLURM_PROCID=rank, SLURM_LOCALID=rank) for rank in ("0", "1")]
+
+    tasks = srun("checkpoint.every_minutes=0.001", "trainer.limit_train_batches=80")
+    while step_of(folder) <= 5 and tasks[0].poll() is None:
+        time.sleep(0.01)
+    for task in tasks:
+        task.send_signal(signal.SIGUSR1)
+    ends = [task.communicate(timeout=120) for task in tasks]
+    assert [task.returncode for task in tasks] == [128 + signal.SIGUSR1] * 2, ends
+    assert "stopped by SIGUSR1" in ends[0][0]
+    assert not list(tmp_path.rglob("hpc_ckpt*")), "Lightning has not answered in its own way"
+
+    tasks = srun("checkpoint.every_minutes=0.001", "trainer.limit_train_batches=80")
+    for task in tasks:
+        _, errors = task.communicate(timeout=300)
+        assert task.returncode == 0, errors
+    words = tuple(word for word in words if word not in TWO)
+    one = run(tmp_path / "one", "trainer=cpu", *words, "trainer.limit_train_batches=80")
+    assert len(one["curves"]["train/loss"]) == 160
+    assert outcome(folder)["curves"]["train/loss"] == pytest.approx(one["curves"]["train/loss"], rel=1e-4)
 
 
 @LINUX

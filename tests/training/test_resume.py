@@ -69,7 +69,7 @@ def test_stopped_within_epochs_and_between(
     steps = state_of(reference)["global_step"]
     stops = [2, steps // 2, steps // EPOCHS * 2]
     start = [*QUICK, *words, f"hydra.run.dir={run}"]
-    for stop, which in zip(stops, (signal.SIGTERM, signal.SIGINT, signal.SIGTERM), strict=True):
+    for stop, which in zip(stops, (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1), strict=True):
         stopped_at(stop, which)
         outcome = train(*start)
         assert outcome.code == 128 + which, outcome.err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -109,6 +110,11 @@ def start_afresh(folder: Path) -> None:
     folder.mkdir()
 
 
+def started_together() -> bool:
+    """Whether torchrun or SLURM's srun has started this process beside others of the same run."""
+    return any(int(os.environ.get(name, "1")) > 1 for name in ("WORLD_SIZE", "SLURM_NTASKS"))
+
+
 def wants_several_processes(cfg: DictConfig) -> bool:
     """Whether Lightning may start further processes for this job."""
     return str(cfg.trainer.devices) != "1" or cfg.trainer.num_nodes > 1
@@ -127,9 +133,11 @@ def run_apart(folder: Path, overrides: Sequence[str]) -> None:
     config_dirs = [word for source in sources if source.provider == "command-line" for word in ("-cd", source.path)]
     of_search = [word for word in HydraConfig.get().overrides.task if _key(word).partition(".")[0] == "search"]
     words = [*overrides, *of_search, f"hydra.run.dir='{folder}'", "resume=auto", *config_dirs]
+    # In a job of SLURM, too, Lightning must start the processes: srun has started this one only.
+    environment = {name: value for name, value in os.environ.items() if name != "SLURM_NTASKS"}
     command = [sys.executable, "-m", "vae_lab.train", *words]
     reason = ""
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stderr is not None
         for line in process.stderr:
             print(line, end="", file=sys.stderr)

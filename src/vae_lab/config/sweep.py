@@ -5,7 +5,6 @@ What it knows of the jobs it reads from their folders: any launcher may have run
 
 from __future__ import annotations
 
-import os
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,8 +19,8 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
+from vae_lab.config import jobs
 from vae_lab.config.command import fail
-from vae_lab.config.jobs import without_keys
 from vae_lab.config.launching import PLUGINS, Grid, register
 from vae_lab.config.search import OptunaSearch
 from vae_lab.errors import RunError
@@ -47,13 +46,20 @@ class Folders(Callback):
             if (search := config.hydra.runtime.choices.search) and config.search.trial is None:
                 raise RunError(f"search={search}: searches with the jobs of a sweep; add -m")
             if not _is_set(config, "hydra.run.dir"):
-                if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-                    raise RunError("hydra.run.dir: must be given to torchrun, whose processes share the run's folder")
+                if jobs.started_together():
+                    raise RunError(
+                        "hydra.run.dir: must be given to torchrun and srun, whose processes share the folder"
+                    )
                 folder = claim(_resolved(config, "hydra.run.dir"))
                 config.hydra.run.dir = str(folder)
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         with ending_the_command():
+            if jobs.started_together():
+                raise RunError(
+                    "-m: torchrun and srun start the processes of one run; without them each job of a sweep starts its "
+                    "own (trainer.devices), or use launcher=submitit_slurm"
+                )
             for sweeper in (Grid, OptunaSearch):
                 register(sweeper)
             folder = _sweep_folder(config)
@@ -70,10 +76,10 @@ class Folders(Callback):
         self.finished_before = {run.job for run in runs if run.state == "finished" and run.job is not None}
         if planned is None:
             return
-        jobs = {frozenset(job) for job in planned}
-        print(f"{len(self.finished_before & jobs)} of {len(jobs)} jobs are finished already")
-        new = jobs - {run.job for run in runs}
-        others = [run for run in runs if run.job not in jobs]
+        wanted = {frozenset(job) for job in planned}
+        print(f"{len(self.finished_before & wanted)} of {len(wanted)} jobs are finished already")
+        new = wanted - {run.job for run in runs}
+        others = [run for run in runs if run.job not in wanted]
         if others:
             print(f"another grid: {len(new)} jobs are new, and {len(others)} in the folder are not of this sweep")
 
@@ -131,9 +137,9 @@ def planned_jobs(config: DictConfig) -> list[list[str]] | None:
     words = [f"{key}={values}" for key, values in (config.hydra.sweeper.params or {}).items()]
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
     overrides = parser.parse_overrides([*words, *config.hydra.overrides.task])
-    (jobs,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)
+    (planned,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)
     no_settings = config.hydra.job.config.override_dirname.exclude_keys
-    return [without_keys(job, no_settings) for job in jobs]
+    return [jobs.without_keys(job, no_settings) for job in planned]
 
 
 def _sweep_folder(config: DictConfig) -> Path:

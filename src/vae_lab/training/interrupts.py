@@ -1,7 +1,8 @@
-"""SIGINT and SIGTERM as wishes: training sees them between steps, saves and leaves; a second one ends it at once.
+"""Signals as wishes: training sees them between steps, saves and leaves; a second one ends it at once.
 
-So is SIGUSR2 where somebody listens to it already: submitit, which queues a job again before its time on a cluster is
-up. It is handed on to its listener once the run is saved.
+They are SIGINT, SIGTERM and SIGUSR1: scripts for SLURM often ask for the last, and Lightning would answer it with a
+checkpoint of its own. SIGUSR2 is one where somebody listens to it already: submitit, which queues a job again before
+its time on a cluster is up. It is handed on to its listener once the run is saved.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, NoReturn
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, *filter(None, [getattr(signal, "SIGUSR1", None)]))  # Windows has no third
 
 QUEUE_SIGNAL = getattr(signal, "SIGUSR2", None)  # Windows has none
 
@@ -42,8 +43,8 @@ def forget() -> None:
     global _received, _queue  # noqa: PLW0603  (signals are the process's)
     _received = None
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in SIGNALS:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
         if QUEUE_SIGNAL and _queue:
             signal.signal(QUEUE_SIGNAL, _queue)
         _queue = None

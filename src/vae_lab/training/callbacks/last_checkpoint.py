@@ -15,7 +15,7 @@ from vae_lab.training.callbacks.writer import tensorboard_writer
 
 
 class LastCheckpoint(Checkpoint):
-    """Writes ``last.ckpt`` after each epoch, every few minutes, and when SIGINT or SIGTERM asks the run to stop.
+    """Writes ``last.ckpt`` after each epoch, every few minutes, and when a signal asks the run to stop.
 
     Whoever stops the run loses nothing; a run that is killed loses the work since the last checkpoint.
 
