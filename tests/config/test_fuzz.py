@@ -409,6 +409,9 @@ LATE = [
     "~optimizer._partial_",
     "model._partial_='null'",
     "~data.images._partial_",
+    "+scheduler.final_lr=0",
+    "+scheduler._partial_=0",
+    "logger=none +logger.x=1",
 ]
 """What the fuzzing found to be refused late, in many lines or not at all."""
 

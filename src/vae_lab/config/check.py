@@ -67,6 +67,9 @@ INSTANTIATION: dict[str, Any] = {
 COMPONENTS = ("data", "model", "network", "likelihood", "prior", "objective", "optimizer", "trainer")
 """Keys that are a component's, in the commands that have them."""
 
+OPTIONAL = ("scheduler", "logger", "warmup")
+"""Keys that are a component's or null."""
+
 
 class ConfigError(ValueError):
     """A user's mistake in a config, in one line that names the key, the value and what is allowed."""
@@ -91,9 +94,10 @@ def check_config(cfg: DictConfig) -> None:
 
 def _check_classes(config: Mapping[str, Any]) -> None:
     """Raises `ConfigError` for a component that has no class; a callback may be null."""
-    callbacks = config.get("callbacks") or {}
+    callbacks = {f"callbacks.{name}": node for name, node in (config.get("callbacks") or {}).items()}
+    optional = {key: config.get(key) for key in OPTIONAL} | callbacks
     nodes = {key: config[key] for key in COMPONENTS if key in config}
-    nodes |= {f"callbacks.{name}": node for name, node in callbacks.items() if node}
+    nodes |= {key: node for key, node in optional.items() if node}
     for key, node in nodes.items():
         if not isinstance(node, Mapping) or "_target_" not in node:
             raise ConfigError(f"{key}: must have a _target_, the name of a class")
