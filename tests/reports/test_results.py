@@ -46,6 +46,16 @@ def test_a_bar_in_a_title_is_no_column(tmp_path: Path) -> None:
     assert "| p(z\\|y): `experiment=one` |" in text
 
 
+def test_scores_stand_side_by_side(tmp_path: Path) -> None:
+    entry = {"published": 0.21, "metric": "mig", "higher_is_better": True}
+    scores = {"mig": 0.123, "sap": 0.02, "dci_disentanglement": 0.3, "factor_vae_score": 0.8, "elbo": -30.0}
+    lines = render_results(kept(tmp_path / "results", entry, nll=29.0, **scores)).splitlines()
+    row = next(line for line in lines if line.startswith("| One"))
+    assert "| 0.21 (A. Author) | 0.12 | 0.02 | 0.30 | 0.80 | -30.00 | 7 | 3 epochs, 2 min |" in row
+    assert lines.index(row) > lines.index(next(line for line in lines if "Disentanglement" in line))
+    assert "| 0.21 (A. Author) | not run |" in render_results(kept(tmp_path / "other", entry))
+
+
 def test_what_was_not_run_says_so(tmp_path: Path) -> None:
     assert "| not run |" in render_results(kept(tmp_path / "results", {"published": 86.76}))
 

@@ -43,7 +43,11 @@ def render_results(folder: Path) -> str:
         raise RunError(f"{folder}: no published.yaml there; it says what is compared with what")
     experiments = yaml.safe_load((folder / "published.yaml").read_text(encoding="utf-8"))
     found = {entry["record"]: _record(folder / f"{entry['record']}.json") for entry in experiments}
-    parts = [INTRODUCTION, _table([_row(entry, found[entry["record"]]) for entry in experiments])]
+    scored = [entry for entry in experiments if entry["metric"] == "mig"]
+    others = [entry for entry in experiments if entry not in scored]
+    parts = [INTRODUCTION, _table(HEADER, [_row(entry, found[entry["record"]]) for entry in others])]
+    if scored:
+        parts += [DISENTANGLEMENT, _table(SCORES_HEADER, [_scores(entry, found[entry["record"]]) for entry in scored])]
     parts += [_note(entry, found[entry["record"]]) for entry in experiments]
     notes = folder / "notes.md"
     if notes.is_file():
@@ -57,6 +61,13 @@ Published figures, run here by one command each: `python -m vae_lab.train experi
 `python -m vae_lab.evaluate run=FOLDER`. This page is rendered by `python -m vae_lab.report results` from the
 evaluations that are kept in [docs/results](results), never typed. Figures are in nats an image, ours with the standard
 error over the images (of the set, not over trainings); lower is better, except where a row says otherwise."""
+
+
+DISENTANGLEMENT = """**Disentanglement on `sprites`**: scores from 0 to 1, higher is better, and the test ELBO in nats.
+The published ones are of all 737,280 images of dSprites."""
+
+SCORES = ("mig", "sap", "dci_disentanglement", "factor_vae_score")
+SCORES_HEADER = ("experiment", "published MIG", "MIG", "SAP", "DCI", "FactorVAE", "ELBO", "seed", "training")
 
 
 def _record(path: Path) -> dict[str, Any] | None:
@@ -90,6 +101,15 @@ def _row(entry: Mapping[str, Any], record: Mapping[str, Any] | None) -> Sequence
     )
 
 
+def _scores(entry: Mapping[str, Any], record: Mapping[str, Any] | None) -> Sequence[str]:
+    published = f"{entry['published']:.2f} ({entry['source']})"
+    if record is None:
+        return (_name(entry), published, "not run", *[""] * 6)
+    scores = (f"{record[name]:.2f}" for name in SCORES)
+    training = f"{record['run']['epochs']} epochs, {record['run']['training_seconds'] / 60:.0f} min"
+    return (_name(entry), published, *scores, f"{record['elbo']:.2f}", str(record["run"]["seed"]), training)
+
+
 def _name(entry: Mapping[str, Any]) -> str:
     schedule = f", {entry['schedule']}" if "schedule" in entry else ""
     return f"{entry['title']}: `{entry['command']}`{schedule}"
@@ -113,6 +133,6 @@ def _note(entry: Mapping[str, Any], record: Mapping[str, Any] | None) -> str:
     return f"**{entry['title']}.** {note}" if note else ""
 
 
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    lines = [HEADER, ("---",) * len(HEADER), *rows]
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ("---",) * len(header), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
