@@ -35,7 +35,7 @@ QUICK = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-LONG = settings(QUICK, max_examples=1500)
+LONG = settings(QUICK, max_examples=600)
 
 GROUPS = {
     folder.name: sorted(file.stem for file in folder.glob("*.yaml") if file.stem != "default" or folder.name != "data")
