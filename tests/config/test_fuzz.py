@@ -409,6 +409,8 @@ LATE = [
     "~optimizer._partial_",
     "model._partial_='null'",
     "~data.images._partial_",
+    "~experiment experiment=burda_cvae",
+    "callbacks.checkpoint.auto_insert_metric_name=${network.widths}",
     "+scheduler.final_lr=0",
     "+scheduler._partial_=0",
     "logger=none +logger.x=1",

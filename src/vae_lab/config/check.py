@@ -135,7 +135,7 @@ def _check_component(key: str, node: Mapping[str, Any], raw: Any) -> None:
                 )
         elif name in hints:
             raw_value = raw.get(name) if isinstance(raw, dict) else None
-            _check_value(_source(raw_value) or f"{key}.{name}", value, hints[name])
+            _check_value(f"{key}.{name}", value, hints[name], _source(raw_value))
 
 
 def _locate(key: str, path: str) -> Callable[..., Any]:
@@ -160,7 +160,7 @@ def _source(raw: Any) -> str | None:
     return found[1] if found else None
 
 
-def _check_value(key: str, value: Any, hint: Any) -> None:
+def _check_value(key: str, value: Any, hint: Any, source: str | None = None) -> None:
     if _has_component(value):
         return
     try:
@@ -169,7 +169,8 @@ def _check_value(key: str, value: Any, hint: Any) -> None:
         return
     candidates = [value, tuple(value)] if isinstance(value, list) else [value]
     if not any(_valid(adapter, candidate) for candidate in candidates):
-        raise ConfigError(f"{key}={_shown(value)}: must be {describe(hint)}")
+        taken = f", as {key} takes it" if source else ""
+        raise ConfigError(f"{source or key}={_shown(value)}: must be {describe(hint)}{taken}")
 
 
 def _valid(adapter: TypeAdapter[Any], value: Any) -> bool:

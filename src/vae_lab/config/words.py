@@ -20,8 +20,12 @@ def check_words(words: Sequence[str], groups: Collection[str]) -> None:
         groups: the groups of the config tree, whose values are the names of options.
     """
     parser = OverridesParser.create()
-    for word in words:
-        _check_word(word, _parsed(parser, word), groups)
+    overrides = {word: _parsed(parser, word) for word in words}
+    removed = {override.key_or_group for override in overrides.values() if override.is_delete()}.intersection(groups)
+    for word, override in overrides.items():
+        _check_word(word, override, groups)
+        if override.key_or_group in removed and not override.is_delete():
+            raise ConfigError(f"{word}: ~{override.key_or_group} takes the whole group away")  # Hydra obeys that alone
 
 
 def _parsed(parser: OverridesParser, word: str) -> Override:
