@@ -194,7 +194,7 @@ class VariationalModule(LightningModule):
         """A step of the optimizer, unless an entry of the gradient is not finite; 1 where one is, else 0, ()."""
         if self._scaler is not None:
             return step_with_scaler(optimizer.step, self._scaler)
-        found_inf = look_for_non_finite(self.model.parameters())
+        found_inf = look_for_non_finite(optimizer.optimizer)
         before = self.global_step
         step_unless(found_inf, optimizer.optimizer, self._step_directly if self._direct else optimizer.step)
         if self.global_step == before:  # not counted by Lightning
