@@ -20,7 +20,7 @@ from vae_lab.errors import NonFiniteLossError
 from vae_lab.models import MHVAE
 from vae_lab.networks import MlpArchitecture
 from vae_lab.objectives import Elbo, Loss
-from vae_lab.training import Optimization, VariationalModule
+from vae_lab.training import Optimization, VariationalModule, optimization
 from vae_lab.training.guard import PATIENCE
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -123,10 +123,13 @@ def same(a: Any, b: Any) -> bool:
 @pytest.mark.parametrize("value", [True, False], ids=["value", "gradient"])
 @pytest.mark.parametrize("factor", [NAN, float("inf")])
 @pytest.mark.parametrize("settings", [{}, {"gradient_clip_val": 1.0}, {"accumulate_grad_batches": 2}], ids=str)
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", [*OPTIMIZERS, "on the device"])
 def test_a_bad_step_changes_nothing(
-    tmp_path: Any, name: str, settings: dict[str, Any], factor: float, value: bool
+    tmp_path: Any, name: str, settings: dict[str, Any], factor: float, value: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if name == "on the device":
+        monkeypatch.setattr(optimization, "AT_ONCE", ())
+        name = "fused"
     accumulate = settings.get("accumulate_grad_batches", 1)
     bad = {5, 6, 12}
     module, data = module_of(Spoilt([step * accumulate for step in bad], factor, value), OPTIMIZERS[name], **settings)

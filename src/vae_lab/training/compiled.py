@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections.abc import Callable
@@ -30,10 +31,13 @@ class CompiledLoss(Generic[T]):
         self.loss = loss
         self.compiled = torch.compile(loss, dynamic=False, options={"fallback_random": True})
         self.shape: torch.Size | None = None
+        self.weight = (math.nan, torch.tensor(math.nan))
         self.seconds = 0.0
 
     def __call__(self, x: Tensor, y: Tensor | None, weight: float) -> T:
-        step_weight = torch.tensor(weight, device=x.device)
+        if weight != self.weight[0]:
+            self.weight = (weight, torch.tensor(weight, device=x.device))
+        step_weight = self.weight[1]
         if self.shape is None:
             self.shape = x.shape
             return self._compile(x, y, step_weight)

@@ -53,6 +53,10 @@ class Step(NamedTuple):
     found_inf: Tensor
 
 
+AT_ONCE = ("cpu",)
+"""Kinds of devices whose results the host has without waiting."""
+
+
 def look_for_non_finite(optimizer: Optimizer) -> Tensor:
     """1 where an entry of the gradient is not finite, else 0, (); the host does not wait for the device.
 
@@ -89,7 +93,8 @@ def step_unless(found_inf: Tensor, optimizer: Optimizer, step: Callable[[], Any]
 
     A fused optimizer decides on the device, so that the host need not wait for the gradient.
     """
-    if all(group.get("fused") for group in optimizer.param_groups):
+    waits = found_inf.device.type not in AT_ONCE
+    if waits and all(group.get("fused") for group in optimizer.param_groups):
         optimizer.found_inf = found_inf  # type: ignore[attr-defined]
         step()
     elif not found_inf:
