@@ -24,6 +24,7 @@ from vae_lab.training.optimization import (
     Step,
     StepTerms,
     clip_gradient,
+    forget_gradients,
     look_for_non_finite,
     refuse_fused_clipping,
     step_unless,
@@ -172,7 +173,7 @@ class VariationalModule(LightningModule):
             self._backward(terms.loss / accumulate if accumulate > 1 else terms.loss)
             done.append(terms._replace(loss=terms.loss.detach()))
         found_inf = self._take_step(optimizer)
-        optimizer.zero_grad()
+        forget_gradients(optimizer.optimizer)
         if self.optimization.scheduler is not None:
             self.lr_schedulers().step()  # type: ignore[union-attr]
         return Step(done, found_inf)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -62,8 +62,7 @@ def look_for_non_finite(optimizer: Optimizer) -> Tensor:
 
     Of a gradient that is sharded over processes, every process must look.
     """
-    # The optimizer's list, not the model's: to walk through the modules would take longer than to look.
-    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    gradients: list[Any] = [parameter.grad for parameter in _parameters(optimizer) if parameter.grad is not None]
     sharded = isinstance(gradients[0], DTensor)
     if sharded:
         gradients = [gradient.to_local() for gradient in gradients]
@@ -73,6 +72,17 @@ def look_for_non_finite(optimizer: Optimizer) -> Tensor:
     if sharded:
         all_reduce(found_inf, ReduceOp.MAX)
     return found_inf
+
+
+def forget_gradients(optimizer: Optimizer) -> None:
+    """As its `zero_grad`, without that one's marks for a profiler, which take longer than the rest."""
+    for parameter in _parameters(optimizer):
+        parameter.grad = None
+
+
+def _parameters(optimizer: Optimizer) -> Iterator[nn.Parameter]:
+    """From its own list: to walk through the modules of the model would take longer than to look at the gradient."""
+    return (parameter for group in optimizer.param_groups for parameter in group["params"])
 
 
 def clip_gradient(parameters: Iterable[nn.Parameter], optimization: Optimization) -> None:
