@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from vae_lab.errors import RunError
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
 
 SECONDS_TO_WAIT = 60
 """For another process that writes to the same SQLite file."""
+
+TABLES = 20
+"""More than Optuna makes in a new database."""
 
 
 def check_installed() -> None:
@@ -35,7 +39,20 @@ def open_storage(name: str) -> BaseStorage:
         if "://" not in name:
             return JournalStorage(JournalFileBackend(name))
         options: dict[str, Any] = {"connect_args": {"timeout": SECONDS_TO_WAIT}} if name.startswith("sqlite:") else {}
-        return RDBStorage(name, engine_kwargs=options)
+        return _database(lambda: RDBStorage(name, engine_kwargs=options))
     except Exception as error:  # of SQLAlchemy, of a database's driver, of the file system, of Optuna
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise RunError(f"search.storage={name}: cannot be opened ({reason[:200]})") from error
+
+
+def _database(open_it: Callable[[], BaseStorage]) -> BaseStorage:
+    """Optuna makes each table that it did not find; another process may have made or filled it in between."""
+    from sqlalchemy.exc import DBAPIError, IntegrityError  # noqa: PLC0415
+
+    for _ in range(TABLES):
+        try:
+            return open_it()
+        except DBAPIError as error:
+            if not isinstance(error, IntegrityError) and "already exists" not in str(error):
+                raise
+    return open_it()

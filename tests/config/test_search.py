@@ -8,8 +8,10 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +24,7 @@ import vae_lab.training
 from vae_lab import runs
 from vae_lab.config.space import search_space
 from vae_lab.errors import RunError
+from vae_lab.studies import open_storage
 from vae_lab.training.callbacks import Pruning
 
 optuna = pytest.importorskip("optuna")
@@ -237,6 +240,19 @@ def test_nothing_else_waits_for_optuna() -> None:
 
 
 # Several processes.
+
+
+def test_a_new_database_is_made_by_several_at_once(tmp_path: Path) -> None:
+    for number in range(3):
+        name = f"sqlite:///{tmp_path / f'{number}.db'}"
+        start = threading.Barrier(8)
+
+        def opened(_: int, name: str = name, start: threading.Barrier = start) -> int:
+            start.wait()
+            return len(open_storage(name).get_all_studies())
+
+        with ThreadPoolExecutor(8) as pool:
+            assert list(pool.map(opened, range(8))) == [0] * 8
 
 
 def search(folder: Path, *words: str) -> subprocess.Popen[str]:
