@@ -410,6 +410,7 @@ LATE = [
     "model._partial_='null'",
     "~data.images._partial_",
     "~experiment experiment=burda_cvae",
+    "callbacks=${oc.select:seed}",
     "callbacks.checkpoint.auto_insert_metric_name=${network.widths}",
     "+scheduler.final_lr=0",
     "+scheduler._partial_=0",

@@ -44,5 +44,5 @@ def _check_word(word: str, override: Override, groups: Collection[str]) -> None:
         return
     value: Any = override.value()
     names = value if isinstance(value, list) else [value]
-    if not override.is_delete() and not all(isinstance(name, str) for name in names):
+    if not override.is_delete() and not all(isinstance(name, str) and "${" not in name for name in names):
         raise ConfigError(f"{word}: must be the name of an option of the group {override.key_or_group}")
