@@ -65,6 +65,13 @@ def other_process(process: subprocess.Popen[str]) -> int:
     return int(child)
 
 
+def stopped_after(folder: Path, step: int, *words: str) -> None:
+    """SIGTERM to the second process of two, as `end_after`: both save, and the first says how to go on."""
+    code, out, errors = end_after(folder, step, signal.SIGTERM, *words)
+    assert code == 128 + signal.SIGTERM, errors
+    assert f"resume={folder}" in out
+
+
 def end_after(folder: Path, step: int, number: signal.Signals, *words: str) -> tuple[int, str, str]:
     """Sends a signal to the second process of two once a checkpoint is beyond a step; what became of the first."""
     process = start(folder, *words)

@@ -13,7 +13,9 @@ from vae_lab.config.check import ConfigError
 
 
 def check_words(words: Sequence[str], groups: Collection[str]) -> None:
-    """Raises `ConfigError` for the first word that is none of Hydra's, or that gives a group something but names.
+    """Raises `ConfigError` for the first word that is none of Hydra's or that it would not obey as it stands.
+
+    That is one that gives a group something but names, or chooses from a group that another word takes away.
 
     Args:
         words: overrides, without options such as -m.
