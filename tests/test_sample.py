@@ -310,7 +310,7 @@ def test_data_that_have_moved(raw: Callable[..., Outcome], runs: Path, tmp_path:
         assert raw(*words, "what=reconstructions", f"data_root={tmp_path / 'moved'}").code == 0
         np.save(tmp_path / "moved" / "train_labels.npy", np.arange(60) % 4)
         other = raw(*words, "what=traversals", f"data_root={tmp_path / 'moved'}")
-        assert "data_root: the model was trained for" in other.error_lines[0]
+        assert "moved: the model was trained for num_classes=3" in other.error_lines[0]
         assert not list((tmp_path / "out").glob("traversals*"))
     finally:
         np.save(tmp_path / "moved" / "train_labels.npy", np.arange(60) % 3)

@@ -6,7 +6,7 @@ import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +66,20 @@ class SavedRun:
             raise RunError(f"{self.folder / 'config.yaml'}: {type(data).__name__} is no ImageDataModule")
         return data
 
+    def check_resumed_data(self, data: DataSpec) -> None:
+        """Checks that the run can go on with data of this spec: the same shape and classes by name.
+
+        Raises:
+            RunError: naming the first difference.
+        """
+        if "spec" not in self.config:
+            return
+        spec = self.spec()
+        try:
+            spec.check_data(replace(data, support=spec.support), f"resume={self.folder}: ")
+        except ValueError as error:
+            raise RunError(str(error)) from error
+
     def summary(self) -> dict[str, Any]:
         """Which training this was: its name, seed and length; what an unfinished or foreign run lacks is None."""
         try:
@@ -85,8 +99,7 @@ class SavedRun:
         if "spec" not in self.config:
             return self.data(packages).spec
         with self._naming_the_config():
-            spec = self.config["spec"]
-            return DataSpec(tuple(spec["shape"]), spec["num_classes"], spec["support"])
+            return DataSpec.from_plain(self.config["spec"])
 
     @contextmanager
     def _naming_the_config(self) -> Iterator[None]:
@@ -150,8 +163,8 @@ def load_run(path: str | Path, packages: Sequence[str] = (), device: torch.devic
     >>> done = subprocess.run([sys.executable, "-m", "vae_lab.train", *words], capture_output=True)
     >>> import torch, vae_lab
     >>> model = vae_lab.load_run(folder)
-    >>> model.spec
-    DataSpec(shape=(1, 28, 28), num_classes=10, support='binary')
+    >>> model.spec  # doctest: +ELLIPSIS
+    DataSpec(shape=(1, 28, 28), num_classes=10, support='binary', class_names=('0', '1', ..., '9'))
     >>> x, y = torch.rand(4, 1, 28, 28).round(), torch.tensor([3, 1, 4, 1])
     >>> model.encode(x, y)[0].shape  # the mean of each latent level, nearest the data first
     torch.Size([4, 10])

@@ -44,8 +44,8 @@ def examples_of(run: SavedRun, spec: DataSpec | None, cfg: DictConfig) -> Exampl
     @cache
     def data() -> ImageDataModule:
         found = run.data(cfg.packages, **({"root": cfg.data_root} if cfg.data_root else {}))
-        if found.spec != spec:
-            raise ValueError(f"data_root: the model was trained for {spec}, but the data there are {found.spec}")
+        if spec is not None:
+            spec.check_data(found.spec, f"data_root={cfg.data_root or found.images.root}: ")
         found.prepare_data()
         return found
 

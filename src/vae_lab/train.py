@@ -39,6 +39,7 @@ OPTIMIZATION = ("gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad
 def train(cfg: DictConfig) -> None:
     """One run, from a composed config to a run folder."""
     # Here and not above: --help and a wrong key must not wait for torch.
+    from vae_lab.loading import find_run  # noqa: PLC0415
     from vae_lab.training import Record, fit, prepare_process  # noqa: PLC0415
 
     config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True)) | jobs.settings()
@@ -46,6 +47,8 @@ def train(cfg: DictConfig) -> None:
     checkpoint = checkpoint_to_resume(config, run)
     prepare_process(cfg.seed)
     data, module, trainer = assemble(cfg)
+    if checkpoint:
+        find_run(checkpoint).check_resumed_data(data.spec)
     record = Record(run, cfg.seed, config, hyperparameters(cfg))
     try:
         fit(trainer, module, data, record, cfg.test_checkpoint, cfg.decoder_bias, checkpoint)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from torch import Tensor
 
 Support = Literal["binary", "unit", "uint8", "real"]
 """What values the data take: {0, 1}; the interval [0, 1]; the 256 levels {0, 1/255, ..., 1}; any real number."""
+
+
+MAX_NAMES_SHOWN = 20
+"""Classes that a message lists; of more it shows the first ones and their number."""
 
 
 class Shard(NamedTuple):
@@ -42,17 +47,20 @@ class DataSpec:
     """What a model must know of the data, known before anything is read or downloaded.
 
     Attributes:
-        shape: of one example; images are (channels, height, width).
-        num_classes: 0 for data without labels.
+        shape: shape of one example; images are (channels, height, width).
+        num_classes: number of classes; 0 for data without labels.
         support: the values that the data take.
+        class_names: the name of each class, in the order of the labels; empty if the classes have numbers only.
 
     Raises:
-        ValueError: for an empty or non-positive shape, a negative number of classes or an unknown support.
+        ValueError: for an empty or non-positive shape, a negative number of classes, an unknown support, or names that
+            are not one for each class, each of them once.
     """
 
     shape: tuple[int, ...]
     num_classes: int = 0
     support: Support = "unit"
+    class_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.shape or min(self.shape) < 1:
@@ -61,3 +69,78 @@ class DataSpec:
             raise ValueError(f"num_classes={self.num_classes}: must be 0 (no labels) or more")
         if self.support not in get_args(Support):
             raise ValueError(f"support={self.support}: choose one of {', '.join(get_args(Support))}")
+        if self.class_names and len(self.class_names) != self.num_classes:
+            raise ValueError(f"class_names={listed(self.class_names)}: {self.num_classes} classes need as many names")
+        if len(set(self.class_names)) != len(self.class_names):
+            twice = next(name for name in self.class_names if self.class_names.count(name) > 1)
+            raise ValueError(f"class_names={listed(self.class_names)}: the name {twice} occurs twice")
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> DataSpec:
+        """Builds a spec from what `plain` returned, also from that of older versions, which knew no class names.
+
+        Raises:
+            KeyError, TypeError, ValueError: for anything else.
+        """
+        names = tuple(map(str, plain.get("class_names") or ()))
+        return cls(tuple(plain["shape"]), plain["num_classes"], plain["support"], names)
+
+    def plain(self) -> dict[str, Any]:
+        """Returns the spec as plain containers, for a config file."""
+        return {
+            "shape": list(self.shape),
+            "num_classes": self.num_classes,
+            "support": self.support,
+            "class_names": list(self.class_names),
+        }
+
+    def name_of(self, y: int) -> str:
+        """Returns the name of class ``y``: its number if the classes have no names."""
+        return self.class_names[y] if self.class_names else str(y)
+
+    def check_data(self, data: DataSpec, source: str = "") -> None:
+        """Checks that data fit a model that was trained for this spec; names are compared if it has any.
+
+        Args:
+            data: spec of the data.
+            source: opening of the message, such as ``data_root=FOLDER: ``.
+
+        Raises:
+            ValueError: naming the first difference.
+        """
+        for key in ("shape", "num_classes", "support"):
+            if getattr(self, key) != getattr(data, key):
+                both = f"{key}={getattr(self, key)}, but the data have {key}={getattr(data, key)}"
+                raise ValueError(f"{source}the model was trained for {both}{_which(self, data, key)}")
+        if self.class_names and not data.class_names:
+            names = listed(self.class_names)
+            raise ValueError(
+                f"{source}the model was trained for the classes {names}, but those of the data have no names"
+            )
+        if self.class_names and self.class_names != data.class_names:
+            raise ValueError(
+                f"{source}the model was trained for the classes {listed(self.class_names)}, "
+                f"but those of the data are {listed(data.class_names)}{_first_difference(self, data)}"
+            )
+
+
+def listed(names: Sequence[str]) -> str:
+    """Returns names in one line, shortened if there are many."""
+    more = f", ... ({len(names)} in all)" if len(names) > MAX_NAMES_SHOWN else ""
+    return ", ".join(names[:MAX_NAMES_SHOWN]) + more
+
+
+def _which(model: DataSpec, data: DataSpec, key: str) -> str:
+    """Returns the names behind two different numbers of classes, in brackets."""
+    if key != "num_classes" or not (model.class_names or data.class_names):
+        return ""
+    return f" ({listed(model.class_names) or 'no names'}; {listed(data.class_names) or 'no names'})"
+
+
+def _first_difference(model: DataSpec, data: DataSpec) -> str:
+    """Returns the first class that is another one, where a shortened list may not show it."""
+    if model.num_classes <= MAX_NAMES_SHOWN:
+        return ""
+    pairs = zip(model.class_names, data.class_names, strict=True)
+    number, (was, found) = next((i, pair) for i, pair in enumerate(pairs) if pair[0] != pair[1])
+    return f": class {number} was {was}, is {found}"

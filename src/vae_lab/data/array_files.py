@@ -17,6 +17,7 @@ from vae_lab.data.splits import train_and_test_rows
 class ArrayFiles(ImageSet):
     """``train_images.npy`` under ``root`` and, where there are any, ``train_labels.npy``, ``test_images.npy`` and
     ``test_labels.npy``. Images are uint8 in 0..255, (N, C, H, W) or (N, H, W); labels are integers from 0, (N,).
+    ``class_names.txt``, if it is there, has the name of each class, one a line, in the order of the labels.
 
     Without ``test_images.npy`` a part of the training images, chosen by chance, is the test set.
 
@@ -54,8 +55,30 @@ class ArrayFiles(ImageSet):
 
     @cached_property
     def num_classes(self) -> int:
+        if self.class_names:
+            return len(self.class_names)
         labels = self._labels("train")
         return 0 if labels is None else int(labels.max()) + 1
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        """The lines of ``class_names.txt``; empty if there is no such file.
+
+        Raises:
+            ValueError: for a file that is not one different name a line, or names without labels.
+        """
+        path = Path(self.root).expanduser() / "class_names.txt"
+        if not path.exists():
+            return ()
+        try:
+            names = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}: not a text in UTF-8 ({error})") from error
+        if not names or not all(names) or len(set(names)) < len(names):
+            raise ValueError(f"{path}: must have one name a line, in the order of the labels, each of them once")
+        if self._labels("train") is None:
+            raise ValueError(f"{path}: names of classes, but {self._path('train_labels')} is missing")
+        return tuple(names)
 
     def read(self, train: bool) -> Arrays:
         has_test = self._path("test_images").exists()

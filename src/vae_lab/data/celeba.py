@@ -63,6 +63,10 @@ class CelebA(ImageSet):
     def num_classes(self) -> int:
         return 2 if self.attribute else 0
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return (f"not {self.attribute}", self.attribute) if self.attribute else ()
+
     def prepare(self) -> None:
         for train in (True, False):
             ensure_decoded(self.name, str(self._folder), self._pictures(train), self._decoder, max_skipped=0)

@@ -15,10 +15,10 @@ from torch import Tensor
 from vae_lab import noise
 from vae_lab.data.arrays import Arrays, Indices, chunks, release
 from vae_lab.data.binarize import Binarization, binarized
-from vae_lab.data.image_set import ImageSet
+from vae_lab.data.image_set import ImageSet, readable
 from vae_lab.data.loader import BatchLoader, EpochSampler
 from vae_lab.data.splits import held_out
-from vae_lab.types import Batch, DataSpec
+from vae_lab.types import Batch, DataSpec, Support
 
 SplitName = Literal["train", "val", "test"]
 
@@ -89,7 +89,9 @@ class ImageDataModule(LightningDataModule):
     def spec(self) -> DataSpec:
         """What a model must know of these data; nothing is read for it but, for one's own files, their listing."""
         binary = self.images.binary or self.binarization != "none"
-        return DataSpec(self.images.shape, self.images.num_classes, "binary" if binary else "uint8")
+        support: Support = "binary" if binary else "uint8"
+        names = tuple(map(readable, self.images.class_names))
+        return DataSpec(self.images.shape, self.images.num_classes, support, names)
 
     def prepare_data(self) -> None:
         self.images.prepare()

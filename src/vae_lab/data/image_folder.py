@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from vae_lab.data.arrays import Arrays, Indices
-from vae_lab.data.image_set import ImageSet
+from vae_lab.data.image_set import ImageSet, readable
 from vae_lab.data.pictures import Decoder, decoded, ensure_decoded
 from vae_lab.data.splits import train_and_test_rows
 
@@ -74,6 +74,10 @@ class ImageFolder(ImageSet):
     def num_classes(self) -> int:
         return len(self.classes)
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.classes
+
     @cached_property
     def classes(self) -> tuple[str, ...]:
         """The names of the class folders.
@@ -131,7 +135,8 @@ class ImageFolder(ImageSet):
 
 
 def _folders(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    names = [path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    return sorted(names, key=readable)  # the same order on every file system
 
 
 def _files(folder: Path, pattern: str) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import ClassVar
@@ -16,10 +17,15 @@ LARGEST = 2**14
 """Side of an image in pixels."""
 
 
+DIGITS = tuple("0123456789")
+"""Class names of a set of digits."""
+
+
 class ImageSet(ABC):
     """One family of images: it knows its sizes before anything is read, and reads each split into arrays.
 
-    A subclass states ``name``, ``native_shape`` and ``num_classes``, and writes `read`.
+    A subclass states ``name``, ``native_shape``, ``num_classes`` and, if the classes have names, ``class_names``, and
+    writes `read`.
 
     Args:
         root: the folder of the data.
@@ -56,6 +62,11 @@ class ImageSet(ABC):
     @abstractmethod
     def num_classes(self) -> int:
         """The number of classes; 0 for data without labels."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The name of each class, in the order of the labels; empty if the classes have numbers only."""
+        return ()
 
     @abstractmethod
     def read(self, train: bool) -> Arrays:
@@ -115,3 +126,10 @@ class ImageSet(ABC):
             square = functional.center_crop(torch.from_numpy(np.array(images[rows])), [side, side])
             resized[rows] = functional.resize(square, [height, width], antialias=True).numpy()
         return resized
+
+
+def readable(name: str) -> str:
+    """Returns a class name in the form that one types and prints, the same for every form that file systems store."""
+    whole = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    printed = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in whole)
+    return unicodedata.normalize("NFC", "".join(printed))

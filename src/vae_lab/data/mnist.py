@@ -16,7 +16,7 @@ from pathlib import Path
 
 from vae_lab.data.arrays import Arrays
 from vae_lab.data.idx import as_arrays, parse_idx
-from vae_lab.data.image_set import ImageSet
+from vae_lab.data.image_set import DIGITS, ImageSet
 
 EMBEDDED = Path(__file__).with_name("mnist.xz")
 
@@ -44,6 +44,7 @@ class Mnist(ImageSet):
     name = "mnist"
     native_shape = (1, 28, 28)
     num_classes = 10
+    class_names = DIGITS
 
     def read(self, train: bool) -> Arrays:
         return _embedded_split("train" if train else "t10k")

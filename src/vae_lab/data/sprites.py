@@ -48,6 +48,7 @@ class Sprites(ImageSet):
     name = "sprites"
     binary = True
     num_classes = len(SHAPES)
+    class_names = SHAPES
     factor_names = ("shape", "scale", "orientation", "x", "y")
 
     def __init__(

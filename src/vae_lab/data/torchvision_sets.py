@@ -13,7 +13,7 @@ from torchvision import datasets
 from vae_lab.data.arrays import Arrays
 from vae_lab.data.files import corrupt, existing, locate
 from vae_lab.data.idx import as_arrays, read_idx
-from vae_lab.data.image_set import ImageSet
+from vae_lab.data.image_set import DIGITS, ImageSet
 
 
 class _PublishedSet(ImageSet):
@@ -57,6 +57,7 @@ class FashionMnist(_IdxSet):
 
     name = "fashion_mnist"
     source = datasets.FashionMNIST
+    class_names = tuple(datasets.FashionMNIST.classes)
     elsewhere = ("/usr/share/datasets/fashion-mnist",)  # Debian's package dataset-fashion-mnist
 
 
@@ -68,6 +69,7 @@ class Kmnist(_IdxSet):
 
     name = "kmnist"
     source = datasets.KMNIST
+    class_names = tuple(datasets.KMNIST.classes)
 
 
 class Cifar10(_PublishedSet):
@@ -78,6 +80,7 @@ class Cifar10(_PublishedSet):
 
     name = "cifar10"
     native_shape = (3, 32, 32)
+    class_names = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
     def locate(self) -> Path:
         return locate(self.name, self.root, datasets.CIFAR10.base_folder, list(self._md5()), self._download)
@@ -108,6 +111,7 @@ class Svhn(_PublishedSet):
 
     name = "svhn"
     native_shape = (3, 32, 32)
+    class_names = DIGITS
 
     def locate(self) -> Path:
         return locate(self.name, self.root, "", list(self._md5()), self._download)

@@ -98,8 +98,8 @@ def evaluate(
 def _check_fit(model: LatentVariableModel, data: ImageDataModule, settings: Settings) -> None:
     if settings.all_labels and not model.conditional:
         raise ValueError("all_labels=true: the model is unconditional, its nll is that of log p(x) already")
-    if model.spec is not None and data.spec != model.spec:
-        raise ValueError(f"the model was trained for {model.spec}, but the data are {data.spec}")
+    if model.spec is not None:
+        model.spec.check_data(data.spec, f"data_root={data.images.root}: ")
     if settings.disentanglement is True and not data.images.factor_names:
         raise ValueError(f"disentanglement=true: the generative factors of {data.images.name} are not known")
     if settings.disentanglement_level > model.num_levels:

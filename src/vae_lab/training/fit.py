@@ -33,7 +33,6 @@ from vae_lab.training.callbacks.last_checkpoint import how_to_resume
 from vae_lab.training.callbacks.writer import report_thread_error, tensorboard_writer
 from vae_lab.training.lit_module import VariationalModule
 from vae_lab.training.processes import disband, lost_a_process
-from vae_lab.types import DataSpec
 
 TestCheckpoint = Literal["best", "last"]
 T = TypeVar("T")
@@ -120,7 +119,7 @@ def fit(
         module.model.likelihood.start_at(data.mean_image())  # type: ignore[operator]
     if trainer.is_global_zero:
         _clear_up(record.run, resume)
-        runs.save_config(record.run, {**record.config, "spec": _plain(module.spec)})
+        runs.save_config(record.run, {**record.config, "spec": module.spec.plain()})
     started = time.monotonic()
     with _saying_what_is_left(trainer):
         trainer.fit(module, datamodule=data, ckpt_path=resume)
@@ -147,11 +146,6 @@ def _clear_up(run: Path, checkpoint: Path | None) -> None:
     if (run / "config.yaml").is_file():  # otherwise the folder may be anybody's
         curves.rewind(run, read_checkpoint(checkpoint, PARTS)["curves"] if checkpoint else {})
         remove_unfinished(run)
-
-
-def _plain(spec: DataSpec) -> dict[str, Any]:
-    """What the model must know of the data, to be rebuilt without them."""
-    return {"shape": list(spec.shape), "num_classes": spec.num_classes, "support": spec.support}
 
 
 def log_hparams(trainer: Trainer, hparams: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
