@@ -161,6 +161,19 @@ def test_without_a_validation_part_the_test_set_is_validated_on() -> None:
     assert numbers(data.val_dataloader()) == numbers(data.test_dataloader()) == list(range(40))
 
 
+@pytest.mark.parametrize("binarization", ["none", "static", "dynamic", "threshold"])
+def test_a_set_with_its_own_validation_split_holds_out_nothing(binarization: Any) -> None:
+    made = image_set()
+    made.has_val = True  # type: ignore[attr-defined]
+    made.read_val = lambda self: image_set(num_train=7)().read(train=True)  # type: ignore[attr-defined]
+    data = ImageDataModule(made, binarization=binarization, val_size=30)
+    assert [len(data.split(name).rows) for name in ("train", "val", "test")] == [100, 7, 40]  # type: ignore[arg-type]
+    own = data.split("val").arrays.labels
+    assert own is not None
+    assert own.tolist() == list(range(7))
+    assert len(torch.cat([batch.x for batch in data.val_dataloader()])) == 7
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [("batch_size", 0), ("val_size", -1), ("seed", -1), ("binarization", "sometimes"), ("image_size", 0)],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -17,10 +17,8 @@ from vae_lab.data.arrays import Arrays, Indices, chunks, release
 from vae_lab.data.binarize import Binarization, binarized
 from vae_lab.data.image_set import ImageSet, readable
 from vae_lab.data.loader import BatchLoader, EpochSampler
-from vae_lab.data.splits import held_out
+from vae_lab.data.splits import SplitName, held_out
 from vae_lab.types import Batch, DataSpec, Support
-
-SplitName = Literal["train", "val", "test"]
 
 BINARIZATION_SEED = 0
 """Of fixed binarizations: the same for every run, or test figures of different seeds would not compare."""
@@ -44,7 +42,7 @@ class ImageDataModule(LightningDataModule):
         root: the folder of the data.
         batch_size: examples in a batch of all processes together.
         val_size: examples of the training set, chosen by ``seed``, that are held out for validation; 0: validate on the
-            test set, as the tutorials do.
+            test set, as the tutorials do. Not used for data that have a validation split of their own.
         binarization: ``dynamic``: a new sample at each reading of a training image, one fixed sample of the validation
             and test images, as published; ``static``: one fixed sample of every image; ``threshold``: above one half.
         image_size: height and width in pixels that images are resized to; None: as they are.
@@ -198,6 +196,8 @@ class ImageDataModule(LightningDataModule):
     @cached_property
     def _train_and_val_rows(self) -> tuple[Indices, Indices]:
         size = len(self._train_set)
+        if self.images.has_val:
+            return np.arange(size), np.arange(0)
         if self.val_size >= size:
             raise ValueError(f"val_size={self.val_size}: must be less than the {size} training images")
         return held_out(size, self.val_size, self.seed)
@@ -208,13 +208,18 @@ class ImageDataModule(LightningDataModule):
 
     @cached_property
     def _val(self) -> Split:
+        if self.images.has_val:
+            return self._evaluated(self.images.load_val())
         if not self.val_size:
             return self._test
         return self._fixed(self._train_set, self._train_and_val_rows[1])
 
     @cached_property
     def _test(self) -> Split:
-        arrays = self.images.load(train=False)
+        return self._evaluated(self.images.load(train=False))
+
+    def _evaluated(self, arrays: Arrays) -> Split:
+        """All rows of a split that is never trained on, binarized once for all if they are binarized by chance."""
         rows = np.arange(len(arrays))
         return Split(self._sampled(arrays, rows), rows) if self.binarization == "static" else self._fixed(arrays, rows)
 

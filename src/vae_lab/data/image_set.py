@@ -37,8 +37,6 @@ class ImageSet(ABC):
     """
 
     name: ClassVar[str]
-    binary: ClassVar[bool] = False
-    """Whether every pixel is 0 or 255 as it is."""
     factor_names: ClassVar[tuple[str, ...]] = ()
     """Of the generative factors, the columns of `Arrays.factors`; empty where they are not known."""
 
@@ -68,6 +66,16 @@ class ImageSet(ABC):
         """The name of each class, in the order of the labels; empty if the classes have numbers only."""
         return ()
 
+    @property
+    def binary(self) -> bool:
+        """True if every pixel is 0 or 255."""
+        return False
+
+    @property
+    def has_val(self) -> bool:
+        """True if the set brings a validation split of its own, which `read_val` reads."""
+        return False
+
     @abstractmethod
     def read(self, train: bool) -> Arrays:
         """The training split or the test split, at the native size.
@@ -76,6 +84,10 @@ class ImageSet(ABC):
             FileNotFoundError: where files are missing; it names the folders looked in and the files expected.
             ValueError: for a file that is corrupt or truncated; it names the file.
         """
+
+    def read_val(self) -> Arrays:
+        """Reads the validation split of a set that has its own, at the native size; raises as `read`."""
+        raise NotImplementedError(f"{type(self).__name__} has no validation split")
 
     def prepare(self) -> None:  # noqa: B027 (nothing to prepare is the usual case)
         """Downloads and decodes what is still missing; with several processes, one of each machine calls it first."""
@@ -92,7 +104,13 @@ class ImageSet(ABC):
         Raises:
             FileNotFoundError, ValueError: as `read`; ValueError for arrays that are not what the family promised.
         """
-        arrays = self.read(train)
+        return self._checked(self.read(train))
+
+    def load_val(self) -> Arrays:
+        """Loads the set's own validation split, as `load` does the others."""
+        return self._checked(self.read_val())
+
+    def _checked(self, arrays: Arrays) -> Arrays:
         self._check(arrays)
         if arrays.images.shape[1:] == self.shape:
             return arrays

@@ -1,10 +1,30 @@
-"""Which examples are held out, chosen by a seed."""
+"""The splits of a data set: their usual names, and examples that a seed holds out."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 import numpy as np
 
 from vae_lab.data.arrays import Indices
+
+SplitName = Literal["train", "val", "test"]
+
+_NAMES: dict[str, SplitName] = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+}
+
+
+def split_named(name: str) -> SplitName | None:
+    """Returns the split that a file or a folder of this name usually holds; None for any other name."""
+    return _NAMES.get(name.casefold())
 
 
 def held_out(size: int, num: int, seed: int) -> tuple[Indices, Indices]:

@@ -12,7 +12,7 @@ from pytorch_lightning import Trainer
 
 from vae_lab.core import LatentVariableModel
 from vae_lab.data import ImageDataModule
-from vae_lab.data.datamodule import SplitName
+from vae_lab.data.splits import SplitName
 from vae_lab.evaluation.disentanglement import disentanglement
 from vae_lab.evaluation.module import EvaluationModule
 from vae_lab.pictures import codes
