@@ -85,8 +85,8 @@ class LatentVariableModel(nn.Module):
             return None
         if y is None:
             raise ValueError("this model is conditional: it needs labels y")
-        if num is not None and len(y) != num:  # a single label would be broadcast without a word
-            raise ValueError(f"{num} examples with {len(y)} labels: give one label for each")
+        if num is not None and y.shape[0] != num:  # a single label would be broadcast without a word
+            raise ValueError(f"{num} examples with {y.shape[0]} labels: give one label for each")
         context: Tensor = self.embed(y)
         return context
 
@@ -98,7 +98,7 @@ class LatentVariableModel(nn.Module):
             y: class indices (B,) for a conditional model.
             num_samples: K.
         """
-        context = self.context(y, len(x))
+        context = self.context(y, x.shape[0])
         levels = self.posterior(x, context, self.prior, num_samples)
         return ElboTerms(self.likelihood(levels[0].z, context).log_prob(x), levels)
 
@@ -132,7 +132,7 @@ class LatentVariableModel(nn.Module):
 
         In a top-down posterior that mean follows a sample of the levels above.
         """
-        context = self.context(y, len(x))
+        context = self.context(y, x.shape[0])
         z_1 = self.posterior(x, context, self.prior, 1)[0]
         mean = z_1.q.mean.expand(z_1.z.shape)[0]
         distribution: Distribution = self.likelihood(mean, context)
@@ -151,7 +151,7 @@ class LatentVariableModel(nn.Module):
         Raises:
             ValueError: as `context`.
         """
-        levels = self.posterior(x, self.context(y, len(x)), self.prior, 1)
+        levels = self.posterior(x, self.context(y, x.shape[0]), self.prior, 1)
         return [level.q.mean.expand(level.z.shape)[0] for level in levels]
 
     def log_marginal(
@@ -182,7 +182,7 @@ class LatentVariableModel(nn.Module):
             raise ValueError(f"num_samples={num_samples}, chunk={chunk}: both must be at least 1")
         chunk = chunk or max(1, _numbers_at_once(x.device) // self._numbers_per_sample(x))
         seed = noise.fresh_seed()
-        total = torch.full((len(x),), -math.inf, dtype=x.dtype, device=x.device)
+        total = torch.full((x.shape[0],), -math.inf, dtype=x.dtype, device=x.device)
         squares = total
         for first in range(0, num_samples, chunk):
             with noise.by_sample(seed, first):
@@ -194,7 +194,7 @@ class LatentVariableModel(nn.Module):
     def _numbers_per_sample(self, x: Tensor) -> int:
         """What one sample of every example makes of numbers: pixels, or densities of a mixture prior's components."""
         components: int = getattr(self.prior.links[0], "num_components", 0)
-        return len(x) * max(math.prod(x.shape[1:]), components)
+        return x.shape[0] * max(math.prod(x.shape[1:]), components)
 
 
 def _numbers_at_once(device: torch.device) -> int:
