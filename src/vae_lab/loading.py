@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-import zipfile
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ import torch
 
 from vae_lab.build import build
 from vae_lab.errors import RunError
+from vae_lab.tensor_files import load_tensors, why_not_a_file
 from vae_lab.types import DataSpec
 from vae_lab.untrusted import read_json, read_yaml
 
@@ -120,25 +120,44 @@ def find_run(path: str | Path) -> SavedRun:
         RunError: where there is no run, no checkpoint or no readable config, naming the path.
     """
     path = Path(path).expanduser()
-    if path.is_dir():
+    if not os.path.lexists(path):
+        raise RunError(f"run={path}: no such file or folder")
+    if path.is_dir() and path.parent.name != "checkpoints":
         folder = path
-        found = [path / "checkpoints" / name for name in CHECKPOINTS if (path / "checkpoints" / name).is_file()]
         if not (folder / "config.yaml").is_file():
             raise RunError(f"run={path}: no run there; a run folder holds config.yaml")
-        if not found:
-            raise RunError(
-                f"run={path}: no checkpoint in {path / 'checkpoints'}; nothing was trained, or nothing saved"
-            )
-        checkpoint = found[0]
-    elif path.is_file():
+        checkpoint = _newest(folder)
+    else:
         checkpoint, folder = path, path.parent.parent
         if not (folder / "config.yaml").is_file():
             raise RunError(
                 f"run={path}: no config.yaml in {folder}; a checkpoint lies in the folder checkpoints of its run"
             )
-    else:
-        raise RunError(f"run={path}: no such file or folder")
+    _check_is_file(path, checkpoint)
     return SavedRun(folder, checkpoint, _config(folder / "config.yaml"))
+
+
+def _newest(folder: Path) -> Path:
+    """The first of `CHECKPOINTS` that a run has, whatever it is: a broken one is not passed over for the next."""
+    for name in CHECKPOINTS:
+        checkpoint = folder / "checkpoints" / name
+        if os.path.lexists(checkpoint):
+            return checkpoint
+    raise RunError(f"run={folder}: no checkpoint in {folder / 'checkpoints'}; nothing was trained, or nothing saved")
+
+
+def _check_is_file(path: Path, checkpoint: Path) -> None:
+    """Raises RunError for a checkpoint that is a folder, a pipe or a link to nothing: reading it might never end."""
+    try:
+        problem = why_not_a_file(checkpoint)
+    except FileNotFoundError:
+        problem = "is a link to nothing"
+    except OSError as error:
+        problem = f"cannot be read ({error.strerror})"
+    if problem:
+        others = [checkpoint.with_name(name) for name in CHECKPOINTS if checkpoint.with_name(name).is_file()]
+        remedy = f"; run={others[0]} takes other weights" if others else ""
+        raise RunError(f"run={path}: {checkpoint.name} {problem}, not a checkpoint{remedy}")
 
 
 def load_run(path: str | Path, packages: Sequence[str] = (), device: torch.device | str = "cpu") -> LatentVariableModel:
@@ -199,24 +218,16 @@ def read_checkpoint(path: Path, parts: Sequence[str] = ("state_dict",)) -> dict[
         RunError: for a file that is no checkpoint of vae_lab, or not a whole one.
     """
     try:
-        _check_packing(path)
-        with warnings.catch_warnings(action="ignore"):  # of odd pickles: they are refused anyway
-            checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint: dict[str, Any] = load_tensors(path)
         missing = [part for part in parts if part not in checkpoint]
         if missing or not isinstance(checkpoint["state_dict"], Mapping):
             raise ValueError(f"it lacks {' and '.join(missing) or 'weights'}")
+    except OSError as error:
+        raise RunError(f"{path}: {error.strerror or error}") from error
     except Exception as error:  # of a corrupt file anything may come
         reason = " ".join(str(error).split())[:200]
         raise RunError(f"{path}: truncated, corrupt or no checkpoint of vae_lab ({reason})") from error
     return checkpoint
-
-
-def _check_packing(path: Path) -> None:
-    """Refuses a packed archive, which torch would unpack: a few kilobytes may become more than any memory holds."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
-                raise ValueError("it is compressed, which no checkpoint is")
 
 
 def _weights(path: Path) -> dict[str, torch.Tensor]:
@@ -241,9 +252,15 @@ def _check_sizes(path: Path, weights: Mapping[str, torch.Tensor], make: Callable
     except (NotImplementedError, RuntimeError):  # of another package: its constructor computes with its tensors
         return
     for name, value in expected.items():
-        if name in weights and weights[name].shape != value.shape:
-            shapes = f"{tuple(weights[name].shape)}, the config makes it {tuple(value.shape)}"
-            raise RunError(f"{path}: the weights of another model ({name} is {shapes})")
+        if name in weights and _shape_and_kind(weights[name]) != _shape_and_kind(value):
+            found = f"{_shape_and_kind(weights[name])}, the config makes it {_shape_and_kind(value)}"
+            raise RunError(f"{path}: the weights of another model ({name} is {found})")
+
+
+def _shape_and_kind(tensor: torch.Tensor) -> str:
+    """Such as ``(3, 4) real``: torch would copy complex numbers into real ones, and fractions into integers."""
+    kind = "real" if tensor.is_floating_point() else "complex" if tensor.is_complex() else str(tensor.dtype)
+    return f"{tuple(tensor.shape)} {kind.removeprefix('torch.')}"
 
 
 def _load(model: torch.nn.Module, weights: dict[str, torch.Tensor], path: Path) -> None:
@@ -252,3 +269,15 @@ def _load(model: torch.nn.Module, weights: dict[str, torch.Tensor], path: Path) 
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise RunError(f"{path}: the weights of another model ({reason[:200]})") from error
+    _check_finite(model, path)
+
+
+def _check_finite(model: torch.nn.Module, path: Path) -> None:
+    """Raises RunError for weights of a training that has diverged; a buffer may hold infinities, as a mask does."""
+    broken = [name for name, weight in model.named_parameters() if not weight.isfinite().all()]
+    broken += [name for name, buffer in model.named_buffers() if buffer.isnan().any()]
+    if broken:
+        others = f" and {len(broken) - 1} others are" if len(broken) > 1 else " is"
+        raise RunError(
+            f"{path}: {broken[0]}{others} not finite (NaN or infinity); name another checkpoint, or train again"
+        )

@@ -10,10 +10,35 @@ import yaml
 
 MOST_BYTES = 10**7
 """Of a config or a record; the largest that the lab writes has some thousands."""
-DEEPEST = 100
+MAX_NODES = 10**5
+"""Values, keys, lists and mappings in a YAML file; a million of them would take ten seconds and a gigabyte."""
+MAX_DEPTH = 100
 """Mappings and lists within each other; beyond, libyaml's own recursion would end the process."""
+MAX_DIGITS = 64
+"""Digits of a number: 1:59:59:... is base 60 to YAML, and takes a time that grows with the square of its length."""
+MAX_BITS = 64
+"""Of an integer. Longer ones may all have the same hash, so that a mapping with them as keys takes quadratic time."""
+MAX_TAG_DIRECTIVES = 10
+"""Each is compared with all others."""
 
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # libyaml's is ten times as fast
+    """Reads plain values, and only numbers that take no time."""
+
+
+def _number(loader: Any, node: yaml.ScalarNode) -> Any:
+    """Constructs an integer or a float of bounded length."""
+    if len(node.value) > MAX_DIGITS:
+        raise ValueError(f"it has a number of {len(node.value)} digits")
+    kind = "int" if node.tag.endswith(":int") else "float"
+    number = getattr(loader, f"construct_yaml_{kind}")(node)
+    if isinstance(number, int) and number.bit_length() > MAX_BITS:
+        raise ValueError(f"it has an integer of more than {MAX_BITS} bits")
+    return number
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _number)
+_Loader.add_constructor("tag:yaml.org,2002:float", _number)
 
 
 def read_yaml(path: Path) -> Any:
@@ -22,7 +47,7 @@ def read_yaml(path: Path) -> Any:
     Raises:
         OSError: where there is no such file.
         ValueError: in one line, for anything but plain YAML: with tags of Python objects, with aliases (a few lines of
-            them unfold to more than any memory holds), or nested too deep.
+            them unfold to more than any memory holds), nested too deep, with too many values or too long a number.
     """
     text = _text(path)
     try:
@@ -38,16 +63,25 @@ def parse_yaml(text: str) -> Any:
         ValueError: as `read_yaml`.
     """
     try:
-        depth = 0
-        for event in yaml.parse(text, _Loader):
-            if isinstance(event, yaml.AliasEvent):
-                raise ValueError("it has an alias, which no run writes")
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > DEEPEST:
-                raise ValueError(f"it is nested more than {DEEPEST} deep")
+        _check_structure(text)
         return yaml.load(text, _Loader)
-    except (yaml.YAMLError, OverflowError) as error:
-        raise ValueError(" ".join(str(error).split())) from error
+    except Exception as error:  # PyYAML's own constructors fail in many ways, such as IndexError for !!int ""
+        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
+
+
+def _check_structure(text: str) -> None:
+    """Raises ValueError for what would take too long or too much memory to construct."""
+    if text.count("%TAG") > MAX_TAG_DIRECTIVES:
+        raise ValueError(f"it has more than {MAX_TAG_DIRECTIVES} directives %TAG")
+    depth = 0
+    for number, event in enumerate(yaml.parse(text, _Loader)):
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError("it has an alias, which no run writes")
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            raise ValueError(f"it is nested more than {MAX_DEPTH} deep")
+        if number > MAX_NODES:
+            raise ValueError(f"it has more than {MAX_NODES} values")
 
 
 def read_json(path: Path) -> Any:

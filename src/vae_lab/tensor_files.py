@@ -1,0 +1,102 @@
+"""Files of tensors, perhaps a stranger's: read as plain tensors that take no more memory than the file has bytes."""
+
+from __future__ import annotations
+
+import os
+import stat
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+MAX_BYTES_PER_BYTE = 2
+"""Bytes of tensors per byte of the file: weights that two parts of a model share are saved once and read twice."""
+SLACK_BYTES = 10**6
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISCHR, "a device"),
+)
+
+
+def load_tensors(path: Path) -> Any:
+    """Returns what torch has saved in a file, with tensors on the CPU; reading it executes nothing.
+
+    Raises:
+        OSError: if the file cannot be opened.
+        ValueError: if it is not a regular file, or if its tensors are not plain ones of the size that the file has.
+        Exception: of any kind, from torch, for a file that is corrupt.
+    """
+    if problem := why_not_a_file(path):
+        raise ValueError(problem)
+    _check_archive(path)
+    with warnings.catch_warnings(action="ignore"):  # of odd pickles: they are refused anyway
+        # Mapped, so that nothing is read before it is checked, and nothing that lies outside of the file.
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    tensors = list(_tensors(content))
+    _check_plain(tensors)
+    claimed = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    size = path.stat().st_size
+    if claimed > MAX_BYTES_PER_BYTE * size + SLACK_BYTES:
+        raise ValueError(f"its tensors claim {claimed} bytes, the file has {size}")
+    for tensor in tensors:
+        tensor.data = tensor.clone()  # independent of the file, which may be replaced
+    return content
+
+
+def why_not_a_file(path: Path) -> str:
+    """Returns why a path that exists is not a regular file, such as ``is a folder``; '' if it is one.
+
+    Raises:
+        OSError: if there is nothing at that path, or a link to nothing.
+    """
+    mode = os.stat(path).st_mode
+    if stat.S_ISREG(mode):
+        return ""
+    return "is " + next((name for is_kind, name in _KINDS if is_kind(mode)), "not a regular file")
+
+
+def _check_archive(path: Path) -> None:
+    """Raises ValueError for an archive that is packed or damaged: torch unpacks any, and compares no checksums."""
+    if not zipfile.is_zipfile(path):
+        raise ValueError("it is not an archive of tensors")
+    with zipfile.ZipFile(path) as archive:
+        parts = archive.infolist()
+        if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
+            raise ValueError("it is compressed, which no checkpoint is")
+        if sum(part.file_size for part in parts) > path.stat().st_size:
+            raise ValueError("its parts are larger than the file")
+        if damaged := archive.testzip():
+            raise ValueError(f"its part {damaged} is damaged: the checksum differs")
+
+
+def _tensors(content: Any) -> Iterator[Tensor]:
+    """Yields every tensor within nested containers once, even if a container holds itself."""
+    waiting, seen = [content], set()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, Tensor):
+            yield node
+        elif isinstance(node, Mapping):
+            waiting += [*node.keys(), *node.values()]
+        elif isinstance(node, list | tuple | set | frozenset):
+            waiting += node
+
+
+def _check_plain(tensors: list[Tensor]) -> None:
+    """Raises ValueError for a tensor that is more than numbers in memory, or that repeats its numbers."""
+    for tensor in tensors:
+        strange = type(tensor) not in (Tensor, nn.Parameter) or tensor.is_quantized or tensor.is_nested
+        if strange or tensor.layout != torch.strided or tensor.device.type != "cpu":
+            raise ValueError(f"it has a tensor of an unusual kind ({tensor.layout}, {tensor.dtype}, {tensor.device})")
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise ValueError(f"it has a tensor of shape {tuple(tensor.shape)} with fewer numbers than that")
