@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -79,7 +80,7 @@ def try_optimizer(parts: dict[str, Any]) -> None:
 
     try:
         optimizer = parts["optimizer"]([nn.Parameter(zeros(1))])
-    except ValueError as error:
+    except (ValueError, TypeError, RuntimeError) as error:
         raise ValueError(f"optimizer: {error}") from error
     if parts["scheduler"]:
         parts["scheduler"](optimizer, 100)
@@ -114,7 +115,8 @@ def build_trainer(cfg: DictConfig) -> Any:
     logger = instantiate(cfg.logger, _convert_="all") if cfg.logger else False
     saves = bool(nodes.keys() & {"checkpoint", "last_checkpoint"})  # otherwise Lightning would add one of its own
     node = {key: value for key, value in cfg.trainer.items() if key not in OPTIMIZATION}
-    plugins = [*node.pop("plugins", []), AtomicCheckpointIO()]
+    plugins = node.pop("plugins", None) or []
+    plugins = [*(plugins if isinstance(plugins, Sequence) else [plugins]), AtomicCheckpointIO()]
     parts = {"callbacks": callbacks, "logger": logger, "enable_checkpointing": saves, "plugins": plugins}
     try:
         return instantiate(node, **parts, _convert_="all")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from conftest import FAST, Outcome
 
 MISTAKES = [
@@ -74,3 +75,74 @@ def test_a_diverging_run_names_the_term_and_keeps_the_checkpoint(train: Callable
     (line,) = outcome.error_lines
     assert re.search(r"/(log_likelihood|kl_level_1) is not finite at step 3; ", line)
     assert "no checkpoint had been written yet" in line
+
+
+UNREAD = [
+    (["+foo=1"], ["foo: no such key"]),
+    (["++foo.bar=1"], ["foo.bar: no such key"]),
+    (["+eval_sample=5"], ["eval_sample", "did you mean eval_samples"]),
+    (["+checkpoint.x=5"], ["checkpoint.x: no such key"]),
+    (["+trainer.profilr=simple"], ["trainer.profilr", "did you mean trainer.profiler"]),
+    (["trainer.profilr=simple"], ["trainer.profilr", "did you mean trainer.profiler"]),
+    (["optimizer.maximise=true"], ["optimizer.maximise", "did you mean optimizer.maximize"]),
+    (["trainer.strategy.x=1"], ["trainer.strategy.x", "trainer.strategy=auto holds no keys"]),
+    (["logger=none", "logger.x=1"], ["logger.x", "logger=null holds no keys"]),
+    (["logger.flush_sec=3"], ["logger.flush_sec", "did you mean logger.flush_secs"]),
+    (["model.likelihood.x=1"], ["model.likelihood.x: no such key"]),
+    (["+trainer.logger=false"], ["trainer.logger", "use logger=none"]),
+    (["trainer.logger.x=1"], ["trainer.logger.x", "use logger=none"]),
+    (["+trainer.enable_checkpointing=false"], ["trainer.enable_checkpointing", "use callbacks=none"]),
+    (["++trainer.callbacks=[]"], ["trainer.callbacks", "use callbacks=none"]),
+    (["data.images.root=x"], ["data.images.root", "use data.root"]),
+    (["model.spec=null"], ["model.spec", "follows from data"]),
+    (["~seed"], ["~seed", "seed=VALUE"]),
+    (["~logger"], ["~logger", "use logger=none"]),
+    (["~model"], ["~model", "choose one of cvae, ladder"]),
+    (["~experiment"], ["~experiment", "use experiment=null"]),
+    (["optimizer.amsgrad=1"], ["optimizer.amsgrad=1", "true or false"]),
+    (["callbacks=early_stopping", "callbacks.early_stopping.min_delta=abc"], ["min_delta=abc", "a number"]),
+    (["optimizer.foreach=true"], ["optimizer", "fused"]),
+]
+
+
+@pytest.mark.parametrize(("words", "named"), UNREAD, ids=lambda words: " ".join(words)[:60])
+def test_a_key_that_nothing_reads_is_refused(
+    train: Callable[..., Outcome], tmp_path: Path, words: list[str], named: list[str]
+) -> None:
+    test_one_line(train, tmp_path, words, named)
+
+
+LIGHTNING = (
+    "trainer.val_check_interval=2",
+    "trainer.max_time.hours=1",
+    "callbacks=early_stopping",
+    "callbacks.early_stopping.min_delta=0.5",
+    "optimizer.maximize=false",
+    "logger.flush_secs=5",
+)
+
+
+def test_every_key_of_a_constructor_is_taken_and_recorded(train: Callable[..., Outcome], tmp_path: Path) -> None:
+    assert train(*FAST, "trainer.max_epochs=1", *LIGHTNING, "hydra.run.dir=run").code == 0
+    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert config["trainer"]["val_check_interval"] == 2
+    assert config["trainer"]["max_time"] == {"hours": 1}
+    assert config["callbacks"]["early_stopping"]["min_delta"] == 0.5
+    assert config["optimizer"]["maximize"] is False
+    assert train("resume=run", "trainer.max_epochs=2").code == 0
+    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["trainer"]["val_check_interval"] == 2
+
+
+@pytest.mark.parametrize("search", [(), ("search=optuna", "search.trials=2")], ids=["grid", "search"])
+def test_sweeps_over_keys_that_no_yaml_lists(
+    train: Callable[..., Outcome], tmp_path: Path, search: tuple[str, ...]
+) -> None:
+    fast = (*FAST, "trainer.max_epochs=0", "callbacks=none") if not search else FAST
+    outcome = train("-m", *fast, *search, "optimizer.amsgrad=true,false", "hydra.sweep.dir=sweep")
+    assert outcome.code == 0, outcome.err
+    configs = [yaml.safe_load(path.read_text()) for path in (tmp_path / "sweep").glob("*/config.yaml")]
+    assert len(configs) == 2
+    assert {config["optimizer"]["amsgrad"] for config in configs} <= {True, False}
+    assert train("-m", *FAST, "optimizer.amsgrd=true,false").error_lines == [
+        "error: optimizer.amsgrd: torch.optim.Adam has no such option; did you mean optimizer.amsgrad?"
+    ]

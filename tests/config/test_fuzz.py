@@ -214,6 +214,14 @@ STRANGE = st.one_of(
             "+new.key=${seed}",
             "++model.new=1",
             "+trainer.fast_dev=1",
+            "trainer.inference_mode=false",
+            "trainer.profiler=simple",
+            "trainer.plugins=[]",
+            "+trainer.logger=false",
+            "optimizer.foreach=null",
+            "optimizer.maximize=true",
+            "logger.max_queue=3",
+            "data.images.root=x",
             "hydra.job.chdir=false",
             "hydra.run=3",
             "hydra=null",
@@ -278,7 +286,7 @@ def compose_and(build: Callable[[DictConfig], None], words: Sequence[str]) -> No
         check_config(cfg)
         build(cfg)
     except Exception as error:
-        command.fail(error, "train")
+        command.fail(error)
 
 
 @contextlib.contextmanager

@@ -71,6 +71,10 @@ OPTIONAL = ("scheduler", "logger", "warmup")
 """Keys that are a component's or null."""
 
 
+FORWARDS = {"TensorBoardLogger": "torch.utils.tensorboard.SummaryWriter"}
+"""Where a constructor passes the arguments that it does not know itself."""
+
+
 class ConfigError(ValueError):
     """A user's mistake in a config, in one line that names the key, the value and what is allowed."""
 
@@ -120,30 +124,43 @@ def _components(node: Any, raw: Any, key: str = "") -> Iterator[tuple[str, dict[
 
 def _check_component(key: str, node: Mapping[str, Any], raw: Any) -> None:
     _check_value(f"{key}._target_", node["_target_"], str)
-    target = _locate(key, node["_target_"])
-    parameters = inspect.signature(target).parameters
-    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    target = locate(key, node["_target_"])
+    parameters = parameters_of(target)
     hints = _type_hints(target)
     for name, value in node.items():
         if name in INSTANTIATION:
             _check_value(f"{key}.{name}", value, INSTANTIATION[name])
             continue
-        if name not in parameters:
-            if not open_ended:
-                raise ConfigError(
-                    f"{key}.{name}: {node['_target_']} has no such option{did_you_mean(name, parameters)}"
-                )
-        elif name in hints:
+        if parameters is not None and name not in parameters:
+            raise no_such_option(key, name, node["_target_"], parameters)
+        if name in hints:
             raw_value = raw.get(name) if isinstance(raw, dict) else None
             _check_value(f"{key}.{name}", value, hints[name], _source(raw_value))
 
 
-def _locate(key: str, path: str) -> Callable[..., Any]:
+def locate(key: str, path: str) -> Callable[..., Any]:
+    """Returns the class or function that a component names; raises `ConfigError` if there is none."""
     try:
         target: Callable[..., Any] = located(path)
     except Exception as error:
         raise ConfigError(f"{key}._target_={path}: there is no such class or function") from error
     return target
+
+
+def parameters_of(target: Callable[..., Any]) -> set[str] | None:
+    """Returns the names of the arguments that a constructor takes; None if it takes any."""
+    parameters = inspect.signature(target).parameters
+    names = {name for name, p in parameters.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return names
+    forwards = FORWARDS.get(getattr(target, "__name__", ""))
+    others = parameters_of(located(forwards)) if forwards else None
+    return None if others is None else names | others
+
+
+def no_such_option(key: str, name: str, target: str, known: Iterable[str]) -> ConfigError:
+    """Returns the error for an option that the component under ``key`` does not take."""
+    return ConfigError(f"{key}.{name}: {target} has no such option{did_you_mean(name, known, f'{key}.')}")
 
 
 def _type_hints(target: Callable[..., Any]) -> dict[str, Any]:
@@ -214,8 +231,8 @@ def describe(hint: Any) -> str:
     return NAMES.get(hint, getattr(hint, "__name__", str(hint)))
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """'; did you mean x?' for the known name nearest to ``name``, or '' if none is near."""
+def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """'; did you mean x?' for the known name nearest to ``name``; all names if none is near; '' if there are none."""
     known = [key for key in known if key not in ("self", "args", "kwargs")]
     near = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {near[0]}?" if near else f"; its options are {', '.join(known)}" if known else ""
+    return f"; did you mean {prefix}{near[0]}?" if near else f"; its options are {', '.join(known)}" if known else ""

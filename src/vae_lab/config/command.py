@@ -8,28 +8,28 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 import hydra
-from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
 from hydra.errors import (
-    ConfigCompositionException,
     HydraException,
     InstantiationException,
     MissingConfigException,
     OverrideParseException,
 )
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from vae_lab.config import jobs, launching
+from vae_lab.config import jobs, keys, launching
 from vae_lab.config.check import check_config, did_you_mean
 from vae_lab.config.resume import completed_words
 from vae_lab.config.words import check_words
 from vae_lab.errors import RunError
+
+keys.install()  # at import, because a job in a process of another launcher composes its config there
 
 FULL_ERROR = "VAE_LAB_FULL_ERROR"
 """The user's own HYDRA_FULL_ERROR, kept for the processes that this one starts."""
@@ -48,9 +48,10 @@ def config_dir() -> Path:
     return packaged if packaged.is_dir() else package.parents[1] / "configs"
 
 
-def groups() -> list[str]:
-    """The groups of the Hydra tree."""
-    return [folder.name for folder in config_dir().iterdir() if folder.is_dir()]
+def groups() -> dict[str, list[str]]:
+    """Returns the options of each group of the Hydra tree."""
+    folders = (folder for folder in config_dir().iterdir() if folder.is_dir())
+    return {folder.name: sorted(file.stem for file in folder.glob("*.yaml")) for folder in folders}
 
 
 def run(task: Callable[[DictConfig], None], config_name: str) -> None:
@@ -74,7 +75,7 @@ def run(task: Callable[[DictConfig], None], config_name: str) -> None:
     except KeyboardInterrupt:
         raise SystemExit(INTERRUPTED) from None
     except Exception as error:
-        fail(error, config_name)
+        fail(error)
 
 
 def _quoted_path(word: str) -> str:
@@ -121,11 +122,11 @@ def _run_in_sweep(task: Callable[[DictConfig], None], cfg: DictConfig) -> None:
     gc.collect()  # of a failed job, too: the next one may need the memory
 
 
-def fail(error: Exception, config_name: str | None = None) -> NoReturn:
+def fail(error: Exception) -> NoReturn:
     """Prints one line for a user's mistake and exits with 1; raises anything else, and all with HYDRA_FULL_ERROR=1."""
     if not _in_one_line(error):
         raise error
-    print(f"error: {printable(_message(error, config_name))}", file=sys.stderr)
+    print(f"error: {printable(_message(error))}", file=sys.stderr)
     raise SystemExit(1)
 
 
@@ -156,7 +157,7 @@ def _root(error: BaseException) -> BaseException:
     return error
 
 
-def _message(error: Exception, config_name: str | None = None) -> str:
+def _message(error: Exception) -> str:
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, option = (error.missing_cfg_file or "").rpartition("/")
         missing = launching.missing_launcher(option) if group == "hydra/launcher" else None
@@ -165,13 +166,11 @@ def _message(error: Exception, config_name: str | None = None) -> str:
         return (
             f"{group}={option}: no such option{_nearest(option, error.options)}choose from {', '.join(error.options)}"
         )
-    if isinstance(error, ConfigCompositionException) and config_name is not None:
-        unknown = _unknown_key(error)
-        if unknown:
-            return f"{unknown}: no such key{did_you_mean(unknown, _known_keys(config_name))}"
     if isinstance(error, OverrideParseException):
         return f"{error.override}: not of the form key=value ({' '.join(str(error).split())})"
     root = _root(error)
+    if isinstance(root, ConfigAttributeError | ConfigKeyError) and root.full_key:
+        return f"{root.full_key}: no such key"
     reason = " ".join(str(root).split()) or type(root).__name__
     key = re.search(r"full_key: (\S+)", str(error))
     return f"{key[1]}: {reason}" if key and not isinstance(root, HydraException | ValueError | OSError) else reason
@@ -180,31 +179,3 @@ def _message(error: Exception, config_name: str | None = None) -> str:
 def _nearest(option: str, options: Sequence[str]) -> str:
     hint = did_you_mean(option, options)
     return f"{hint} " if hint.startswith("; did") else "; "
-
-
-def _unknown_key(error: ConfigCompositionException) -> str | None:
-    cause = error.__cause__
-    full_key = getattr(cause, "full_key", None)
-    return str(full_key) if full_key else None
-
-
-def _known_keys(config_name: str) -> list[str]:
-    from hydra.core.global_hydra import GlobalHydra  # noqa: PLC0415
-
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        cfg = compose(config_name, overrides=[word for word in sys.argv[1:] if _is_group_choice(word)])
-    return list(_dotted(OmegaConf.to_container(cfg, resolve=False)))
-
-
-def _is_group_choice(word: str) -> bool:
-    group, _, option = word.partition("=")
-    return bool(option) and (config_dir() / group / f"{option}.yaml").is_file()
-
-
-def _dotted(node: object, prefix: str = "") -> Iterator[str]:
-    if isinstance(node, dict):
-        for name, child in node.items():
-            if not str(name).startswith("_"):
-                yield f"{prefix}{name}"
-                yield from _dotted(child, f"{prefix}{name}.")

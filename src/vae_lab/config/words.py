@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -11,23 +11,23 @@ from hydra.errors import HydraException
 
 from vae_lab.config.check import ConfigError
 
+NULLABLE = ("sweep", "launcher", "search", "experiment", "debug")
+"""Groups of which a run needs no option."""
 
-def check_words(words: Sequence[str], groups: Collection[str]) -> None:
+
+def check_words(words: Sequence[str], groups: Mapping[str, Sequence[str]]) -> None:
     """Raises `ConfigError` for the first word that is none of Hydra's or that it would not obey as it stands.
 
-    That is one that gives a group something but names, or chooses from a group that another word takes away.
+    That is one that gives a group something but names, or that takes a group away.
 
     Args:
         words: overrides, without options such as -m.
-        groups: the groups of the config tree, whose values are the names of options.
+        groups: the options of each group of the config tree.
     """
     parser = OverridesParser.create()
     overrides = {word: _parsed(parser, word) for word in words}
-    removed = {override.key_or_group for override in overrides.values() if override.is_delete()}.intersection(groups)
     for word, override in overrides.items():
         _check_word(word, override, groups)
-        if override.key_or_group in removed and not override.is_delete():
-            raise ConfigError(f"{word}: ~{override.key_or_group} takes the whole group away")  # Hydra obeys that alone
 
 
 def _parsed(parser: OverridesParser, word: str) -> Override:
@@ -39,12 +39,20 @@ def _parsed(parser: OverridesParser, word: str) -> Override:
         raise ConfigError(f"{word}: not of the form key=value ({reason[:200]})") from error
 
 
-def _check_word(word: str, override: Override, groups: Collection[str]) -> None:
+def _check_word(word: str, override: Override, groups: Mapping[str, Sequence[str]]) -> None:
     if override.key_or_group == "hydra":
         raise ConfigError(f"{word}: Hydra's own keys are set one by one, such as hydra.run.dir")
+    if override.is_delete() and override.key_or_group in groups:
+        raise ConfigError(f"{word}: no group can be taken away{_instead(override.key_or_group, groups)}")
     if override.is_sweep_override() or override.key_or_group not in groups:
         return
     value: Any = override.value()
     names = value if isinstance(value, list) else [value]
-    if not override.is_delete() and not all(isinstance(name, str) and "${" not in name for name in names):
+    if not all(isinstance(name, str) and "${" not in name for name in names):
         raise ConfigError(f"{word}: must be the name of an option of the group {override.key_or_group}")
+
+
+def _instead(group: str, groups: Mapping[str, Sequence[str]]) -> str:
+    if group in NULLABLE or "none" in groups[group]:
+        return f"; use {group}={'null' if group in NULLABLE else 'none'}"
+    return f"; choose one of {', '.join(groups[group])}"
