@@ -13,6 +13,7 @@ import torch
 
 from vae_lab.build import build
 from vae_lab.errors import RunError
+from vae_lab.formats import migrated
 from vae_lab.tensor_files import load_tensors, why_not_a_file
 from vae_lab.types import DataSpec
 from vae_lab.untrusted import read_json, read_yaml
@@ -212,22 +213,30 @@ def read_checkpoint(path: Path, parts: Sequence[str] = ("state_dict",)) -> dict[
 
     Args:
         path: of the checkpoint.
-        parts: that it must have.
+        parts: that it must have; a dot leads into one, as in ``progress.step``.
 
     Raises:
         RunError: for a file that is no checkpoint of vae_lab, or not a whole one.
     """
     try:
-        checkpoint: dict[str, Any] = load_tensors(path)
-        missing = [part for part in parts if part not in checkpoint]
+        checkpoint = migrated(load_tensors(path))
+        missing = [part for part in parts if not _has(checkpoint, part)]
         if missing or not isinstance(checkpoint["state_dict"], Mapping):
             raise ValueError(f"it lacks {' and '.join(missing) or 'weights'}")
     except OSError as error:
         raise RunError(f"{path}: {error.strerror or error}") from error
+    except RunError as error:
+        raise RunError(f"{path}: {error}") from error
     except Exception as error:  # of a corrupt file anything may come
         reason = " ".join(str(error).split())[:200]
         raise RunError(f"{path}: truncated, corrupt or no checkpoint of vae_lab ({reason})") from error
     return checkpoint
+
+
+def _has(checkpoint: Any, part: str) -> bool:
+    """True if the checkpoint has the part, whose name may lead into others."""
+    name, _, rest = part.partition(".")
+    return isinstance(checkpoint, Mapping) and name in checkpoint and (not rest or _has(checkpoint[name], rest))
 
 
 def _weights(path: Path) -> dict[str, torch.Tensor]:

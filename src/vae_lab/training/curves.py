@@ -19,8 +19,15 @@ def sizes(run: Path) -> dict[str, int]:
     return found
 
 
-def rewind(run: Path, sizes: Mapping[str, int]) -> None:
-    """Takes off what was written after ``sizes`` were noted: the steps that follow are taken, and logged, again."""
+def rewind(run: Path, sizes: Mapping[str, int] | None) -> None:
+    """Takes off what was written after ``sizes`` were noted: the steps that follow are taken, and logged, again.
+
+    Args:
+        run: the run folder.
+        sizes: bytes of each event file, by its name; None: not known, so that everything stays.
+    """
+    if sizes is None:
+        return
     for path in run.glob(PATTERN):
         size = 0 if path.is_symlink() else sizes.get(path.name, 0)  # never what lies outside of the run
         if not size:

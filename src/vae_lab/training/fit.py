@@ -38,7 +38,8 @@ TestCheckpoint = Literal["best", "last"]
 T = TypeVar("T")
 DecoderBias = Literal["default", "data_mean"]
 
-PARTS = ("state_dict", "callbacks", "curves", "lr_schedulers", "optimizer_states", "progress")
+PROGRESS = ("epoch", "batch", "batches", "step", "ranks")
+PARTS = ("state_dict", "optimizer_states", *(f"progress.{key}" for key in PROGRESS))
 """Of a checkpoint from which a run goes on."""
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from vae_lab import noise
 from vae_lab.core import ElboTerms, LatentVariableModel
 from vae_lab.errors import NonFiniteLossError
+from vae_lab.formats import FORMAT, migrated
 from vae_lab.objectives import Objective
 from vae_lab.training import interrupts
 from vae_lab.training.compiled import CompiledLoss
@@ -256,9 +257,11 @@ class VariationalModule(LightningModule):
         # Before the first step after a resume the run still stands where it stood.
         checkpoint["progress"] = self._resumed or progress_of(self.trainer, self.train_bound, self.guard)
         checkpoint["loops"] = None  # Lightning's own account of it
+        checkpoint["format"] = FORMAT
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if self.trainer.training:
+            checkpoint.update(migrated(checkpoint))  # a strategy may have read it by itself
             progress = checkpoint["progress"]
             restore_progress(self.trainer, progress, self.guard)
             self._resumed = progress if progress["batch"] else None

@@ -81,7 +81,7 @@ class LastCheckpoint(Checkpoint):
         return {"seconds": self.seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._seconds = state_dict["seconds"]
+        self._seconds = state_dict.get("seconds", 0.0)
 
     def _save(self, trainer: Trainer) -> None:
         trainer.save_checkpoint(self.path, weights_only=False)
