@@ -3,33 +3,39 @@
 from __future__ import annotations
 
 from functools import cached_property
-from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.lib.format import open_memmap
-from numpy.typing import NDArray
 
+from vae_lab.data.array_labels import Values, as_indices, class_values, label_values
+from vae_lab.data.array_store import ArrayStore
+from vae_lab.data.array_values import WHITE, Layout, MaxValue, rescaled, uint8_images, white_of
 from vae_lab.data.arrays import GIGABYTE, Arrays, Images, Indices, allocate, chunks, release
 from vae_lab.data.image_set import ImageSet
-from vae_lab.data.splits import train_and_test_rows
+from vae_lab.data.splits import SplitName, train_and_test_rows
 
 
 class ArrayFiles(ImageSet):
-    """``train_images.npy`` under ``root`` and, where there are any, ``train_labels.npy``, ``test_images.npy`` and
-    ``test_labels.npy``. Images are uint8 in 0..255, (N, C, H, W) or (N, H, W); labels are integers from 0, (N,).
+    """``train_images.npy`` under ``root`` and, where there are any, ``train_labels.npy`` and the same for ``val`` and
+    ``test``; or a .npz file with such arrays, also under the names ``x_train``, ``y_train`` and the like.
+
+    Images are uint8 in 0..255, or masks of 0 and 1 or of booleans, (N, H, W), (N, C, H, W) or (N, H, W, C). Labels are
+    whole numbers of 0 or more or strings, (N,), or one-hot rows: each distinct one is a class, named by its value.
     ``class_names.txt``, if it is there, has the name of each class, one a line, in the order of the labels.
 
-    Without ``test_images.npy`` a part of the training images, chosen by chance, is the test set.
+    Without test images a part of the training images, chosen by chance, is the test set.
 
     Args:
-        root: the folder of the files.
+        root: the folder of the files, or one .npz or .npy file.
         image_size: height and width in pixels; None: as they are.
         memory_limit_gb: see `ImageSet`.
-        test_fraction: of the images that become the test set where there is no ``test_images.npy``.
-        split_seed: of that choice.
+        test_fraction: fraction of the images that become the test set where there are no test images.
+        split_seed: seed of that choice.
+        layout: place of the channels in images of 4 axes; auto: told from the shape, or refused.
+        max_value: value of white; auto: 1 for masks of 0 and 1, else 255, or refused.
 
     Raises:
-        ValueError: for a fraction outside its range.
+        ValueError: for a number outside its range.
     """
 
     name = "array"
@@ -41,33 +47,53 @@ class ArrayFiles(ImageSet):
         memory_limit_gb: float = 4.0,
         test_fraction: float = 0.1,
         split_seed: int = 0,
+        layout: Layout = "auto",
+        max_value: MaxValue = "auto",
     ) -> None:
         super().__init__(root, image_size, memory_limit_gb)
         if not 0 < test_fraction < 1:
             raise ValueError(f"test_fraction={test_fraction}: must lie between 0 and 1")
+        if max_value != "auto" and not 1 <= max_value <= WHITE:
+            raise ValueError(f"max_value={max_value}: must be auto or lie in 1..{WHITE}")
         self.test_fraction = test_fraction
         self.split_seed = split_seed
+        self.layout: Layout = layout
+        self.max_value: MaxValue = max_value
 
     @cached_property
     def native_shape(self) -> tuple[int, int, int]:
-        _, channels, height, width = self._mapped_images("train").shape
+        _, channels, height, width = self._images("train").shape
         return (channels, height, width)
 
     @cached_property
+    def binary(self) -> bool:
+        return self._white("train") == 1
+
+    @cached_property
+    def has_val(self) -> bool:
+        return ("val", "images") in self._store.found
+
+    @cached_property
     def num_classes(self) -> int:
-        if self.class_names:
-            return len(self.class_names)
-        labels = self._labels("train")
-        return 0 if labels is None else int(labels.max()) + 1
+        return len(self._classes)
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
+        """The lines of ``class_names.txt``; else the labels, unless they are 0, 1, 2, ... themselves."""
+        if self._written_names:
+            return self._written_names
+        plain = self._classes == tuple(range(len(self._classes)))
+        return () if plain else tuple(map(str, self._classes))
+
+    @cached_property
+    def _written_names(self) -> tuple[str, ...]:
         """The lines of ``class_names.txt``; empty if there is no such file.
 
         Raises:
             ValueError: for a file that is not one different name a line, or names without labels.
         """
-        path = Path(self.root).expanduser() / "class_names.txt"
+        folder = self._store.place if self._store.place.is_dir() else self._store.place.parent
+        path = folder / "class_names.txt"
         if not path.exists():
             return ()
         try:
@@ -76,59 +102,85 @@ class ArrayFiles(ImageSet):
             raise ValueError(f"{path}: not a text in UTF-8 ({error})") from error
         if not names or not all(names) or len(set(names)) < len(names):
             raise ValueError(f"{path}: must have one name a line, in the order of the labels, each of them once")
-        if self._labels("train") is None:
-            raise ValueError(f"{path}: names of classes, but {self._path('train_labels')} is missing")
+        if ("train", "labels") not in self._store.found:
+            raise ValueError(f"{path}: names of classes, but {folder / 'train_labels.npy'} is missing")
         return tuple(names)
 
     def read(self, train: bool) -> Arrays:
-        has_test = self._path("test_images").exists()
-        split = "train" if train or not has_test else "test"
-        images, labels = self._mapped_images(split), self._labels(split)
-        if labels is not None and len(labels) != len(images):
-            raise ValueError(f"{self._path(f'{split}_labels')}: {len(labels)} labels for {len(images)} images")
-        rows: Indices | slice = slice(None)
-        if not has_test:
-            train_rows, test_rows = train_and_test_rows(len(images), self.test_fraction, self.split_seed)
-            rows = train_rows if train else test_rows
-        elif images.nbytes > self.memory_limit_gb * GIGABYTE:
-            return Arrays(images, labels)
-        return Arrays(self._copied(images, rows), None if labels is None else labels[rows])
+        if not train and ("test", "images") in self._store.found:
+            return self._read("test")
+        if train and ("test", "images") in self._store.found:
+            return self._read("train")
+        rows = train_and_test_rows(len(self._images("train")), self.test_fraction, self.split_seed)
+        return self._read("train", rows[0] if train else rows[1])
 
-    def _copied(self, images: Images, rows: Indices | slice) -> Images:
-        indices = np.arange(len(images))[rows]
-        copy = allocate((len(indices), *images.shape[1:]), self.memory_limit_gb)
-        for chunk in chunks(len(indices)):
-            copy[chunk] = images[indices[chunk]]
+    def read_val(self) -> Arrays:
+        return self._read("val")
+
+    def _read(self, split: SplitName, rows: Indices | None = None) -> Arrays:
+        images, labels = self._images(split), self._labels(split)
+        white = self._white(split)
+        if white != self._white("train"):
+            raise ValueError(
+                f"{self._store.found[split, 'images']}: white is {white}, but {self._white('train')} in the training"
+                " images; set data.images.max_value"
+            )
+        if labels is not None and len(labels) != len(images):
+            raise ValueError(f"{self._store.found[split, 'labels']}: {len(labels)} labels for {len(images)} images")
+        as_they_are = rows is None and white == WHITE and isinstance(images, np.memmap)
+        if as_they_are and images.nbytes > self.memory_limit_gb * GIGABYTE:
+            return Arrays(images, labels)
+        if rows is None:
+            rows = np.arange(len(images))
+        return Arrays(self._copied(split, images, rows), None if labels is None else labels[rows])
+
+    def _copied(self, split: SplitName, images: Images, rows: Indices) -> Images:
+        white, source = self._white(split), self._store.found[split, "images"]
+        copy = allocate((len(rows), *images.shape[1:]), self.memory_limit_gb)
+        for chunk in chunks(len(rows)):
+            copy[chunk] = rescaled(images[rows[chunk]], white, source)
             release(copy)
             release(images)
         return copy
 
-    def _path(self, stem: str) -> Path:
-        return Path(self.root).expanduser() / f"{stem}.npy"
+    @cached_property
+    def _store(self) -> ArrayStore:
+        return ArrayStore(self.root, self.memory_limit_gb)
 
-    def _mapped_images(self, split: str) -> Images:
-        path = self._path(f"{split}_images")
-        images = _open(path)
-        if images.dtype != np.uint8 or images.ndim not in (3, 4) or not images.size:
-            raise ValueError(f"{path}: {images.dtype} {images.shape}, expected uint8 (N, C, H, W) or (N, H, W)")
-        known: Images = images.astype(np.uint8, copy=False)
-        return known[:, None] if known.ndim == 3 else known
+    def _images(self, split: SplitName) -> Images:
+        return uint8_images(self._store.open((split, "images")), self.layout, self._store.found[split, "images"])
 
-    def _labels(self, split: str) -> Indices | None:
-        path = self._path(f"{split}_labels")
-        if not path.exists():
+    def _white(self, split: SplitName) -> int:
+        if split not in self._whites:
+            array, source = self._store.open((split, "images")), self._store.found[split, "images"]
+            self._whites[split] = white_of(array, self._images(split), self.max_value, source)
+        return self._whites[split]
+
+    @cached_property
+    def _whites(self) -> dict[SplitName, int]:
+        return {}
+
+    @cached_property
+    def _classes(self) -> tuple[Any, ...]:
+        """The label that stands for each class, in order."""
+        if ("train", "labels") not in self._store.found:
+            return ()
+        labels = self._label_values("train")
+        if not self._written_names:
+            return class_values(labels)
+        return self._written_names if labels.dtype.kind == "U" else tuple(range(len(self._written_names)))
+
+    def _label_values(self, split: SplitName) -> Values:
+        return label_values(self._store.open((split, "labels")), self._store.found[split, "labels"])
+
+    def _labels(self, split: SplitName) -> Indices | None:
+        found = self._store.found
+        if not self._classes:
+            if (split, "labels") in found:
+                raise ValueError(f"{found[split, 'labels']}: labels, but the training images have none")
             return None
-        labels = _open(path)
-        if not np.issubdtype(labels.dtype, np.integer) or labels.ndim != 1 or not len(labels):
-            raise ValueError(f"{path}: {labels.dtype} {labels.shape}, expected integers (N,)")
-        return labels.astype(np.int64)
-
-
-def _open(path: Path) -> NDArray[np.generic]:
-    """A memory map, so that the header is read and the rest only when it is used."""
-    try:
-        return open_memmap(path, mode="r")
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such file; expected train_images.npy in {path.parent}") from None
-    except Exception as error:  # of a corrupt header anything may come
-        raise ValueError(f"{path}: corrupt, truncated or not an array ({' '.join(str(error).split())})") from error
+        if (split, "labels") not in found:
+            raise ValueError(
+                f"{found[split, 'images']}: no {split}_labels beside it, but the training images have labels"
+            )
+        return as_indices(self._label_values(split), self._classes, found[split, "labels"])

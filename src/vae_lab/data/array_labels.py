@@ -1,0 +1,76 @@
+"""Class labels in the forms in which people save them, turned into indices 0, 1, 2, ..."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vae_lab.data.arrays import Indices
+
+Values = NDArray[Any]
+"""Labels as integers or strings, (N,)."""
+MAX_NAMED = 8
+
+
+def label_values(array: NDArray[Any], source: object) -> Values:
+    """Returns one integer or string for each example.
+
+    Args:
+        array: integers, whole floats, booleans or strings, (N,) or (N, 1), or one-hot rows (N, C).
+        source: file of the labels, for errors.
+
+    Raises:
+        ValueError: for anything else, and for negative numbers.
+    """
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim == 2 and array.dtype.kind in "buif":
+        array = _from_one_hot(array, source)
+    if array.ndim != 1 or not len(array) or array.dtype.kind not in "buifUS":
+        raise ValueError(
+            f"{source}: {array.dtype} {array.shape}, expected the class of each image, (N,): whole numbers or strings"
+        )
+    if array.dtype.kind in "US":
+        return np.char.strip(np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array)
+    wrong = np.flatnonzero(~((array >= 0) & (array < 2**53) & (array == np.floor(array))))
+    if len(wrong):
+        raise ValueError(
+            f"{source}: label {array[wrong[0]]} of example {wrong[0]} is not a class;"
+            " save whole numbers of 0 or more, or strings, and leave out examples without a class"
+        )
+    return array.astype(np.int64)
+
+
+def class_values(labels: Values) -> tuple[Any, ...]:
+    """Returns the value of each class, in order: the distinct labels."""
+    return tuple(np.unique(labels).tolist())
+
+
+def as_indices(labels: Values, classes: Sequence[Any], source: object) -> Indices:
+    """Returns the place of each label among the classes, (N,).
+
+    Raises:
+        ValueError: for a label that is not a class of the training set; it names it.
+    """
+    places = {value: place for place, value in enumerate(classes)}
+    distinct, inverse = np.unique(labels, return_inverse=True)
+    unknown = [value for value in distinct.tolist() if value not in places]
+    if unknown:
+        named = ", ".join(map(str, classes[:MAX_NAMED])) + (", ..." if len(classes) > MAX_NAMED else "")
+        raise ValueError(f"{source}: label {unknown[0]} is not one of the {len(classes)} classes ({named})")
+    indices: Indices = np.array([places[value] for value in distinct.tolist()], np.int64)[inverse.reshape(-1)]
+    return indices
+
+
+def _from_one_hot(array: NDArray[Any], source: object) -> NDArray[Any]:
+    one_each = bool(((array == 0) | (array == 1)).all() and (array.sum(1) == 1).all())
+    if not one_each:
+        raise ValueError(
+            f"{source}: {array.dtype} {array.shape} has rows that are not one-hot;"
+            " save the one class of each image, (N,), or leave the labels out"
+        )
+    indices: Indices = array.argmax(1)
+    return indices

@@ -1,0 +1,218 @@
+"""A user's arrays found by their names, in .npy files or in .npz archives, and opened without unpickling anything."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from vae_lab.data.arrays import GIGABYTE
+from vae_lab.data.splits import SplitName, split_named
+
+Kind = Literal["images", "labels"]
+Role = tuple[SplitName, Kind]
+Array = NDArray[np.generic]
+
+_KINDS: dict[str, Kind] = {
+    **dict.fromkeys(("images", "image", "imgs", "img", "x", "data"), "images"),
+    **dict.fromkeys(("labels", "label", "y", "targets", "target"), "labels"),
+}
+_NAMED = 5
+"""Names that a message lists."""
+
+
+class Stored(NamedTuple):
+    """One array on disk: a .npy file, or a member of a .npz archive."""
+
+    path: Path
+    member: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.member}" if self.member else str(self.path)
+
+
+class ArrayStore:
+    """The arrays under a root, by role: a folder of .npy files or with one .npz file, or either file itself.
+
+    Names are split words (train, val, test, ...) and kind words (images, x, labels, y, ...): ``train_images.npy``,
+    ``x_train`` and ``val_labels`` have a role, and a name without a split word belongs to the training set.
+
+    Args:
+        root: folder or file.
+        memory_limit_gb: larger members of an archive are unpacked to a temporary file.
+
+    Raises:
+        FileNotFoundError: if there are no training images; it says what there is and what to do.
+        ValueError: for two arrays of one role.
+    """
+
+    def __init__(self, root: str, memory_limit_gb: float) -> None:
+        self.root = root
+        self.memory_limit_gb = memory_limit_gb
+        self.place = Path(root).expanduser()
+        self.found: dict[Role, Stored] = {}
+        self.passed_over: list[str] = []
+        self._unpacked: dict[Stored, Array] = {}
+        if self.place.is_dir():
+            self._look_into_folder()
+        elif self.place.suffix == ".npz" and self.place.is_file():
+            self._take(_members(self.place))
+        elif self.place.suffix == ".npy" and self.place.is_file():
+            self.found["train", "images"] = Stored(self.place)
+        elif self.place.exists():
+            raise ValueError(f"data.root={root}: not a folder, nor a .npy or .npz file{_hint([self.place])}")
+        else:
+            raise FileNotFoundError(
+                f"data.root={root}: no such file or folder; expected train_images.npy in a folder, or a .npz file"
+            )
+        if ("train", "images") not in self.found:
+            raise FileNotFoundError(self._nothing_found())
+
+    def open(self, role: Role) -> Array:
+        """Opens an array: a memory map of a .npy file, or what an archive's member holds.
+
+        Raises:
+            ValueError: naming the file, if it is corrupt or holds Python objects.
+        """
+        stored = self.found[role]
+        try:
+            if not stored.member:
+                return npy.open_memmap(stored.path, mode="r")
+            if stored not in self._unpacked:
+                self._unpacked[stored] = self._unpack(stored)
+            return self._unpacked[stored]
+        except Exception as error:  # of a corrupt header anything may come
+            reason = " ".join(str(error).split())
+            if "Python objects" in reason or "Object arrays" in reason:
+                raise ValueError(
+                    f"{stored}: holds Python objects, which are never loaded; save a plain array of numbers or strings"
+                ) from error
+            raise ValueError(f"{stored}: corrupt, truncated or not an array ({reason})") from error
+
+    def _look_into_folder(self) -> None:
+        files = sorted(path for path in self.place.iterdir() if not path.name.startswith("."))
+        arrays = [path for path in files if path.suffix == ".npy"]
+        archives = [path for path in files if path.suffix == ".npz"]
+        self._take((path.stem, Stored(path)) for path in arrays)
+        if ("train", "images") in self.found:
+            self.passed_over += [path.name for path in archives]
+            return
+        splits = {path: split_named(path.stem) for path in archives}
+        if archives and all(splits.values()):
+            self._take((f"{splits[path]}_{_kind(name)}", s) for path in archives for name, s in _members(path))
+        elif len(archives) == 1:
+            self._take(_members(archives[0]))
+        elif archives:
+            raise ValueError(
+                f"data.root={self.root}: {_listed(archives)}: several archives; set data.root to one of them"
+            )
+
+    def _take(self, named: Iterable[tuple[str, Stored]]) -> None:
+        everything = list(named)
+        for name, stored in everything:
+            role = _role("images" if len(everything) == 1 and name == "arr_0" else name)
+            if role is None:
+                self.passed_over.append(stored.member or stored.path.name)
+            elif role in self.found:
+                raise ValueError(
+                    f"data.root={self.root}: {self.found[role]} and {stored} are both {role[0]} {role[1]};"
+                    " rename one of them"
+                )
+            else:
+                self.found[role] = stored
+
+    def _nothing_found(self) -> str:
+        if not self.place.is_dir():
+            names = ", ".join(self.passed_over[:_NAMED]) or "nothing"
+            return f"data.root={self.root}: no array train_images, x_train or images in it, but {names}; rename one"
+        files = sorted(path for path in self.place.iterdir() if not path.name.startswith("."))
+        arrays = [path for path in files if path.suffix == ".npy"]
+        if not arrays:
+            return f"{self.place}: no train_images.npy and no .npz file in it{_hint(files)}"
+        one = f", or set data.root={arrays[0]}" if len(arrays) == 1 else ""
+        return f"{self.place}: no train_images.npy, but {_listed(arrays)}; rename the training images to it{one}"
+
+    def _unpack(self, stored: Stored) -> Array:
+        with zipfile.ZipFile(stored.path) as archive, archive.open(f"{stored.member}.npy") as stream:
+            shape, fortran, dtype = _header(stream)
+            if dtype.hasobject:
+                raise ValueError("Object arrays cannot be loaded")
+            size = int(np.prod(shape, dtype=object)) * dtype.itemsize
+            if size != archive.getinfo(f"{stored.member}.npy").file_size - stream.tell():
+                raise ValueError(f"{size} bytes announced, others present")
+            whole = self._room(size)
+            filled = 0
+            while filled < size and (read := stream.readinto(whole[filled:].data)):  # type: ignore[attr-defined]
+                filled += read
+        if filled < size:
+            raise ValueError(f"{size} bytes announced, {filled} present")
+        array = whole.view(dtype)
+        return array.reshape(shape[::-1]).T if fortran else array.reshape(shape)
+
+    def _room(self, size: int) -> NDArray[np.uint8]:
+        if size <= self.memory_limit_gb * GIGABYTE or not size:
+            return np.empty(size, np.uint8)
+        with tempfile.TemporaryFile() as file:
+            return np.memmap(file, np.uint8, "w+", shape=size)
+
+
+def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    version = npy.read_magic(stream)
+    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    shape, fortran, dtype = read(stream)
+    return shape, fortran, dtype
+
+
+def _members(path: Path) -> Iterator[tuple[str, Stored]]:
+    """The arrays of a .npz file by name."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+    except Exception as error:  # of a corrupt archive anything may come
+        raise ValueError(f"{path}: corrupt, truncated or not an archive ({' '.join(str(error).split())})") from error
+    return ((name, Stored(path, name)) for name in names)
+
+
+def _words(name: str) -> list[str]:
+    return [word for word in re.split(r"[\W_]+", name.casefold()) if word]
+
+
+def _kind(name: str) -> str:
+    """The one kind that the words of a name say; the name itself if they say none, or two."""
+    kinds = {_KINDS[word] for word in _words(name) if word in _KINDS}
+    return kinds.pop() if len(kinds) == 1 else name
+
+
+def _role(name: str) -> Role | None:
+    """The role that every word of a name supports; None if there is no such role."""
+    words = _words(name)
+    splits = {split for word in words if (split := split_named(word))}
+    kinds = {_KINDS[word] for word in words if word in _KINDS}
+    known = all(word in _KINDS or split_named(word) for word in words)
+    if not words or not known or len(splits) > 1 or len(kinds) > 1:
+        return None
+    return (splits.pop() if splits else "train", kinds.pop() if kinds else "images")
+
+
+def _listed(paths: Iterable[Path]) -> str:
+    names = [path.name for path in paths]
+    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+
+
+def _hint(paths: list[Path]) -> str:
+    """The way to go on where somebody's pictures are taken for arrays."""
+    from PIL import Image  # noqa: PLC0415
+
+    Image.init()
+    folders = any(path.is_dir() for path in paths)
+    pictures = any(path.suffix.lower() in Image.EXTENSION for path in paths)
+    if pictures or folders:
+        return "; for pictures, set data=image_folder"
+    return f" (it holds {_listed(paths)})" if paths else ""

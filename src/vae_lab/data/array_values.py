@@ -1,0 +1,118 @@
+"""What the numbers and axes of a user's arrays mean: recognised where they cannot be mistaken, else refused."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vae_lab.data.arrays import Images, chunks, release
+
+Layout = Literal["auto", "channels_first", "channels_last"]
+MaxValue = int | Literal["auto"]
+
+WHITE = 255
+_DARK = 128
+"""Where no value reaches this, 255 is unlikely to be the value of white."""
+_SAMPLE_BYTES = 4 * 10**6
+_SAMPLE_ROWS = 1024
+
+
+def uint8_images(array: NDArray[Any], layout: Layout, source: object) -> Images:
+    """Returns a view of the array as uint8, (N, C, H, W).
+
+    Args:
+        array: uint8 or bool; (N, H, W), (N, C, H, W) or (N, H, W, C).
+        layout: place of the channels; auto: told from the shape.
+        source: file of the array, for errors.
+
+    Raises:
+        ValueError: for other numbers, and for shapes that can be read in two ways.
+    """
+    found = f"{source}: {array.dtype} {array.shape}"
+    if array.ndim not in (3, 4) or not array.size:
+        raise ValueError(f"{found}, expected uint8 (N, H, W), (N, C, H, W) or (N, H, W, C)")
+    if array.dtype not in (np.uint8, np.bool_):
+        how = "(255 * images).round()" if array.dtype.kind == "f" else "images / images.max() * 255"
+        raise ValueError(f"{found}, expected uint8 in 0..255; save {how}.astype('uint8'), if that suits the range")
+    images: Images = array.view(np.uint8)
+    if images.ndim == 3:
+        if layout == "auto" and images.shape[2] in (3, 4) and images.shape[1] != images.shape[2]:
+            raise ValueError(
+                f"{found}: one picture of {images.shape[2]} channels, or {len(images)} grey ones? Save one picture as"
+                " (1, H, W, C); for grey ones set data.images.layout=channels_first"
+            )
+        return images[:, None]
+    if (_layout_of(images.shape[1:], found) if layout == "auto" else layout) == "channels_last":
+        return images.transpose(0, 3, 1, 2)
+    return images
+
+
+def _layout_of(shape: tuple[int, ...], found: str) -> Layout:
+    first, middle, last = shape
+    few_first, few_last = first in (1, 2, 3, 4), last in (1, 2, 3, 4)
+    square_first, square_last = middle == last, first == middle
+    if few_first and (not few_last or (square_first and not square_last)):
+        return "channels_first"
+    if last in (1, 3, 4) and (not few_first or (square_last and not square_first)):
+        return "channels_last"
+    raise ValueError(
+        f"{found} does not say where the channels are;"
+        " set data.images.layout=channels_last for (N, H, W, C), or channels_first for (N, C, H, W)"
+    )
+
+
+def white_of(array: NDArray[Any], images: Images, max_value: MaxValue, source: object) -> int:
+    """Returns the value that stands for white: 1 for masks of 0 and 1, 255 for grey values, or what the user says.
+
+    Masks are told by a sample of the rows; `rescaled` checks the others when it reads them.
+
+    Raises:
+        ValueError: if 255 is unlikely and nothing else is known.
+    """
+    if array.dtype == np.bool_:
+        return 1
+    if max_value != "auto":
+        return max_value
+    highest = _sampled_maximum(images)
+    if highest == 1:
+        return 1
+    if highest >= _DARK:
+        return WHITE
+    for rows in chunks(len(images)):
+        highest = max(highest, int(images[rows].max()))
+        release(images)
+        if highest >= _DARK:
+            return WHITE
+    if highest == 0:
+        return WHITE
+    raise ValueError(
+        f"{source}: no value is above {highest}; set data.images.max_value to the value of white"
+        f" ({2 ** highest.bit_length() - 1}, say), or to 255 if the images are that dark"
+    )
+
+
+def rescaled(images: Images, white: int, source: object) -> Images:
+    """Returns the images with ``white`` moved to 255, rounded to whole numbers.
+
+    Raises:
+        ValueError: for a value above ``white``.
+    """
+    if white == WHITE:
+        return images
+    highest = int(images.max(initial=0))
+    if highest > white:
+        raise ValueError(
+            f"{source}: value {highest} where {white} is white; set data.images.max_value to the value of white"
+        )
+    levels = (np.arange(white + 1) * WHITE / white).round().astype(np.uint8)
+    return levels[images]
+
+
+def _sampled_maximum(images: Images) -> int:
+    number = min(len(images), _SAMPLE_ROWS, max(1, _SAMPLE_BYTES // images[0].size))
+    rows = np.linspace(0, len(images) - 1, number).round().astype(np.int64)
+    highest = int(images[rows].max())
+    release(images)
+    return highest
