@@ -30,8 +30,29 @@ VERSIONS = ("vae-lab", "torch", "torchvision", "pytorch-lightning", "hydra-core"
 
 
 def save_config(run: Path, config: Mapping[str, Any]) -> None:
-    """Writes config.yaml."""
-    write_text(run / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
+    """Writes config.yaml, with paths inside the run relative to its folder."""
+    write_text(run / "config.yaml", yaml.safe_dump(relative_to_run(config), sort_keys=False))
+
+
+def relative_to_run(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the config with paths inside the run relative to its folder, so that it says nothing of where that lies.
+
+    Args:
+        config: of a run; ``run_dir`` is its folder, and ``.`` where the paths are relative already.
+    """
+    folder = str(config.get("run_dir", "."))
+    return dict(config) if folder == "." else _relative(config, folder)
+
+
+def _relative(node: Any, folder: str) -> Any:
+    """Plain containers with ``folder/part`` as ``part`` and the folder itself as ``.``."""
+    if isinstance(node, Mapping):
+        return {name: _relative(child, folder) for name, child in node.items()}
+    if isinstance(node, list):
+        return [_relative(child, folder) for child in node]
+    if isinstance(node, str) and (node == folder or node.startswith(f"{folder}/")):
+        return node[len(folder) + 1 :] or "."
+    return node
 
 
 def save_metrics(run: Path, metrics: Mapping[str, float], seed: int, seconds: float, skipped_steps: int) -> None:

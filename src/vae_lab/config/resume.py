@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vae_lab.errors import RunError
+from vae_lab.runs import relative_to_run
 from vae_lab.untrusted import read_yaml
 
 MAY_CHANGE = (
@@ -112,7 +113,7 @@ def checkpoint_to_resume(config: Mapping[str, Any], run: Path) -> Path | None:
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """The keys whose values differ, each as 'key was x, is y'."""
-    old, new = dict(_leaves(before)), dict(_leaves(now))
+    old, new = (dict(_leaves(relative_to_run(config))) for config in (before, now))
     return [
         f"{key} was {old.get(key)}, is {new.get(key)}"
         for key in sorted(old.keys() | new.keys())

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vae_lab.reports.reading import Run, overridden_keys, setting, shown
+from vae_lab.runs import relative_to_run
 
 _NO_SETTING = {"overrides", "choices", "sweep", "run_dir"}
 
@@ -102,10 +103,9 @@ def _is_seed(key: str) -> bool:
 
 
 def _leaves(run: Run) -> Iterator[tuple[str, str]]:
-    """Each value of the config that is a setting: neither a seed nor in the run's own folder."""
-    own_folder = shown(run.config.get("run_dir", run.folder))
-    for key, value in _flat(run.config):
-        if key.partition(".")[0] not in _NO_SETTING and not _is_seed(key) and own_folder not in shown(value):
+    """Each value of the config that is a setting and no seed."""
+    for key, value in _flat(relative_to_run(run.config)):
+        if key.partition(".")[0] not in _NO_SETTING and not _is_seed(key):
             yield key, shown(value)
 
 

@@ -24,6 +24,7 @@ from vae_lab.training.optimization import (
     Optimization,
     Step,
     StepTerms,
+    check_optimization,
     clip_gradient,
     forget_gradients,
     look_for_non_finite,
@@ -32,6 +33,7 @@ from vae_lab.training.optimization import (
     step_with_scaler,
 )
 from vae_lab.training.passes import nobody_between, steps_in_pass
+from vae_lab.training.places import make_absolute, make_relative
 from vae_lab.training.progress import Progress, progress_of, restore_progress, skip_done_batches
 from vae_lab.training.sharding import is_sharded, refuse_fused_sgd, shard
 from vae_lab.types import Batch, DataSpec
@@ -71,14 +73,9 @@ class VariationalModule(LightningModule):
         eval_samples: int = 2,
     ) -> None:
         super().__init__()
-        accumulate = optimization.accumulate_grad_batches
-        for name, number in (("eval_samples", eval_samples), ("accumulate_grad_batches", accumulate)):
-            if number < 1:
-                raise ValueError(f"{name}={number}: must be at least 1")
-        if optimization.gradient_clip_algorithm not in ("norm", "value"):
-            raise ValueError(f"gradient_clip_algorithm={optimization.gradient_clip_algorithm}: choose norm or value")
-        if (optimization.gradient_clip_val or 0) < 0:
-            raise ValueError(f"gradient_clip_val={optimization.gradient_clip_val}: must be 0 or more, or null")
+        if eval_samples < 1:
+            raise ValueError(f"eval_samples={eval_samples}: must be at least 1")
+        check_optimization(optimization)
         objective.check(model)
         self.automatic_optimization = False
         self.model = model
@@ -258,8 +255,10 @@ class VariationalModule(LightningModule):
         checkpoint["progress"] = self._resumed or progress_of(self.trainer, self.train_bound, self.guard)
         checkpoint["loops"] = None  # Lightning's own account of it
         checkpoint["format"] = FORMAT
+        make_relative(self.trainer, checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        make_absolute(self.trainer, checkpoint)
         if self.trainer.training:
             checkpoint.update(migrated(checkpoint))  # a strategy may have read it by itself
             progress = checkpoint["progress"]

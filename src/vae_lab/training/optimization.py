@@ -37,6 +37,21 @@ class Optimization(NamedTuple):
     compile: bool | Literal["auto"] = "auto"
 
 
+def check_optimization(optimization: Optimization) -> None:
+    """Raises ValueError for an accumulation or a clipping of gradients that makes no sense."""
+    accumulate, clip, algorithm = (
+        optimization.accumulate_grad_batches,
+        optimization.gradient_clip_val,
+        optimization.gradient_clip_algorithm,
+    )
+    if accumulate < 1:
+        raise ValueError(f"accumulate_grad_batches={accumulate}: must be at least 1")
+    if algorithm not in ("norm", "value"):
+        raise ValueError(f"gradient_clip_algorithm={algorithm}: choose norm or value")
+    if (clip or 0) < 0:
+        raise ValueError(f"gradient_clip_val={clip}: must be 0 or more, or null")
+
+
 class StepTerms(NamedTuple):
     """What one batch of training leaves behind: loss (), log-likelihood (K, B), KL (K, B, L) and what is logged."""
 
