@@ -11,8 +11,9 @@ from vae_lab.data.array_labels import Values, as_indices, class_values, label_va
 from vae_lab.data.array_store import ArrayStore
 from vae_lab.data.array_values import WHITE, Layout, MaxValue, rescaled, uint8_images, white_of
 from vae_lab.data.arrays import GIGABYTE, Arrays, Images, Indices, allocate, chunks, release
-from vae_lab.data.image_set import ImageSet
+from vae_lab.data.image_set import ImageSet, readable
 from vae_lab.data.splits import SplitName, train_and_test_rows
+from vae_lab.types import listed
 
 
 class ArrayFiles(ImageSet):
@@ -72,6 +73,20 @@ class ArrayFiles(ImageSet):
     @cached_property
     def has_val(self) -> bool:
         return ("val", "images") in self._store.found
+
+    @property
+    def place(self) -> str:
+        return self.root
+
+    def origin(self, split: SplitName) -> str:
+        stored = self._store.found.get((split, "images"))
+        if stored is None:
+            return f"chosen by chance, {self.test_fraction:.0%}"
+        return stored.member or stored.path.name
+
+    def passed_over(self) -> list[str]:
+        names = [readable(name) for name in self._store.passed_over]
+        return [f"{len(names)} other arrays ({listed(names)})"] if names else []
 
     @cached_property
     def num_classes(self) -> int:

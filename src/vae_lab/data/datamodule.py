@@ -18,6 +18,7 @@ from vae_lab.data.binarize import Binarization, binarized
 from vae_lab.data.image_set import ImageSet, readable
 from vae_lab.data.loader import BatchLoader, EpochSampler
 from vae_lab.data.splits import SplitName, held_out
+from vae_lab.data.summary import summary
 from vae_lab.types import Batch, DataSpec, Support
 
 BINARIZATION_SEED = 0
@@ -114,6 +115,16 @@ class ImageDataModule(LightningDataModule):
         if name == "train":
             return self._train
         return self._val if name == "val" else self._test
+
+    def origin(self, split: SplitName) -> str:
+        """Returns where a split comes from, in a few words; empty if that goes without saying."""
+        if split != "val" or self.images.has_val:
+            return self.images.origin(split)
+        return "held out of train" if self.val_size else "the test set"
+
+    def describe(self, splits: Sequence[SplitName] = ("train", "val", "test")) -> str:
+        """Returns a few lines on what the data hold; reads the splits that have not been read."""
+        return summary(self, splits)
 
     def train_dataloader(self) -> BatchLoader:
         sampler = EpochSampler(self._train.rows, self.seed)

@@ -2,41 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
-import numpy as np
-
-from vae_lab.data.arrays import Arrays, Indices
-from vae_lab.data.image_set import ImageSet, readable
+from vae_lab.data.arrays import Arrays
+from vae_lab.data.folder_layout import FolderLayout, Layout, Listing
+from vae_lab.data.image_set import ImageSet
 from vae_lab.data.pictures import Decoder, decoded, ensure_decoded
-from vae_lab.data.splits import train_and_test_rows
-
-
-class _Listing(NamedTuple):
-    paths: Sequence[Path]
-    labels: Indices | None
+from vae_lab.data.splits import SplitName, train_and_test_rows
 
 
 class ImageFolder(ImageSet):
     """Pictures under ``root``, in one of these layouts:
 
-    - ``train/<class>/*`` and ``test/<class>/*``, or ``train/*`` and ``test/*`` without labels;
-    - ``<class>/*``, or ``*`` without labels; then a part chosen by chance is the test set.
+    - ``train/<class>/*``, ``val/<class>/*`` and ``test/<class>/*``, or ``train/*``, ... without labels; also under the
+      names training, valid, validation, dev and testing, in any case; ``val`` and ``test`` may be missing;
+    - ``<class>/*``, or ``*`` without labels.
 
-    A class is a folder; classes are numbered in alphabetical order. Hidden files and folders are passed over, and so
-    are files beside the class folders. Every picture is turned upright, cropped to its central square and resized.
+    Without test folder a part of the training pictures, chosen by chance, is the test set. A class is a folder, with
+    all that is in folders within; classes are numbered in alphabetical order. Hidden files and folders are passed over,
+    and so are files beside class folders. Every picture is turned upright, cropped to its central square and resized.
 
     Args:
         root: the folder of the pictures.
         image_size: height and width in pixels; None: 64.
         memory_limit_gb: see `ImageSet`.
         channels: 1 for grey, 3 for colour.
-        test_fraction: of the pictures that become the test set where there is no folder ``test``.
+        test_fraction: fraction of the pictures that become the test set where there is no folder ``test``.
         max_skipped: the largest fraction of files that may be unreadable; they are left out with one warning.
-        split_seed: of the choice of the test set.
+        split_seed: seed of the choice of the test set.
+        layout: ``splits``: read the folders train, val and test alone; ``classes``: every folder is a class; auto: told
+            from the names of the folders, or refused.
 
     Raises:
         ValueError: for a number of channels other than 1 and 3, or a fraction outside its range.
@@ -53,6 +49,7 @@ class ImageFolder(ImageSet):
         test_fraction: float = 0.1,
         max_skipped: float = 0.5,
         split_seed: int = 0,
+        layout: Layout = "auto",
     ) -> None:
         super().__init__(root, image_size, memory_limit_gb)
         if channels not in (1, 3):
@@ -65,6 +62,7 @@ class ImageFolder(ImageSet):
         self.test_fraction = test_fraction
         self.max_skipped = max_skipped
         self.split_seed = split_seed
+        self.layout: Layout = layout
 
     @property
     def native_shape(self) -> tuple[int, int, int]:
@@ -78,67 +76,65 @@ class ImageFolder(ImageSet):
     def class_names(self) -> tuple[str, ...]:
         return self.classes
 
-    @cached_property
+    @property
     def classes(self) -> tuple[str, ...]:
-        """The names of the class folders.
+        """The names of the class folders; errors as `FolderLayout`."""
+        return self._folders.classes
 
-        Raises:
-            FileNotFoundError: if there is no folder ``root``.
-            ValueError: if the test set has a class that the training set lacks.
-        """
-        classes = _folders(self._train_folder)
-        if self._has_test_folder and (unknown := set(_folders(self._root / "test")) - set(classes)):
-            raise ValueError(f"{self._root / 'test'}: class {sorted(unknown)[0]} has no folder in {self._train_folder}")
-        return tuple(classes)
+    @property
+    def has_val(self) -> bool:
+        return "val" in self._folders.splits
+
+    @property
+    def place(self) -> str:
+        return self.root
+
+    def origin(self, split: SplitName) -> str:
+        folders = self._folders.splits
+        if split in folders and folders[split] != self._folders.root:
+            return f"{folders[split].name}/"
+        return f"chosen by chance, {self.test_fraction:.0%}" if split == "test" else ""
+
+    def passed_over(self) -> list[str]:
+        return [
+            *(f"{n} unreadable files of {split}" for split, n in self._unreadable.items()),
+            *self._folders.passed_over(),
+        ]
 
     def prepare(self) -> None:
-        for train in (True, False):
-            ensure_decoded(self.name, self.root, self._listing(train).paths, self._decoder, self.max_skipped)
+        for split in self._splits:
+            ensure_decoded(self.name, self.root, self._listing(split).paths, self._decoder, self.max_skipped)
 
     def read(self, train: bool) -> Arrays:
-        paths, labels = self._listing(train)
+        return self._read("train" if train else "test")
+
+    def read_val(self) -> Arrays:
+        return self._read("val")
+
+    def _read(self, split: SplitName) -> Arrays:
+        paths, labels = self._listing(split)
         images, kept = decoded(self.name, self.root, paths, self._decoder, self.max_skipped, self.memory_limit_gb)
+        if len(kept) < len(paths):
+            self._unreadable[split] = len(paths) - len(kept)
         return Arrays(images, None if labels is None else labels[kept])
 
     @cached_property
-    def _root(self) -> Path:
-        root = Path(self.root).expanduser()
-        if not root.is_dir():
-            raise FileNotFoundError(f"data.root={self.root}: no such folder; expected pictures or class folders in it")
-        return root
+    def _folders(self) -> FolderLayout:
+        return FolderLayout(self.root, self.layout)
+
+    @cached_property
+    def _unreadable(self) -> dict[SplitName, int]:
+        return {}
 
     @property
-    def _train_folder(self) -> Path:
-        return self._root / "train" if (self._root / "train").is_dir() else self._root
+    def _splits(self) -> tuple[SplitName, ...]:
+        return ("train", "val", "test") if self.has_val else ("train", "test")
 
-    @property
-    def _has_test_folder(self) -> bool:
-        return self._train_folder != self._root and (self._root / "test").is_dir()
-
-    def _listing(self, train: bool) -> _Listing:
-        if self._has_test_folder:
-            return self._list(self._root / ("train" if train else "test"))
-        paths, labels = self._list(self._train_folder)
+    def _listing(self, split: SplitName) -> Listing:
+        has_test = "test" in self._folders.splits
+        if split == "val" or has_test:
+            return self._folders.listing(split)
+        paths, labels = self._folders.listing("train")
         train_rows, test_rows = train_and_test_rows(len(paths), self.test_fraction, self.split_seed)
-        rows = train_rows if train else test_rows
-        return _Listing([paths[row] for row in rows], None if labels is None else labels[rows])
-
-    def _list(self, folder: Path) -> _Listing:
-        if self.classes:
-            files = [(path, label) for label, name in enumerate(self.classes) for path in _files(folder / name, "**/*")]
-            paths, labels = [path for path, _ in files], np.array([label for _, label in files], np.int64)
-        else:
-            paths, labels = _files(folder, "*"), None
-        if not paths:
-            raise FileNotFoundError(f"{folder}: no pictures; expected files in it or in class folders")
-        return _Listing(paths, labels)
-
-
-def _folders(folder: Path) -> list[str]:
-    names = [path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
-    return sorted(names, key=readable)  # the same order on every file system
-
-
-def _files(folder: Path, pattern: str) -> list[Path]:
-    # Pipes and broken links too: they are named among the files that cannot be read.
-    return sorted(path for path in folder.glob(pattern) if not path.is_dir() and not path.name.startswith("."))
+        rows = train_rows if split == "train" else test_rows
+        return Listing([paths[row] for row in rows], None if labels is None else labels[rows])

@@ -12,6 +12,7 @@ import torch
 from torchvision.transforms.v2 import functional
 
 from vae_lab.data.arrays import Arrays, Images, allocate, chunks
+from vae_lab.data.splits import SplitName
 
 LARGEST = 2**14
 """Side of an image in pixels."""
@@ -75,6 +76,19 @@ class ImageSet(ABC):
     def has_val(self) -> bool:
         """True if the set brings a validation split of its own, which `read_val` reads."""
         return False
+
+    @property
+    def place(self) -> str:
+        """The folder or file that the user named for data of one's own; empty for published sets."""
+        return ""
+
+    def origin(self, split: SplitName) -> str:
+        """Returns where a split comes from, in a few words; empty if that goes without saying."""
+        return ""
+
+    def passed_over(self) -> list[str]:
+        """Returns what was found but not read, in words; complete once the splits have been loaded."""
+        return []
 
     @abstractmethod
     def read(self, train: bool) -> Arrays:

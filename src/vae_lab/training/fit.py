@@ -116,6 +116,8 @@ def fit(
     # What is wrong with the data must show before the run folder is written to.
     data.prepare_data()
     data.setup("fit")
+    if trainer.is_global_zero:
+        print(data.describe())
     if decoder_bias == "data_mean":
         module.model.likelihood.start_at(data.mean_image())  # type: ignore[operator]
     if trainer.is_global_zero:

@@ -1,0 +1,193 @@
+"""Which pictures under a folder belong to which split and class; what can be read in two ways is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from vae_lab.data.arrays import Indices
+from vae_lab.data.image_set import readable
+from vae_lab.data.splits import SplitName, split_named
+from vae_lab.types import listed
+
+Layout = Literal["auto", "splits", "classes"]
+
+_ARTEFACTS = ("__MACOSX", "@eaDir")
+"""Folders that archives and storage servers leave, with a file of metadata for each picture."""
+
+
+class Listing(NamedTuple):
+    """Files that should be pictures, and the class of each; None for pictures without classes."""
+
+    paths: Sequence[Path]
+    labels: Indices | None
+
+
+class FolderLayout:
+    """The folders of a set of pictures.
+
+    Args:
+        data_root: folder of the pictures, as the user wrote it.
+        layout: ``splits``: only the folders train, val and test are read; ``classes``: every folder is a class; auto:
+            told from the names, or refused.
+
+    Raises:
+        FileNotFoundError: if there is no such folder.
+        ValueError: if the folders can be read in two ways; it names the remedy.
+    """
+
+    def __init__(self, data_root: str, layout: Layout = "auto") -> None:
+        self.root = Path(data_root).expanduser()
+        self.layout = layout
+        self._key = f"data.root={data_root}"
+        if self.root.is_file():
+            raise ValueError(f"{self._key}: a file; expected a folder of pictures{_array_hint([self.root])}")
+        if not self.root.is_dir():
+            raise FileNotFoundError(f"{self._key}: no such folder; expected pictures or class folders in it")
+
+    @cached_property
+    def splits(self) -> dict[SplitName, Path]:
+        """The folder of each split; for pictures that are not in splits, the root as the training set."""
+        folders = _folders(self.root)
+        named = {name: split for name in folders if (split := split_named(name))}
+        if self.layout == "classes" or (self.layout == "auto" and not named):
+            return {"train": self.root}
+        others = [name for name in folders if name not in named]
+        if self.layout == "auto" and others:
+            raise ValueError(
+                f"{self._key}: {listed(list(named))} look like splits, {listed(others)} like classes; set"
+                " data.images.layout=splits to read the splits alone, or =classes to take every folder as a class"
+            )
+        found: dict[SplitName, Path] = {}
+        for name, split in named.items():
+            if split in found:
+                raise ValueError(
+                    f"{self._key}: {found[split].name} and {name} both look like the {split} split;"
+                    " take one away, or set data.images.layout=classes if they are classes"
+                )
+            found[split] = self.root / name
+        if "train" not in found:
+            raise ValueError(
+                f"{self._key}: {listed(list(named)) or 'nothing'} but no folder train in it;"
+                " add one, or set data.images.layout=classes if these are classes"
+            )
+        return found
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the class folders that hold training pictures, in alphabetical order.
+
+        Raises:
+            ValueError: if another split has a class that the training set lacks.
+        """
+        train = self.splits["train"]
+        if train == self.root and self.layout == "auto":
+            self._refuse_other_depths()
+        classes = tuple(name for name in _folders(train) if self._files_of(train, name))
+        for folder in self.splits.values():
+            unknown = [name for name in _folders(folder) if name not in classes and self._files_of(folder, name)]
+            if unknown:
+                raise ValueError(f"{folder}: class {unknown[0]} has no folder with pictures in {train}")
+        beside = [path for path in self._beside(train) if _looks_like_picture(path)]
+        if classes and self.layout == "auto" and len(beside) > sum(len(self._files_of(train, c)) for c in classes):
+            raise ValueError(
+                f"{train}: {len(beside)} pictures beside the folders {listed(list(classes))}, more than in them;"
+                " take one or the other away, or set data.images.layout=classes to pass over what is in no class"
+            )
+        return classes
+
+    def listing(self, split: SplitName) -> Listing:
+        """Returns the files of a split that has a folder.
+
+        Raises:
+            FileNotFoundError: if there are none.
+            ValueError: for pictures without classes in a set with classes.
+        """
+        folder = self.splits[split]
+        if not self.classes:
+            paths, labels = self._beside(folder), None
+        else:
+            files = [(path, label) for label, name in enumerate(self.classes) for path in self._files_of(folder, name)]
+            paths, labels = [path for path, _ in files], np.array([label for _, label in files], np.int64)
+            if not paths and self._beside(folder):
+                raise ValueError(
+                    f"{folder}: pictures without class folders, but {self.splits['train']} has the classes"
+                    f" {listed(list(self.classes))}; sort them into such folders, or move {folder} away"
+                )
+        hint = _array_hint(paths)
+        if not paths or (hint and not any(map(_looks_like_picture, paths))):
+            raise FileNotFoundError(f"{folder}: no pictures; expected files in it or in class folders{hint}")
+        return Listing(paths, labels)
+
+    def passed_over(self) -> list[str]:
+        """Returns what is in the folders but not read as one would expect, in words."""
+        found: list[str] = []
+        for folder in dict.fromkeys((self.root, *self.splits.values())):
+            place = "" if folder == self.root else f" of {folder.name}/"
+            if self.classes or folder not in self.splits.values():
+                beside = [readable(path.name) for path in self._beside(folder)]
+                what = "the class folders" if folder in self.splits.values() else "the folders of the splits"
+                found += [f"{len(beside)} files beside {what}{place} ({listed(beside)})"] if beside else []
+            if folder not in self.splits.values():
+                ignored = [readable(name) for name in _folders(folder) if not split_named(name)]
+                found += [f"folders beside the splits ({listed(ignored)})"] if ignored else []
+                continue
+            empty = [readable(name) for name in _folders(folder) if not self._files_of(folder, name)]
+            found += [f"empty folders{place} ({listed(empty)})"] if empty else []
+            nested = [readable(name) for name in self.classes if (folder / name).is_dir() and _folders(folder / name)]
+            found += [f"folders within the classes{place} ({listed(nested)}): their pictures count"] if nested else []
+        return found
+
+    def _refuse_other_depths(self) -> None:
+        """Refuses class folders that lie one level further down, and splits within class folders."""
+        folders = _folders(self.root)
+        within = {name: _folders(self.root / name) for name in folders}
+        if len(folders) == 1 and within[folders[0]] and not self._beside(self.root / folders[0]):
+            raise ValueError(
+                f"{self._key}: only the folder {folders[0]} in it, with folders within; set"
+                f" data.root={self.root / folders[0]}, or data.images.layout=classes if {folders[0]} is the one class"
+            )
+        split = next((f"{name}/{inner}" for name in folders for inner in within[name] if split_named(inner)), None)
+        if split is not None:
+            raise ValueError(
+                f"{self._key}: {split} looks like a split within a class; move the splits to the top, as train/<class>,"
+                " or set data.images.layout=classes to mix them"
+            )
+
+    def _files_of(self, folder: Path, name: str) -> list[Path]:
+        key = folder / name
+        if key not in self._listed:
+            self._listed[key] = _files(key, "**/*") if key.is_dir() else []
+        return self._listed[key]
+
+    def _beside(self, folder: Path) -> list[Path]:
+        """The files that lie in a folder itself."""
+        return _files(folder, "*")
+
+    @cached_property
+    def _listed(self) -> dict[Path, list[Path]]:
+        return {}
+
+
+def _folders(folder: Path) -> list[str]:
+    names = [path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    return sorted(set(names) - set(_ARTEFACTS), key=readable)  # the same order on every file system
+
+
+def _files(folder: Path, pattern: str) -> list[Path]:
+    # Pipes and broken links too: they are named among the files that cannot be read.
+    return sorted(path for path in folder.glob(pattern) if not path.is_dir() and not path.name.startswith("."))
+
+
+def _looks_like_picture(path: Path) -> bool:
+    Image.init()
+    return path.suffix.lower() in Image.EXTENSION
+
+
+def _array_hint(paths: Sequence[Path]) -> str:
+    return "; for arrays, set data=array" if any(path.suffix in (".npy", ".npz") for path in paths) else ""

@@ -1,0 +1,30 @@
+"""A few lines that say what a data set holds, for the start of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from vae_lab.data.image_set import readable
+from vae_lab.data.splits import SplitName
+from vae_lab.types import listed
+
+if TYPE_CHECKING:
+    from vae_lab.data.datamodule import ImageDataModule
+
+
+def summary(data: ImageDataModule, splits: Sequence[SplitName]) -> str:
+    """Returns the set, its shape and classes, the size and origin of each split, and what was passed over."""
+    images, spec = data.images, data.spec
+    place = f" in {readable(images.place)}" if images.place else ""
+    shape = " x ".join(map(str, spec.shape))
+    names = [spec.name_of(y) for y in range(spec.num_classes)]
+    classes = f"{len(names)} classes ({listed(names)})" if names else "no labels"
+    sizes = ", ".join(_size(data, split) for split in splits)
+    lines = [f"data         {images.name}{place}: {shape}, {classes}", f"splits       {sizes}"]
+    return "\n".join([*lines, *(f"passed over  {what}" for what in images.passed_over())])
+
+
+def _size(data: ImageDataModule, split: SplitName) -> str:
+    origin = data.origin(split)
+    return f"{split} {len(data.split(split).rows)}" + (f" ({readable(origin)})" if origin else "")

@@ -1,0 +1,185 @@
+"""Folders of pictures are read as they look, or refused; a run says at its start what it found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from tests.conftest import FAST, Outcome
+from tests.data.small_sets import image_set
+from vae_lab.data import ImageDataModule, ImageFolder, Mnist
+
+WORDS = (
+    "data=image_folder",
+    "data.root=own",
+    "data.image_size=8",
+    "network=mlp",
+    "callbacks=none",
+    "logger=none",
+    *FAST,
+)
+
+
+def pictures(root: Path, **numbers: int) -> Path:
+    """``pictures(root, train__ant=3)`` saves three pictures of one grey in train/ant."""
+    for name, number in numbers.items():
+        folder = root.joinpath(*name.split("__"))
+        folder.mkdir(parents=True, exist_ok=True)
+        for i in range(number):
+            Image.new("L", (8, 8), 10 + len(name)).save(folder / f"{i}.png")
+    return root
+
+
+def opened(root: Path, **options: Any) -> ImageFolder:
+    return ImageFolder(str(root), image_size=4, channels=1, **options)
+
+
+def sizes(folder: ImageFolder) -> list[int]:
+    data = ImageDataModule(lambda **_: folder, val_size=3)
+    return [len(data.split(name).rows) for name in ("train", "val", "test")]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "test"),
+    [
+        ("train", "val", "test"),
+        ("Training", "Valid", "TESTING"),
+        ("TRAIN", "validation", "Test"),
+        ("train", "dev", "test"),
+    ],
+)
+def test_the_usual_names_are_splits(tmp_path: Path, train: str, val: str, test: str) -> None:
+    names = {f"{split}__{c}": n for split, n in ((train, 12), (val, 5), (test, 4)) for c in ("ant", "bee")}
+    folder = opened(pictures(tmp_path, **names))
+    assert (folder.classes, sizes(folder)) == (("ant", "bee"), [24, 10, 8])
+    assert set(folder.load_val().images.flatten()) == {10 + len(f"{val}__ant")}
+
+
+def test_splits_without_classes_have_their_own_validation(tmp_path: Path) -> None:
+    folder = opened(pictures(tmp_path, train=12, val=5, test=4))
+    assert (folder.num_classes, sizes(folder)) == (0, [12, 5, 4])
+
+
+def test_without_a_test_folder_the_test_set_is_drawn_from_training(tmp_path: Path) -> None:
+    folder = opened(pictures(tmp_path, train=20, val=5))
+    assert sizes(folder) == [18, 5, 2]
+    assert [folder.origin(split) for split in ("train", "val", "test")] == ["train/", "val/", "chosen by chance, 10%"]
+
+
+REFUSED: dict[str, tuple[dict[str, int], str]] = {
+    "a class called train": ({"train": 9, "car": 9, "plane": 9}, "train look like splits, car, plane like classes"),
+    "others beside splits": (
+        {"train__a": 9, "test__a": 9, "extra": 9},
+        "test, train look like splits, extra like classes",
+    ),
+    "two folders of a split": ({"train": 9, "Training": 9}, "both look like the train split"),
+    "val and validation": ({"train": 9, "val": 9, "valid": 9}, "both look like the val split"),
+    "no train": ({"test": 9, "val": 9}, "test, val but no folder train"),
+    "one level too high": ({"flowers__rose": 9, "flowers__lily": 9}, "only the folder flowers in it.*data.root="),
+    "splits within classes": ({"a__train": 9, "a__test": 9, "b__train": 9}, "a/test looks like a split within a class"),
+    "thumbs": ({"": 9, "thumbs": 3}, "9 pictures beside the folders thumbs"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_can_be_read_in_two_ways_is_refused(tmp_path: Path, case: str) -> None:
+    numbers, message = REFUSED[case]
+    pictures(tmp_path, **numbers)
+    with pytest.raises(ValueError, match=message) as caught:
+        _ = opened(tmp_path).classes
+    assert "\n" not in str(caught.value)
+    if "data.images.layout=classes" in str(caught.value):
+        expected = sorted({name.split("__")[0] for name in numbers} - {""})
+        assert list(opened(tmp_path, layout="classes").classes) == expected
+
+
+def test_layout_splits_passes_over_the_rest(tmp_path: Path) -> None:
+    folder = opened(pictures(tmp_path, train__a=9, test__a=4, extra=9), layout="splits")
+    assert (folder.classes, sizes(folder)) == (("a",), [6, 3, 4])
+    assert folder.passed_over() == ["folders beside the splits (extra)"]
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_classes_that_training_lacks_are_refused(tmp_path: Path, split: str) -> None:
+    (tmp_path / "train" / "bee").mkdir(parents=True)  # empty
+    pictures(tmp_path, train__ant=5, **{f"{split}__ant": 5, f"{split}__bee": 5})
+    with pytest.raises(ValueError, match=rf"{split}: class bee has no folder with pictures in .*train"):
+        _ = opened(tmp_path).classes
+
+
+def test_a_split_without_class_folders_beside_one_with_them_is_named(tmp_path: Path) -> None:
+    folder = opened(pictures(tmp_path, train__ant=5, train__bee=5, test=5))
+    with pytest.raises(ValueError, match=r"test: pictures without class folders, but .*train has the classes ant, bee"):
+        folder.load(train=False)
+
+
+def test_empty_folders_are_no_classes_and_what_lies_beside_is_said(tmp_path: Path) -> None:
+    pictures(tmp_path, a=9, c=9, c__deep=2)
+    for name in ("b", "__MACOSX/a"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "__MACOSX" / "a" / "0.png").touch()
+    (tmp_path / "notes.txt").touch()
+    folder = opened(tmp_path)
+    assert folder.classes == ("a", "c")
+    assert len(folder.load(train=True)) + len(folder.load(train=False)) == 20
+    assert folder.passed_over() == [
+        "1 files beside the class folders (notes.txt)",
+        "empty folders (b)",
+        "folders within the classes (c): their pictures count",
+    ]
+
+
+@pytest.mark.parametrize("name", ["train_images.npy", "mnist.npz"])
+def test_arrays_are_sent_to_the_data_set_for_arrays(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).touch()
+    with pytest.raises(ValueError, match="a file; expected a folder of pictures; for arrays, set data=array"):
+        _ = opened(tmp_path / name).classes
+    with pytest.raises(FileNotFoundError, match=r"no pictures; .*; for arrays, set data=array"):
+        opened(tmp_path).load(train=True)
+
+
+# What a run says
+
+
+def test_a_run_says_what_it_found(train: Callable[..., Outcome], tmp_path: Path) -> None:
+    pictures(tmp_path / "own", train__ant=40, train__bee=30, val__ant=10, test__bee=9)
+    (tmp_path / "own" / "train" / "labels.csv").touch()
+    (tmp_path / "own" / "test" / "bee" / "broken.png").touch()
+    with pytest.warns(UserWarning, match="1 of 10 files"):
+        outcome = train(*WORDS, "model=cvae", "latent_dim=2")
+    assert outcome.code == 0, outcome.err
+    lines = outcome.out.splitlines()
+    assert lines[:4] == [
+        "data         image_folder in own: 3 x 8 x 8, 2 classes (ant, bee)",
+        "splits       train 70 (train/), val 10 (val/), test 9 (test/)",
+        "passed over  1 unreadable files of test",
+        "passed over  1 files beside the class folders of train/ (labels.csv)",
+    ]
+
+
+def test_a_class_called_train_ends_a_run_in_one_line(train: Callable[..., Outcome], tmp_path: Path) -> None:
+    pictures(tmp_path / "own", train=9, car=9)
+    outcome = train(*WORDS, "model=cvae")
+    assert outcome.code == 1
+    assert len(outcome.error_lines) == 1
+    assert "data.images.layout=splits" in outcome.error_lines[0]
+    assert not list(tmp_path.glob("outputs/*/*"))
+
+
+@pytest.mark.parametrize(("val_size", "val"), [(30, "val 30 (held out of train)"), (0, "val 40 (the test set)")])
+def test_any_set_is_described(val_size: int, val: str) -> None:
+    data = ImageDataModule(image_set(num_classes=100), val_size=val_size)
+    first, second = data.describe().splitlines()
+    assert first.startswith("data         numbered: 1 x 4 x 4, 100 classes (0, 1, 2, ")
+    assert first.endswith("(100 in all))")
+    assert len(first) < 150
+    assert second == f"splits       train {100 - val_size}, {val}, test 40"
+    assert "no labels" in ImageDataModule(image_set(num_classes=0), val_size=10).describe()
+
+
+def test_digits_are_described_in_two_lines() -> None:
+    assert len(ImageDataModule(Mnist).describe(("test",)).splitlines()) == 2
