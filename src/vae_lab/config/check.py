@@ -43,7 +43,7 @@ TOP_LEVEL: dict[str, Any] = {
     "batch_size": int,
     "what": Literal["samples", "reconstructions", "traversals", "interpolations", "manifold"],
     "num": int | None,
-    "y": int | Literal["all"] | list[int] | None,
+    "y": str | int | float | bool | list[str | int | float | bool] | None,
     "temperature": float,
     "draw": Literal["mean", "sample"],
     "level": int | None,

@@ -26,7 +26,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from vae_lab.config import jobs, keys, launching
 from vae_lab.config.check import check_config, did_you_mean
 from vae_lab.config.resume import completed_words
-from vae_lab.config.words import check_words
+from vae_lab.config.words import check_words, quoted_classes
 from vae_lab.errors import RunError
 
 keys.install()  # at import, because a job in a process of another launcher composes its config there
@@ -69,7 +69,7 @@ def run(task: Callable[[DictConfig], None], config_name: str) -> None:
 
     command = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=config_name)(job)
     try:
-        sys.argv[1:] = map(_quoted_path, completed_words(sys.argv[1:]))
+        sys.argv[1:] = map(quoted_classes, map(_quoted_path, completed_words(sys.argv[1:])))
         check_words(get_args_parser().parse_args().overrides, groups())
         command()
     except KeyboardInterrupt:

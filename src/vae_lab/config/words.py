@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,6 +29,25 @@ def check_words(words: Sequence[str], groups: Mapping[str, Sequence[str]]) -> No
     overrides = {word: _parsed(parser, word) for word in words}
     for word, override in overrides.items():
         _check_word(word, override, groups)
+
+
+def quoted_classes(word: str) -> str:
+    """Returns ``y=red dog's`` or ``y=[ü,a b]`` as Hydra's grammar wants it: names that it cannot read are quoted."""
+    key, equals, value = word.partition("=")
+    if key != "y" or not equals:
+        return word
+    if value.startswith("[") and value.endswith("]") and value[1:-1].strip():
+        return f"y=[{','.join(_quoted(name.strip()) for name in value[1:-1].split(','))}]"
+    return f"y={_quoted(value)}"
+
+
+def _quoted(name: str) -> str:
+    """Returns a name in quotes, unless it has some, or is made of what needs none."""
+    quoted = len(name) > 1 and name[0] in "'\"" and name[-1] == name[0]
+    if quoted or name == "[]" or re.fullmatch(r"[\w.,+-]*", name, re.ASCII):
+        return name
+    escaped = re.sub(r"(\\*)'", r"\1\1\'", name)
+    return "'" + re.sub(r"(\\+)$", r"\1\1", escaped) + "'"
 
 
 def _parsed(parser: OverridesParser, word: str) -> Override:

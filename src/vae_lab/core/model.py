@@ -47,17 +47,23 @@ class LatentVariableModel(nn.Module):
         posterior: q(z|x, c).
         likelihood: called as likelihood(z_1, context), giving p(x|z_1, c).
         embed: labels (B,) -> context (B, C); None for an unconditional model.
+        spec: spec of the data, against which what the model is given is checked; None: nothing is checked.
     """
 
     def __init__(
-        self, prior: MarkovChain, posterior: Posterior, likelihood: nn.Module, embed: nn.Module | None = None
+        self,
+        prior: MarkovChain,
+        posterior: Posterior,
+        likelihood: nn.Module,
+        embed: nn.Module | None = None,
+        spec: DataSpec | None = None,
     ) -> None:
         super().__init__()
         self.prior = prior
         self.posterior = posterior
         self.likelihood = likelihood
         self.embed = embed
-        self.spec: DataSpec | None = None  # of the data; `vae_lab.load_run` sets it
+        self.spec = spec
 
     @property
     def conditional(self) -> bool:

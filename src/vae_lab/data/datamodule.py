@@ -19,7 +19,7 @@ from vae_lab.data.image_set import ImageSet, readable
 from vae_lab.data.loader import BatchLoader, EpochSampler
 from vae_lab.data.splits import SplitName, held_out
 from vae_lab.data.summary import summary
-from vae_lab.types import Batch, DataSpec, Support
+from vae_lab.types import Batch, DataSpec, Support, listed
 
 BINARIZATION_SEED = 0
 """Of fixed binarizations: the same for every run, or test figures of different seeds would not compare."""
@@ -179,7 +179,8 @@ class ImageDataModule(LightningDataModule):
             assert arrays.labels is not None, "only labelled data have classes"
             rows = rows[np.isin(arrays.labels[rows], classes)]
             if not len(rows):
-                raise ValueError(f"y={', '.join(map(str, classes))}: the {split} split has no such example")
+                names = listed([self.spec.name_of(y) for y in classes])
+                raise ValueError(f"y={names}: the {split} split has no such example")
         picked = _spread(rows, num)
         fixed = self._fixed(arrays, picked) if split == "train" else Split(arrays, picked)
         loader = BatchLoader(fixed.arrays, EpochSampler(fixed.rows), len(picked))

@@ -64,5 +64,6 @@ class Ladder(LatentVariableModel):
             posterior=TopDownPosterior(blocks, evidence),
             likelihood=image_likelihood(spec, latent_dims[0], context, network, likelihood),
             embed=embed,
+            spec=spec,
         )
         share_posterior(self, spec)

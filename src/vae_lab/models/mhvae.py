@@ -59,5 +59,6 @@ class MHVAE(LatentVariableModel):
             posterior=BottomUpPosterior(MarkovChain(links)),
             likelihood=image_likelihood(spec, latent_dims[0], context, network, likelihood),
             embed=embed,
+            spec=spec,
         )
         share_posterior(self, spec, below=latent_dims[-2] if len(latent_dims) > 1 else None)

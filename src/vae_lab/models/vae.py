@@ -52,5 +52,6 @@ class VAE(LatentVariableModel):
             posterior=BottomUpPosterior(MarkovChain([encoder])),
             likelihood=image_likelihood(spec, latent_dim, context, network, likelihood),
             embed=embed,
+            spec=spec,
         )
         share_posterior(self, spec)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vae_lab.core import LatentVariableModel
+from vae_lab.pictures.classes import class_tag
 from vae_lab.pictures.latents import rows_of
 from vae_lab.pictures.plane import code_scatter, latent_plane, manifold
 from vae_lab.pictures.reconstructions import interpolations, pairs, reconstructions
@@ -81,7 +82,8 @@ class Album:
                 yield tag, traversals(model, self.examples, level, seed=self.seed).draw()
                 continue
             for y in range(self.num_classes):
-                yield f"{tag}/class_{y}", traversals(model, self._of_class(y), level, seed=self.seed).draw()
+                sheet = traversals(model, self._of_class(y), level, seed=self.seed)
+                yield f"{tag}/class_{class_tag(model.spec, y)}", sheet.draw()
 
     def _plane(self, model: LatentVariableModel) -> Iterator[Picture]:
         yield "codes", code_scatter(model, self.examples, self.seed)
@@ -89,7 +91,7 @@ class Album:
             yield "manifold", manifold(model).draw()
             return
         for y in range(self.num_classes):
-            yield f"manifold/class_{y}", manifold(model, y).draw()
+            yield f"manifold/class_{class_tag(model.spec, y)}", manifold(model, y).draw()
 
     def _of_class(self, y: int) -> Batch:
         """The examples of class ``y``; without any, all the examples taken for that class."""

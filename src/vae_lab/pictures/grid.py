@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from math import ceil
 
@@ -24,6 +25,8 @@ FONT_SIZE = 8
 CHARACTER_WIDTH = 7
 LINE_HEIGHT = 20
 """Pixels of a character and a line of FONT_SIZE points at DPI."""
+MAX_LINES = 4
+"""Lines above the columns, where their labels are too long for one."""
 GAP = 5
 """Pixels on either side of a row's label."""
 
@@ -67,21 +70,26 @@ def displayable(images: Tensor) -> Tensor:
 def figure_picture(figure: Figure) -> Tensor:
     """What matplotlib draws, as (3, H, W) in [0, 1]."""
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()  # type: ignore[no-untyped-call]
+    with warnings.catch_warnings():
+        # A class name in a script that the font lacks is shown as boxes.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
+        canvas.draw()  # type: ignore[no-untyped-call]
     rgb = np.array(canvas.buffer_rgba())[..., :3]  # type: ignore[no-untyped-call]
     return torch.from_numpy(rgb).permute(2, 0, 1).float() / 255
 
 
 def _labelled(grid: Tensor, row_labels: Sequence[str], column_labels: Sequence[str], corner: str) -> Tensor:
     """The grid, pixel for pixel, with texts in a white margin on its left and above it."""
-    left = CHARACTER_WIDTH * max(map(len, row_labels)) + 2 * GAP if row_labels else 0
-    top = LINE_HEIGHT if column_labels else 0
+    left = CHARACTER_WIDTH * max(map(len, [*row_labels, corner])) + 2 * GAP if row_labels else 0
+    lines = _lines(column_labels, grid.shape[2])
+    top = LINE_HEIGHT * lines if column_labels else 0
     height, width = grid.shape[1] + top, grid.shape[2] + left
     # Half a pixel more: matplotlib rounds down what may come out as 99.999.
     figure = Figure(figsize=((width + 0.5) / DPI, (height + 0.5) / DPI), dpi=DPI)
-    right, middle = left - GAP, height - top / 2
+    right, middle = left - GAP, height - LINE_HEIGHT / 2
     _write_rows(figure, row_labels, right, height=grid.shape[1])
-    _write_columns(figure, column_labels, left, middle, width=grid.shape[2])
+    _write_columns(figure, column_labels, left, middle, grid.shape[2], lines)
     _write(figure, right, middle, corner, horizontal="right")
     picture = figure_picture(figure)
     picture[:, top:height, left:width] = grid
@@ -94,14 +102,22 @@ def _write_rows(figure: Figure, labels: Sequence[str], right: int, height: int) 
         _write(figure, right, y, label, horizontal="right")
 
 
-def _write_columns(figure: Figure, labels: Sequence[str], left: int, middle: float, width: int) -> None:
+def _lines(labels: Sequence[str], width: int) -> int:
+    """Returns on how many lines the labels stand so that none is written over its neighbour, `MAX_LINES` at most."""
     longest = CHARACTER_WIDTH * max(map(len, labels), default=0)
-    every = ceil(longest * len(labels) / width)  # narrow columns: no label over its neighbour
-    for column in range(0, len(labels), max(1, every)):
+    return min(max(1, ceil(longest * len(labels) / width)), MAX_LINES)
+
+
+def _write_columns(figure: Figure, labels: Sequence[str], left: int, middle: float, width: int, lines: int) -> None:
+    """Writes the labels in turn on the lines; one that is still too long for its place is cut."""
+    room = max(1, width * lines // (CHARACTER_WIDTH * max(1, len(labels))))
+    for column, label in enumerate(labels):
         x = left + width * (column + 0.5) / len(labels)
-        _write(figure, x, middle, labels[column], horizontal="center")
+        shown = label if len(label) <= room else f"{label[: room - 1]}…"
+        _write(figure, x, middle - LINE_HEIGHT * (column % lines), shown, horizontal="center")
 
 
 def _write(figure: Figure, x: float, y: float, label: str, horizontal: str) -> None:
     """Text at (x, y) pixels from the lower left corner."""
-    figure.text(x, y, label, ha=horizontal, va="center", fontsize=FONT_SIZE, transform=IdentityTransform())
+    place = IdentityTransform()
+    figure.text(x, y, label, ha=horizontal, va="center", fontsize=FONT_SIZE, transform=place, parse_math=False)

@@ -9,10 +9,11 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from vae_lab.core import LatentVariableModel
+from vae_lab.pictures.classes import MAX_NAME
 from vae_lab.pictures.grid import DPI, figure_picture
 from vae_lab.pictures.latents import codes, decode, on_device, prior_of, still
 from vae_lab.pictures.sheet import Sheet
-from vae_lab.types import Batch
+from vae_lab.types import Batch, DataSpec
 
 PLANE = (2,)
 """The event shape of latents that can be shown so."""
@@ -87,7 +88,7 @@ def code_scatter(model: LatentVariableModel, examples: Batch, seed: int = 0) -> 
     axes.set_ylabel("z[1]")
     axes.set_aspect("equal", adjustable="datalim")
     axes.grid(alpha=0.3)
-    _scatter(figure, axes, z, None if examples.y is None else examples.y.cpu())
+    _scatter(figure, axes, z, None if examples.y is None else examples.y.cpu(), model.spec)
     return figure_picture(figure)
 
 
@@ -103,7 +104,7 @@ def _quantiles(mean: Tensor, scale: Tensor, num: int) -> Tensor:
     return mean[:, None] + scale[:, None] * standard
 
 
-def _scatter(figure: Figure, axes: Axes, z: Tensor, y: Tensor | None) -> None:
+def _scatter(figure: Figure, axes: Axes, z: Tensor, y: Tensor | None, spec: DataSpec | None) -> None:
     """The codes (N, 2) in one colour, in the colours of their classes with a legend, or on a colour bar for many."""
     if y is None:
         axes.scatter(z[:, 0], z[:, 1], s=MARKER)
@@ -111,12 +112,17 @@ def _scatter(figure: Figure, axes: Axes, z: Tensor, y: Tensor | None) -> None:
         points = axes.scatter(z[:, 0], z[:, 1], s=MARKER, c=y, cmap="turbo")
         figure.colorbar(points, ax=axes, label="class")
     else:
-        _scatter_classes(axes, z, y)
+        _scatter_classes(axes, z, y, spec)
 
 
-def _scatter_classes(axes: Axes, z: Tensor, y: Tensor) -> None:
+def _scatter_classes(axes: Axes, z: Tensor, y: Tensor, spec: DataSpec | None) -> None:
     colours = colormaps["tab10" if y.max() < 10 else "tab20"]
     for label in sorted(set(y.tolist())):
         mine = z[y == label]
-        axes.scatter(mine[:, 0], mine[:, 1], s=MARKER, color=colours(label), label=str(label))
-    axes.legend(title="class", loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+        name = str(label) if spec is None else spec.name_of(label)
+        # A space before an underscore: matplotlib leaves such names out of its legends.
+        shown = f"{' ' * name.startswith('_')}{name[:MAX_NAME]}"
+        axes.scatter(mine[:, 0], mine[:, 1], s=MARKER, color=colours(label), label=shown)
+    legend = axes.legend(title="class", loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # a name may hold dollars

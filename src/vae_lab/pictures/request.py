@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
@@ -10,16 +11,18 @@ from typing import Any, Literal
 import torch
 
 from vae_lab.core import LatentVariableModel
+from vae_lab.pictures.classes import Label, class_of, class_tag
 from vae_lab.pictures.latents import Draw, rows_of
 from vae_lab.pictures.plane import latent_plane, manifold
 from vae_lab.pictures.reconstructions import interpolations, pairs, reconstructions
 from vae_lab.pictures.samples import samples, samples_by_class
 from vae_lab.pictures.sheet import Sheet
 from vae_lab.pictures.traversals import traversals
-from vae_lab.types import Batch
+from vae_lab.types import Batch, listed
 
 What = Literal["samples", "reconstructions", "traversals", "interpolations", "manifold"]
-Labels = int | Literal["all"] | Sequence[int] | None
+Labels = Label | Sequence[Label] | None
+"""A class by name or number, several, or all."""
 Classes = Sequence[int] | None
 """Those that are asked for; None: any, or none in an unconditional model."""
 Examples = Callable[[int, Classes], Batch]
@@ -28,6 +31,8 @@ Examples = Callable[[int, Classes], Batch]
 NUM = {"samples": 64, "reconstructions": 32, "traversals": 10, "interpolations": 8, "manifold": 20}
 NUM_OF_EACH_CLASS = 8
 """Samples, where several classes stand side by side."""
+MAX_JOINED = 120
+"""Bytes of several class names in the name of a file."""
 POOL = 1000
 """Examples to choose from: as many as the pictures of a training know, so that both show the same ones."""
 
@@ -50,7 +55,7 @@ class Request:
         what: the kind of sheet.
         num: samples (of each class), reconstructions, rows of traversals or interpolations, images a side of a
             manifold; None: the usual number.
-        y: of a conditional model: a class, several, or all.
+        y: class of a conditional model, by name or number; several; or all.
         level: of traversals; None: every level.
         temperature: of samples; see `LatentVariableModel.generate`.
         draw: of samples: the mean of p(x|z), or a sample.
@@ -93,17 +98,17 @@ class Request:
         each: Sequence[int | None] = classes or [None]
         match self.what:
             case "samples":
-                yield self._name(self.y), self._samples(model, classes)
+                yield self._name(model, classes), self._samples(model, classes)
             case "reconstructions":
-                yield self._name(self.y), self._reconstructions(model, examples, classes)
+                yield self._name(model, classes), self._reconstructions(model, examples, classes)
             case "interpolations":
-                yield self._name(self.y), self._interpolations(model, examples, classes)
+                yield self._name(model, classes), self._interpolations(model, examples, classes)
             case "traversals":
                 for y in each:
                     yield from self._traversals(model, examples, y)
             case "manifold":
                 for y in each:
-                    yield self._name(y), self._manifold(model, y)
+                    yield self._name(model, None if y is None else [y]), self._manifold(model, y)
 
     def _samples(self, model: LatentVariableModel, classes: Classes) -> Sheet:
         how: dict[str, Any] = {"temperature": self.temperature, "seed": self.seed, "draw": self.draw}
@@ -124,7 +129,7 @@ class Request:
         found = examples(POOL, None if y is None else [y])
         every = range(1, model.num_levels + 1)
         for level in every if self.level is None else [self.level]:
-            name = self._name(y, level if len(every) > 1 else None)
+            name = self._name(model, None if y is None else [y], level if len(every) > 1 else None)
             yield name, traversals(model, found, level, self._num, self.seed)
 
     def _manifold(self, model: LatentVariableModel, y: int | None) -> Sheet:
@@ -148,22 +153,25 @@ class Request:
             if self.y is not None:
                 raise ValueError(f"y={self.y}: this model is unconditional, it takes no labels")
             return None
-        assert model.spec is not None, "load_run sets it"
+        assert model.spec is not None, "every model of vae_lab.models has it"
         every = range(model.spec.num_classes)
         if self.y is None and self.what == "samples":
-            raise ValueError(f"y: this model is conditional; give y=0 ... y={every[-1]} or y=all")
+            classes = listed(model.spec.class_names) or f"0 to {every[-1]}"
+            raise ValueError(f"y: this model is conditional; give y=all or a class: {classes}")
         if self.y is None or self.y == "all":
             return every
-        classes = [self.y] if isinstance(self.y, int) else self.y
-        if not classes or not set(classes) <= set(every):
-            raise ValueError(f"y={self.y}: this model has classes 0 to {every[-1]}")
-        return classes
+        labels = [self.y] if isinstance(self.y, Label) else self.y
+        if not labels:
+            raise ValueError("y=[]: name at least one class, or give y=all")
+        return [class_of(model.spec, label) for label in labels]
 
-    def _name(self, y: Labels, level: int | None = None) -> str:
+    def _name(self, model: LatentVariableModel, classes: Classes, level: int | None = None) -> str:
         """Such as ``traversals_level_2_y3_seed1``."""
         parts = [self.what, *([] if level is None else [f"level_{level}"])]
-        if y is not None:
-            parts.append("y_all" if y == "all" else f"y{y}" if isinstance(y, int) else f"y{'-'.join(map(str, y))}")
+        if classes is not None and len(classes) == 1:
+            parts.append(f"y{class_tag(model.spec, classes[0])}")
+        elif classes is not None and self.y is not None:
+            parts.append("y_all" if self.y == "all" else f"y{_joined(model, classes)}")
         parts += [f"{IN_NAMES[key]}{value}" for key, value in self._changes().items() if key in IN_NAMES]
         return "_".join(parts)
 
@@ -171,3 +179,11 @@ class Request:
         """The settings that are not the default."""
         values = {field.name: (getattr(self, field.name), field.default) for field in fields(self)}
         return {name: value for name, (value, default) in values.items() if value != default}
+
+
+def _joined(model: LatentVariableModel, classes: Sequence[int]) -> str:
+    """Returns several classes for the name of a file; of very many a digest, as file systems limit its length."""
+    for names in ([class_tag(model.spec, y) for y in classes], list(map(str, classes))):
+        if len("-".join(names).encode()) <= MAX_JOINED:
+            return "-".join(names)
+    return f"{len(classes)}_classes_{zlib.crc32(repr(list(classes)).encode()):08x}"

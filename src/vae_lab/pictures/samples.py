@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vae_lab.core import LatentVariableModel
+from vae_lab.pictures.classes import class_label
 from vae_lab.pictures.latents import Draw, by_level, decode, on_device, still
 from vae_lab.pictures.sheet import MAX_ROWS, Sheet
 
@@ -38,7 +39,7 @@ def samples(
     """
     columns = columns or min(ceil(sqrt(num)), MAX_ROWS)
     arrays = _generate(model, num, y, temperature, seed, draw)
-    return Sheet(arrays["images"], columns, arrays, row_labels=_class_labels(y, columns))
+    return Sheet(arrays["images"], columns, arrays, row_labels=_class_labels(model, y, columns))
 
 
 def samples_by_class(
@@ -59,7 +60,8 @@ def samples_by_class(
     # The same seed for each class is the same noise at every level: no prior need be known for that.
     columns = [_generate(model, num, torch.full((num,), y), temperature, seed, draw) for y in classes]
     arrays = {name: torch.stack([column[name] for column in columns], dim=1).flatten(0, 1) for name in columns[0]}
-    return Sheet(arrays["images"], len(classes), arrays, column_labels=[f"class {y}" for y in classes])
+    labels = [class_label(model.spec, y) for y in classes]
+    return Sheet(arrays["images"], len(classes), arrays, column_labels=labels)
 
 
 def class_rows(num: int, num_classes: int) -> tuple[Tensor, int]:
@@ -79,8 +81,8 @@ def _generate(
     return {"images": images, **by_level(z)} | ({} if y is None else {"y": y})
 
 
-def _class_labels(y: Tensor | None, columns: int) -> list[str]:
+def _class_labels(model: LatentVariableModel, y: Tensor | None, columns: int) -> list[str]:
     if y is None:
         return []
     rows = [set(y[start : start + columns].tolist()) for start in range(0, len(y), columns)]
-    return [f"class {row.pop()}" if len(row) == 1 else "" for row in rows]
+    return [class_label(model.spec, row.pop()) if len(row) == 1 else "" for row in rows]

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from vae_lab.core import LatentVariableModel
+from vae_lab.pictures.classes import class_label
 from vae_lab.pictures.latents import LevelCodes, codes, decode, on_model, prior_of, rows_of, still
 from vae_lab.pictures.sheet import Sheet, originals
 from vae_lab.types import Batch
@@ -102,7 +103,8 @@ def _sheet(
         images = decode(model, z, context, level)
     moved = {"images": images, f"z_{level}": z, "dimensions": dimensions, "steps": torch.tensor(STEPS)}
     columns = [f"{step:+.1f} σ" if step else "code" for step in STEPS]
-    return Sheet(images, len(STEPS), {**moved, **measure, **originals(original)}, labels, columns)
+    shown = class_label(model.spec, int(original.y)) if model.conditional and original.y is not None else ""
+    return Sheet(images, len(STEPS), {**moved, **measure, **originals(original)}, labels, columns, shown)
 
 
 def _use_of_dimensions(level: LevelCodes) -> tuple[Tensor, str]:

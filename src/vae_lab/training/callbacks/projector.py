@@ -50,10 +50,11 @@ class Projector(Callback):
                 self._show(writer, model, data.examples(self.num_codes, split="test"), trainer.global_step)
 
     def _show(self, writer: SummaryWriter, model: LatentVariableModel, examples: Batch, step: int) -> None:
+        names = None if examples.y is None else [_class_name(model, y) for y in examples.y.tolist()]
         levels = codes(model, examples, self.seed)
         for number, level in enumerate(levels, start=1):
             tag = "codes" if len(levels) == 1 else f"codes_level_{number}"
-            _add_embedding(writer, tag, level.mean, examples, step)
+            _add_embedding(writer, tag, level.mean, examples.x, names, step)
 
 
 def thumbnails(images: Tensor) -> Tensor:
@@ -63,6 +64,11 @@ def thumbnails(images: Tensor) -> Tensor:
     return interpolate(square, size=(THUMBNAIL_SIDE, THUMBNAIL_SIDE), mode="area")
 
 
-def _add_embedding(writer: SummaryWriter, tag: str, codes: Tensor, examples: Batch, step: int) -> None:
-    labels = None if examples.y is None else examples.y.tolist()
-    writer.add_embedding(codes.flatten(1).float().cpu(), labels, thumbnails(examples.x), global_step=step, tag=tag)
+def _class_name(model: LatentVariableModel, y: int) -> str:
+    return str(y) if model.spec is None else model.spec.name_of(y)
+
+
+def _add_embedding(
+    writer: SummaryWriter, tag: str, codes: Tensor, images: Tensor, names: list[str] | None, step: int
+) -> None:
+    writer.add_embedding(codes.flatten(1).float().cpu(), names, thumbnails(images), global_step=step, tag=tag)

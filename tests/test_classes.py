@@ -1,0 +1,163 @@
+"""Classes by name in what a user types and sees."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import QuotedString
+from matplotlib.figure import Figure
+
+import vae_lab.sample
+from tests.conftest import FAST, Outcome
+from tests.data.test_class_names import folder_of
+from vae_lab.config.words import quoted_classes
+from vae_lab.distributions import Bernoulli
+from vae_lab.models import VAE
+from vae_lab.networks import MlpArchitecture
+from vae_lab.pictures import code_scatter, samples_by_class, traversals
+from vae_lab.pictures.classes import class_label, class_of, class_tag
+from vae_lab.types import Batch, DataSpec
+
+SHUFFLED = DataSpec((1,), 12, class_names=tuple(sorted(map(str, range(12)))))  # 0, 1, 10, 11, 2, ...
+ODD = ("a b", "a/b", "a-b", "../x", ".", "_all", "$x_{$", "Ärger", "猫", "true", "1.5", "x" * 300, "CON.txt", "{}", "-")
+
+
+def named(*names: str) -> DataSpec:
+    return DataSpec((1, 8, 8), len(names), "binary", names)
+
+
+# What a user types
+
+
+@pytest.mark.parametrize("name", [*ODD, "it's", 'a"b', "a\\", "a\\'b", "\\'", "a#b", "f(x)", "a & b", "${x}"])
+def test_names_are_typed_as_they_are(name: str) -> None:
+    parser = OverridesParser.create()
+    typed = [parser.parse_override(quoted_classes(word)).value() for word in (f"y={name}", f"y=[{name}, cat]")]
+    values = [value.value() if isinstance(value, QuotedString) else value for value in (typed[0], *typed[1])]
+    spec = named(name, "cat", *(["a b"] if name != "a b" else []))
+    assert [class_of(spec, value) for value in values] == [0, 0, 1]
+
+
+def test_a_name_wins_over_a_number_and_says_so() -> None:
+    with pytest.warns(UserWarning, match="y=2: the class named 2, which has the number 4"):
+        assert class_of(SHUFFLED, 2) == 4
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert class_of(SHUFFLED, "0") == class_of(SHUFFLED, 0) == 0
+        assert class_of(named("cat", "dog"), 1) == 1
+        assert class_of(named("10", "20"), 20) == 1
+        assert class_of(named("1.5", "true"), 1.5) == 0
+        assert class_of(named("1.5", "true"), True) == 1
+        assert class_of(DataSpec((1,), 3), 2) == 2
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_every_name_finds_its_class(name: str) -> None:
+    assert class_of(named(*ODD), name) == ODD.index(name)
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        ("Cat", "y=Cat: no such class (did you mean cat?); "),
+        ("dgo", "y=dgo: no such class (did you mean dog?); "),
+        ("elephant", "y=elephant: no such class; the classes are cat, dog"),
+        (2, "y=2: no such class; the classes are cat, dog"),
+        (-1, "y=-1: no such class"),
+        (True, "y=true: no such class"),
+        (1.0, "y=1.0: no such class"),
+    ],
+)
+def test_other_labels_are_refused_with_the_classes(label: str | float, message: str) -> None:
+    with pytest.raises(ValueError, match="no such class") as refused:
+        class_of(named("cat", "dog"), label)
+    assert str(refused.value).startswith(message)
+    assert str(refused.value).endswith("cat, dog")
+
+
+# File names
+
+
+def test_tags_are_safe_and_different() -> None:
+    names = (*ODD, "a_b", "0_a_b", "x" * 299)
+    spec = named(*names)
+    tags = [class_tag(spec, y) for y in range(len(names))]
+    assert len(set(tags)) == len(names)
+    for tag in tags:
+        assert tag.replace("_", "a").isalnum()
+        assert len(tag) < 50
+    assert [class_tag(named("cat", "Ärger"), y) for y in (0, 1)] == ["cat", "Ärger"]
+    assert class_tag(DataSpec((1,), 3), 2) == class_tag(None, 2) == "2"
+
+
+# Figures
+
+
+def model_of(*names: str) -> tuple[VAE, Batch]:
+    torch.manual_seed(0)
+    model = VAE(named(*names), 2, MlpArchitecture([8]), Bernoulli, conditional=True)
+    return model, Batch(torch.rand(2 * len(names), 1, 8, 8).round(), torch.arange(2 * len(names)) % len(names))
+
+
+def test_figures_show_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, examples = model_of(*ODD)
+    assert class_label(model.spec, 0) == "a b"
+    assert class_label(named("7"), 0) == "class 7"
+    assert class_label(None, 3) == "class 3"
+    assert samples_by_class(model, range(len(ODD))).column_labels == list(ODD)
+    of_second = Batch(examples.x[1:2], examples.y[1:2])  # type: ignore[index]
+    assert traversals(model, of_second).corner == "a/b"
+
+    written: list[str] = []
+    text = Figure.text
+
+    def record(self: Figure, x: float, y: float, s: str, **options: object) -> object:
+        written.append(s)
+        return text(self, x, y, s, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Figure, "text", record)
+    samples_by_class(model, range(len(ODD))).draw()
+    assert [name for name in ODD if name in written] == [name for name in ODD if len(name) < 20]
+    assert any(label.startswith("xxxx") and label.endswith("…") for label in written)
+    assert code_scatter(model, examples).shape[0] == 3
+
+
+# A run
+
+
+def test_a_run_shows_and_takes_names(
+    train: Callable[..., Outcome], command: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    root = folder_of(tmp_path / "pets", "cat", "red dog", "ünü")
+    words = ("model=cvae", "latent_dim=2", "network=mlp", "data=image_folder", "data.image_size=8", f"data.root={root}")
+    assert train(*FAST, *words, f"hydra.run.dir={run}").code == 0
+    figures = {path.stem for path in (run / "figures").iterdir()}
+    assert {"traversals_class_cat", "traversals_class_1_red_dog", "manifold_class_ünü"} <= figures
+    (metadata,) = run.rglob("metadata.tsv")
+    assert set(metadata.read_text().splitlines()) <= {"cat", "red dog", "ünü"}
+
+    sample = partial(command, vae_lab.sample.main, f"run={run}", f"out={tmp_path / 'out'}", "num=2")
+    for words, stem, labels in (
+        (["y=cat"], "samples_ycat_num2", [0, 0]),
+        (["y=red dog"], "samples_y1_red_dog_num2", [1, 1]),
+        (["y=2"], "samples_yünü_num2", [2, 2]),
+        (["y=[ünü,cat]"], "samples_yünü-cat_num2", [2, 0, 2, 0]),
+        (["y=all"], "samples_y_all_num2", [0, 1, 2, 0, 1, 2]),
+        (["what=reconstructions", "y=red dog", "split=train"], "reconstructions_y1_red_dog_num2_train", [1, 1]),
+    ):
+        outcome = sample(*words)
+        assert outcome.code == 0, outcome.err
+        with np.load(tmp_path / "out" / f"{stem}.npz") as arrays:
+            assert arrays["y"].tolist() == labels
+    wrong = sample("y=dog")
+    assert wrong.error_lines == [
+        "error: y=dog: no such class (did you mean red dog?); the classes are cat, red dog, ünü"
+    ]
