@@ -15,7 +15,6 @@ from omegaconf import DictConfig, open_dict
 
 from vae_lab.config.command import config_dir
 from vae_lab.train import build_module, build_trainer
-from vae_lab.training import passes
 
 
 class Paired(pl.Callback):
@@ -26,6 +25,8 @@ class Paired(pl.Callback):
     Args:
         bare: runs a number of steps of the bare loop.
     """
+
+    pass_safe = True
 
     def __init__(self, bare: Callable[[int], None]) -> None:
         self.bare = bare
@@ -47,7 +48,6 @@ class Paired(pl.Callback):
 
 LONG_PASS = 8
 """Steps; shorter passes are not timed."""
-passes.CONTENT_WITH_PASSES = (*passes.CONTENT_WITH_PASSES, Paired)
 
 
 class EpochTimes(pl.Callback):

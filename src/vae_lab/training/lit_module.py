@@ -9,14 +9,13 @@ from typing import Any
 import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from vae_lab import noise
 from vae_lab.core import ElboTerms, LatentVariableModel
 from vae_lab.errors import NonFiniteLossError
 from vae_lab.formats import FORMAT, migrated
 from vae_lab.objectives import Objective
-from vae_lab.training import interrupts
+from vae_lab.training import interrupts, passes
 from vae_lab.training.compiled import CompiledLoss
 from vae_lab.training.guard import StepGuard, gradient_culprit, non_finite_term
 from vae_lab.training.metrics import ActiveUnitsMetric, BoundMetric
@@ -32,7 +31,6 @@ from vae_lab.training.optimization import (
     step_unless,
     step_with_scaler,
 )
-from vae_lab.training.passes import nobody_between, steps_in_pass
 from vae_lab.training.places import make_absolute, make_relative
 from vae_lab.training.progress import Progress, progress_of, restore_progress, skip_done_batches
 from vae_lab.training.sharding import is_sharded, refuse_fused_sgd, shard
@@ -63,6 +61,8 @@ class VariationalModule(LightningModule):
         ValueError: for fewer than 1 evaluation sample or accumulated batch, or a model that the objective refuses.
     """
 
+    pass_safe = True  # its own hooks; those of a subclass are called at each batch
+
     def __init__(
         self,
         model: LatentVariableModel,
@@ -88,6 +88,7 @@ class VariationalModule(LightningModule):
         self.eval_bound = BoundMetric(model.num_levels, importance_weighted=eval_samples > 1)
         self.active_units = nn.ModuleList(ActiveUnitsMetric() for _ in range(model.num_levels))
         self.guard = StepGuard()
+        self._batch: Batch | None = None  # the last of training
         self._resumed: Progress | None = None  # an unfinished epoch's, until the batch where it goes on
         self._loss: Callable[[Tensor, Tensor | None, float], StepTerms] = self._step_terms
 
@@ -102,6 +103,8 @@ class VariationalModule(LightningModule):
             refuse_fused_clipping(self.optimization, optimizer)
         if is_sharded(self.model):
             refuse_fused_sgd(optimizer)
+        if self.optimization.gradient_clip_val:
+            optimizer.register_step_pre_hook(lambda *_: clip_gradient(self.model.parameters(), self.optimization))
         if self.optimization.scheduler is None:
             return optimizer
         steps = self._total_steps()
@@ -110,7 +113,8 @@ class VariationalModule(LightningModule):
         return [optimizer], [self.optimization.scheduler(optimizer, int(steps))]
 
     def on_train_start(self) -> None:
-        self._direct = nobody_between(self.trainer)
+        self._watchers = passes.batch_watchers(self.trainer, self)
+        self._direct = not self._watchers and passes.can_bypass_lightning(self.trainer)
         self._scaler = getattr(self.trainer.precision_plugin, "scaler", None)
         choice = self.optimization.compile
         pays = self._total_steps() >= COMPILING_PAYS and not is_sharded(self.model)
@@ -149,11 +153,11 @@ class VariationalModule(LightningModule):
             self._resumed = None
         first = self.global_step
         steps: list[Step] = []
-        for _ in range(steps_in_pass(self.trainer, dataloader_iter.fetched)):
+        for _ in range(1 if self._watchers else passes.steps_in_pass(self.trainer, dataloader_iter.fetched)):
             if dataloader_iter.done or (self.trainer.world_size == 1 and interrupts.received()):
                 break
             steps.append(self._optimizer_step(dataloader_iter))
-        self._tell_lightning(len(steps), sum(len(step.batches) for step in steps))
+        passes.count_pass(self.trainer, len(steps), sum(len(step.batches) for step in steps))
         if steps:
             self._watch(steps, first)
 
@@ -164,13 +168,17 @@ class VariationalModule(LightningModule):
         weight = self.objective.weight(self.global_step)
         done: list[StepTerms] = []
         while len(done) < accumulate and not dataloader_iter.done:
-            batch, _, _ = next(dataloader_iter)
-            self._batch = batch = self._on_device(batch)
+            batch, index, _ = next(dataloader_iter)
+            batch = self._on_device(batch)
+            if self._watchers:
+                passes.show_batch(self._watchers, self, dataloader_iter, index, self._batch if done else None, batch)
+            self._batch = batch
             with noise.sharded(batch.shard):
                 terms = self._loss(batch.x, self._labels(batch), weight)
             self._backward(terms.loss / accumulate if accumulate > 1 else terms.loss)
             done.append(terms._replace(loss=terms.loss.detach()))
         found_inf = self._take_step(optimizer)
+        passes.call_hook(self._watchers, self, "on_before_zero_grad", optimizer.optimizer)
         forget_gradients(optimizer.optimizer)
         if self.optimization.scheduler is not None:
             self.lr_schedulers().step()  # type: ignore[union-attr]
@@ -179,6 +187,7 @@ class VariationalModule(LightningModule):
     def _on_device(self, batch: Batch) -> Batch:
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         if self._direct and data is not None:
+            batch = data.on_before_batch_transfer(batch, 0)
             moved: Batch = data.transfer_batch_to_device(batch, self.device, 0)
             return data.on_after_batch_transfer(moved, 0)  # type: ignore[no-any-return]
         return self.trainer.strategy.batch_to_device(batch)  # type: ignore[no-any-return]
@@ -195,26 +204,12 @@ class VariationalModule(LightningModule):
             return step_with_scaler(optimizer.step, self._scaler)
         found_inf = look_for_non_finite(optimizer.optimizer)
         before = self.global_step
-        step_unless(found_inf, optimizer.optimizer, self._step_directly if self._direct else optimizer.step)
+        step_unless(found_inf, optimizer.optimizer, optimizer.optimizer.step if self._direct else optimizer.step)
         if self.global_step == before:  # not counted by Lightning
             progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
             progress.increment_ready()
             progress.increment_completed()
         return found_inf
-
-    def _step_directly(self) -> None:
-        optimizer: Any = self.optimizers()
-        self.on_before_optimizer_step(optimizer.optimizer)
-        optimizer.optimizer.step()
-
-    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        clip_gradient(self.model.parameters(), self.optimization)
-
-    def _tell_lightning(self, steps: int, batches: int) -> None:
-        """Its loop counts one batch and one step for each pass; without the others curves and bars would go wrong."""
-        loop = self.trainer.fit_loop.epoch_loop
-        loop.batch_progress.increment_by(batches - 1)
-        loop._batches_that_stepped += steps - 1
 
     def _watch(self, steps: list[Step], first_step: int) -> None:
         batches = [terms for step in steps for terms in step.batches]
@@ -228,7 +223,8 @@ class VariationalModule(LightningModule):
             self.train_bound.update(log_likelihood, kl)
         else:
             self._look_at_each(steps, first_step)
-        if self.global_step % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+        interval = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if interval and self.global_step % interval == 0:
             self.log("train/loss", last.loss, prog_bar=True, sync_dist=True, batch_size=1)
             self.log_dict({f"train/{name}": value for name, value in last.logs.items()}, batch_size=1)
             if self.guard.skipped:
@@ -246,6 +242,7 @@ class VariationalModule(LightningModule):
 
     def _gradient_culprit(self) -> str:
         """The term of the last batch whose gradient is not finite, where every term is."""
+        assert self._batch is not None
         with noise.sharded(self._batch.shard):
             terms: ElboTerms = self.model(self._batch.x, self._labels(self._batch), self.objective.num_samples)
         return gradient_culprit(terms, self.train_bound.names, list(self.model.parameters()))
@@ -299,7 +296,8 @@ class VariationalModule(LightningModule):
         values: dict[str, float] = {f"{split}/active_units": sum(counts)}
         if len(counts) > 1:
             values |= {f"{split}/active_units_level_{i}": count for i, count in enumerate(counts, 1)}
-        self.log_dict(values, sync_dist=True)
+        if not self.trainer.barebones:
+            self.log_dict(values, sync_dist=True)
         self._log_bound(split, self.eval_bound)
 
     def _log_bound(self, split: str, metric: BoundMetric) -> None:
@@ -308,6 +306,8 @@ class VariationalModule(LightningModule):
         for name in metric.names:
             if not math.isfinite(means[name]):  # before a checkpoint is written
                 raise NonFiniteLossError(f"{split}/{name} is not finite at step {self.global_step}")
+        if self.trainer.barebones:
+            return
         bits = self.model.likelihood.head.bits_per_dim(means["elbo"], self.spec.support)  # type: ignore[union-attr,operator]
         if bits is not None:
             means["bits_per_dim"] = bits

@@ -2,19 +2,27 @@
 
 The loop's own bookkeeping costs a third of a millisecond for every pass, which is a tenth of a step of a small network.
 So a pass takes several steps, but never beyond a point where somebody wants to look: at the logging interval, at a
-refresh of the progress bar, at a checkpoint, at steps 1, 2, 4, 8, ... and at the end of the run.
+refresh of the progress bar, at a checkpoint, at steps 1, 2, 4, 8, ... and at the end of the run. A callback or a
+subclass of the module that defines a hook for each batch is called at each batch: passes then take one step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
-from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint, ProgressBar, Timer
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import (
+    Checkpoint,
+    ModelCheckpoint,
+    ProgressBar,
+    RichProgressBar,
+    Timer,
+    TQDMProgressBar,
+)
+from pytorch_lightning.core.hooks import DataHooks, ModelHooks
 from pytorch_lightning.profilers import PassThroughProfiler
 from pytorch_lightning.strategies import SingleDeviceStrategy
-
-from vae_lab.training.callbacks import Pictures
 
 MAX_STEPS = 32
 BATCH_HOOKS = (
@@ -25,37 +33,102 @@ BATCH_HOOKS = (
     "on_after_backward",
     "on_before_optimizer_step",
 )
-CONTENT_WITH_PASSES = (Checkpoint, Pictures, ProgressBar, Timer)
-"""Callbacks that need to look only where a pass ends."""
+MODULE_HOOKS = (
+    *BATCH_HOOKS,
+    "backward",
+    "manual_backward",
+    "on_before_batch_transfer",
+    "transfer_batch_to_device",
+    "on_after_batch_transfer",
+)
+PASS_SAFE = (Callback, Checkpoint, ModelCheckpoint, ProgressBar, RichProgressBar, TQDMProgressBar, Timer)
+"""Classes of Lightning whose own hooks need to look only where a pass ends; ours say ``pass_safe = True``."""
+
+NO_HOOKS = (LightningModule, ModelHooks, DataHooks)
+"""Classes of Lightning whose hooks do nothing but what we do for them."""
 
 
 def steps_in_pass(trainer: Trainer, batch_index: int) -> int:
     """The number of optimizer steps until somebody may want to look, from 1 to `MAX_STEPS`.
 
     Args:
-        trainer: of the run.
+        trainer: of the run; nobody in it wants to see each batch.
         batch_index: of the next batch in its epoch.
     """
     return max(1, min(MAX_STEPS, *_distances(trainer, batch_index)))
 
 
-def nobody_between(trainer: Trainer) -> bool:
+def count_pass(trainer: Trainer, steps: int, batches: int) -> None:
+    """Adds to Lightning's counters, which count one batch and one step for each pass, the others of a pass."""
+    loop = trainer.fit_loop.epoch_loop
+    loop.batch_progress.increment_by(batches - 1)
+    loop._batches_that_stepped += steps - 1
+
+
+def can_bypass_lightning(trainer: Trainer) -> bool:
     """Whether PyTorch may be called directly for the gradient and the step of the optimizer.
 
-    So it may on one device, without a gradient scaler, a profiler or a callback that watches gradients: Lightning's own
-    way would then do the same, after asking every callback.
+    So it may on one device, without a gradient scaler or a profiler, where nobody wants to see each batch: Lightning's
+    own way would then do the same, after asking every callback.
     """
     return (
         isinstance(trainer.strategy, SingleDeviceStrategy)
         and getattr(trainer.precision_plugin, "scaler", None) is None
         and isinstance(trainer.profiler, PassThroughProfiler)  # type: ignore[attr-defined]
-        and not any(map(_watches_batches, trainer.callbacks))  # type: ignore[attr-defined]
     )
+
+
+def batch_watchers(trainer: Trainer, module: LightningModule) -> list[Callback | LightningModule]:
+    """The callbacks that want to see each batch, and the module where a subclass of it does."""
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    watchers: list[Any] = [callback for callback in callbacks if _watches(callback, BATCH_HOOKS)]
+    return [*watchers, module] if _watches(module, MODULE_HOOKS) else watchers
+
+
+def call_hook(watchers: Iterable[Callback | LightningModule], module: LightningModule, hook: str, *args: Any) -> None:
+    """Calls a hook as Lightning does: callbacks get the trainer and the module, too."""
+    for watcher in watchers:
+        first = () if watcher is module else (module.trainer, module)
+        getattr(watcher, hook)(*first, *args)
+
+
+def show_batch(
+    watchers: Iterable[Callback | LightningModule],
+    module: LightningModule,
+    dataloader_iter: Any,
+    index: int,
+    before: Any,
+    batch: Any,
+) -> None:
+    """Calls the hooks between two batches that are accumulated for one step; Lightning calls those around the step.
+
+    Args:
+        watchers, module: as in `batch_watchers`.
+        dataloader_iter: of Lightning, which shows its batch to the hooks at the end of the step.
+        index: of the batch in its epoch.
+        before, batch: on the device of the training; None before the first of a step.
+    """
+    if before is not None:
+        call_hook(watchers, module, "on_train_batch_end", None, before, index - 1)
+        call_hook(watchers, module, "on_train_batch_start", batch, index)
+    dataloader_iter.data_fetcher._batch = batch
+
+
+def _watches(observer: Callback | LightningModule, hooks: Sequence[str]) -> bool:
+    return any(not _is_pass_safe(observer, hook) for hook in hooks)
+
+
+def _is_pass_safe(observer: Callback | LightningModule, hook: str) -> bool:
+    """Whether the class that defines the hook says so: not its subclasses, nor a function assigned to the instance."""
+    if hook in vars(observer):
+        return False
+    owner = next((cls for cls in type(observer).__mro__ if hook in vars(cls)), None)
+    return owner is None or owner in (*PASS_SAFE, *NO_HOOKS) or bool(vars(owner).get("pass_safe"))
 
 
 def _distances(trainer: Trainer, batch_index: int) -> Iterator[int]:
     step = trainer.global_step
-    if trainer.val_check_interval != 1.0 or any(map(_watches_batches, trainer.callbacks)):  # type: ignore[attr-defined]
+    if trainer.val_check_interval != 1.0:
         yield 1
     yield (1 << step.bit_length()) - step  # to the next power of two
     if trainer.max_steps != -1:
@@ -65,13 +138,6 @@ def _distances(trainer: Trainer, batch_index: int) -> Iterator[int]:
             yield interval - step % interval
     if refresh := getattr(trainer.progress_bar_callback, "refresh_rate", 0):
         yield refresh - batch_index % refresh
-
-
-def _watches_batches(callback: Callback) -> bool:
-    """Whether the callback may want to see each single step."""
-    if isinstance(callback, CONTENT_WITH_PASSES):
-        return False
-    return any(getattr(type(callback), hook) is not getattr(Callback, hook) for hook in BATCH_HOOKS)
 
 
 def _checkpoint_interval(callback: Callback) -> int:

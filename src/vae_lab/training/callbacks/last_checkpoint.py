@@ -27,6 +27,8 @@ class LastCheckpoint(Checkpoint):
         ValueError: for a negative number of minutes.
     """
 
+    pass_safe = True
+
     def __init__(self, dirpath: str, every_minutes: float = 5.0) -> None:
         if every_minutes < 0:
             raise ValueError(f"checkpoint.every_minutes={every_minutes}: must be 0 (only after epochs) or more")

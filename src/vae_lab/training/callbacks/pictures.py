@@ -49,6 +49,8 @@ class Pictures(Callback):
         ValueError: for a number that is out of its range.
     """
 
+    pass_safe = True
+
     def __init__(
         self,
         every_n_epochs: int = 5,
