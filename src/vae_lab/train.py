@@ -70,7 +70,8 @@ def refuse_idle_warmup(cfg: DictConfig) -> None:
     """A warm-up that was asked for, of an objective that has none, would silently do nothing."""
     choices = HydraConfig.get().runtime.choices
     warmup, objective = choices.get("warmup"), choices.get("objective")
-    if warmup not in (None, "none") and "warmup" not in cfg.objective:
+    by_default = warmup == "auto" and not any(word.startswith("warmup=") for word in jobs.job_overrides())
+    if warmup not in (None, "none") and not by_default and "warmup" not in cfg.objective:
         raise RunError(f"warmup={warmup}: objective={objective} has none; set warmup=none, or objective=elbo")
 
 

@@ -54,6 +54,22 @@ def groups() -> dict[str, list[str]]:
     return {folder.name: sorted(file.stem for file in folder.glob("*.yaml")) for folder in folders}
 
 
+def composed_choices(words: Sequence[str]) -> dict[str, str | None]:
+    """Returns the option that a training with these overrides has in each group; nothing if they do not compose."""
+    from hydra import compose, initialize_config_dir  # noqa: PLC0415
+    from hydra.core.global_hydra import GlobalHydra  # noqa: PLC0415
+
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(config_dir()), version_base="1.3"):
+            cfg = compose("train", overrides=list(words), return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException):  # the command itself will say why
+        return {}
+    finally:
+        GlobalHydra.instance().clear()
+    return {group: cfg.hydra.runtime.choices.get(group) for group in groups()}
+
+
 def run(task: Callable[[DictConfig], None], config_name: str) -> None:
     """Composes the config from the command line and calls ``task`` with it, once or for each job of a sweep."""
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"

@@ -39,6 +39,8 @@ def folder_name(overrides: str) -> str:
 
 # For hydra.sweep.subdir. A process that another launcher starts has it too: it imports this module for its job.
 OmegaConf.register_new_resolver("job_folder", folder_name, replace=True)
+# For network=mlp_auto.
+OmegaConf.register_new_resolver("batch_norm_with", lambda prior: not str(prior).endswith(".VampPrior"), replace=True)
 
 
 def in_sweep(cfg: DictConfig) -> bool:

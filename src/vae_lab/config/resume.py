@@ -44,7 +44,9 @@ def completed_words(words: Sequence[str]) -> list[str]:
     if folder in ("", "null", "auto"):
         return list(words)
     path = Path(folder).expanduser()
-    return [*_recorded_words(path, {_key(word) for word in words}), *words, f"hydra.run.dir={path}"]
+    given = {_key(word) for word in words}
+    recorded = _recorded_words(path, given)
+    return [*_former_defaults(path, recorded, given), *recorded, *words, f"hydra.run.dir={path}"]
 
 
 def _recorded_words(run: Path, given: Set[str]) -> list[str]:
@@ -61,6 +63,33 @@ def _recorded_words(run: Path, given: Set[str]) -> list[str]:
                 "where you trust it, type it yourself"
             )
     return recorded
+
+
+def _former_defaults(run: Path, recorded: Sequence[str], given: Set[str]) -> list[str]:
+    """``group=option`` of each group whose default another version of the lab has changed since the run began."""
+    from vae_lab.config.command import composed_choices  # noqa: PLC0415  (it imports this module)
+
+    before = saved_config(run).get("choices")
+    if not isinstance(before, Mapping) or "experiment" in given:
+        return []
+    return moved_choices(before, composed_choices(recorded), given)
+
+
+def moved_choices(before: Mapping[str, Any], now: Mapping[str, Any], given: Set[str]) -> list[str]:
+    """``group=option`` of each group that has another option now than before, although nobody chose it.
+
+    Args:
+        before, now: the option of each group.
+        given: keys that were set on the command line.
+    """
+    from vae_lab.config.recorded import refusal  # noqa: PLC0415
+
+    moved = [
+        f"{group}={option}"
+        for group, option in before.items()
+        if group in now and now[group] != option and group not in given
+    ]
+    return [word for word in moved if refusal(word) is None]
 
 
 def saved_config(run: Path) -> dict[str, Any]:
@@ -102,11 +131,15 @@ def checkpoint_to_resume(config: Mapping[str, Any], run: Path) -> Path | None:
         return None
     if not checkpoint.is_file():
         raise RunError(f"resume={run}: no checkpoint there yet ({checkpoint}); start the run anew")
-    changed = differences(saved_config(run), config)
+    before = saved_config(run)
+    changed = differences(before, config)
     if changed and not config["resume_changed"]:
+        given = {_key(str(word)) for word in config["overrides"]}
+        former = moved_choices(before.get("choices") or {}, config["choices"], given)
+        exactly = f"{' '.join(former)} goes on with the defaults that the run began with; " if former else ""
         raise RunError(
             f"resume={run}: the config differs from that of the run: {'; '.join(changed)}. "
-            "resume_changed=true goes on nevertheless"
+            f"{exactly}resume_changed=true goes on nevertheless"
         )
     return checkpoint
 

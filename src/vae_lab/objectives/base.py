@@ -64,6 +64,10 @@ class Objective(nn.Module, ABC):
         """
         return 1.0
 
+    def plan(self, steps: float) -> float | None:
+        """Takes note of the steps that a run plans (infinity: no end); returns them if they matter, else None."""
+        return None
+
     @abstractmethod
     def loss(self, terms: ElboTerms, weight: Tensor | float) -> Loss:
         """The loss of a batch, with what `weight` gave for its step."""

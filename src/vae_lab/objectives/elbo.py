@@ -38,6 +38,9 @@ class Elbo(Objective):
         self.warmup = warmup or Constant()
         self.free_bits = free_bits
 
+    def plan(self, steps: float) -> float | None:
+        return self.warmup.plan(steps)
+
     def weight(self, step: int) -> float:
         return self.beta * self.warmup(step)
 

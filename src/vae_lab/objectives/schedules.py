@@ -1,7 +1,11 @@
-"""Schedules of a weight: pure functions of the global step, so that a resumed run goes on where it was."""
+"""Schedules of a weight: functions of the global step, and of the steps that a run plans when it starts.
+
+A resumed run keeps the plan it started with, so that it goes on where it was even if it is now to train longer.
+"""
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 
 
@@ -10,6 +14,10 @@ class Schedule(ABC):
 
     @abstractmethod
     def __call__(self, step: int) -> float: ...
+
+    def plan(self, steps: float) -> float | None:
+        """Takes note of the steps that a run plans (infinity: no end); returns them if they matter, else None."""
+        return None
 
 
 class Constant(Schedule):
@@ -33,6 +41,30 @@ class Linear(Schedule):
 
     def __call__(self, step: int) -> float:
         return min(1.0, step / self.steps)
+
+
+class LinearOfRun(Schedule):
+    """Rises from 0 to 1 over a part of the run: min(``fraction`` x planned steps, ``max_steps``) steps.
+
+    Raises:
+        ValueError: for a fraction outside (0, 1] or fewer than 1 step.
+    """
+
+    def __init__(self, fraction: float = 0.4, max_steps: int = 5000) -> None:
+        if not 0 < fraction <= 1:
+            raise ValueError(f"warmup.fraction={fraction}: must be above 0 and at most 1")
+        if max_steps < 1:
+            raise ValueError(f"warmup.max_steps={max_steps}: must be at least 1 (warmup=none switches it off)")
+        self.fraction = fraction
+        self.max_steps = max_steps
+        self._rise = Linear(max_steps)
+
+    def plan(self, steps: float) -> float | None:
+        self._rise = Linear(max(1, math.ceil(min(self.fraction * steps, self.max_steps))))
+        return steps
+
+    def __call__(self, step: int) -> float:
+        return self._rise(step)
 
 
 class Cyclic(Schedule):

@@ -89,6 +89,7 @@ class VariationalModule(LightningModule):
         self.active_units = nn.ModuleList(ActiveUnitsMetric() for _ in range(model.num_levels))
         self.guard = StepGuard()
         self._batch: Batch | None = None  # the last of training
+        self._planned_steps: float | None = None
         self._resumed: Progress | None = None  # an unfinished epoch's, until the batch where it goes on
         self._loss: Callable[[Tensor, Tensor | None, float], StepTerms] = self._step_terms
 
@@ -116,8 +117,10 @@ class VariationalModule(LightningModule):
         self._watchers = passes.batch_watchers(self.trainer, self)
         self._direct = not self._watchers and passes.can_bypass_lightning(self.trainer)
         self._scaler = getattr(self.trainer.precision_plugin, "scaler", None)
-        choice = self.optimization.compile
-        pays = self._total_steps() >= COMPILING_PAYS and not is_sharded(self.model)
+        choice, total_steps = self.optimization.compile, self._total_steps()
+        # A run that goes on, longer than planned, keeps the plan it began with.
+        self._planned_steps = self.objective.plan(self._planned_steps or total_steps)
+        pays = total_steps >= COMPILING_PAYS and not is_sharded(self.model)
         if choice is True or (choice == "auto" and pays):
             self._loss = CompiledLoss(self._step_terms)
 
@@ -250,6 +253,7 @@ class VariationalModule(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # Before the first step after a resume the run still stands where it stood.
         checkpoint["progress"] = self._resumed or progress_of(self.trainer, self.train_bound, self.guard)
+        checkpoint["planned_steps"] = self._planned_steps
         checkpoint["loops"] = None  # Lightning's own account of it
         checkpoint["format"] = FORMAT
         make_relative(self.trainer, checkpoint)
@@ -258,6 +262,7 @@ class VariationalModule(LightningModule):
         make_absolute(self.trainer, checkpoint)
         if self.trainer.training:
             checkpoint.update(migrated(checkpoint))  # a strategy may have read it by itself
+            self._planned_steps = checkpoint.get("planned_steps")
             progress = checkpoint["progress"]
             restore_progress(self.trainer, progress, self.guard)
             self._resumed = progress if progress["batch"] else None
