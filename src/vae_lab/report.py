@@ -21,15 +21,19 @@ def report(folder: Path) -> None:
 
     from vae_lab.reports import tables  # noqa: PLC0415
     from vae_lab.reports.report import write_report  # noqa: PLC0415
+    from vae_lab.reports.text import printable  # noqa: PLC0415
 
     comparison = write_report(folder)
     console = Console(soft_wrap=True)
-    if comparison.settings:
-        rows = tables.setting_rows(comparison, essential=True)
-        console.print(tables.on_screen(rows, f"finished runs: {len(comparison.finished)}"))
+    for name, group in comparison.groups.items():
+        if group.settings:
+            title = f"{name + ': ' if name else ''}finished runs: {len(group.finished)}"
+            console.print(tables.on_screen(tables.setting_rows(group, essential=True), printable(title)))
+            console.print(printable(tables.usual(group)), highlight=False, markup=False)
     for run in comparison.runs:
         if run.state != "finished" or run.reason:
-            console.print(f"{run.state} {run.folder}: {tables.why(run)}", highlight=False, markup=False)
+            line = f"{run.state} {run.folder}: {tables.why(run)}"
+            console.print(printable(line), highlight=False, markup=False)
     console.print(f"written to   {folder / 'report.md'}", highlight=False, markup=False)
 
 

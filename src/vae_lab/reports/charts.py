@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
+from vae_lab.reports import text
 from vae_lab.reports.comparison import Comparison
 from vae_lab.reports.settings import as_number
 
@@ -24,21 +26,25 @@ TITLES = {
     "active_units": "active units",
     "training_seconds": "training time, s",
 }
-LONGEST = 40
-MOST_LETTERS = 60
-"""Of one name, and of all those under an axis that are to stand upright."""
+MAX_LINES = 10
+"""Lines of a chart that have a colour and a place in the legend; the others are grey, and in the table."""
+MAX_NAMES = 30
+"""Points of a chart with a text beside them."""
+TICK_LETTERS = 16
+MAX_LETTERS = 60
+"""Of one line of a name under an axis, and of all names that are to stand upright."""
 WIDE_RANGE = 8
 """From this ratio of the largest to the smallest value on, an axis is logarithmic."""
 
 
-def charts(comparison: Comparison) -> Iterator[tuple[str, Figure]]:
-    """Each picture that there is something to draw for, by name."""
+def charts(comparison: Comparison) -> Iterator[tuple[str, Callable[[], Figure]]]:
+    """Each picture that there is something to draw for, by name, and what draws it."""
     if comparison.axis is not None:
         for metric in (comparison.likelihood, "active_units", "training_seconds"):
             if any(setting.numbers(metric) for setting in comparison.settings):
-                yield metric, against_setting(comparison, metric)
+                yield metric, partial(against_setting, comparison, metric)
     if any(setting.numbers("kl") and setting.numbers("log_likelihood") for setting in comparison.settings):
-        yield "rate_distortion", rate_distortion(comparison)
+        yield "rate_distortion", partial(rate_distortion, comparison)
 
 
 def against_setting(comparison: Comparison, metric: str) -> Figure:
@@ -56,7 +62,7 @@ def against_setting(comparison: Comparison, metric: str) -> Figure:
         means = [setting.mean(metric) for setting in shown]
         spreads = [setting.spread(metric) or 0.0 for setting in shown]
         line = "-" if numeric else "none"
-        axes.errorbar(x, means, spreads, **_style(i), linestyle=line, elinewidth=1, capsize=3, label=shortened(label))
+        axes.errorbar(x, means, spreads, **_style(i), linestyle=line, elinewidth=1, capsize=3, label=text.label(label))
         for at, setting in zip(x, shown, strict=True):
             values = setting.numbers(metric)
             _dots(axes, [at] * len(values), values, i)
@@ -80,17 +86,19 @@ def rate_distortion(comparison: Comparison) -> Figure:
         shown = [setting for setting in settings if setting.numbers("kl") and setting.numbers("log_likelihood")]
         rates = [setting.mean("kl") for setting in shown]
         distortions = [-setting.mean("log_likelihood") for setting in shown]
-        axes.plot(rates, distortions, **_style(i), linestyle=":" if comparison.axis else "none", label=shortened(label))
+        axes.plot(
+            rates, distortions, **_style(i), linestyle=":" if comparison.axis else "none", label=text.label(label)
+        )
         for setting, place in zip(shown, zip(rates, distortions, strict=True), strict=True):
             _dots(axes, setting.numbers("kl"), [-value for value in setting.numbers("log_likelihood")], i)
-            if comparison.axis is not None:
-                _name(axes, shortened(setting.values[comparison.axis]), place, i)
+            if comparison.axis is not None and len(comparison.settings) <= MAX_NAMES:
+                _name(axes, text.label(setting.values[comparison.axis], TICK_LETTERS), place, i)
     axes.margins(0.15)
     _elbo_lines(axes)
     axes.set_xlabel("rate: KL, nats")
     axes.set_ylabel("distortion: -log-likelihood, nats")
     if comparison.axis is not None:
-        axes.set_title(f"at each point: {comparison.axis}", fontsize="medium")
+        axes.set_title(f"at each point: {text.label(comparison.axis)}", fontsize="medium")
     _legend(comparison, axes)
     return figure
 
@@ -102,14 +110,9 @@ def _dots(axes: Axes, x: list[float], y: list[float], i: int) -> None:
         axes.plot(x, y, marker="o", markersize=3.5, linestyle="none", zorder=3, **colours)
 
 
-def _name(axes: Axes, text: str, place: tuple[float, float], i: int) -> None:
+def _name(axes: Axes, name: str, place: tuple[float, float], i: int) -> None:
     colour = _style(i)["color"]
-    axes.annotate(text, place, xytext=(5, 4), textcoords="offset points", fontsize="small", color=colour)
-
-
-def shortened(text: str) -> str:
-    """A name that there is room for."""
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+    axes.annotate(name, place, xytext=(5, 4), textcoords="offset points", fontsize="small", color=colour)
 
 
 def _figure() -> tuple[Figure, Axes]:
@@ -121,7 +124,9 @@ def _figure() -> tuple[Figure, Axes]:
 
 
 def _style(i: int) -> dict[str, Any]:
-    """Of line ``i``: smaller than those below it, so that lines that coincide are all seen."""
+    """Of line ``i``: smaller than those below it, so that lines that coincide are all seen; grey beyond the legend."""
+    if i >= MAX_LINES:
+        return {"color": "0.6", "marker": ".", "markersize": 4, "linewidth": 0.8}
     marker = MARKERS[(i + i // len(COLOURS)) % len(MARKERS)]
     size = max(9 - 1.5 * i, 4)
     return {"color": COLOURS[i % len(COLOURS)], "marker": marker, "markersize": size, "linewidth": size / 5}
@@ -131,10 +136,10 @@ def _places(comparison: Comparison, axes: Axes) -> dict[str, float]:
     """Where each value of the setting on the axis is drawn: a number at itself, the others one beside another."""
     assert comparison.axis is not None
     values = comparison.values(comparison.axis)
-    axes.set_xlabel(comparison.axis)
+    axes.set_xlabel(text.label(comparison.axis))
     if not comparison.is_numeric(comparison.axis):
-        names = [shortened(value) for value in values]
-        crowded = sum(map(len, names)) > MOST_LETTERS
+        names = [text.label(value, TICK_LETTERS) for value in values]
+        crowded = sum(map(len, values)) > MAX_LETTERS
         axes.set_xticks(range(len(values)), names, rotation=30 if crowded else 0, ha="right" if crowded else "center")
         axes.set_xlim(-0.5, len(values) - 0.5)
         return {value: float(i) for i, value in enumerate(values)}
@@ -144,7 +149,7 @@ def _places(comparison: Comparison, axes: Axes) -> dict[str, float]:
         axes.set_xscale("log", base=2)
     axes.xaxis.set_major_locator(FixedLocator(list(places.values())))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticklabels(list(places))
+    axes.set_xticklabels([text.label(value, TICK_LETTERS) for value in places])
     return places
 
 
@@ -161,5 +166,16 @@ def _elbo_lines(axes: Axes) -> None:
 
 
 def _legend(comparison: Comparison, axes: Axes) -> None:
-    if len(comparison.lines()) > 1:
-        axes.legend(frameon=False, fontsize="small")
+    """Names the lines below the plot, in as much more room as they need."""
+    handles, labels = axes.get_legend_handles_labels()
+    if len(comparison.lines()) < 2:
+        return
+    if len(labels) > MAX_LINES:
+        handles = handles[: MAX_LINES + 1]
+        labels = [*labels[:MAX_LINES], f"{len(labels) - MAX_LINES} more: see the table"]
+    columns = 1 if max(map(len, labels)) > MAX_LETTERS / 2 else 2 if len(labels) > 1 else 1
+    lines = sum(label.count("\n") + 1 for label in labels) / columns
+    figure = axes.figure
+    assert isinstance(figure, Figure)
+    figure.set_size_inches(INCHES[0], INCHES[1] + 0.2 * (lines + 1))
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize="small")

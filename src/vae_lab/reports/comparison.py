@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
-from vae_lab.reports.reading import Run
+from vae_lab.reports.reading import Run, setting
 from vae_lab.reports.settings import Setting, as_number, label_of, order, settings_of, varied_keys
+
+MAX_KEYS = 3
+"""Settings that each have a column of their own; where more vary, a setting is told by what is unusual in it."""
+MEASURE = ("data", "data.root", "data.image_size", "data.binarization", "likelihood")
+"""Settings that say what a nat is about: only runs with the same values of them can be compared by their ELBO."""
+_SAME_MEASURE = {"categorical": "256 levels", "discretized_logistic": "256 levels"}
+"""Both are probabilities of the same 256 grey levels, and no densities."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +42,7 @@ class Comparison:
         known = [run.overrides for run in self.runs if run.overrides is not None]
         return [word for word in known[0] if all(word in other for other in known)] if len(known) > 1 else []
 
-    @property
+    @cached_property
     def axis(self) -> str | None:
         """What to draw against: latent_dim, or else a setting that is a number, or else any that varies."""
         varied = [key for key in self.keys if len({setting.values[key] for setting in self.settings}) > 1]
@@ -57,14 +65,50 @@ class Comparison:
     def lines(self) -> dict[str, list[Setting]]:
         """The settings that share all values but that of the `axis`, by their common label."""
         found: dict[str, list[Setting]] = {}
-        for setting in self.settings:
-            others = {key: value for key, value in setting.values.items() if key != self.axis}
-            found.setdefault(label_of(others), []).append(setting)
+        for member in self.settings:
+            others = {key: value for key, value in member.values.items() if key != self.axis}
+            found.setdefault(self.label(others), []).append(member)
         varied = len(found) > 1
         return found if varied else {"": list(self.settings)}
+
+    @cached_property
+    def usual(self) -> dict[str, str]:
+        """The most frequent value of each key, where so many keys vary that only what is unusual can be shown."""
+        if len(self.keys) <= MAX_KEYS:
+            return {}
+        columns = {key: [setting.values[key] for setting in self.settings] for key in self.keys}
+        return {key: max(dict.fromkeys(values), key=values.count) for key, values in columns.items() if values}
+
+    def label(self, values: Mapping[str, str]) -> str:
+        """Such as ``latent_dim=2, model=vae``; without what is `usual`."""
+        usual = self.usual
+        unusual = {key: value for key, value in values.items() if usual.get(key) != value}
+        return label_of(unusual) or ("the usual" if usual else "")
+
+    @cached_property
+    def groups(self) -> dict[str, Comparison]:
+        """Comparisons of runs whose nats mean the same, by name: of the same data and kind of likelihood."""
+        found: dict[tuple[str, ...], list[Run]] = {}
+        for run in self.finished:
+            found.setdefault(_measure(run), []).append(run)
+        if len(found) < 2:
+            return {"": self}
+        differing = [i for i in range(len(MEASURE)) if len({measure[i] for measure in found}) > 1]
+        return {
+            label_of({MEASURE[i]: measure[i] for i in differing}): compare(runs)
+            for measure, runs in sorted(found.items())
+        }
 
 
 def compare(runs: Sequence[Run]) -> Comparison:
     """Sorts runs by their settings."""
     keys = varied_keys(runs)
     return Comparison(runs, keys, settings_of(runs, keys))
+
+
+def _measure(run: Run) -> tuple[str, ...]:
+    values = {key: setting(run, key) for key in MEASURE}
+    if values["data"] not in ("array", "image_folder"):
+        values["data.root"] = ""  # wherever a published set lies, it is the same
+    values["likelihood"] = _SAME_MEASURE.get(values["likelihood"], values["likelihood"])
+    return tuple(values.values())

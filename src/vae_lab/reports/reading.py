@@ -56,7 +56,10 @@ def find_runs(folder: Path) -> list[Run]:
         subfolders[:] = sorted(set(subfolders) - _INSIDE_A_RUN)
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
         if not {"config.yaml", "metrics.json", "failure.json"}.isdisjoint(files):
-            run = read_run(Path(path))
+            try:
+                run = read_run(Path(path))
+            except Exception as error:  # one broken run must not end the report of all others
+                run = Run(Path(path), "unreadable", f"{type(error).__name__}: {error}"[:150])
             if run is not None:
                 found.append(run)
     return found
@@ -78,6 +81,9 @@ def read_run(folder: Path) -> Run | None:
     state: State = "unreadable" if problems else next((end for end, found in ends.items() if found), "unfinished")
     metrics = _metrics(folder, record, problems) if state == "finished" else {}
     overrides = failure.get("overrides", config.get("overrides"))
+    if overrides is not None and not isinstance(overrides, list):
+        problems.append("config.yaml: overrides are not a list")
+        state, overrides = "unreadable", None
     return Run(
         folder,
         state,
@@ -90,15 +96,16 @@ def read_run(folder: Path) -> Run | None:
 
 def setting(run: Run, key: str) -> str:
     """The value of a key of the command line, or the option of a group, as text; '' where the run does not say."""
-    choice = run.config.get("choices", {}).get(key)
+    choices = run.config.get("choices")
+    choice = choices.get(key) if isinstance(choices, Mapping) else None
     if choice is not None:
-        return str(choice)
+        return shown(choice)
     node: Any = run.config
     for part in key.split("."):
         if not isinstance(node, Mapping) or part not in node:
             return _overridden(run).get(key, "")
         node = node[part]
-    return shown(node)
+    return shown(node.get("_target_", "")) if isinstance(node, Mapping) else shown(node)
 
 
 def overridden_keys(run: Run) -> list[str]:
@@ -150,4 +157,9 @@ def _metrics(folder: Path, record: Mapping[str, Any], problems: list[str]) -> di
     evaluation = _read(folder / "evaluation.json", read_json, problems)
     found |= {name: evaluation[name] for name in ("nll", "nll_error") if name in evaluation}
     found["training_seconds"] = record.get("training_seconds")
-    return {name: float(value) for name, value in found.items() if isinstance(value, int | float)}
+    # An integer of hundreds of digits is JSON, too, but no float.
+    return {name: float(value) for name, value in found.items() if isinstance(value, float | int) and _is_float(value)}
+
+
+def _is_float(value: float) -> bool:
+    return isinstance(value, float) or abs(value) < 2**1000

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vae_lab.files import write_text
+from vae_lab.untrusted import read_json
 
 RECORD = "search.json"
 
@@ -21,9 +22,9 @@ def save_search(folder: Path, record: Mapping[str, Any]) -> None:
 def search_lines(folder: Path) -> list[str]:
     """The best trial and how to look at all of them, in a few lines; none where nothing was searched."""
     try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        record = read_json(folder / RECORD)
         return [*_best(record), f"look at them: optuna-dashboard {shlex.quote(record['storage'])}"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return []
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from pathlib import Path
 from urllib.parse import quote
 
 from rich.table import Column, Table
 from rich.text import Text
 
+from vae_lab.reports import text
 from vae_lab.reports.comparison import Comparison
 from vae_lab.reports.reading import Run, setting
 from vae_lab.reports.settings import Setting
@@ -34,13 +36,28 @@ ESSENTIAL = ("nll", "elbo", "kl", "active_units")
 
 
 def setting_rows(comparison: Comparison, essential: bool = False) -> Rows:
-    """One row a setting: mean ± sample standard deviation over the seeds, and how many there are."""
-    metrics = [metric for metric in _metrics(comparison) if metric in ESSENTIAL or not essential]
-    titles = [*comparison.keys, "n", *(COLUMNS[metric][0] for metric in metrics)]
+    """One row per setting: mean ± sample standard deviation over the seeds, and how many there are.
+
+    Where many settings vary, one column says what is unusual in each; `usual` says what is not.
+    """
+    few = essential or bool(comparison.usual)
+    metrics = [metric for metric in _metrics(comparison) if metric in ESSENTIAL or not few]
+    keys = ["setting"] if comparison.usual else comparison.keys
+    titles = [*keys, "n", *(COLUMNS[metric][0] for metric in metrics)]
     return [titles] + [
-        [*setting.values.values(), str(len(setting.runs)), *(mean_and_spread(setting, metric) for metric in metrics)]
+        [*_told(comparison, setting), str(len(setting.runs)), *(mean_and_spread(setting, metric) for metric in metrics)]
         for setting in comparison.settings
     ]
+
+
+def _told(comparison: Comparison, setting: Setting) -> list[str]:
+    return [comparison.label(setting.values)] if comparison.usual else list(setting.values.values())
+
+
+def usual(comparison: Comparison) -> str:
+    """A line that says which values the settings have where nothing else is said; '' where each has its column."""
+    words = ", ".join(f"{key}={value}" for key, value in comparison.usual.items() if value)
+    return f"The usual: {words}." if words else ""
 
 
 def mean_and_spread(setting: Setting, metric: str) -> str:
@@ -53,13 +70,15 @@ def mean_and_spread(setting: Setting, metric: str) -> str:
 
 
 def run_rows(comparison: Comparison, folder: Path) -> Rows:
-    """One row a finished run, with a link to its folder."""
-    metrics = _metrics(comparison)
-    rows = [[*comparison.keys, "seed", *(COLUMNS[metric][0] for metric in metrics), "folder"]]
-    for run in sorted(comparison.finished, key=lambda run: _place(comparison, run)):
-        values = [setting(run, key) for key in comparison.keys]
-        numbers = [_rounded(run.metrics[metric], metric) if metric in run.metrics else "" for metric in metrics]
-        rows.append([*values, run.seed, *numbers, link("folder", run.folder, folder)])
+    """One row per finished run, with a link to its folder."""
+    few = bool(comparison.usual)
+    metrics = [metric for metric in _metrics(comparison) if metric in ESSENTIAL or not few]
+    keys = ["setting"] if few else comparison.keys
+    rows = [[*keys, "seed", *(COLUMNS[metric][0] for metric in metrics), "folder"]]
+    for group in comparison.settings:
+        for run in sorted(group.runs, key=lambda run: (run.seed.zfill(10), str(run.folder))):
+            numbers = [_rounded(run.metrics[metric], metric) if metric in run.metrics else "" for metric in metrics]
+            rows.append([*_told(comparison, group), run.seed, *numbers, Link("folder", _relative(run.folder, folder))])
     return rows
 
 
@@ -70,7 +89,7 @@ def other_rows(comparison: Comparison, folder: Path) -> Rows:
         if run.state != "finished" or run.reason:
             trace = run.folder / "failure.txt"
             target = trace if trace.is_file() else run.folder
-            rows.append([link(_label(comparison, run), target, folder), run.state, why(run)])
+            rows.append([Link(_label(comparison, run), _relative(target, folder)), run.state, why(run)])
     return rows
 
 
@@ -80,46 +99,57 @@ def why(run: Run) -> str:
 
 
 def markdown(rows: Rows) -> str:
-    """A table of a Markdown page; texts on the left, numbers on the right."""
-    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    """A table of a Markdown page, which shows every text as it is."""
+    lines = [[_cell(cell) for cell in row] for row in rows]
+    lines.insert(1, ["---"] * len(rows[0]))
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(cell: str) -> str:
+    shown = text.markdown(cell)
+    return f"[{shown}]({cell.target})" if isinstance(cell, Link) else shown
+
+
+class Link(str):
+    """A text of a table that leads to a file below the page."""
+
+    target: str
+
+    def __new__(cls, label: str, path: str) -> Link:
+        """Takes the text and the file."""
+        link = super().__new__(cls, label)
+        link.target = quote(os.fsencode(path))
+        return link
 
 
 def on_screen(rows: Rows, title: str) -> Table:
     """A table for rich's console."""
-    table = Table(*(Column(name, overflow="fold") for name in rows[0]), title=Text(title), title_justify="left")
+    table = Table(
+        *(Column(Text(text.printable(name)), overflow="fold") for name in rows[0]),
+        title=Text(title),
+        title_justify="left",
+    )
     for row in rows[1:]:
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(text.printable(cell)) for cell in row))
     return table
 
 
 def comma_separated(comparison: Comparison, folder: Path) -> str:
     """One line a run, whatever its state: its folder, the settings that vary, the seed and all its metrics."""
     metrics = list(dict.fromkeys(metric for run in comparison.runs for metric in run.metrics))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["folder", "state", *comparison.keys, "seed", *metrics, "reason"])
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(map(text.cell, ["folder", "state", *comparison.keys, "seed", *metrics, "reason"]))
     for run in comparison.runs:
         values = [setting(run, key) for key in comparison.keys]
         numbers = [run.metrics.get(metric, "") for metric in metrics]
-        writer.writerow([_relative(run.folder, folder), run.state, *values, run.seed, *numbers, run.reason])
-    return text.getvalue()
-
-
-def link(label: str, target: Path, folder: Path) -> str:
-    """A link of a page in ``folder``."""
-    for character in "[]":
-        label = label.replace(character, f"\\{character}")
-    return f"[{label}]({quote(_relative(target, folder))})"
+        texts = map(text.cell, [_relative(run.folder, folder), run.state, *values, run.seed])
+        writer.writerow([*texts, *numbers, text.cell(run.reason)])
+    return table.getvalue()
 
 
 def _metrics(comparison: Comparison) -> list[str]:
     return [metric for metric in COLUMNS if any(metric in run.metrics for run in comparison.runs)]
-
-
-def _place(comparison: Comparison, run: Run) -> tuple[int, str, str]:
-    place = next(i for i, setting in enumerate(comparison.settings) if run in setting.runs)
-    return place, run.seed.zfill(10), str(run.folder)
 
 
 def _relative(path: Path, folder: Path) -> str:
