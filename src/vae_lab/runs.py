@@ -55,7 +55,9 @@ def _relative(node: Any, folder: str) -> Any:
     return node
 
 
-def save_metrics(run: Path, metrics: Mapping[str, float], seed: int, seconds: float, skipped_steps: int) -> None:
+def save_metrics(
+    run: Path, metrics: Mapping[str, float], seed: int, seconds: float, skipped_steps: int, selection: str
+) -> None:
     """Writes metrics.json: how the run went and how to repeat it.
 
     Args:
@@ -64,8 +66,9 @@ def save_metrics(run: Path, metrics: Mapping[str, float], seed: int, seconds: fl
         seed: of the run.
         seconds: that the training took.
         skipped_steps: steps left out because their gradient was not finite.
+        selection: examples by which best.ckpt was chosen: the validation set, or the test set where there is none.
     """
-    training = {"training_seconds": round(seconds, 1), "skipped_steps": skipped_steps}
+    training = {"training_seconds": round(seconds, 1), "skipped_steps": skipped_steps, "selection": selection}
     _save_record(run / "metrics.json", metrics=dict(metrics), **training, seed=seed)
 
 

@@ -12,7 +12,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from vae_lab.config import command, jobs
-from vae_lab.config.resume import checkpoint_to_resume
+from vae_lab.config.resume import checkpoint_to_resume, keep_older_defaults
 from vae_lab.errors import PrunedError, RunError
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def train(cfg: DictConfig) -> None:
     from vae_lab.loading import find_run  # noqa: PLC0415
     from vae_lab.training import Record, fit, prepare_process  # noqa: PLC0415
 
+    keep_older_defaults(cfg, jobs.job_overrides())
     config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True)) | jobs.settings()
     run = Path(cfg.run_dir)
     checkpoint = checkpoint_to_resume(config, run)

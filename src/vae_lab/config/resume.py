@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
+from omegaconf import DictConfig, OmegaConf
+
 from vae_lab.errors import RunError
 from vae_lab.runs import relative_to_run
 from vae_lab.untrusted import read_yaml
@@ -29,6 +31,9 @@ MAY_CHANGE = (
     "run_dir",
 )
 """Keys that may differ from those of the run: how long it goes on, and what has no part in what is trained."""
+
+OLDER_DEFAULTS = frozenset({"data.val_size"})
+"""Keys whose defaults have changed: an older run goes on with its own value."""
 
 
 def completed_words(words: Sequence[str]) -> list[str]:
@@ -108,6 +113,22 @@ def saved_config(run: Path) -> dict[str, Any]:
     if not isinstance(config, dict) or not isinstance(config.get("overrides"), list):
         raise RunError(f"{path}: does not say how the run was started; overrides are missing")
     return config
+
+
+def keep_older_defaults(cfg: DictConfig, given: Sequence[str]) -> None:
+    """Sets the keys of `OLDER_DEFAULTS` as the run that goes on was started with, unless the command line gives them.
+
+    Args:
+        cfg: config of the command line, with ``resume`` and ``run_dir``.
+        given: words of the command line.
+    """
+    run = Path(cfg.run_dir)
+    if cfg.resume is None or not (run / "checkpoints" / "last.ckpt").is_file():
+        return
+    recorded = dict(_leaves(saved_config(run)))
+    for key in OLDER_DEFAULTS - {_key(word) for word in given}:
+        if key in recorded and OmegaConf.select(cfg, key) is not None:
+            OmegaConf.update(cfg, key, recorded[key])
 
 
 def checkpoint_to_resume(config: Mapping[str, Any], run: Path) -> Path | None:

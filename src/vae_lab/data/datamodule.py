@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -42,8 +42,9 @@ class ImageDataModule(LightningDataModule):
             `ImageSet` is one.
         root: the folder of the data.
         batch_size: examples in a batch of all processes together.
-        val_size: examples of the training set, chosen by ``seed``, that are held out for validation; 0: validate on the
-            test set, as the tutorials do. Not used for data that have a validation split of their own.
+        val_size: examples of the training set, chosen by ``seed``, that are held out for validation: a number of them,
+            or a fraction below 1, which is rounded to at least one; 0: validate on the test set, as the tutorials do.
+            Not used for data that have a validation split of their own.
         binarization: ``dynamic``: a new sample at each reading of a training image, one fixed sample of the validation
             and test images, as published; ``static``: one fixed sample of every image; ``threshold``: above one half.
         image_size: height and width in pixels that images are resized to; None: as they are.
@@ -61,7 +62,7 @@ class ImageDataModule(LightningDataModule):
         images: Callable[..., ImageSet],
         root: str = "data",
         batch_size: int = 128,
-        val_size: int = 5000,
+        val_size: int | float = 5000,
         binarization: Binarization = "none",
         image_size: int | None = None,
         horizontal_flip: bool = False,
@@ -73,6 +74,8 @@ class ImageDataModule(LightningDataModule):
         for key, value, least in (("batch_size", batch_size, 1), ("val_size", val_size, 0), ("seed", seed, 0)):
             if value < least:
                 raise ValueError(f"{key}={value}: must be {least} or more")
+        if isinstance(val_size, float) and not val_size < 1:
+            raise ValueError(f"val_size={val_size}: must be a whole number of examples, or a fraction below 1")
         if binarization not in get_args(Binarization):
             raise ValueError(f"binarization={binarization}: choose one of {', '.join(get_args(Binarization))}")
         self.images = images(root=root, image_size=image_size, memory_limit_gb=memory_limit_gb)
@@ -115,6 +118,11 @@ class ImageDataModule(LightningDataModule):
         if name == "train":
             return self._train
         return self._val if name == "val" else self._test
+
+    @property
+    def selection(self) -> Literal["validation set", "test set"]:
+        """The examples that best.ckpt, early stopping and searches choose by."""
+        return "validation set" if self.images.has_val or self.val_size else "test set"
 
     def origin(self, split: SplitName) -> str:
         """Returns where a split comes from, in a few words; empty if that goes without saying."""
@@ -210,9 +218,13 @@ class ImageDataModule(LightningDataModule):
         size = len(self._train_set)
         if self.images.has_val:
             return np.arange(size), np.arange(0)
-        if self.val_size >= size:
-            raise ValueError(f"val_size={self.val_size}: must be less than the {size} training images")
-        return held_out(size, self.val_size, self.seed)
+        num = max(round(self.val_size * size), 1) if 0 < self.val_size < 1 else int(self.val_size)
+        if num >= size:
+            raise ValueError(
+                f"val_size={self.val_size}: must be less than the {size} training images"
+                f"{'; with 0 the test set validates' if size == 1 else ''}"
+            )
+        return held_out(size, num, self.seed)
 
     @cached_property
     def _train(self) -> Split:

@@ -12,6 +12,11 @@ from vae_lab.types import listed
 if TYPE_CHECKING:
     from vae_lab.data.datamodule import ImageDataModule
 
+SELECTED_ON_TEST = (
+    "selection    by the test set, as data.val_size=0: best.ckpt, early stopping and searches see it, so that its"
+    " figures are not independent of them; data.val_size=0.1 holds out a tenth of the training set instead"
+)
+
 
 def summary(data: ImageDataModule, splits: Sequence[SplitName]) -> str:
     """Returns the set, its shape and classes, the size and origin of each split, and what was passed over."""
@@ -22,6 +27,8 @@ def summary(data: ImageDataModule, splits: Sequence[SplitName]) -> str:
     classes = f"{len(names)} classes ({listed(names)})" if names else "no labels"
     sizes = ", ".join(_size(data, split) for split in splits)
     lines = [f"data         {images.name}{place}: {shape}, {classes}", f"splits       {sizes}"]
+    if data.selection == "test set" and "val" in splits:
+        lines.append(SELECTED_ON_TEST)
     return "\n".join([*lines, *(f"passed over  {what}" for what in images.passed_over())])
 
 

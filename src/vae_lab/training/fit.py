@@ -135,7 +135,7 @@ def fit(
         (result,) = trainer.test(module, datamodule=data, ckpt_path=weights or None, verbose=False)
     metrics = {name: float(value) for name, value in result.items()}
     if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-        runs.save_metrics(record.run, metrics, record.seed, seconds, module.guard.skipped)
+        runs.save_metrics(record.run, metrics, record.seed, seconds, module.guard.skipped, data.selection)
         log_hparams(trainer, record.hparams, metrics)
         compiling = f" ({module.compile_seconds:.0f} s of it compiling)" if module.compile_seconds else ""
         print_summary(metrics, record.run, f"{seconds:.0f} s of training{compiling}", "best" if weights else "last")
