@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class CompiledLoss(Generic[T]):
-    """``loss(x, y, weight)`` compiled by `torch.compile` for the shape of the first batch.
+    """``loss(x, y, weight)`` compiled by `torch.compile` for the shape of the first batch of an epoch.
 
     Other shapes, such as a short last batch, run as they are: cheaper than a second compilation. So does everything
     where compiling fails, as without a C++ compiler. The random numbers are those of the loss that is not compiled.
@@ -24,6 +24,8 @@ class CompiledLoss(Generic[T]):
         loss: of the data (B, *data_shape), labels (B,) or None, and a weight ().
 
     Attributes:
+        shape: of the batches that run compiled; None: that of the first batch. A run that goes on within an epoch sets
+            it, since its own first batch may be the short one.
         seconds: that the first call took, nearly all of it compiling.
     """
 
@@ -38,10 +40,10 @@ class CompiledLoss(Generic[T]):
         if weight != self.weight[0]:
             self.weight = (weight, torch.tensor(weight, device=x.device))
         step_weight = self.weight[1]
-        if self.shape is None:
-            self.shape = x.shape
-            return self._compile(x, y, step_weight)
-        return (self.compiled if x.shape == self.shape else self.loss)(x, y, step_weight)
+        self.shape = self.shape or x.shape
+        if x.shape != self.shape:
+            return self.loss(x, y, step_weight)
+        return self.compiled(x, y, step_weight) if self.seconds else self._compile(x, y, step_weight)
 
     def _compile(self, x: Tensor, y: Tensor | None, weight: Tensor) -> T:
         started = time.perf_counter()

@@ -152,7 +152,9 @@ class VariationalModule(LightningModule):
     def training_step(self, dataloader_iter: Any) -> None:
         """The optimizer steps of one pass through Lightning's loop, and then what is watched of them."""
         if self._resumed is not None:
-            skip_done_batches(self.trainer, self._resumed, dataloader_iter, self.train_bound)
+            shape = skip_done_batches(self.trainer, self._resumed, dataloader_iter, self.train_bound)
+            if isinstance(self._loss, CompiledLoss):
+                self._loss.shape = shape
             self._resumed = None
         first = self.global_step
         steps: list[Step] = []

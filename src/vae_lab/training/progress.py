@@ -8,12 +8,13 @@ steps, and holds in ``progress`` what is needed to go on from there.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from pytorch_lightning import Trainer
+from torch import Tensor
 
 from vae_lab.training.guard import StepGuard
 from vae_lab.training.metrics import BoundMetric
@@ -65,16 +66,33 @@ def restore_progress(trainer: Trainer, progress: Progress, guard: StepGuard) -> 
     guard.skipped, guard.in_a_row = progress["skipped"]
 
 
-def skip_done_batches(trainer: Trainer, progress: Progress, dataloader_iter: Any, train_bound: BoundMetric) -> None:
-    """Brings an epoch that has just begun to the batch where it was stopped, with its averages and random states."""
-    for _ in range(progress["batch"]):
-        next(dataloader_iter)
+def skip_done_batches(
+    trainer: Trainer, progress: Progress, dataloader_iter: Any, train_bound: BoundMetric
+) -> torch.Size:
+    """Brings an epoch that has just begun to the batch where it was stopped, with its averages and random states.
+
+    Returns:
+        The shape of the first batch of the epoch.
+    """
+    skipped = [next(dataloader_iter)[0].x.shape for _ in range(progress["batch"])]
     trainer.fit_loop.epoch_loop.batch_progress.increment_by(progress["batch"])
     ranks = progress["ranks"]
     own = ranks[trainer.global_rank if len(ranks) == trainer.world_size else 0]
-    for state, saved in zip((train_bound.total, train_bound.count), own["train_bound"], strict=True):
-        state.copy_(saved)
+    train_bound.total, train_bound.count = sums_of_rank(
+        ranks, trainer.global_rank, trainer.world_size, like=train_bound
+    )
     set_random_states(own["random"])
+    return skipped[0]
+
+
+def sums_of_rank(ranks: Sequence[Mapping[str, Any]], rank: int, world: int, like: BoundMetric) -> list[Tensor]:
+    """The part of a process in the sums of the unfinished epoch; all of them together have what was saved."""
+    saved = [entry["train_bound"] for entry in ranks]
+    if len(ranks) == world:
+        found = saved[rank]
+    else:
+        found = [torch.stack(parts).sum(0) * (rank == 0) for parts in zip(*saved, strict=True)]
+    return [tensor.to(like.total) for tensor in found]
 
 
 def random_states() -> dict[str, Any]:
