@@ -74,25 +74,23 @@ def skip_done_batches(
     Returns:
         The shape of the first batch of the epoch.
     """
-    skipped = [next(dataloader_iter)[0].x.shape for _ in range(progress["batch"])]
+    shapes: list[torch.Size] = [next(dataloader_iter)[0].x.shape for _ in range(progress["batch"])]
     trainer.fit_loop.epoch_loop.batch_progress.increment_by(progress["batch"])
     ranks = progress["ranks"]
     own = ranks[trainer.global_rank if len(ranks) == trainer.world_size else 0]
-    train_bound.total, train_bound.count = sums_of_rank(
-        ranks, trainer.global_rank, trainer.world_size, like=train_bound
-    )
+    sums = sums_of_rank(ranks, trainer.global_rank, trainer.world_size)
+    for state, saved in zip((train_bound.total, train_bound.count), sums, strict=True):
+        state.copy_(saved)
     set_random_states(own["random"])
-    return skipped[0]
+    return shapes[0]
 
 
-def sums_of_rank(ranks: Sequence[Mapping[str, Any]], rank: int, world: int, like: BoundMetric) -> list[Tensor]:
-    """The part of a process in the sums of the unfinished epoch; all of them together have what was saved."""
-    saved = [entry["train_bound"] for entry in ranks]
+def sums_of_rank(ranks: Sequence[Mapping[str, Any]], rank: int, world: int) -> list[Tensor]:
+    """Returns the part of a process in the sums of the unfinished epoch; all parts together are what was saved."""
+    saved: list[list[Tensor]] = [entry["train_bound"] for entry in ranks]
     if len(ranks) == world:
-        found = saved[rank]
-    else:
-        found = [torch.stack(parts).sum(0) * (rank == 0) for parts in zip(*saved, strict=True)]
-    return [tensor.to(like.total) for tensor in found]
+        return saved[rank]
+    return [torch.stack(parts).sum(0) * (rank == 0) for parts in zip(*saved, strict=True)]
 
 
 def random_states() -> dict[str, Any]:
