@@ -36,9 +36,10 @@ NOT_SHOWN = ("split", "seed", "num_examples", "mig_by_factor", "disentanglement_
 
 
 def evaluate(cfg: DictConfig) -> None:
-    """Evaluates a run; writes evaluation.json and, of disentanglement, a picture into its folder."""
+    """Evaluates a run; writes evaluation.json (see `filing`) and, of disentanglement, a picture into its folder."""
     # Here and not above: --help and a wrong key must not wait for torch.
     from vae_lab import evaluation, runs  # noqa: PLC0415
+    from vae_lab.evaluation.filing import OWN, evaluation_path, is_own_data  # noqa: PLC0415
     from vae_lab.loading import find_run  # noqa: PLC0415
     from vae_lab.training import prepare_process  # noqa: PLC0415
 
@@ -52,11 +53,19 @@ def evaluate(cfg: DictConfig) -> None:
     started = time.monotonic()
     result = evaluation.evaluate(model, data, trainer, settings)
     if trainer.is_global_zero:
-        path = run.folder / f"evaluation{'' if settings.split == 'test' else '_' + settings.split}.json"
-        runs.save_evaluation(path, result, run.summary(), run.checkpoint.name, time.monotonic() - started)
+        path = evaluation_path(run, cfg.data_root, settings.split, result["num_examples"])
+        evaluated = {
+            "data_root": str(Path(data.images.root).expanduser().absolute()),
+            "own_data": is_own_data(run, cfg.data_root),
+            "data": {**run.config["data"], **root},
+        }
+        seconds = time.monotonic() - started
+        runs.save_evaluation(path, result | evaluated, run.summary(), run.checkpoint.name, seconds)
         if "mig_by_factor" in result:
             draw(model, data.examples(NUM_EXAMPLES, settings.split), result, path)
         show(result, str(path))
+        if path.name != OWN:
+            print(f"             not the run's own test set as a whole, so reports do not read it; {OWN} is as it was")
 
 
 def draw(model: LatentVariableModel, examples: Batch, result: dict[str, Any], path: Path) -> None:
@@ -66,7 +75,7 @@ def draw(model: LatentVariableModel, examples: Batch, result: dict[str, Any], pa
 
     best = {name: (of["dimension"], of["mutual_information"]) for name, of in result["mig_by_factor"].items()}
     sheet = traversals_by_factor(model, examples, best, result["disentanglement_level"])
-    save_picture(sheet.draw(), path.parent / FOLDER, path.stem.replace("evaluation", "traversals_by_factor"))
+    save_picture(sheet.draw(), path.parent / FOLDER, path.stem.replace("evaluation", "traversals_by_factor", 1))
 
 
 def show(result: dict[str, Any], path: str) -> None:

@@ -5,7 +5,8 @@ checkpoints/best.ckpt    best by val/elbo; checkpoints/last.ckpt, the newest
 events.out.tfevents.*    TensorBoard
 figures/*.png            the last of each picture
 metrics.json             final test metrics, with versions, git state and seed
-evaluation.json          what `python -m vae_lab.evaluate` found
+evaluation.json          what `python -m vae_lab.evaluate` found on the run's own test set
+evaluation_*.json        the same of other splits, data, weights, or of a part of the test set
 samples/*                pictures and arrays that `python -m vae_lab.sample` made
 pruned.json              of a search's trial that was given up: why
 failure.json             of a sweep's job that failed: why; failure.txt, the traceback of an unexpected error

@@ -1,0 +1,73 @@
+"""An evaluation of other data, weights or examples leaves that of the run's own test set as it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import FAST, Outcome
+from vae_lab.evaluate import main
+from vae_lab.reports.reading import read_run
+
+QUICK = ("trainer=cpu", "trainer.enable_progress_bar=false", "elbo_samples=1", "batch_size=10")
+
+
+def arrays(root: Path, seed: int) -> Path:
+    root.mkdir(parents=True)
+    rng = np.random.default_rng(seed)
+    for split in ("train", "test"):
+        np.save(root / f"{split}_images.npy", rng.integers(0, 256, (40, 4, 4), np.uint8))
+    return root
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_an_evaluation_is_filed_by_what_it_evaluated(
+    train: Callable[..., Outcome], command: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    run, own = tmp_path / "run", arrays(tmp_path / "own", 0)
+    quiet = ("callbacks.pictures=null", "callbacks.projector=null", "logger=none")
+    words = ("data=array", "latent_dim=2", f"data.root={own}", f"hydra.run.dir={run}")
+    assert train(*FAST, *quiet, *words).code == 0
+    evaluate = partial(command, main, *QUICK)
+
+    outcome = evaluate(f"run={run}", "num_samples=3")
+    assert outcome.code == 0, outcome.err
+    assert "reports do not read it" not in outcome.out
+    first = (run / "evaluation.json").read_bytes()
+    record = json.loads(first)
+    assert (record["data_root"], record["own_data"], record["num_samples"]) == (str(own), True, 3)
+    assert record["data"]["val_size"] == 0.1
+    nll = record["nll"]
+
+    others = [arrays(tmp_path / place / "data", seed) for seed, place in enumerate(("a", "b"), 1)]
+    last = run / "checkpoints" / "last.ckpt"
+    for asked in (
+        [f"run={run}", f"data_root={others[0]}"],
+        [f"run={run}", f"data_root={others[1]}"],
+        [f"run={run}", f"data_root={others[1]}", "split=val"],
+        [f"run={run}", "split=train"],
+        [f"run={last}"],
+        [f"run={run}", "trainer.limit_test_batches=1"],
+    ):
+        before = set(run.glob("evaluation*.json"))
+        outcome = evaluate("num_samples=2", *asked)
+        assert outcome.code == 0, outcome.err
+        (new,) = set(run.glob("evaluation*.json")) - before
+        assert str(new) in outcome.out
+        assert "reports do not read it" in outcome.out
+        assert (run / "evaluation.json").read_bytes() == first
+    (filed,) = run.glob("evaluation_data_*_val.json")
+    assert json.loads(filed.read_text())["data_root"] == str(others[1])
+    found = read_run(run)
+    assert found is not None
+    assert found.metrics["nll"] == nll
+
+    # The same once more, by another path and with more samples: the newest replaces it.
+    (tmp_path / "link").symlink_to(own)
+    assert evaluate(f"run={run}", f"data_root={tmp_path / 'link'}", "num_samples=7").code == 0
+    assert json.loads((run / "evaluation.json").read_text())["num_samples"] == 7
