@@ -61,8 +61,8 @@ def deep(path: Path, byte_order: str = "<") -> None:
 
 
 def deep_transparent(path: Path) -> None:
-    image = Image.fromarray(np.array([[0, 50 * 256]], np.uint16).repeat(8, 0).repeat(4, 1))
-    image.save(path, transparency=50 * 256)
+    image = Image.fromarray(np.array([[0, 200 * 256]], np.uint16).repeat(8, 0).repeat(4, 1))
+    image.save(path, transparency=200 * 256)
 
 
 def palette_of_three(path: Path) -> None:
@@ -151,8 +151,8 @@ UNREADABLE: dict[str, Callable[[Path], object]] = {
     "program.png": lambda path: path.write_bytes(b"\x7fELF" + bytes(500)),
     "page.jpg": lambda path: path.write_text("<html>404 Not Found</html>"),
     "drawing.png": lambda path: path.write_text("<svg xmlns='http://www.w3.org/2000/svg'/>"),
-    "float.tif": lambda path: Image.fromarray(np.ones((8, 8), np.float32)).save(path),
-    "whole-numbers.tif": lambda path: Image.fromarray(np.ones((8, 8), np.int32)).save(path),
+    "float.tif": lambda path: Image.fromarray(np.full((8, 8), np.nan, np.float32)).save(path),
+    "whole-numbers.tif": lambda path: Image.fromarray(-np.ones((8, 8), np.int32)).save(path),
     "bomb.png": bomb,
     "pipe.png": os.mkfifo,
     "socket.png": bound_socket,

@@ -184,7 +184,7 @@ def test_pictures_are_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_changed_files_are_decoded_again(tmp_path: Path) -> None:
-    for grey in (10, 250):  # uncompressed: both have the same size
+    for grey in (110, 250):  # uncompressed: both have the same size
         for i in range(6):
             Image.new("L", (8, 8), grey).save(tmp_path / f"{i}.bmp")
         ImageFolder(str(tmp_path), image_size=4, channels=1).load(train=True)

@@ -73,7 +73,7 @@ class CelebA(ImageSet):
 
     def read(self, train: bool) -> Arrays:
         paths = self._pictures(train)
-        images, _ = decoded(self.name, str(self._folder), paths, self._decoder, 0, self.memory_limit_gb)
+        images, _, _ = decoded(self.name, str(self._folder), paths, self._decoder, 0, self.memory_limit_gb)
         if not self.attribute:
             return Arrays(images)
         values = self._attribute_values(self.attribute)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import cached_property
 from typing import Literal
 
 from vae_lab.data.arrays import Arrays
 from vae_lab.data.folder_layout import FolderLayout, Layout, Listing
 from vae_lab.data.image_set import ImageSet
+from vae_lab.data.picture_depth import DepthOfSet, MaxValue
 from vae_lab.data.pictures import Decoder, decoded, ensure_decoded
 from vae_lab.data.splits import SplitName, train_and_test_rows
 
@@ -33,6 +35,8 @@ class ImageFolder(ImageSet):
         split_seed: seed of the choice of the test set.
         layout: ``splits``: read the folders train, val and test alone; ``classes``: every folder is a class; auto: told
             from the names of the folders, or refused.
+        max_value: value of white in grey pictures that is not the largest their bits can hold, such as 4095 for 12 bits
+            in 16; auto: the least 2^bits - 1 that holds the largest value of the deep training pictures.
 
     Raises:
         ValueError: for a number of channels other than 1 and 3, or a fraction outside its range.
@@ -50,6 +54,7 @@ class ImageFolder(ImageSet):
         max_skipped: float = 0.5,
         split_seed: int = 0,
         layout: Layout = "auto",
+        max_value: MaxValue = "auto",
     ) -> None:
         super().__init__(root, image_size, memory_limit_gb)
         if channels not in (1, 3):
@@ -63,6 +68,9 @@ class ImageFolder(ImageSet):
         self.max_skipped = max_skipped
         self.split_seed = split_seed
         self.layout: Layout = layout
+        if max_value != "auto" and not 1 <= max_value < 2**32:
+            raise ValueError(f"max_value={max_value}: must be auto or lie in 1..{2**32 - 1}")
+        self.max_value: MaxValue = max_value
 
     @property
     def native_shape(self) -> tuple[int, int, int]:
@@ -103,7 +111,8 @@ class ImageFolder(ImageSet):
 
     def prepare(self) -> None:
         for split in self._splits:
-            ensure_decoded(self.name, self.root, self._listing(split).paths, self._decoder, self.max_skipped)
+            paths = self._listing(split).paths
+            ensure_decoded(self.name, self.root, paths, self._decoder, self.max_skipped, self._depth)
 
     def read(self, train: bool) -> Arrays:
         return self._read("train" if train else "test")
@@ -113,7 +122,11 @@ class ImageFolder(ImageSet):
 
     def _read(self, split: SplitName) -> Arrays:
         paths, labels = self._listing(split)
-        images, kept = decoded(self.name, self.root, paths, self._decoder, self.max_skipped, self.memory_limit_gb)
+        how = (self._decoder, self.max_skipped, self.memory_limit_gb, self._depth)
+        images, kept, notes = decoded(self.name, self.root, paths, *how)
+        if split == "train":
+            for note in notes:
+                warnings.warn(f"{self.name}: {note}", stacklevel=2)
         if len(kept) < len(paths):
             self._unreadable[split] = len(paths) - len(kept)
         return Arrays(images, None if labels is None else labels[kept])
@@ -121,6 +134,10 @@ class ImageFolder(ImageSet):
     @cached_property
     def _folders(self) -> FolderLayout:
         return FolderLayout(self.root, self.layout)
+
+    @cached_property
+    def _depth(self) -> DepthOfSet:
+        return DepthOfSet(self.root, self._folders.listing("train").paths, self.max_value)
 
     @cached_property
     def _unreadable(self) -> dict[SplitName, int]:

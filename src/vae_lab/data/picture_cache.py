@@ -1,8 +1,8 @@
 """Pictures decoded once into one file on disk, so that the next run opens them at once.
 
-A cache is a folder with two files: ``images.u8``, the decoded pictures one after another, and ``kept.npy``, the place
-of each in the list that was decoded. The folder's name carries a digest of that list and of how it was decoded, so a
-change of either makes another cache.
+A cache is a folder with three files: ``images.u8``, the decoded pictures one after another, ``kept.npy``, the place of
+each in the list that was decoded, and ``notes.json``, what a user of the pictures should know. The folder's name
+carries a digest of that list and of how it was decoded, so a change of either makes another cache.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from numpy.lib.format import open_memmap
 from vae_lab.data.arrays import GIGABYTE, Images, Indices
 from vae_lab.data.files import partial_folder, safe_on_disk
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Raise it whenever the same files would be decoded into other bytes."""
 
 
@@ -32,8 +32,8 @@ def cache_folder(root: str, name: str, key: object) -> Path:
     return (place / ".vae_lab" if os.access(place, os.W_OK) else home) / f"{name}-{digest}"
 
 
-def write(folder: Path, pictures: Iterable[tuple[int, Images]]) -> None:
-    """Writes (place, picture) pairs as one cache that appears complete or not at all.
+def write(folder: Path, pictures: Iterable[tuple[int, Images]], notes: Sequence[str] = ()) -> None:
+    """Writes (place, picture) pairs, and the notes there are after the last one, as one cache: complete or not at all.
 
     Of two processes that write the same cache at once, the second to finish keeps the first one's.
     """
@@ -49,11 +49,21 @@ def write(folder: Path, pictures: Iterable[tuple[int, Images]]) -> None:
         with open(whole / "kept.npy", "wb") as file:
             np.save(file, np.array(kept, np.int64))
             safe_on_disk(file)
+        (whole / "notes.json").write_text(json.dumps(list(notes)), "utf-8")
         try:
             whole.rename(folder)
         except OSError:
             if not folder.is_dir():
                 raise
+
+
+def notes(folder: Path) -> list[str]:
+    """Returns the notes of a cache; none if they are missing or damaged, as the pictures do not depend on them."""
+    try:
+        found = json.loads((folder / "notes.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return []
+    return [note for note in found if isinstance(note, str) and note.isprintable()] if isinstance(found, list) else []
 
 
 def read(folder: Path, shape: tuple[int, int, int], num_files: int, memory_limit_gb: float) -> tuple[Images, Indices]:

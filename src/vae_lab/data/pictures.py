@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -16,28 +16,33 @@ from tqdm import tqdm
 
 from vae_lab.data import picture_cache
 from vae_lab.data.arrays import Images, Indices
+from vae_lab.data.picture_depth import SIXTEEN_BITS, USUAL, DepthOfSet, White
 
 _NAMED = 10
 """How many of the skipped files a warning names; thousands of names help nobody."""
+
+_ALMOST_BLACK = 15
+"""A set without brighter pixels is probably not one of 8 bits."""
 
 
 @dataclass(frozen=True)
 class Decoder:
     """Turns a picture file into a square uint8 array.
 
-    The first frame of an animation is taken, EXIF rotation applied, transparency laid over white, 16-bit greys cut to
-    their upper 8 bits, every colour space converted; then a centre crop and antialiased bilinear resampling. Pixels of
-    32 bits are refused: nobody knows what they count.
+    The first frame of an animation is taken, EXIF rotation applied, transparency laid over white, deep greys scaled to
+    8 bits, every colour space converted; then a centre crop and antialiased bilinear resampling.
 
     Args:
         size: height and width of the result in pixels.
         channels: 1 for grey, 3 for RGB.
         crop: side of the centre crop in pixels of the original; None: the largest square.
+        white: the values of white in grey pictures.
     """
 
     size: int
     channels: int
     crop: int | None = None
+    white: White = USUAL
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -51,13 +56,12 @@ class Decoder:
         """
         if not path.is_file():
             raise ValueError("no regular file")  # a pipe would never end
-        with Image.open(path, formats=_formats()) as image:
+        with Image.open(path, formats=known_formats()) as image:
             if self.crop is None:
                 # A JPEG is decoded at a fraction of its size where that leaves enough: far faster for photographs.
                 image.draft(None, (2 * self.size, 2 * self.size))
-            if image.mode == "I" and image.format not in ("PNG", "PPM"):  # in these two it means 16 bits
-                raise ValueError("32-bit pixels have no known range")
-            upright = _eight_bits(ImageOps.exif_transpose(image))
+            _refuse_deep_colour(image, self.white)
+            upright = self.white.scaled(ImageOps.exif_transpose(image))
             flat = _over_white(upright).convert("L" if self.channels == 1 else "RGB")
         side = min(self.crop or max(flat.size), *flat.size)
         left, top = (flat.width - side) // 2, (flat.height - side) // 2
@@ -67,23 +71,17 @@ class Decoder:
 
 
 @cache
-def _formats() -> list[str]:
+def known_formats() -> list[str]:
     """Every format but those that are programs, which Pillow has Ghostscript or Windows run."""
     Image.init()
     return [name for name in Image.ID if name not in ("EPS", "WMF")]
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    if image.mode == "F":
-        raise ValueError("floating-point pixels have no known range")
-    if not image.mode.startswith("I"):
-        return image
-    # Pillow's own conversion clips 16-bit greys to 255 in place of scaling them.
-    values = np.asarray(image).clip(0, 2**16 - 1)
-    grey = Image.fromarray((values >> 8).astype(np.uint8))
-    if "transparency" in image.info:
-        grey.putalpha(Image.fromarray(np.where(values == image.info["transparency"], np.uint8(0), np.uint8(255))))
-    return grey
+def _refuse_deep_colour(image: Image.Image, white: White) -> None:
+    """Pillow reads the upper 8 of 16 bits of a colour: wrong where the bits are fewer."""
+    sixteen = image.mode in ("RGB", "RGBA") and any(";16" in str(tile.args) for tile in getattr(image, "tile", ()))
+    if sixteen and white.integers != SIXTEEN_BITS:
+        raise ValueError(f"16-bit colours are read at full range only, not at max_value={white.integers}")
 
 
 def _over_white(image: Image.Image) -> Image.Image:
@@ -93,7 +91,14 @@ def _over_white(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", opaque.size, "white"), opaque)
 
 
-def ensure_decoded(name: str, root: str, paths: Sequence[Path], decoder: Decoder, max_skipped: float) -> Path:
+def ensure_decoded(
+    name: str,
+    root: str,
+    paths: Sequence[Path],
+    decoder: Decoder,
+    max_skipped: float,
+    depth: DepthOfSet | None = None,
+) -> Path:
     """The cache of the decoded files, made now if it is not there.
 
     Args:
@@ -102,28 +107,42 @@ def ensure_decoded(name: str, root: str, paths: Sequence[Path], decoder: Decoder
         paths: the files, in order.
         decoder: what each becomes.
         max_skipped: the largest fraction of files that may be unreadable; they are left out with one warning.
+        depth: finds the white of deep pictures; None: the full range.
 
     Raises:
         ValueError: if more than that are unreadable; it names them.
     """
     stats = [path.stat() if path.exists() else path.lstat() for path in paths]
     files = [(os.path.relpath(path, root), s.st_size, s.st_mtime_ns) for path, s in zip(paths, stats, strict=True)]
-    folder = picture_cache.cache_folder(root, name, [files, decoder.size, decoder.channels, decoder.crop])
+    key = [files, decoder.size, decoder.channels, decoder.crop, depth.key if depth else []]
+    folder = picture_cache.cache_folder(root, name, key)
     if not folder.is_dir():
-        picture_cache.write(folder, _decode_all(name, paths, decoder, max_skipped))
+        notes: list[str] = []
+        if depth:
+            decoder = replace(decoder, white=depth.white)
+            notes += depth.notes()
+        picture_cache.write(folder, _decode_all(name, paths, decoder, max_skipped, notes), notes)
     return folder
 
 
 def decoded(
-    name: str, root: str, paths: Sequence[Path], decoder: Decoder, max_skipped: float, memory_limit_gb: float
-) -> tuple[Images, Indices]:
-    """The decoded files (N, *decoder.shape) and the place of each in ``paths``; arguments and errors as above."""
-    folder = ensure_decoded(name, root, paths, decoder, max_skipped)
-    return picture_cache.read(folder, decoder.shape, len(paths), memory_limit_gb)
+    name: str,
+    root: str,
+    paths: Sequence[Path],
+    decoder: Decoder,
+    max_skipped: float,
+    memory_limit_gb: float,
+    depth: DepthOfSet | None = None,
+) -> tuple[Images, Indices, list[str]]:
+    """The decoded files (N, *decoder.shape), the place of each in ``paths``, and notes; arguments as above."""
+    folder = ensure_decoded(name, root, paths, decoder, max_skipped, depth)
+    return *picture_cache.read(folder, decoder.shape, len(paths), memory_limit_gb), picture_cache.notes(folder)
 
 
-def _decode_all(name: str, paths: Sequence[Path], decoder: Decoder, max_skipped: float) -> Iterator[tuple[int, Images]]:
-    skipped = []
+def _decode_all(
+    name: str, paths: Sequence[Path], decoder: Decoder, max_skipped: float, notes: list[str]
+) -> Iterator[tuple[int, Images]]:
+    skipped, brightest = [], 0
     pool = ThreadPoolExecutor(os.cpu_count())
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="PIL")  # of metadata that have nothing to do with the pixels
@@ -134,9 +153,15 @@ def _decode_all(name: str, paths: Sequence[Path], decoder: Decoder, max_skipped:
                 if isinstance(result, str):
                     skipped.append(result)
                 else:
+                    brightest = max(brightest, int(result.max()))
                     yield place, result
         finally:
             pool.shutdown(cancel_futures=True)
+    if 0 < brightest <= _ALMOST_BLACK:
+        notes.append(
+            f"no pixel is brighter than {brightest} of 255; if these are masks or few bits,"
+            f" set data.images.max_value={brightest} (for grey pictures), or convert them"
+        )
     if skipped:
         _report(name, skipped, len(paths), max_skipped)
 
