@@ -30,6 +30,7 @@ from vae_lab.training.optimization import (
     refuse_fused_clipping,
     step_unless,
     step_with_scaler,
+    total_steps,
 )
 from vae_lab.training.places import make_absolute, make_relative
 from vae_lab.training.progress import Progress, progress_of, restore_progress, skip_done_batches
@@ -108,7 +109,7 @@ class VariationalModule(LightningModule):
             optimizer.register_step_pre_hook(lambda *_: clip_gradient(self.model.parameters(), self.optimization))
         if self.optimization.scheduler is None:
             return optimizer
-        steps = self._total_steps()
+        steps = total_steps(self.trainer, self.optimization.accumulate_grad_batches)
         if steps == math.inf:
             raise ValueError("a learning-rate schedule needs an end: set trainer.max_epochs or trainer.max_steps")
         return [optimizer], [self.optimization.scheduler(optimizer, int(steps))]
@@ -117,10 +118,11 @@ class VariationalModule(LightningModule):
         self._watchers = passes.batch_watchers(self.trainer, self)
         self._direct = not self._watchers and passes.can_bypass_lightning(self.trainer)
         self._scaler = getattr(self.trainer.precision_plugin, "scaler", None)
-        choice, total_steps = self.optimization.compile, self._total_steps()
+        choice = self.optimization.compile
+        steps = total_steps(self.trainer, self.optimization.accumulate_grad_batches)
         # A run that goes on, longer than planned, keeps the plan it began with.
-        self._planned_steps = self.objective.plan(self._planned_steps or total_steps)
-        pays = total_steps >= COMPILING_PAYS and not is_sharded(self.model)
+        self._planned_steps = self.objective.plan(self._planned_steps or steps)
+        pays = steps >= COMPILING_PAYS and not is_sharded(self.model)
         if choice is True or (choice == "auto" and pays):
             self._loss = CompiledLoss(self._step_terms)
 
@@ -128,17 +130,6 @@ class VariationalModule(LightningModule):
     def compile_seconds(self) -> float:
         """What compiling took; 0 where the loss is not compiled."""
         return self._loss.seconds if isinstance(self._loss, CompiledLoss) else 0.0
-
-    def _total_steps(self) -> float:
-        """Optimizer steps in the whole run; infinite where nothing limits them."""
-        trainer: Any = self.trainer
-        limits = [trainer.max_steps] if trainer.max_steps != -1 else []
-        if trainer.max_epochs not in (None, -1):
-            trainer.fit_loop.setup_data()  # counts the batches
-            limits.append(
-                math.ceil(trainer.num_training_batches / self.optimization.accumulate_grad_batches) * trainer.max_epochs
-            )
-        return min(limits, default=math.inf)
 
     def _labels(self, batch: Batch) -> Tensor | None:
         """They are given to conditional models only."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
@@ -137,6 +138,15 @@ def _scale(scaler: GradScaler) -> Tensor:
     """On the device: `GradScaler.get_scale` would wait for it."""
     assert scaler._scale is not None, "the loss was not scaled"
     return scaler._scale
+
+
+def total_steps(trainer: Any, accumulate_grad_batches: int) -> float:
+    """Optimizer steps in the whole run of a Trainer; infinite where nothing limits them."""
+    limits = [trainer.max_steps] if trainer.max_steps != -1 else []
+    if trainer.max_epochs not in (None, -1):
+        trainer.fit_loop.setup_data()  # counts the batches
+        limits.append(math.ceil(trainer.num_training_batches / accumulate_grad_batches) * trainer.max_epochs)
+    return min(limits, default=math.inf)
 
 
 def refuse_fused_clipping(optimization: Optimization, optimizer: Optimizer) -> None:
