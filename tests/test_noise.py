@@ -153,3 +153,20 @@ def test_generated_images_over_shards_are_those_of_the_whole() -> None:
         with noise.sharded(shard):
             part = model.generate(len(y[shard.rows]), y[shard.rows]).mean
         assert torch.allclose(part, whole[shard.rows], atol=1e-12)
+
+
+def test_noise_from_the_host_is_the_same_for_every_precision() -> None:
+    drawn = {}
+    for dtype in (torch.float64, torch.float32):
+        like = torch.zeros((), dtype=dtype)
+        torch.rand(3)  # of another generator
+        with noise.from_host(5):
+            drawn[dtype] = torch.cat([noise.normal((4, 3), like), noise.uniform((2, 3), like)])
+        assert drawn[dtype].dtype == dtype
+    assert torch.equal(drawn[torch.float64].float(), drawn[torch.float32])
+    with noise.from_host(6):
+        assert not torch.equal(noise.normal((4, 3), torch.zeros(())), drawn[torch.float32][:4])
+    torch.manual_seed(0)
+    outside = noise.normal((4, 3), torch.zeros(()))
+    torch.manual_seed(0)
+    assert torch.equal(outside, torch.randn(4, 3))

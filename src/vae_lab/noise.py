@@ -21,7 +21,7 @@ from torch import Tensor
 from vae_lab.types import Shard
 
 _shard: ContextVar[Shard | None] = ContextVar("shard", default=None)
-_streams: ContextVar[_SampleStreams | None] = ContextVar("streams", default=None)
+_streams: ContextVar[_SampleStreams | _HostStream | None] = ContextVar("streams", default=None)
 
 MAX_DRAWS = 2**10
 """Draws of one sample, one for each level of latents, before its numbers would run into those of the next sample."""
@@ -41,6 +41,16 @@ def sharded(shard: Shard | None) -> Iterator[None]:
 def by_sample(seed: int, first: int) -> Iterator[None]:
     """Within it, slice k of a draw (its first dimension) is that of sample ``first + k`` of the stream ``seed``."""
     token = _streams.set(_SampleStreams(seed, first))
+    try:
+        yield
+    finally:
+        _streams.reset(token)
+
+
+@contextmanager
+def from_host(seed: int) -> Iterator[None]:
+    """Draws within it on the CPU and in float64, from ``seed``: the same numbers for every device and precision."""
+    token = _streams.set(_HostStream(seed))
     try:
         yield
     finally:
@@ -82,6 +92,16 @@ class _SampleStreams:
             draw(*shape, out=out[k], generator=generator)
         self.drawn += 1
         return out
+
+
+class _HostStream:
+    """One generator on the CPU, whose numbers are rounded and moved to where they are needed."""
+
+    def __init__(self, seed: int) -> None:
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def draw(self, draw: Callable[..., Tensor], *shape: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+        return draw(*shape, dtype=torch.float64, generator=self.generator).to(device, dtype)
 
 
 def seed(*numbers: int) -> None:
