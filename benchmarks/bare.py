@@ -125,7 +125,14 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-def steps(model: nn.Module, optimizer: torch.optim.Optimizer, batches: Iterator[Tensor]) -> None:
+def clock() -> float:
+    """Seconds, once the device has done all that it was given."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def steps(model: Loss, optimizer: torch.optim.Optimizer, batches: Iterator[Tensor]) -> None:
     """The loop itself."""
     for x in batches:
         optimizer.zero_grad()
@@ -148,7 +155,7 @@ def in_memory(images: Tensor, batch_size: int, limit: int) -> Callable[[], Itera
     """At most ``limit`` batches of bytes (N, ...), picked by one index operation and made floats (B, D) in [0, 1]."""
 
     def batches() -> Iterator[Tensor]:
-        for rows in torch.randperm(len(images)).split(batch_size)[:limit]:
+        for rows in torch.randperm(len(images), device=images.device).split(batch_size)[:limit]:
             yield images[rows].flatten(1).float() / 255
 
     return batches

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 import torch
 from torch import nn
 
+from benchmarks.bare import clock
 from benchmarks.program import composed, parts_of
 from vae_lab.core import LatentVariableModel
 from vae_lab.train import build_module
@@ -21,26 +20,32 @@ def decoder_flops(model: LatentVariableModel) -> int:
     return sum(2 * layer.in_features * layer.out_features for layer in layers)
 
 
-def matrix_rate() -> float:
-    """FLOP/s of a product of two 2048 x 2048 matrices, best of five."""
-    a = torch.randn(2048, 2048)
+def matrix_rate(device: str = "cpu", size: int = 2048) -> float:
+    """FLOP/s of a product of two square float32 matrices, best of five after one that is not timed."""
+    a = torch.randn(size, size, device=device)
     seconds = []
-    for _ in range(5):
-        start = time.perf_counter()
+    for _ in range(6):
+        start = clock()
         a @ a
-        seconds.append(time.perf_counter() - start)
-    return 2 * 2048**3 / min(seconds)
+        seconds.append(clock() - start)
+    return 2 * size**3 / min(seconds[1:])
 
 
-def measure(*overrides: str) -> tuple[float, float, float]:
+def measure(
+    *overrides: str, device: str = "cpu", examples: int = EXAMPLES, samples: int = SAMPLES, size: int = 2048
+) -> tuple[float, float, float]:
     """Rates in FLOP/s of the evaluation and of the matrix product, and the examples a second."""
     cfg = composed(".", *overrides)
     parts = parts_of(cfg)
-    model = build_module(cfg, parts).model
-    x = parts["data"].examples(EXAMPLES).x
-    model.log_marginal(x, None, 500)
-    rate = matrix_rate()
-    start = time.perf_counter()
-    model.log_marginal(x, None, SAMPLES)
-    seconds = time.perf_counter() - start
-    return decoder_flops(model) * SAMPLES * EXAMPLES / seconds, (rate + matrix_rate()) / 2, EXAMPLES / seconds
+    model = build_module(cfg, parts).model.to(device)
+    x = parts["data"].examples(examples).x.to(device)
+    model.log_marginal(x, None, samples // 10)
+    rate = matrix_rate(device, size)
+    start = clock()
+    model.log_marginal(x, None, samples)
+    seconds = clock() - start
+    return (
+        decoder_flops(model) * samples * examples / seconds,
+        (rate + matrix_rate(device, size)) / 2,
+        examples / seconds,
+    )

@@ -3,47 +3,77 @@
 from __future__ import annotations
 
 import tempfile
-import time
-from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, open_dict
 
+from benchmarks.bare import clock
+from benchmarks.loops import Steps
 from vae_lab.config.command import config_dir
 from vae_lab.train import build_module, build_trainer
+from vae_lab.training import VariationalModule
 
 
 class Paired(pl.Callback):
-    """Times each longer pass of vae_lab's steps, and the same number of bare steps right after it.
+    """Times each longer pass of vae_lab's steps, and the same number of steps of each bare loop right after it.
 
     A shared machine is half as fast in one second as in the next; neighbours in time compare.
 
     Args:
-        bare: runs a number of steps of the bare loop.
+        bare: each runs a number of steps of a bare loop.
+
+    Attributes:
+        seconds: of each pass, seconds a step of vae_lab and of each bare loop.
+        peak_bytes: the most memory of a GPU that vae_lab took in a pass; 0 without a GPU.
     """
 
     pass_safe = True
 
-    def __init__(self, bare: Callable[[int], None]) -> None:
+    def __init__(self, *bare: Steps) -> None:
         self.bare = bare
-        self.seconds: list[tuple[float, float]] = []
+        self.seconds: list[tuple[float, ...]] = []
+        self.peak_bytes = 0
+        self.others_bytes = allocated_bytes()  # the bare loops' share
         self.started: tuple[int, float] | None = None
 
     def on_train_batch_end(self, trainer: pl.Trainer, *args: object) -> None:
-        now = time.perf_counter()
+        now = clock()
         if self.started is not None and trainer.current_epoch > 0:
-            steps = trainer.global_step - self.started[0]
-            if steps > LONG_PASS:
-                self.bare(steps)
-                self.seconds.append(((now - self.started[1]) / steps, (time.perf_counter() - now) / steps))
-        self.started = (trainer.global_step, time.perf_counter())
+            num = trainer.global_step - self.started[0]
+            if num > LONG_PASS:
+                self.peak_bytes = max(self.peak_bytes, peak_bytes() - self.others_bytes)
+                of_bare = [_seconds(steps, num) / num for steps in self.bare]
+                self.seconds.append(((now - self.started[1]) / num, *of_bare))
+        peak_bytes()
+        self.started = (trainer.global_step, clock())
 
     def on_train_epoch_start(self, *args: object) -> None:
         self.started = None
+
+
+def _seconds(steps: Steps, num: int) -> float:
+    started = clock()
+    steps(num)
+    return clock() - started
+
+
+def allocated_bytes() -> int:
+    """The memory that tensors on a GPU take; 0 without a GPU."""
+    return torch.cuda.memory_allocated() if torch.cuda.is_initialized() else 0
+
+
+def peak_bytes() -> int:
+    """The most memory that tensors on a GPU took since the last call; 0 without a GPU."""
+    if not torch.cuda.is_initialized():
+        return 0
+    peak = torch.cuda.max_memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    return peak
 
 
 LONG_PASS = 8
@@ -57,16 +87,18 @@ class EpochTimes(pl.Callback):
         self.seconds: list[float] = []
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.start = time.perf_counter()
+        self.start = clock()
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.seconds.append(time.perf_counter() - self.start)
+        self.seconds.append(clock() - self.start)
 
 
 def composed(folder: str, *overrides: str) -> DictConfig:
-    """The config that the command line would compose."""
+    """The config that the command line would compose; on the CPU unless the overrides choose a trainer."""
+    if not any(word.startswith("trainer=") for word in overrides):
+        overrides = ("trainer=cpu", *overrides)
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        cfg = compose("train", overrides=["trainer=cpu", *overrides], return_hydra_config=True)
+        cfg = compose("train", overrides=list(overrides), return_hydra_config=True)
     HydraConfig.instance().set_config(cfg)
     with open_dict(cfg):
         del cfg["hydra"]
@@ -78,16 +110,22 @@ def parts_of(cfg: DictConfig) -> dict[str, Any]:
     return {key: instantiate(cfg[key], _convert_="all") for key in ("data", "objective", "optimizer", "scheduler")}
 
 
-def run(callback: pl.Callback, *overrides: str) -> float:
-    """`python -m vae_lab.train` with a callback more; seconds that compiling took."""
+def fitted(*overrides: str, callback: pl.Callback | None = None) -> VariationalModule:
+    """The module that `python -m vae_lab.train` trains, with a callback more; what it writes is thrown away."""
     with tempfile.TemporaryDirectory() as folder:
         cfg = composed(folder, *overrides)
         parts = parts_of(cfg)
         trainer = build_trainer(cfg)
-        trainer.callbacks.insert(0, callback)
+        if callback is not None:
+            trainer.callbacks.insert(0, callback)
         module = build_module(cfg, parts)
         trainer.fit(module, datamodule=parts["data"])
-        return module.compile_seconds
+        return module
+
+
+def run(callback: pl.Callback, *overrides: str) -> float:
+    """`python -m vae_lab.train` with a callback more; seconds that compiling took."""
+    return fitted(*overrides, callback=callback).compile_seconds
 
 
 def epochs(*overrides: str) -> list[float]:

@@ -11,21 +11,17 @@ import argparse
 import platform
 import statistics
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import pytorch_lightning as pl
 import torch
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
-from benchmarks import bare, evaluation, growth, peers, program, startup
-from vae_lab.runs import git_state, write_text
+from benchmarks import bare, evaluation, growth, loops, peers, program, startup
+from benchmarks.tables import Section, print_sections, quartiles, shown, shown_quartiles, write_sections
+from vae_lab.runs import git_state
 from vae_lab.training import prepare_process
 
-DOCUMENT = Path(__file__).parents[1] / "docs" / "performance.md"
-MARKS = ("<!-- measured: python -m benchmarks.speed --write -->", "<!-- end of measured -->")
 GREY = ("data.binarization=none", "data.val_size=0")
 MLP = ("latent_dim=2", "network.widths=[256]")
 TWO_LEVELS = ("model=mhvae", "model.latent_dims=[64,10]")
@@ -49,18 +45,6 @@ TRAININGS = (
 )
 
 
-class Section(NamedTuple):
-    """A table of docs/performance.md."""
-
-    title: str
-    header: tuple[str, ...]
-    rows: list[tuple[str, ...]]
-
-
-def shown(speeds: Sequence[float]) -> str:
-    return f"{statistics.median(speeds):,.0f} ({min(speeds):,.0f} to {max(speeds):,.0f})"
-
-
 def in_turn(programs: dict[str, Callable[[], list[float]]], rounds: int, images: int) -> dict[str, list[float]]:
     """Images a second of each program, an entry for each counted epoch."""
     speeds: dict[str, list[float]] = {name: [] for name in programs}
@@ -70,29 +54,29 @@ def in_turn(programs: dict[str, Callable[[], list[float]]], rounds: int, images:
     return speeds
 
 
-def paired(training: Training, images: Tensor, epochs: int, compile: str) -> tuple[list[tuple[float, float]], float]:
+def paired(training: Training, images: Tensor, epochs: int, compile: str) -> tuple[list[tuple[float, ...]], float]:
     """Seconds a step of vae_lab and of the bare loop right after, and those that compiling took."""
-    model = bare.NETWORKS[training.network]()
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
-    callback = program.Paired(
-        lambda num: bare.steps(model, optimizer, bare.in_memory(images, training.batch_size, num)())
-    )
-    words = (
-        *GREY,
-        *training.overrides,
-        f"compile={compile}",
-        f"data.batch_size={training.batch_size}",
-        f"trainer.max_epochs={epochs}",
-        f"trainer.limit_train_batches={training.batches}",
-    )
-    compiling = program.run(callback, *words)
-    return callback.seconds, compiling
+    callback = program.Paired(loops.eager(bare.NETWORKS[training.network](), images, training.batch_size))
+    words = (*training_words(training), f"compile={compile}", f"trainer.max_epochs={epochs}")
+    return callback.seconds, program.run(callback, *words)
+
+
+def training_words(training: Training) -> tuple[str, ...]:
+    """What vae_lab is told, but for the number of epochs."""
+    sizes = (f"data.batch_size={training.batch_size}", f"trainer.limit_train_batches={training.batches}")
+    return (*GREY, *training.overrides, *sizes)
+
+
+def training_images() -> Tensor:
+    """The bytes of the training set, (60000, 1, 28, 28)."""
+    data = program.parts_of(program.composed(".", *GREY))["data"]
+    return torch.from_numpy(data.split("train").arrays.images.copy())
 
 
 def training_section(images: Tensor, rounds: int, epochs: int) -> Section:
     rows = []
     for training in TRAININGS:
-        found: dict[str, list[tuple[float, float]]] = {"true": [], "false": []}
+        found: dict[str, list[tuple[float, ...]]] = {"true": [], "false": []}
         compiling = 0.0
         for _ in range(rounds):
             for compile, pairs in found.items():
@@ -106,10 +90,9 @@ def training_section(images: Tensor, rounds: int, epochs: int) -> Section:
     return Section("Training beside a bare loop", header, rows)
 
 
-def ratio(pairs: Sequence[tuple[float, float]]) -> str:
+def ratio(pairs: Sequence[tuple[float, ...]]) -> str:
     """The median speed of vae_lab relative to the bare steps beside it, with its quartiles."""
-    low, middle, high = statistics.quantiles([loop / lab for lab, loop in pairs], n=4)
-    return f"{middle:.2f} ({low:.2f} to {high:.2f})"
+    return shown_quartiles(*quartiles([loop / lab for lab, loop in pairs]))
 
 
 def peer_section(images: Tensor, rounds: int, epochs: int) -> Section:
@@ -163,23 +146,13 @@ def startup_section(rounds: int) -> Section:
     return Section("Start-up", ("command", "seconds", "ratio to the imports"), rows)
 
 
-def write_document(sections: Sequence[Section]) -> None:
-    """Puts the tables between the marks; other tables there, and what is written around them by hand, stay."""
+def machine() -> str:
     git = git_state() or {"commit": "unknown"}
-    machine = (
+    return (
         f"{platform.machine()}, {torch.get_num_threads()} threads; Python {platform.python_version()}, torch "
         f"{torch.__version__}, Lightning {pl.__version__}; commit {git['commit'][:12]}. GPU: "
         + (torch.cuda.get_device_name() if torch.cuda.is_available() else "not measured.")
     )
-    before, _, rest = DOCUMENT.read_text(encoding="utf-8").partition(MARKS[0])
-    old, _, after = rest.partition(MARKS[1])
-    tables = {block.partition("\n")[0]: block for block in old.split("### ")[1:]}
-    for section in sections:
-        rows = (section.header, ("---",) * len(section.header), *section.rows)
-        lines = ("| " + " | ".join(row) + " |" for row in rows)
-        tables[section.title] = "\n".join((section.title, "", *lines, "", machine, "", ""))
-    measured = "".join(f"### {table}" for table in tables.values())
-    write_text(DOCUMENT, f"{before}{MARKS[0]}\n\n{measured}{MARKS[1]}{after}")
 
 
 def main() -> None:
@@ -191,8 +164,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write docs/performance.md")
     options = parser.parse_args()
     prepare_process(0)
-    data = program.parts_of(program.composed(".", *GREY))["data"]
-    images = torch.from_numpy(data.split("train").arrays.images.copy())
+    images = training_images()
     measurements: dict[str, Callable[[], Section]] = {
         "training": lambda: training_section(images, options.rounds, options.epochs),
         "peers": lambda: peer_section(images, options.rounds, options.epochs),
@@ -201,13 +173,9 @@ def main() -> None:
         "growth": lambda: Section("A set that stays on disk", growth.HEADER, [growth.row()]),
     }
     sections = [measure() for name, measure in measurements.items() if name in (options.only or measurements)]
-    for section in sections:
-        table = Table(*section.header, title=section.title)
-        for row in section.rows:
-            table.add_row(*row)
-        Console(width=200).print(table)
+    print_sections(sections)
     if options.write:
-        write_document(sections)
+        write_sections("benchmarks.speed", sections, machine())
 
 
 if __name__ == "__main__":

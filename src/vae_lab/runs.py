@@ -81,8 +81,12 @@ def save_evaluation(
 
 
 def _save_record(path: Path, **content: Any) -> None:
-    """With the machine, the versions and the state of the code, so that a number can be had again."""
-    provenance = {
+    write_text(path, json.dumps(content | provenance(), indent=2) + "\n")
+
+
+def provenance() -> dict[str, Any]:
+    """Returns the machine, the versions and the state of the code, so that a number can be had again."""
+    return {
         "machine": {
             "platform": platform.platform(),
             "python": platform.python_version(),
@@ -92,7 +96,6 @@ def _save_record(path: Path, **content: Any) -> None:
         "versions": {name: found for name in VERSIONS if (found := _version(name))},
         "git": git_state(),
     }
-    write_text(path, json.dumps(content | provenance, indent=2) + "\n")
 
 
 def _gpu() -> str | None:
