@@ -24,7 +24,7 @@ from vae_lab.training import prepare_process
 
 GREY = ("data.binarization=none", "data.val_size=0")
 MLP = ("latent_dim=2", "network.widths=[256]")
-TWO_LEVELS = ("model=mhvae", "model.latent_dims=[64,10]")
+TWO_LEVELS = ("model=mhvae", "model.latent_dims=[64,10]", "warmup=none")
 
 
 class Training(NamedTuple):

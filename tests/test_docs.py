@@ -30,7 +30,7 @@ from vae_lab.train import build_module
 
 ROOT = Path(__file__).resolve().parents[1]
 THEORY, CONTRIBUTING = ROOT / "docs" / "theory.md", ROOT / "CONTRIBUTING.md"
-DOCUMENTS = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", CONTRIBUTING]
+DOCUMENTS = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks/README.md", ROOT / "README.md", CONTRIBUTING]
 
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\(([^()\s]+)\)")

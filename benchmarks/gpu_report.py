@@ -1,0 +1,213 @@
+"""Writes what `python -m benchmarks.gpu` measured into docs/performance.md and docs/results."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.gpu_rows import PUBLISHED, schedules
+from benchmarks.tables import DOCUMENT, Section, print_sections, shown_quartiles, write_sections
+from vae_lab.files import write_text
+from vae_lab.reports.results import render_results, write_results
+
+Result = Mapping[str, Any]
+
+
+def write(path: Path, document: Path = DOCUMENT, results: Path = PUBLISHED.parent) -> None:
+    """Writes the GPU's tables into ``document`` and its rows, where they are better, into ``results``.
+
+    Raises:
+        ValueError: for a JSON that was not measured on a GPU with full sizes.
+        RunError: for rows that fall short of the published value without a note; ``results`` stays as it was.
+    """
+    found = json.loads(path.read_text(encoding="utf-8"))
+    if found.get("tiny", True) or found.get("device") != "cuda":
+        raise ValueError("measured with --tiny or without a GPU; such numbers are not written into documents")
+    sections = sections_of(found["parts"])
+    print_sections(sections)
+    write_sections("benchmarks.gpu", sections, machine(found), document)
+    print(f"written to   {document}")
+    rows = {name: of(part) for name, part in found["parts"].items() if part["group"] == "rows"}
+    write_rows(
+        {name: row | {"record": row["record"] | {"git": found["git"]}} for name, row in rows.items() if row}, results
+    )
+
+
+def machine(found: Result) -> str:
+    versions = found["versions"]
+    git = found["git"] or {"commit": "unknown", "changed": False}
+    commit = git["commit"].removesuffix("-changed")[:12] + " with changes" * git["changed"]
+    return (
+        f"{found['machine']['gpu']}, {found['machine']['cpus']} CPU cores; Python {found['machine']['python']}, torch "
+        f"{versions['torch']}, Lightning {versions['pytorch-lightning']}; commit {commit}; {found['started'][:10]}, "
+        f"{found['seconds']:.0f} s in all."
+    )
+
+
+def sections_of(parts: Mapping[str, Result]) -> list[Section]:
+    """Tables of all parts that were begun; one that has no result says why."""
+    checks = [row for name, lines in CHECKS.items() if name in parts for row in check_rows(name, parts[name], lines)]
+    trained = {name: part for name, part in parts.items() if part["group"] == "speed"}
+    of_loops = [training_row(name, part) for name, part in trained.items() if name not in ("evaluation", "pythae")]
+    sections = [
+        Section("Correctness on a GPU", ("check", "found", "bound", "holds"), checks),
+        Section("Training on a GPU beside bare loops", TRAINING_HEADER, of_loops),
+        Section("Evaluation on a GPU, 5000 samples an image", EVALUATION_HEADER, evaluation_rows(parts)),
+        Section("784-256-2 at batch 128 on a GPU beside pythae", PYTHAE_HEADER, pythae_rows(parts)),
+    ]
+    return [section for section in sections if section.rows]
+
+
+def of(part: Result | None) -> Result | None:
+    """The result of a part that was measured."""
+    return part["result"] if part is not None and part["status"] == "done" else None
+
+
+def why(part: Result) -> str:
+    """Why a part has no result."""
+    reason = part.get("error") or part.get("reason") or part["result"]["not_applicable"]
+    return f"not measured ({part['status']}: {reason})"
+
+
+def worst(*keys: str) -> Callable[[Result], str]:
+    """The largest of the relative errors of all models under the keys."""
+    return lambda result: f"{max(max(row[key] for key in keys) for row in result['relative_errors'].values()):.1e}"
+
+
+def waiting(result: Result) -> str:
+    places = {name: row["waits"] for name, row in result["settings"].items() if row["waits"]}
+    return "; ".join(f"{name}: {', '.join(found)}" for name, found in places.items()) or "none"
+
+
+Lines = Mapping[str, tuple[Callable[[Result], str], str]]
+"""Checks of a part: a text of the result, and the name of the bound if there is one."""
+
+CHECKS: dict[str, Lines] = {
+    "golden": {
+        "float32 against float64 on the CPU, five models: first loss": (worst("first_loss"), "first_loss"),
+        "the same: losses of 20 steps": (worst("losses"), "losses"),
+        "the same: first gradient": (worst("gradient"), "gradient"),
+    },
+    "precisions": {"test ELBO in bf16 and fp16 against float32": (worst("bfloat16", "float16"), "elbo")},
+    "fp16": {
+        "steps of fp16, and those skipped": (lambda found: f"{found['steps']:,}, {found['skipped']} skipped", ""),
+    },
+    "waits": {"places at which a step waits for the device": (waiting, "")},
+    "residence": {"batches come from": (lambda found: ", ".join(found["devices"]), "")},
+    "resume": {
+        "stopped and resumed, deterministic": (
+            lambda found: "the same to the last bit" if found["deterministic_is_bitwise"] else "differs",
+            "",
+        ),
+        "stopped and resumed, by default: relative difference": (
+            lambda found: f"{found['default_relative_difference']:.1e}",
+            "default_relative_difference",
+        ),
+    },
+}
+
+
+def check_rows(
+    name: str, part: Result, lines: Mapping[str, tuple[Callable[[Result], str], str]]
+) -> list[tuple[str, ...]]:
+    result = of(part)
+    if result is None:
+        return [(name, why(part), "", "")]
+    holds = "yes" if result["holds"] else "no"
+    bounds = result.get("bounds", {})
+    return [
+        (check, text(result), f"{bounds[bound]:.0e}" if bound else "", holds) for check, (text, bound) in lines.items()
+    ]
+
+
+TRAINING_HEADER = (
+    "network",
+    "precision",
+    "eager loop, images/s",
+    "CUDA graph, images/s",
+    "vae_lab, images/s",
+    "ratio to eager",
+    "to the CUDA graph",
+    "to a compiled loop",
+    "to the CUDA graph with compile=false",
+    "peak memory",
+)
+EVALUATION_HEADER = ("network", "evaluation, TFLOP/s", "matrix product, TFLOP/s", "ratio", "images/s")
+PYTHAE_HEADER = ("program", "images/s", "vae_lab is faster by")
+
+
+def training_row(name: str, part: Result) -> tuple[str, ...]:
+    result = of(part)
+    if result is None:
+        return (name, why(part), *[""] * (len(TRAINING_HEADER) - 2))
+    ours, uncompiled = result["compile"]["true"], result["compile"]["false"]
+    speeds = [f"{ours['images_per_second'][loop]:,.0f}" for loop in ("eager", "cuda_graph", "vae_lab")]
+    ratios = [ratio(ours, loop) for loop in ("eager", "cuda_graph", "compiled")]
+    memory = f"{ours['peak_bytes'] / 1e6:.0f} MB"
+    return (result["name"], result["precision"], *speeds, *ratios, ratio(uncompiled, "cuda_graph"), memory)
+
+
+def ratio(measured: Result, loop: str) -> str:
+    found = measured["ratio_to"].get(loop)
+    return shown_quartiles(*found) if found else ""
+
+
+def evaluation_rows(parts: Mapping[str, Result]) -> list[tuple[str, ...]]:
+    if "evaluation" not in parts:
+        return []
+    result = of(parts["evaluation"])
+    if result is None:
+        return [("evaluation", why(parts["evaluation"]), "", "", "")]
+    return [
+        (
+            name,
+            f"{row['flops'] / 1e12:.1f}",
+            f"{row['matrix_flops'] / 1e12:.1f}",
+            f"{row['ratio']:.2f}",
+            f"{row['images_per_second']:,.0f}",
+        )
+        for name, row in result["networks"].items()
+    ]
+
+
+def pythae_rows(parts: Mapping[str, Result]) -> list[tuple[str, ...]]:
+    if "pythae" not in parts:
+        return []
+    result = of(parts["pythae"])
+    if result is None:
+        return [("pythae", why(parts["pythae"]), "")]
+    speeds = result["images_per_second"]
+    return [
+        ("vae_lab", f"{speeds['vae_lab']:,.0f}", ""),
+        ("pythae 0.1.2", f"{speeds['pythae']:,.0f}", f"{result['ratio']:.1f}"),
+    ]
+
+
+def write_rows(rows: Mapping[str, Result], results: Path) -> None:
+    """Puts the records of rows beside published.yaml, where there is none or a worse one, and renders the page."""
+    better = {name: row for name, row in rows.items() if improves(row, results / f"{name}.json")}
+    if not better:
+        return
+    with tempfile.TemporaryDirectory() as folder:  # a page that is refused must not leave records behind
+        trial = Path(folder) / "results"
+        shutil.copytree(results, trial)
+        keep(better, trial)
+        render_results(trial)
+    keep(better, results)
+    print(f"written to   {write_results(results)}: {', '.join(better)}")
+    for line in schedules(better):
+        print(f"to do        {results / 'published.yaml'}: {line}")
+
+
+def improves(row: Result, path: Path) -> bool:
+    """Whether a record is better than the one that is kept."""
+    return not path.is_file() or row["record"]["nll"] < json.loads(path.read_text(encoding="utf-8"))["nll"]
+
+
+def keep(rows: Mapping[str, Result], folder: Path) -> None:
+    for name, row in rows.items():
+        write_text(folder / f"{name}.json", json.dumps(row["record"], indent=2) + "\n")
