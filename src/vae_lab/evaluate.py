@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from vae_lab.config import command
+from vae_lab.errors import RunError
 
 if TYPE_CHECKING:
     from vae_lab.core import LatentVariableModel
@@ -53,6 +55,7 @@ def evaluate(cfg: DictConfig) -> None:
     started = time.monotonic()
     result = evaluation.evaluate(model, data, trainer, settings)
     if trainer.is_global_zero:
+        refuse_non_finite(result)
         path = evaluation_path(run, cfg.data_root, settings.split, result["num_examples"])
         evaluated = {
             "data_root": str(Path(data.images.root).expanduser().absolute()),
@@ -66,6 +69,13 @@ def evaluate(cfg: DictConfig) -> None:
         show(result, str(path))
         if path.name != OWN:
             print(f"             not the run's own test set as a whole, so reports do not read it; {OWN} is as it was")
+
+
+def refuse_non_finite(result: dict[str, Any]) -> None:
+    """Raises for numbers that would be written over those of a good evaluation."""
+    broken = [key for key in ("nll", "elbo", "log_likelihood", "kl") if not math.isfinite(result[key])]
+    if broken:
+        raise RunError(f"{', '.join(broken)}: not finite on the {result['split']} set; nothing is written")
 
 
 def draw(model: LatentVariableModel, examples: Batch, result: dict[str, Any], path: Path) -> None:

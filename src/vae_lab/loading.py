@@ -273,6 +273,8 @@ def _shape_and_kind(tensor: torch.Tensor) -> str:
 
 
 def _load(model: torch.nn.Module, weights: dict[str, torch.Tensor], path: Path) -> None:
+    if any(weight.dtype == torch.float64 for weight in weights.values()):  # of a run with trainer.precision=64-true
+        model.double()
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:

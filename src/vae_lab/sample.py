@@ -11,10 +11,10 @@ from omegaconf import DictConfig, OmegaConf
 from vae_lab.config import command
 
 if TYPE_CHECKING:
+    from vae_lab.core import LatentVariableModel
     from vae_lab.data import ImageDataModule
     from vae_lab.loading import SavedRun
     from vae_lab.pictures.request import Examples
-    from vae_lab.types import DataSpec
 
 FOLDER = "samples"
 
@@ -32,21 +32,22 @@ def sample(cfg: DictConfig) -> None:
     folder = Path(cfg.out).expanduser() if cfg.out else run.folder / FOLDER
     weights = "" if run.checkpoint.stem == "best" else f"_{run.checkpoint.stem}"
     # All of them before the first is written: a mistake leaves nothing behind.
-    sheets = list(request.sheets(model, examples_of(run, model.spec, cfg)))
+    sheets = list(request.sheets(model, examples_of(run, model, cfg)))
     for name, sheet in sheets:
         print(save_picture(sheet.draw(), folder, name + weights))
         print(save_arrays(sheet.arrays, folder, name + weights))
 
 
-def examples_of(run: SavedRun, spec: DataSpec | None, cfg: DictConfig) -> Examples:
+def examples_of(run: SavedRun, model: LatentVariableModel, cfg: DictConfig) -> Examples:
     """Examples of the data of a run; looked for when first asked for, as samples need none."""
 
     @cache
     def data() -> ImageDataModule:
         found = run.data(cfg.packages, **({"root": cfg.data_root} if cfg.data_root else {}))
-        if spec is not None:
-            spec.check_data(found.spec, f"data_root={cfg.data_root or found.images.root}: ")
+        if model.spec is not None:
+            model.spec.check_data(found.spec, f"data_root={cfg.data_root or found.images.root}: ")
         found.prepare_data()
+        found.dtype = next(model.parameters()).dtype
         return found
 
     return lambda num, classes: data().examples(num, cfg.split, classes)

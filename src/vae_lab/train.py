@@ -64,7 +64,10 @@ def assemble(cfg: DictConfig) -> tuple[ImageDataModule, VariationalModule, Any]:
     refuse_idle_warmup(cfg)
     parts = {key: instantiate(cfg[key], _convert_="all") for key in ("data", "objective", "optimizer", "scheduler")}
     try_optimizer(parts)
-    return parts["data"], build_module(cfg, parts), build_trainer(cfg)
+    module = build_module(cfg, parts)
+    trainer = build_trainer(cfg)
+    refuse_blind_callbacks(cfg, module, trainer)
+    return parts["data"], module, trainer
 
 
 def refuse_idle_warmup(cfg: DictConfig) -> None:
@@ -99,8 +102,10 @@ def build_module(cfg: DictConfig, parts: dict[str, Any]) -> VariationalModule:
     except (RuntimeError, MemoryError, TypeError) as error:
         if isinstance(error, TypeError) and "verflow" not in str(error):  # torch's error for a size beyond 64 bits
             raise
-        sizes = f"latent_dim={cfg.latent_dim}, network, likelihood, prior, model and data set its sizes"
-        raise RunError(f"no memory for the model ({' '.join(str(error).split())[:150]}); {sizes}") from error
+        reason = " ".join(str(error).split())[:150]
+        sizes = f"latent_dim (now {cfg.latent_dim}) or the sizes under network, likelihood, prior and model"
+        given = f"the data's shape {data.spec.shape} and {data.spec.num_classes} classes count as well"
+        raise RunError(f"not enough memory to build the model ({reason}): reduce {sizes}; {given}") from error
     of_trainer = {key: cfg.trainer[key] for key in OPTIMIZATION}
     optimization = Optimization(parts["optimizer"], parts["scheduler"], compile=cfg.compile, **of_trainer)
     return VariationalModule(model, parts["objective"], optimization, data.spec, cfg.seed, cfg.eval_samples)
@@ -108,8 +113,11 @@ def build_module(cfg: DictConfig, parts: dict[str, Any]) -> VariationalModule:
 
 def build_trainer(cfg: DictConfig) -> Any:
     """The Trainer with its callbacks and logger; a callback set to null is left out."""
-    from vae_lab.training import AtomicCheckpointIO  # noqa: PLC0415
+    from vae_lab.training import AtomicCheckpointIO, check_trainer  # noqa: PLC0415
 
+    limits = [cfg.trainer.get(key) for key in ("max_epochs", "max_time")]
+    if limits == [None, None] and cfg.trainer.get("max_steps", -1) == -1:
+        raise RunError("trainer.max_epochs=null: needs trainer.max_steps or trainer.max_time; -1 trains without end")
     nodes = {name: node for name, node in (cfg.callbacks or {}).items() if node}
     if not cfg.trainer.enable_progress_bar:
         nodes.pop("progress", None)
@@ -121,9 +129,31 @@ def build_trainer(cfg: DictConfig) -> Any:
     plugins = [*(plugins if isinstance(plugins, Sequence) else [plugins]), AtomicCheckpointIO()]
     parts = {"callbacks": callbacks, "logger": logger, "enable_checkpointing": saves, "plugins": plugins}
     try:
-        return instantiate(node, **parts, _convert_="all")
+        trainer = instantiate(node, **parts, _convert_="all")
     except InstantiationException as error:
         raise RunError(f"trainer: {' '.join(str(error.__cause__ or error).split())}") from error
+    check_trainer(trainer)
+    return trainer
+
+
+def refuse_blind_callbacks(cfg: DictConfig, module: VariationalModule, trainer: Any) -> None:
+    """Raises for a callback that watches a metric which this run never logs; Lightning would after an epoch."""
+    from vae_lab.training.metrics import metric_names  # noqa: PLC0415
+
+    nodes = [(name, node) for name, node in (cfg.callbacks or {}).items() if node and node.get("monitor")]
+    ours = ("vae_lab.", "pytorch_lightning.")
+    if not all(type(part).__module__.startswith(ours) for part in (module, *trainer.callbacks)):
+        return  # which may log anything
+    for name, node in nodes:
+        known = metric_names("val", module.eval_bound)
+        if str(node.monitor).startswith("val/") and node.monitor not in known:
+            raise RunError(f"callbacks.{name}.monitor={node.monitor}: no such metric; choose one of {', '.join(known)}")
+        if "/" not in str(node.monitor) and node.monitor not in ("epoch", "step"):
+            raise RunError(f"callbacks.{name}.monitor={node.monitor}: no such metric, such as val/elbo or train/elbo")
+        if name != "checkpoint" and str(node.monitor).startswith("val/") and trainer.limit_val_batches == 0:
+            raise RunError(
+                f"callbacks.{name}: watches {node.monitor}, but trainer.limit_val_batches=0 validates nothing"
+            )
 
 
 def hyperparameters(cfg: DictConfig) -> dict[str, Any]:

@@ -7,8 +7,9 @@ import gc
 import os
 import re
 import sys
+import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -36,6 +37,16 @@ FULL_ERROR = "VAE_LAB_FULL_ERROR"
 
 EXPECTED_NAMES = ("MisconfigurationException", "OutOfMemoryError")
 """Of errors of packages that take long to import."""
+
+OUT_OF_MEMORY = "out of memory|can't allocate memory|not enough memory: you tried to allocate"
+"""How torch says so, in a RuntimeError, on a GPU and on CPUs."""
+
+TAKE_MEMORY = {
+    "train": "data.batch_size, eval_samples, objective.num_samples, data.memory_limit_gb or the sizes under network",
+    "evaluate": "batch_size, elbo_samples or chunk",
+    "sample": "num",
+}
+"""The keys of each command that set how much memory it takes."""
 
 INTERRUPTED = 130
 """The exit code of a program that was stopped by Ctrl-C, as shells have it."""
@@ -77,11 +88,15 @@ def run(task: Callable[[DictConfig], None], config_name: str) -> None:
     # Hydra would print its own errors; with this they reach us as they are.
     os.environ["HYDRA_FULL_ERROR"] = "1"
 
+    def frugal(cfg: DictConfig) -> None:
+        with _naming_what_takes_memory(config_name):
+            task(cfg)
+
     def job(cfg: DictConfig) -> None:
         if jobs.in_sweep(cfg):
-            _run_in_sweep(task, cfg)
+            _run_in_sweep(frugal, cfg)
         else:
-            _run_alone(task, cfg)
+            _run_alone(frugal, cfg)
 
     command = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=config_name)(job)
     try:
@@ -92,6 +107,18 @@ def run(task: Callable[[DictConfig], None], config_name: str) -> None:
         raise SystemExit(INTERRUPTED) from None
     except Exception as error:
         fail(error)
+
+
+@contextlib.contextmanager
+def _naming_what_takes_memory(config_name: str) -> Iterator[None]:
+    """Says which keys reduce the memory that a command takes, where it runs out of it."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not re.search(OUT_OF_MEMORY, str(error)):
+            raise
+        reason = " ".join(str(error).split())[:150] or "no reason given"
+        raise RunError(f"out of memory ({reason}); reduce {TAKE_MEMORY[config_name]}") from error
 
 
 def _quoted_path(word: str) -> str:
@@ -157,7 +184,15 @@ def _in_one_line(error: Exception) -> bool:
         return False
     expected = (ValueError, OSError, ImportError, HydraException, OmegaConfBaseException, RunError)
     cause = _root(error)
+    if isinstance(cause, RuntimeError) and _raised_by_lightning(cause):
+        return True
     return isinstance(cause, expected) or type(cause).__name__ in EXPECTED_NAMES or _is_of_a_component(error)
+
+
+def _raised_by_lightning(error: BaseException) -> bool:
+    """True if Lightning itself refused something, such as a metric that a callback does not find."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    return bool(frames) and frames[-1][0].f_globals.get("__name__", "").startswith(("pytorch_lightning.", "lightning_"))
 
 
 def _is_of_a_component(error: Exception) -> bool:

@@ -85,6 +85,7 @@ class ImageDataModule(LightningDataModule):
         self.horizontal_flip = horizontal_flip
         self.drop_last = drop_last
         self.seed = seed
+        self.dtype = torch.float32  # of the images in a batch; that of the model
         self.test_split: SplitName = "test"  # what `test_dataloader` serves; an evaluation may ask for another
 
     @property
@@ -157,13 +158,13 @@ class ImageDataModule(LightningDataModule):
         return self.transform(batch, training=self.trainer is not None and bool(self.trainer.training))
 
     def transform(self, batch: Batch, training: bool) -> Batch:
-        """uint8 images to floats in [0, 1], binarized and, in training, mirrored by chance, where they are."""
-        x = batch.x.float() / 255
+        """uint8 images to numbers of ``dtype`` in [0, 1], binarized and, in training, mirrored as asked."""
+        x = batch.x.to(self.dtype) / 255
         with noise.sharded(batch.shard):
             if self.binarization == "threshold":
-                x = (x > 0.5).float()
+                x = (x > 0.5).to(self.dtype)
             elif self.binarization == "dynamic" and training:
-                x = (noise.uniform(x.shape, like=x) < x).float()
+                x = (noise.uniform(x.shape, like=x) < x).to(self.dtype)
             if self.horizontal_flip and training:
                 x = _mirrored_by_chance(x)
         return batch._replace(x=x)
@@ -206,7 +207,7 @@ class ImageDataModule(LightningDataModule):
         for chunk in chunks(len(rows)):
             total += arrays.images[rows[chunk]].sum(0, dtype=np.float64)
             release(arrays.images)
-        return torch.from_numpy(total / len(rows) / 255).float()
+        return torch.from_numpy(total / len(rows) / 255).to(self.dtype)
 
     @cached_property
     def _train_set(self) -> Arrays:

@@ -81,7 +81,8 @@ class BatchLoader:
         self.batch_size = batch_size
         self.rank = rank
         self.world = world
-        self._sizes = self._batch_sizes(even, drop_last)
+        sizes = batch_sizes(len(sampler.rows), batch_size, world, even, drop_last)
+        self._sizes = [size for size in sizes if size > rank]  # a process without a row of a batch has no such batch
         self._source = HostRows(arrays) if device is None else DeviceRows(arrays, sampler.rows, device)
 
     def __len__(self) -> int:
@@ -96,12 +97,18 @@ class BatchLoader:
             x, y = take(slice(start + self.rank, start + size, self.world))
             yield Batch(x, y, shard)
 
-    def _batch_sizes(self, even: bool, drop_last: bool) -> list[int]:
-        full, last = divmod(len(self.sampler.rows), self.batch_size)
-        if even:
-            last -= last % self.world
-        sizes = [self.batch_size] * full + [last] * (not drop_last)
-        return [size for size in sizes if size > self.rank]  # a process without a row of a batch has no such batch
+
+def batch_sizes(num: int, batch_size: int, world: int = 1, even: bool = False, drop_last: bool = False) -> list[int]:
+    """Returns the number of examples in each batch of an epoch, all processes together; the last may be 0.
+
+    Args:
+        num: examples in an epoch.
+        batch_size, world, even, drop_last: see `BatchLoader`.
+    """
+    full, last = divmod(num, batch_size)
+    if even:
+        last -= last % world
+    return [batch_size] * full + [last] * (not drop_last)
 
 
 Taker = Callable[[slice], tuple[Tensor, Tensor | None]]

@@ -16,6 +16,7 @@ from vae_lab.data.splits import SplitName
 from vae_lab.evaluation.disentanglement import disentanglement
 from vae_lab.evaluation.module import EvaluationModule
 from vae_lab.pictures import codes
+from vae_lab.training.settings import dtype_of
 
 FEW_EFFECTIVE_SAMPLES = 10.0
 """Below this the estimate hangs on a few samples, and the bound is likely to be loose."""
@@ -83,6 +84,9 @@ def evaluate(
     """
     settings = settings or Settings()
     _check_fit(model, data, settings)
+    if trainer.limit_test_batches == 0:
+        raise ValueError("trainer.limit_test_batches=0: leaves nothing to evaluate; give a number of batches, or 1.0")
+    data.dtype = dtype_of(trainer.precision, model)
     wanted = data.images.factor_names if settings.disentanglement == "auto" else settings.disentanglement
     # First: it takes a minute, and mistakes in it should not show after hours.
     scores = _disentanglement(model, data, trainer, settings) if wanted and trainer.is_global_zero else {}

@@ -99,8 +99,8 @@ def _check_plane(model: LatentVariableModel) -> None:
 
 def _quantiles(mean: Tensor, scale: Tensor, num: int) -> Tensor:
     """The values at probabilities 1/2n, 3/2n, ... of N(mean, diag(scale^2)), (2, n)."""
-    probabilities = (torch.arange(num, device=mean.device) + 0.5) / num
-    standard: Tensor = torch.special.ndtri(probabilities).to(mean)
+    probabilities = (torch.arange(num, dtype=mean.dtype, device=mean.device) + 0.5) / num
+    standard: Tensor = torch.special.ndtri(probabilities)
     return mean[:, None] + scale[:, None] * standard
 
 

@@ -4,5 +4,14 @@ from vae_lab.training.atomic import AtomicCheckpointIO
 from vae_lab.training.fit import Record, fit, prepare_process
 from vae_lab.training.lit_module import VariationalModule
 from vae_lab.training.optimization import Optimization
+from vae_lab.training.settings import check_trainer
 
-__all__ = ["AtomicCheckpointIO", "Optimization", "Record", "VariationalModule", "fit", "prepare_process"]
+__all__ = [
+    "AtomicCheckpointIO",
+    "Optimization",
+    "Record",
+    "VariationalModule",
+    "check_trainer",
+    "fit",
+    "prepare_process",
+]

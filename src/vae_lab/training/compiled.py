@@ -38,7 +38,7 @@ class CompiledLoss(Generic[T]):
 
     def __call__(self, x: Tensor, y: Tensor | None, weight: float) -> T:
         if weight != self.weight[0]:
-            self.weight = (weight, torch.tensor(weight, device=x.device))
+            self.weight = (weight, torch.tensor(weight, dtype=x.dtype, device=x.device))
         step_weight = self.weight[1]
         self.shape = self.shape or x.shape
         if x.shape != self.shape:

@@ -32,7 +32,9 @@ from vae_lab.training.callbacks import LastCheckpoint
 from vae_lab.training.callbacks.last_checkpoint import how_to_resume
 from vae_lab.training.callbacks.writer import report_thread_error, tensorboard_writer
 from vae_lab.training.lit_module import VariationalModule
+from vae_lab.training.plan import check_plan
 from vae_lab.training.processes import disband, lost_a_process
+from vae_lab.training.settings import dtype_of
 
 TestCheckpoint = Literal["best", "last"]
 T = TypeVar("T")
@@ -118,6 +120,8 @@ def fit(
     data.setup("fit")
     if trainer.is_global_zero:
         print(data.describe())
+    data.dtype = dtype_of(trainer.precision, module.model)
+    plan = check_plan(trainer, module, data)
     if decoder_bias == "data_mean":
         module.model.likelihood.start_at(data.mean_image())  # type: ignore[operator]
     if trainer.is_global_zero:
@@ -132,8 +136,7 @@ def fit(
     best = _callback(trainer, ModelCheckpoint)
     weights = best.best_model_path if best and test_checkpoint == "best" else None
     with _saying_what_is_left(trainer):
-        (result,) = trainer.test(module, datamodule=data, ckpt_path=weights or None, verbose=False)
-    metrics = {name: float(value) for name, value in result.items()}
+        metrics = _test(trainer, module, data, weights or None) if plan.tests else {}
     if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
         runs.save_metrics(record.run, metrics, record.seed, seconds, module.guard.skipped, data.selection)
         log_hparams(trainer, record.hparams, metrics)
@@ -142,6 +145,11 @@ def fit(
         if module.guard.skipped:
             print(f"steps skipped, as their gradient was not finite: {module.guard.skipped}")
     return metrics
+
+
+def _test(trainer: Trainer, module: VariationalModule, data: ImageDataModule, weights: str | None) -> dict[str, float]:
+    (result,) = trainer.test(module, datamodule=data, ckpt_path=weights, verbose=False)
+    return {name: float(value) for name, value in result.items()}
 
 
 def _clear_up(run: Path, checkpoint: Path | None) -> None:
@@ -166,7 +174,8 @@ def log_hparams(trainer: Trainer, hparams: Mapping[str, Any], metrics: Mapping[s
 
 def print_summary(metrics: Mapping[str, float], run: Path, duration: str, tested: str) -> None:
     """The final numbers, where everything lies, and how to look at it."""
-    table = Table(title=f"test set, {tested} weights, after {duration}", title_justify="left")
+    tested = f"{tested} weights" if metrics else "not tested, because trainer.limit_test_batches=0"
+    table = Table(title=f"test set, {tested}, after {duration}", title_justify="left")
     table.add_column("metric")
     table.add_column("value", justify="right")
     table.add_column("unit")

@@ -81,3 +81,11 @@ class ActiveUnitsMetric(Metric):
     def compute(self) -> int:
         variance = self.square / self.count - (self.total / self.count) ** 2
         return int((variance > self.THRESHOLD).sum())
+
+
+def metric_names(split: str, bound: BoundMetric) -> list[str]:
+    """Returns the names of the metrics that are logged after each evaluation of a split."""
+    levels = sum(name.startswith("kl_level_") for name in bound.names)
+    names = ["elbo", "kl", *bound.names, "bits_per_dim", "active_units"]
+    names += [f"active_units_level_{level}" for level in range(1, levels + 1)]
+    return [f"{split}/{name}" for name in names if levels > 1 or not name.endswith("_level_1")]

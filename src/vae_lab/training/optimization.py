@@ -82,7 +82,7 @@ def look_for_non_finite(optimizer: Optimizer) -> Tensor:
     sharded = isinstance(gradients[0], DTensor)
     if sharded:
         gradients = [gradient.to_local() for gradient in gradients]
-    found_inf = torch.zeros((), device=gradients[0].device)
+    found_inf = torch.zeros((), dtype=torch.float32, device=gradients[0].device)
     # The kernel of torch's own GradScaler, here at scale 1: a third of the time of the norm.
     torch._amp_foreach_non_finite_check_and_unscale_(gradients, found_inf, torch.ones_like(found_inf))
     if sharded:

@@ -27,7 +27,7 @@ def cosine(optimizer: Optimizer, total_steps: int, final_lr: float = 0.0) -> LRS
         raise ValueError(f"scheduler.final_lr={final_lr}: must be 0 or more, and optimizer.lr={rate} above 0")
 
     def factor(step: int) -> float:
-        part = (1 + math.cos(math.pi * min(1.0, step / total_steps))) / 2
+        part = (1 + math.cos(math.pi * min(1.0, step / max(1, total_steps)))) / 2
         return float(part + (1 - part) * final_lr / rate)
 
     return LambdaLR(optimizer, factor)

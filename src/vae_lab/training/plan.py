@@ -1,0 +1,114 @@
+"""The plan of a run, checked once its data are read: before the first step, and before the run folder is written to."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal, NamedTuple
+
+from pytorch_lightning import Trainer
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from vae_lab.data import ImageDataModule
+from vae_lab.data.loader import batch_sizes
+from vae_lab.errors import RunError
+from vae_lab.training.lit_module import VariationalModule
+
+
+class Plan(NamedTuple):
+    """Batches of a run.
+
+    Attributes:
+        train: number of examples in each training batch of an epoch, over all processes together.
+        validates: True if anything is left to validate on.
+        tests: True if anything is left to test on.
+    """
+
+    train: list[int]
+    validates: bool
+    tests: bool
+
+
+def check_plan(trainer: Trainer, module: VariationalModule, data: ImageDataModule) -> Plan:
+    """Returns the plan of a run whose data are read; logs at least once an epoch.
+
+    Raises:
+        RunError: for limits that leave nothing to train on, intervals that never end, a schedule without an end, or
+            batch normalisation over a single example.
+    """
+    plan = _plan(trainer, data)
+    if trainer.max_epochs != 0:
+        _check_length(trainer, module)
+        _check_batches(trainer, module, data, plan.train)
+    steps = math.ceil(len(plan.train) / module.optimization.accumulate_grad_batches)
+    trainer.log_every_n_steps = max(1, min(trainer.log_every_n_steps, steps))  # type: ignore[attr-defined]
+    return plan
+
+
+def _plan(trainer: Any, data: ImageDataModule) -> Plan:
+    if data.batch_size % trainer.world_size:
+        raise RunError(
+            f"data.batch_size={data.batch_size}: must be a multiple of the {trainer.world_size} processes that share "
+            "each batch; change it, or trainer.devices"
+        )
+    sizes = [
+        size
+        for size in batch_sizes(
+            len(data.split("train").rows), data.batch_size, trainer.world_size, even=True, drop_last=data.drop_last
+        )
+        if size
+    ]
+    train = sizes[: _limited(trainer, "train", len(sizes))]
+    return Plan(train, _evaluates(trainer, data, "val"), _evaluates(trainer, data, "test"))
+
+
+def _evaluates(trainer: Any, data: ImageDataModule, split: Literal["val", "test"]) -> bool:
+    limit = getattr(trainer, f"limit_{split}_batches")
+    if isinstance(limit, int) or limit in (0.0, 1.0):  # then the split is not read for it
+        return bool(limit > 0)
+    return _limited(trainer, split, math.ceil(len(data.split(split).rows) / data.batch_size)) > 0
+
+
+def _limited(trainer: Any, split: str, batches: int) -> int:
+    """Returns the number of batches that the limit leaves.
+
+    Raises:
+        RunError: for a fraction of less than one batch, which Lightning refuses, but late.
+    """
+    limit = getattr(trainer, f"limit_{split}_batches")
+    if isinstance(limit, int):
+        return min(limit, batches)
+    if limit > 0 and int(limit * batches) == 0 < batches:
+        raise RunError(
+            f"trainer.limit_{split}_batches={limit}: leaves none of the {batches} batches; give a number of batches, "
+            "1 or more"
+        )
+    return int(limit * batches)
+
+
+def _check_length(trainer: Any, module: VariationalModule) -> None:
+    endless = trainer.max_epochs == -1 and trainer.max_steps == -1
+    if endless and module.optimization.scheduler is not None:
+        raise RunError("scheduler: needs a run with an end; set trainer.max_epochs or trainer.max_steps")
+    if endless and trainer.max_time is None and trainer.is_global_zero:
+        print("trainer.max_epochs=-1: trains without end; Ctrl-C saves and stops it")
+
+
+def _check_batches(trainer: Any, module: VariationalModule, data: ImageDataModule, sizes: list[int]) -> None:
+    if not sizes:
+        if trainer.limit_train_batches == 0:
+            raise RunError("trainer.limit_train_batches=0: nothing to train on; trainer.max_epochs=0 trains nothing")
+        number = len(data.split("train").rows)
+        raise RunError(f"data.batch_size={data.batch_size}: no batch is left of {number} training images")
+    interval = trainer.val_check_interval
+    per_epoch = trainer.check_val_every_n_epoch is not None and trainer.limit_val_batches != 0
+    if per_epoch and isinstance(interval, int) and interval > len(sizes):
+        raise RunError(f"trainer.val_check_interval={interval}: an epoch has only {len(sizes)} batches")
+    normalised = any(isinstance(part, _BatchNorm) for part in module.model.modules())
+    alone = [size for size in sizes if size == trainer.world_size]
+    if normalised and alone:
+        last = sizes[0] > alone[0]
+        raise RunError(
+            f"data.batch_size={data.batch_size}: leaves {'the last batch' if last else 'each batch'} of an epoch with "
+            f"one example{' per process' if trainer.world_size > 1 else ''}, which network.batch_norm=true cannot "
+            f"normalise; set {'data.drop_last=true, or ' if last else ''}another data.batch_size"
+        )

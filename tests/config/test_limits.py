@@ -1,0 +1,168 @@
+"""Limits, intervals and precisions of the Trainer do what they say, or are refused before anything is written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import FAST, Outcome
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import vae_lab
+from vae_lab.evaluate import main as evaluate_main
+from vae_lab.sample import main as sample_main
+
+QUIET = (*FAST, "callbacks.pictures=null", "callbacks.projector=null")
+NORMALISED = ("data=array", "data.root=own", "network.batch_norm=true", "latent_dim=2", "data.val_size=0")
+
+REFUSED = [
+    (["trainer.limit_train_batches=0"], ["trainer.limit_train_batches=0", "trainer.max_epochs=0"]),
+    (["trainer.limit_test_batches=0.00001"], ["trainer.limit_test_batches=1e-05", "500 batches"]),
+    (["trainer.max_epochs=null"], ["trainer.max_epochs=null", "trainer.max_steps"]),
+    (["trainer.max_epochs=-1", "scheduler=cosine"], ["scheduler", "trainer.max_epochs"]),
+    (["trainer.val_check_interval=0"], ["trainer.val_check_interval=0", "1 or more"]),
+    (["trainer.val_check_interval=1000"], ["trainer.val_check_interval=1000", "3 batches"]),
+    (
+        ["callbacks=early_stopping", "callbacks.early_stopping.monitor=nope"],
+        ["early_stopping.monitor=nope", "val/elbo"],
+    ),
+    (["callbacks.checkpoint.monitor=val/elb"], ["callbacks.checkpoint.monitor=val/elb", "val/elbo"]),
+    (["callbacks=early_stopping", "trainer.limit_val_batches=0"], ["early_stopping", "trainer.limit_val_batches=0"]),
+    (["trainer.precision=16-true"], ["trainer.precision=16-true", "64-true"]),
+    (["trainer.precision=bf16-true"], ["trainer.precision=bf16-true", "bf16-mixed"]),
+    (["trainer.strategy=ddp_spawn"], ["trainer.strategy", "trainer=ddp"]),
+    (
+        ["+callbacks.x={_target_:pytorch_lightning.callbacks.GradientAccumulationScheduler,scheduling:{0:2}}"],
+        ["GradientAccumulationScheduler", "trainer.accumulate_grad_batches"],
+    ),
+    (["network.batch_norm=true", "data.batch_size=1"], ["data.batch_size=1", "batch_norm"]),
+    (["trainer.devices=2", "trainer.strategy=ddp", "data.batch_size=7"], ["data.batch_size=7", "trainer.devices"]),
+]
+
+
+@pytest.mark.parametrize(("words", "named"), REFUSED, ids=lambda words: " ".join(words)[:60])
+def test_refused_in_one_line_and_nothing_written(
+    train: Callable[..., Outcome], tmp_path: Path, words: list[str], named: list[str]
+) -> None:
+    outcome = train(*QUIET, "hydra.run.dir=run", *words)
+    assert outcome.code == 1
+    assert len(outcome.error_lines) == 1, outcome.err
+    assert all(text in outcome.error_lines[0] for text in named), outcome.err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("words", [["scheduler=cosine"], ["scheduler=burda"], ["trainer.limit_train_batches=0"]])
+def test_no_epochs_at_all(train: Callable[..., Outcome], tmp_path: Path, words: list[str]) -> None:
+    assert train(*QUIET, "trainer.max_epochs=0", *words, "hydra.run.dir=run").code == 0
+    assert "test/elbo" in json.loads((tmp_path / "run" / "metrics.json").read_text())["metrics"]
+
+
+def test_without_a_test_set_the_run_ends_well_and_an_evaluation_stays(
+    train: Callable[..., Outcome], command: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    outcome = train(*QUIET, "trainer.limit_test_batches=0", "hydra.run.dir=run")
+    assert outcome.code == 0, outcome.err
+    assert "not tested, because trainer.limit_test_batches=0" in outcome.out
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["metrics"] == {}
+    (tmp_path / "run" / "evaluation.json").write_text("good")
+    refused = command(evaluate_main, "run=run", "trainer=cpu", "trainer.limit_test_batches=0", "num_samples=2")
+    assert refused.code == 1
+    assert "trainer.limit_test_batches=0" in refused.error_lines[0]
+    assert (tmp_path / "run" / "evaluation.json").read_text() == "good"
+
+
+def own_images(folder: Path, num: int) -> None:
+    folder.mkdir()
+    images = np.random.default_rng(0).integers(0, 256, (num, 1, 8, 8), np.uint8)
+    np.save(folder / "train_images.npy", images)
+    np.save(folder / "test_images.npy", images[:6])
+
+
+def test_batch_norm_and_a_last_batch_of_one(train: Callable[..., Outcome], tmp_path: Path) -> None:
+    own_images(tmp_path / "own", 21)
+    words = ("trainer=cpu", "trainer.max_epochs=1", "callbacks=none", "logger=none", "data.batch_size=5", *NORMALISED)
+    outcome = train(*words, "hydra.run.dir=run")
+    assert outcome.code == 1
+    assert "data.drop_last=true" in outcome.error_lines[0]
+    assert not (tmp_path / "run").exists()
+    for mended in ("data.drop_last=true", "trainer.limit_train_batches=4", "data.batch_size=6"):
+        assert train(*words, mended, f"hydra.run.dir={mended.partition('=')[0]}").code == 0
+
+
+def test_a_small_set_has_a_point_of_the_loss_an_epoch(train: Callable[..., Outcome], tmp_path: Path) -> None:
+    own_images(tmp_path / "own", 20)
+    words = ("trainer=cpu", "trainer.max_epochs=6", "data=array", "data.root=own", "latent_dim=2", "data.val_size=0")
+    outcome = train(*words, "data.batch_size=5", "callbacks=none", "hydra.run.dir=run")
+    assert outcome.code == 0, outcome.err
+    assert "logging interval" not in outcome.err
+    curves = EventAccumulator(str(tmp_path / "run"))
+    curves.Reload()
+    assert [event.step for event in curves.Scalars("train/loss")] == [3, 7, 11, 15, 19, 23]
+
+
+@pytest.mark.filterwarnings("ignore:.*carry the estimate")
+def test_double_precision_from_training_to_samples(
+    train: Callable[..., Outcome], command: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    model = ("model=ladder", "network.widths=[8]", "model.features=[8,8,8]")
+    assert train(*QUIET, *model, "trainer.precision=64-true", "hydra.run.dir=run").code == 0
+    loaded = vae_lab.load_run(tmp_path / "run")
+    assert {weight.dtype for weight in loaded.parameters()} == {torch.float64}
+    exact = [weight for weight in loaded.parameters() if not torch.equal(weight, weight.float().double())]
+    assert exact, "the weights were rounded to float32"
+    few = ("run=run", "trainer=cpu", "trainer.limit_test_batches=1", "batch_size=10", "num_samples=5")
+    assert command(evaluate_main, *few).code == 0
+    assert command(sample_main, "run=run", "what=reconstructions", "num=2").code == 0
+    arrays = np.load(tmp_path / "run" / "samples" / "reconstructions_num2.npz")
+    assert arrays["images"].dtype == np.float64
+
+
+OTHERS = [
+    ("model=mhvae", "likelihood=gaussian", "data.binarization=none", "scheduler=cosine"),
+    ("likelihood=categorical", "data.binarization=none", "decoder_bias=default"),
+    ("likelihood=discretized_logistic", "data.binarization=none", "prior=mixture", "objective=iwae_dreg"),
+    ("model=cvae", "objective=beta_tcvae", "optimizer=sgd", "trainer.gradient_clip_val=1"),
+    ("prior=vamp", "prior.num_components=5", "objective=wae_mmd", "decoder_bias=data_mean"),
+    ("objective=capacity", "latent_dim=2", "data.horizontal_flip=true"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", OTHERS, ids=lambda words: words[0])
+def test_every_part_computes_in_double_precision(train: Callable[..., Outcome], words: tuple[str, ...]) -> None:
+    outcome = train(*QUIET, "trainer.precision=64-true", *words)
+    assert outcome.code == 0, outcome.err
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")]
+)
+def test_out_of_memory_names_what_to_reduce(
+    train: Callable[..., Outcome],
+    command: Callable[..., Outcome],
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+) -> None:
+    assert train(*QUIET, "hydra.run.dir=run").code == 0
+
+    def full(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("vae_lab.core.model.LatentVariableModel.forward", full)
+    monkeypatch.setattr("vae_lab.core.model.LatentVariableModel.importance_estimate", full)
+    monkeypatch.setattr("vae_lab.pictures.Request.sheets", full)
+    outcomes = {
+        "data.batch_size": train(*QUIET),
+        "chunk": command(evaluate_main, "run=run", "trainer=cpu", "num_samples=2"),
+        "num": command(sample_main, "run=run"),
+    }
+    for key, outcome in outcomes.items():
+        assert outcome.code == 1
+        assert len(outcome.error_lines) == 1, outcome.err
+        assert "out of memory" in outcome.error_lines[0]
+        assert key in outcome.error_lines[0]
+        assert "Traceback" not in outcome.err
