@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from vae_lab.collapse import collapse_lines, shown_name, unit_title
 from vae_lab.config import command
 from vae_lab.errors import RunError
 
@@ -66,7 +68,7 @@ def evaluate(cfg: DictConfig) -> None:
         runs.save_evaluation(path, result | evaluated, run.summary(), run.checkpoint.name, seconds)
         if "mig_by_factor" in result:
             draw(model, data.examples(NUM_EXAMPLES, settings.split), result, path)
-        show(result, str(path))
+        show(result, collapse_lines(result, run.config), str(path))
         if path.name != OWN:
             print(f"             not the run's own test set as a whole, so reports do not read it; {OWN} is as it was")
 
@@ -88,8 +90,8 @@ def draw(model: LatentVariableModel, examples: Batch, result: dict[str, Any], pa
     save_picture(sheet.draw(), path.parent / FOLDER, path.stem.replace("evaluation", "traversals_by_factor", 1))
 
 
-def show(result: dict[str, Any], path: str) -> None:
-    """The table on the screen."""
+def show(result: dict[str, Any], remarks: Sequence[str], path: str) -> None:
+    """The table on the screen, with the remarks below it."""
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
@@ -101,13 +103,15 @@ def show(result: dict[str, Any], path: str) -> None:
             continue
         error = result.get(f"{name}_error")
         shown = f"{value:.3f}" if isinstance(value, float) else str(value)
-        unit = "dimensions" if name.startswith("active_units") else UNITS.get(name, "nats an example")
-        table.add_row(name, shown if error is None else f"{shown} ± {error:.3f}", unit)
+        unit = unit_title(name) or UNITS.get(name, "nats an example")
+        table.add_row(shown_name(name), shown if error is None else f"{shown} ± {error:.3f}", unit)
     for name, best in result.get("mig_by_factor", {}).items():
         nats = f"z[{best['dimension']}]: {best['mutual_information']:.2f} nats"
         table.add_row(f"mig of {name}", f"{best['mig']:.3f}", nats)
     console = Console(soft_wrap=True)
     console.print(table)
+    for remark in remarks:
+        console.print(remark, highlight=False, markup=False)
     console.print(f"written to   {path}", highlight=False)
 
 

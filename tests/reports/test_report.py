@@ -191,6 +191,19 @@ def test_runs_below_and_the_folder_itself(tmp_path: Path) -> None:
     assert len(find_runs(tmp_path / "z")) == 1
 
 
+def test_says_which_settings_carry_no_information(tmp_path: Path) -> None:
+    whole, empty = {"kl_level_1": 15.0, "kl_level_2": 5.0}, {"kl_level_1": 20.0, "kl_level_2": 0.003}
+    config = {"objective": {"beta": 1.0, "warmup": {"_target_": "a.Constant"}, "free_bits": 0.0}}
+    for seed in (0, 1):
+        for model, metrics in (("mhvae", whole), ("ladder", empty)):
+            words, choices = [f"model={model}", f"seed={seed}"], {"model": model}
+            write_run(tmp_path / f"{model}{seed}", words, seed=seed, choices=choices, metrics=metrics, config=config)
+    write_report(tmp_path)
+    (line,) = (line for line in (tmp_path / "report.md").read_text().splitlines() if "no information" in line)
+    assert line.startswith("- model=ladder in 2 of 2 runs: no information: level 2 (0.003 nats) under 0.1 nats of KL")
+    assert "warmup=linear" in line
+
+
 def test_settings_that_are_no_numbers(tmp_path: Path) -> None:
     names = [f"a model with quite a long name, the {i}th" for i in range(4)]
     for name in names:

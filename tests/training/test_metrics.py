@@ -7,8 +7,9 @@ import torch
 from torch.distributions import Distribution
 
 from vae_lab.core import ElboTerms, LatentLevel
+from vae_lab.distributions import MixtureOfGaussians
 from vae_lab.distributions.gaussian import diagonal_gaussian
-from vae_lab.training.metrics import ActiveUnitsMetric, BoundMetric
+from vae_lab.training.metrics import ActiveUnitsMetric, BoundMetric, UnitCounts, unit_counts
 
 
 def gaussian(mean: torch.Tensor) -> Distribution:
@@ -56,7 +57,7 @@ def test_active_units_see_which_dimensions_vary_over_the_data() -> None:
     level = LatentLevel(mean.expand(2, -1, -1), gaussian(mean), gaussian(torch.zeros(2)), analytic_kl=True)
     metric = ActiveUnitsMetric()
     metric.update(level)
-    assert metric.compute() == 1
+    assert metric.compute().active_units == 1
 
 
 def test_two_samples_take_the_sampling_noise_off() -> None:
@@ -66,8 +67,41 @@ def test_two_samples_take_the_sampling_noise_off() -> None:
     level = LatentLevel(mean, gaussian(mean), gaussian(torch.zeros(4)), analytic_kl=False)
     metric = ActiveUnitsMetric()
     metric.update(level)
-    assert metric.compute() == 0
+    assert metric.compute().active_units == 0
     one = LatentLevel(mean[:1], gaussian(mean[:1]), gaussian(torch.zeros(4)), analytic_kl=False)
     metric.reset()
     metric.update(one)
-    assert metric.compute() == 4, "one sample cannot tell; so the default draws two"
+    assert metric.compute().active_units == 4, "one sample cannot tell; so the default draws two"
+
+
+def test_a_mean_that_follows_the_prior_has_no_kl() -> None:
+    # As on the lower level of a collapsed ladder: q is p, and both follow the level above.
+    mean = torch.randn(1, 100, 3, generator=torch.Generator().manual_seed(0))
+    metric = ActiveUnitsMetric()
+    metric.update(LatentLevel(mean, gaussian(mean), gaussian(mean.clone()), analytic_kl=True))
+    assert metric.compute() == UnitCounts(units_with_kl=0, active_units=3)
+
+
+@pytest.mark.parametrize("analytic_kl", [True, False])
+def test_units_with_kl_are_counted_over_the_whole_data_set(analytic_kl: bool) -> None:
+    # KL by dimension: half the squared mean, so 0.5, 0.02 and 0.005 nats, constant over the data.
+    mean = torch.tensor([1.0, 0.2, 0.1]).expand(2, 40_000, 3)
+    q, p = gaussian(mean), gaussian(torch.zeros(3))
+    z = mean + torch.randn(mean.shape, generator=torch.Generator().manual_seed(0))
+    parts, whole = ActiveUnitsMetric(), ActiveUnitsMetric()
+    whole.update(LatentLevel(z, q, p, analytic_kl))
+    for rows in (slice(0, 39_999), slice(39_999, None)):
+        parts.update(LatentLevel(z[:, rows], gaussian(mean[:, rows]), p, analytic_kl))
+    assert whole.compute() == parts.compute() == UnitCounts(units_with_kl=2, active_units=0)
+
+
+def test_a_level_whose_prior_does_not_factorise_has_no_count_by_kl() -> None:
+    mixture = MixtureOfGaussians((3,), num_components=2)(None, None)
+    mean = torch.zeros(1, 5, 3)
+    metric = ActiveUnitsMetric()
+    metric.update(LatentLevel(mean, gaussian(mean), mixture, analytic_kl=False))
+    assert metric.compute().units_with_kl is None
+    assert unit_counts([metric.compute()]) == {"active_units": 0}
+    assert unit_counts([UnitCounts(4, 5), UnitCounts(None, 2)]) == {
+        "units_with_kl_level_1": 4, "active_units": 7, "active_units_level_1": 5, "active_units_level_2": 2,
+    }  # fmt: skip

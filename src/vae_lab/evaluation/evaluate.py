@@ -72,7 +72,7 @@ def evaluate(
     Returns:
         ``nll`` and ``nll_error``: the mean of -log p(x|y) over the split and its standard error, in nats;
         ``effective_samples``: of the K, on average (Kong 1992); ``elbo``, ``log_likelihood``, ``kl`` and
-        ``kl_level_<l>``; ``active_units`` and ``active_units_level_<l>`` (Burda et al. 2016); ``bits_per_dim`` of the
+        ``kl_level_<l>``; the counts of `vae_lab.training.metrics.unit_counts`; ``bits_per_dim`` of the
         NLL where the likelihood is a density or a mass over the data; with all_labels ``nll_unconditional`` and its
         error; with disentanglement, and in the first process alone, the scores of
         `vae_lab.evaluation.disentanglement.disentanglement`, ``disentanglement_codes`` and ``disentanglement_level``;
@@ -133,11 +133,8 @@ def _result(module: EvaluationModule, settings: Settings) -> dict[str, Any]:
     if settings.all_labels:
         result |= {"nll_unconditional": -means[2], "nll_unconditional_error": errors[2]}
     result |= module.bound.compute()
-    counts = [metric.compute() for metric in module.active_units]  # type: ignore[operator]
-    result |= {"active_units": sum(counts)}
-    if len(counts) > 1:
-        result |= {f"active_units_level_{level}": count for level, count in enumerate(counts, 1)}
-    else:
+    result |= module.active_units.finish()
+    if model.num_levels == 1:
         del result["kl_level_1"]
     if model.spec is not None:
         bits = model.likelihood.head.bits_per_dim(means[0], model.spec.support)  # type: ignore[union-attr,operator]

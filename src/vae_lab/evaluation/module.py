@@ -6,12 +6,12 @@ import math
 
 import torch
 from pytorch_lightning import LightningModule
-from torch import Tensor, nn
+from torch import Tensor
 from torchmetrics import Metric
 
 from vae_lab import noise
 from vae_lab.core import LatentVariableModel
-from vae_lab.training.metrics import ActiveUnitsMetric, BoundMetric
+from vae_lab.training.metrics import BoundMetric, UnitMetrics
 from vae_lab.types import Batch
 
 
@@ -72,7 +72,7 @@ class EvaluationModule(LightningModule):
         self.seed = seed
         self.marginal = MeanAndError(3 if all_labels else 2)
         self.bound = BoundMetric(model.num_levels)
-        self.active_units = nn.ModuleList(ActiveUnitsMetric() for _ in range(model.num_levels))
+        self.active_units = UnitMetrics(model.num_levels)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         y = batch.y if self.model.conditional else None
@@ -84,8 +84,7 @@ class EvaluationModule(LightningModule):
                 rows.append(self._unconditional(batch.x))
         self.marginal.update(torch.stack(rows))
         self.bound.update(terms.log_likelihood, terms.kl)
-        for metric, level in zip(self.active_units, terms.levels, strict=True):
-            metric.update(level)  # type: ignore[operator]
+        self.active_units.update(terms.levels)
 
     def _unconditional(self, x: Tensor) -> Tensor:
         """log p(x) under a uniform p(y), (B,)."""

@@ -23,7 +23,8 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 TITLES = {
     "nll": "negative log-likelihood, nats (lower is better)",
     "elbo": "test ELBO, nats (higher is better)",
-    "active_units": "active units",
+    "units_with_kl": "units with a KL above 0.01 nats",
+    "active_units": "active units (Burda et al.: the mean varies)",
     "training_seconds": "training time, s",
 }
 MAX_LINES = 10
@@ -40,7 +41,7 @@ WIDE_RANGE = 8
 def charts(comparison: Comparison) -> Iterator[tuple[str, Callable[[], Figure]]]:
     """Each picture that there is something to draw for, by name, and what draws it."""
     if comparison.axis is not None:
-        for metric in (comparison.likelihood, "active_units", "training_seconds"):
+        for metric in (comparison.likelihood, "units_with_kl", "active_units", "training_seconds"):
             if any(setting.numbers(metric) for setting in comparison.settings):
                 yield metric, partial(against_setting, comparison, metric)
     if any(setting.numbers("kl") and setting.numbers("log_likelihood") for setting in comparison.settings):
@@ -67,7 +68,7 @@ def against_setting(comparison: Comparison, metric: str) -> Figure:
             values = setting.numbers(metric)
             _dots(axes, [at] * len(values), values, i)
     axes.set_ylabel(TITLES[metric])
-    if metric == "active_units":
+    if metric in ("units_with_kl", "active_units"):
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     if metric != comparison.likelihood:
         top = max(axes.get_ylim()[1], 1)

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from rich.table import Column, Table
 from rich.text import Text
 
+from vae_lab.collapse import collapse_lines
 from vae_lab.reports import text
 from vae_lab.reports.comparison import Comparison
 from vae_lab.reports.reading import Run, setting
@@ -22,7 +23,8 @@ COLUMNS = {
     "log_likelihood": ("log-likelihood", 2),
     "kl": ("KL", 2),
     "bits_per_dim": ("bits per dim", 3),
-    "active_units": ("active units", 1),
+    "units_with_kl": ("units with KL", 1),
+    "active_units": ("active units (Burda)", 1),
     "training_seconds": ("training, s", 1),
 }
 """Title and digits of each metric that the tables show, where a run has it."""
@@ -31,7 +33,7 @@ Rows = list[list[str]]
 """A table; the first row has the titles."""
 
 
-ESSENTIAL = ("nll", "elbo", "kl", "active_units")
+ESSENTIAL = ("nll", "elbo", "kl", "units_with_kl", "active_units")
 """What there is room for on a screen."""
 
 
@@ -91,6 +93,17 @@ def other_rows(comparison: Comparison, folder: Path) -> Rows:
             target = trace if trace.is_file() else run.folder
             rows.append([Link(_label(comparison, run), _relative(target, folder)), run.state, why(run)])
     return rows
+
+
+def collapse_remarks(comparison: Comparison) -> list[str]:
+    """Returns a remark per setting that has levels, or mostly dimensions, without KL: that of its first such run."""
+    remarks = []
+    for of_setting in comparison.settings:
+        lines = [line for run in of_setting.runs for line in collapse_lines(run.metrics, run.config)]
+        name, runs = comparison.label(of_setting.values), len(of_setting.runs)
+        where = f"{name} in {len(lines)} of {runs} runs" if runs > 1 else name
+        remarks += [f"{where}: {line}" if where else line for line in lines[:1]]
+    return remarks
 
 
 def why(run: Run) -> str:

@@ -23,6 +23,7 @@ from rich.table import Table
 from torch.utils.tensorboard.summary import hparams as hparams_summaries
 
 from vae_lab import runs
+from vae_lab.collapse import collapse_lines, shown_name, unit_title
 from vae_lab.data import ImageDataModule
 from vae_lab.errors import NonFiniteLossError, RunError
 from vae_lab.files import remove_unfinished
@@ -141,7 +142,8 @@ def fit(
         runs.save_metrics(record.run, metrics, record.seed, seconds, module.guard.skipped, data.selection)
         log_hparams(trainer, record.hparams, metrics)
         compiling = f" ({module.compile_seconds:.0f} s of it compiling)" if module.compile_seconds else ""
-        print_summary(metrics, record.run, f"{seconds:.0f} s of training{compiling}", "best" if weights else "last")
+        duration, tested = f"{seconds:.0f} s of training{compiling}", "best" if weights else "last"
+        print_summary(metrics, record, duration, tested)
         if module.guard.skipped:
             print(f"steps skipped, as their gradient was not finite: {module.guard.skipped}")
     return metrics
@@ -172,20 +174,24 @@ def log_hparams(trainer: Trainer, hparams: Mapping[str, Any], metrics: Mapping[s
         writer.close()
 
 
-def print_summary(metrics: Mapping[str, float], run: Path, duration: str, tested: str) -> None:
-    """The final numbers, where everything lies, and how to look at it."""
+def print_summary(metrics: Mapping[str, float], record: Record, duration: str, tested: str) -> None:
+    """Prints the final numbers, what carries no information, where everything lies, and how to look at it."""
+    found = {name.removeprefix("test/"): value for name, value in metrics.items()}
     tested = f"{tested} weights" if metrics else "not tested, because trainer.limit_test_batches=0"
     table = Table(title=f"test set, {tested}, after {duration}", title_justify="left")
     table.add_column("metric")
     table.add_column("value", justify="right")
     table.add_column("unit")
-    for name, value in metrics.items():
-        unit = "bits" if "bits" in name else "dimensions" if "active" in name else "nats an example"
-        table.add_row(name.removeprefix("test/"), f"{value:.0f}" if unit == "dimensions" else f"{value:.3f}", unit)
+    for name, value in found.items():
+        count = unit_title(name)
+        unit = count or ("bits" if "bits" in name else "nats an example")
+        table.add_row(shown_name(name), f"{value:.0f}" if count else f"{value:.3f}", unit)
     console = Console(soft_wrap=True)
     console.print(table)
-    console.print(f"run folder   {run}", highlight=False)
-    console.print(f"look at it   tensorboard --logdir {_outputs(run)}", highlight=False)
+    for remark in collapse_lines(found, record.config):
+        console.print(remark, highlight=False, markup=False)
+    console.print(f"run folder   {record.run}", highlight=False)
+    console.print(f"look at it   tensorboard --logdir {_outputs(record.run)}", highlight=False)
 
 
 def _outputs(run: Path) -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule
-from torch import Tensor, nn
+from torch import Tensor
 
 from vae_lab import noise
 from vae_lab.core import ElboTerms, LatentVariableModel
@@ -18,7 +18,7 @@ from vae_lab.objectives import Objective
 from vae_lab.training import interrupts, passes
 from vae_lab.training.compiled import CompiledLoss
 from vae_lab.training.guard import StepGuard, gradient_culprit, non_finite_term
-from vae_lab.training.metrics import ActiveUnitsMetric, BoundMetric
+from vae_lab.training.metrics import BoundMetric, UnitMetrics
 from vae_lab.training.optimization import (
     Optimization,
     Step,
@@ -87,7 +87,7 @@ class VariationalModule(LightningModule):
         self.eval_samples = eval_samples
         self.train_bound = BoundMetric(model.num_levels)
         self.eval_bound = BoundMetric(model.num_levels, importance_weighted=eval_samples > 1)
-        self.active_units = nn.ModuleList(ActiveUnitsMetric() for _ in range(model.num_levels))
+        self.active_units = UnitMetrics(model.num_levels)
         self.guard = StepGuard()
         self._batch: Batch | None = None  # the last of training
         self._planned_steps: float | None = None
@@ -284,18 +284,12 @@ class VariationalModule(LightningModule):
             terms: ElboTerms = self.model(batch.x, self._labels(batch), self.eval_samples)
         iw_bound = terms.importance_weighted_bound if self.eval_samples > 1 else None
         self.eval_bound.update(terms.log_likelihood, terms.kl, iw_bound)
-        for metric, level in zip(self.active_units, terms.levels, strict=True):
-            metric.update(level)  # type: ignore[operator]
+        self.active_units.update(terms.levels)
 
     def _log_evaluation(self, split: str) -> None:
-        counts = [metric.compute() for metric in self.active_units]  # type: ignore[operator]
-        for metric in self.active_units:
-            metric.reset()  # type: ignore[operator]
-        values: dict[str, float] = {f"{split}/active_units": sum(counts)}
-        if len(counts) > 1:
-            values |= {f"{split}/active_units_level_{i}": count for i, count in enumerate(counts, 1)}
+        counts = self.active_units.finish()
         if not self.trainer.barebones:
-            self.log_dict(values, sync_dist=True)
+            self.log_dict({f"{split}/{name}": float(count) for name, count in counts.items()}, sync_dist=True)
         self._log_bound(split, self.eval_bound)
 
     def _log_bound(self, split: str, metric: BoundMetric) -> None:

@@ -5,10 +5,14 @@ A short last batch weighs what it should, and so does every rank: the states are
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import NamedTuple
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import Metric
 
+from vae_lab.collapse import MIN_KL_OF_UNIT
 from vae_lab.core import LatentLevel
 
 
@@ -48,8 +52,22 @@ class BoundMetric(Metric):
         return {"elbo": means["log_likelihood"] - kl, "kl": kl, **means}
 
 
+class UnitCounts(NamedTuple):
+    """Latent dimensions of a level that carry information, by two criteria.
+
+    Attributes:
+        units_with_kl: dimensions u whose own KL, averaged over the data, exceeds `MIN_KL_OF_UNIT`; None for a prior
+            that does not factorise over dimensions, such as a mixture.
+        active_units: dimensions with Var_x(E_q[z_u | x]) > 0.01 (Burda et al. 2016, arXiv:1509.00519). Where the mean
+            of a level follows another level it varies with that one, whether or not this level has any KL.
+    """
+
+    units_with_kl: int | None
+    active_units: int
+
+
 class ActiveUnitsMetric(Metric):
-    """How many latent dimensions carry information: Var_x(E_q[z_u | x]) > 0.01 (Burda et al. 2016, arXiv:1509.00519).
+    """Counts the dimensions of a level that carry information; see `UnitCounts`.
 
     Where the mean of a level depends on the sampled level beside it, it is averaged over the K samples, and the
     variance that the averaging leaves (that of the mean of K) is taken off, so that two samples are enough for an
@@ -60,14 +78,16 @@ class ActiveUnitsMetric(Metric):
     THRESHOLD = 0.01
     total: Tensor
     square: Tensor
+    kl: Tensor
     count: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        for name in ("total", "square", "count"):  # the first two take the shape of the level when it is first seen
+        for name in ("total", "square", "kl", "count"):  # all but the last take the level's shape when it is first seen
             self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, level: LatentLevel) -> None:
+        """Adds the examples of a batch."""
         means = level.q.mean.detach().double()
         if means.dim() < level.z.dim():  # the same for every sample
             means = means[None]
@@ -76,16 +96,54 @@ class ActiveUnitsMetric(Metric):
         self.square = self.square + (mean**2).sum(0)
         if len(means) > 1:
             self.square = self.square - means.var(0).sum(0) / len(means)
+        if level.kl_per_dimension is not None:
+            self.kl = self.kl + level.kl_per_dimension.detach().double().mean(0).sum(0)
         self.count += len(mean)
 
-    def compute(self) -> int:
+    def compute(self) -> UnitCounts:
+        """Returns the counts over all examples."""
         variance = self.square / self.count - (self.total / self.count) ** 2
-        return int((variance > self.THRESHOLD).sum())
+        with_kl = int((self.kl / self.count > MIN_KL_OF_UNIT).sum()) if self.kl.dim() else None
+        return UnitCounts(with_kl, int((variance > self.THRESHOLD).sum()))
+
+
+class UnitMetrics(nn.ModuleList):
+    """Counts the informative dimensions of a model, level by level.
+
+    Args:
+        num_levels: L.
+    """
+
+    def __init__(self, num_levels: int) -> None:
+        super().__init__(ActiveUnitsMetric() for _ in range(num_levels))
+
+    def update(self, levels: Iterable[LatentLevel]) -> None:
+        """Adds the examples of a batch."""
+        for metric, level in zip(self, levels, strict=True):
+            metric.update(level)  # type: ignore[operator]
+
+    def finish(self) -> dict[str, int]:
+        """Returns the counts over all examples, as `unit_counts` names them, and starts afresh."""
+        counts = [metric.compute() for metric in self]  # type: ignore[operator]
+        for metric in self:
+            metric.reset()  # type: ignore[operator]
+        return unit_counts(counts)
+
+
+def unit_counts(levels: Iterable[UnitCounts]) -> dict[str, int]:
+    """Returns the counts of a model by name: ``units_with_kl`` and, in a hierarchy, ``units_with_kl_level_<l>``, ..."""
+    found: dict[str, int] = {}
+    for name, counts in zip(UnitCounts._fields, zip(*levels, strict=True), strict=True):
+        if None not in counts:
+            found[name] = sum(counts)
+        if len(counts) > 1:
+            found |= {f"{name}_level_{level}": count for level, count in enumerate(counts, 1) if count is not None}
+    return found
 
 
 def metric_names(split: str, bound: BoundMetric) -> list[str]:
     """Returns the names of the metrics that are logged after each evaluation of a split."""
     levels = sum(name.startswith("kl_level_") for name in bound.names)
-    names = ["elbo", "kl", *bound.names, "bits_per_dim", "active_units"]
-    names += [f"active_units_level_{level}" for level in range(1, levels + 1)]
+    names = ["elbo", "kl", *bound.names, "bits_per_dim", *UnitCounts._fields]
+    names += [f"{name}_level_{level}" for name in UnitCounts._fields for level in range(1, levels + 1)]
     return [f"{split}/{name}" for name in names if levels > 1 or not name.endswith("_level_1")]

@@ -1,0 +1,99 @@
+"""Posterior collapse in words: which levels and dimensions of a trained model carry no KL, and what helps.
+
+Reads metrics and configs as plain containers, so that a report can use it without torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+MIN_KL_OF_UNIT = 0.01
+"""Nats per example that a latent dimension must exceed to count as one with a KL."""
+
+MIN_KL_OF_LEVEL = 0.1
+"""Nats per example below which a level of latents is said to carry no information."""
+
+UNITS = {
+    "units_with_kl": f"dimensions with own KL > {MIN_KL_OF_UNIT} nats",
+    "active_units": "dimensions whose mean varies (Burda)",
+}
+"""Titles of the two counts of latent dimensions, by the beginning of a metric's name."""
+
+
+def unit_title(name: str) -> str | None:
+    """Returns the unit of a metric that counts latent dimensions; None for any other."""
+    return next((title for count, title in UNITS.items() if name.startswith(count)), None)
+
+
+def shown_name(name: str) -> str:
+    """Returns the name of a metric on the screen: Burda's count, which may be high without any KL, is not "active"."""
+    return name.replace("active_units", "varying_means", 1) if name.startswith("active_units") else name
+
+
+def collapse_lines(metrics: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
+    """Returns a line about the levels, and one about the dimensions, that carry no KL; none of a model without any.
+
+    Args:
+        metrics: by name, such as ``kl_level_1`` or ``units_with_kl``, in nats per example.
+        config: config of the run, resolved.
+    """
+    levels = _levels(metrics)
+    empty = {name: kl for name, kl in levels.items() if kl < MIN_KL_OF_LEVEL}
+    if empty:
+        shown = ", ".join(f"{name} ({kl:.3f} nats)" for name, kl in empty.items())
+        last = "fewer levels (model.latent_dims)" if len(levels) > 1 else "longer training (trainer.max_epochs)"
+        remedies = ", ".join(_remedies(config, len(levels) > 1)) or last
+        return [f"no information: {shown} under {MIN_KL_OF_LEVEL} nats of KL; what may help: {remedies}"]
+    used, size = metrics.get("units_with_kl"), _size(config)
+    if not isinstance(used, int | float) or 2 * used >= size:
+        return []
+    key = "model.latent_dims" if len(levels) > 1 else "latent_dim"
+    remedy = f"objective.beta=1 or a smaller {key}" if _is_above_1(config) else f"a smaller {key} would do as well"
+    empty_units = f"{size - int(used)} of {size} dimensions"
+    return [f"no information: {empty_units} have a KL of at most {MIN_KL_OF_UNIT} nats each; {remedy}"]
+
+
+def _levels(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """The KL of each level by its name; of the whole latent space where there is one level."""
+    found = {name: kl for name, kl in metrics.items() if isinstance(kl, int | float)}
+    levels = {f"level {name.rpartition('_')[2]}": kl for name, kl in found.items() if name.startswith("kl_level_")}
+    return levels or {"the latent space": found["kl"]} if "kl" in found else {}
+
+
+def _size(config: Mapping[str, Any]) -> int:
+    """The number of latent dimensions, of all levels together; 0 where the config does not say."""
+    model = _node(config, "model")
+    dims = model.get("latent_dims", [model.get("latent_dim")])
+    return sum(dims) if isinstance(dims, list) and all(type(dim) is int for dim in dims) else 0
+
+
+def _remedies(config: Mapping[str, Any], hierarchy: bool) -> Iterator[str]:
+    """What is not on already and acts on the KL, as one types it."""
+    objective = _node(config, "objective")
+    if "beta" in objective and "warmup" in objective:  # the ELBO
+        if str(_node(objective, "warmup").get("_target_", "Constant")).endswith("Constant"):
+            yield "warmup=linear"
+        if not objective.get("free_bits"):
+            yield "objective.free_bits=1"
+        if _is_above_1(config):
+            yield "objective.beta=1"
+    else:
+        yield "objective=elbo warmup=linear"
+    network = _node(config, "network")
+    if hierarchy and network.get("batch_norm") is False and not _is_vamp(config):
+        yield "network.batch_norm=true"
+
+
+def _is_above_1(config: Mapping[str, Any]) -> bool:
+    beta = _node(config, "objective").get("beta")
+    return isinstance(beta, int | float) and beta > 1
+
+
+def _is_vamp(config: Mapping[str, Any]) -> bool:
+    return str(_node(config, "prior").get("_target_")).endswith(".VampPrior")
+
+
+def _node(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = config.get(key)
+    return found if isinstance(found, Mapping) else {}
