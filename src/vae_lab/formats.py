@@ -13,7 +13,14 @@ from vae_lab.errors import RunError
 FORMAT = 1
 """Of the checkpoints that this version writes. Those of format 0 carry no number."""
 
-DEFAULTS: dict[str, Any] = {"callbacks": {}, "curves": None, "lr_schedulers": [], "optimizer": None}
+DEFAULTS: dict[str, Any] = {
+    "callbacks": {},
+    "curves": None,
+    "lr_schedulers": [],
+    "optimizer": None,
+    "planned_steps": None,
+    "schedule_steps": None,
+}
 """Values of the parts that a checkpoint of format 0 may lack."""
 
 PROGRESS_DEFAULTS: dict[str, Any] = {"batch_size": None, "monitored": {}, "should_stop": False, "skipped": (0, 0)}

@@ -272,6 +272,16 @@ def _shape_and_kind(tensor: torch.Tensor) -> str:
     return f"{tuple(tensor.shape)} {kind.removeprefix('torch.')}"
 
 
+def other_weights(expected: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor]) -> str | None:
+    """Returns the first difference in names and shapes, such as 'bias is (3,), the config makes it (4,)', or None."""
+    for name, value in expected.items():
+        if name not in weights:
+            return f"{name} is not there, the config makes it {tuple(value.shape)}"
+        if weights[name].shape != value.shape:
+            return f"{name} is {tuple(weights[name].shape)}, the config makes it {tuple(value.shape)}"
+    return next((f"{name} has no place in the config" for name in weights if name not in expected), None)
+
+
 def _load(model: torch.nn.Module, weights: dict[str, torch.Tensor], path: Path) -> None:
     if any(weight.dtype == torch.float64 for weight in weights.values()):  # of a run with trainer.precision=64-true
         model.double()

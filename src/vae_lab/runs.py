@@ -30,6 +30,10 @@ from vae_lab.files import write_text
 VERSIONS = ("vae-lab", "torch", "torchvision", "pytorch-lightning", "hydra-core", "numpy", "scikit-learn")
 
 
+OUTCOMES = ("failure.json", "failure.txt", "pruned.json")
+"""How an attempt has ended that did not finish the run; they go when the run goes on."""
+
+
 def save_config(run: Path, config: Mapping[str, Any]) -> None:
     """Writes config.yaml, with paths inside the run relative to its folder."""
     write_text(run / "config.yaml", yaml.safe_dump(relative_to_run(config), sort_keys=False))

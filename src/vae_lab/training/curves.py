@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 
 PATTERN = "events.out.tfevents.*"
@@ -19,16 +19,19 @@ def sizes(run: Path) -> dict[str, int]:
     return found
 
 
-def rewind(run: Path, sizes: Mapping[str, int] | None) -> None:
+def rewind(run: Path, sizes: Mapping[str, int] | None, only: Container[Path] | None = None) -> None:
     """Takes off what was written after ``sizes`` were noted: the steps that follow are taken, and logged, again.
 
     Args:
         run: the run folder.
         sizes: bytes of each event file, by its name; None: not known, so that everything stays.
+        only: the event files that may be touched; None: all.
     """
     if sizes is None:
         return
     for path in run.glob(PATTERN):
+        if only is not None and path not in only:
+            continue
         size = 0 if path.is_symlink() else sizes.get(path.name, 0)  # never what lies outside of the run
         if not size:
             path.unlink()

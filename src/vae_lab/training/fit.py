@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import torch
 from pytorch_lightning import Trainer, seed_everything
 from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.strategies import ModelParallelStrategy
 from rich.console import Console
 from rich.table import Table
 from torch.utils.tensorboard.summary import hparams as hparams_summaries
@@ -27,15 +28,18 @@ from vae_lab.collapse import collapse_lines, shown_name, unit_title
 from vae_lab.data import ImageDataModule
 from vae_lab.errors import NonFiniteLossError, RunError
 from vae_lab.files import remove_unfinished
-from vae_lab.loading import read_checkpoint
+from vae_lab.loading import other_weights, read_checkpoint
 from vae_lab.training import curves, interrupts
 from vae_lab.training.callbacks import LastCheckpoint
 from vae_lab.training.callbacks.last_checkpoint import how_to_resume
 from vae_lab.training.callbacks.writer import report_thread_error, tensorboard_writer
 from vae_lab.training.lit_module import VariationalModule
+from vae_lab.training.opening import Opening
 from vae_lab.training.plan import check_plan
 from vae_lab.training.processes import disband, lost_a_process
+from vae_lab.training.resumed_optimizer import why_fresh
 from vae_lab.training.settings import dtype_of
+from vae_lab.training.stopping import why_nothing_is_left
 
 TestCheckpoint = Literal["best", "last"]
 T = TypeVar("T")
@@ -123,14 +127,25 @@ def fit(
         print(data.describe())
     data.dtype = dtype_of(trainer.precision, module.model)
     plan = check_plan(trainer, module, data)
-    if decoder_bias == "data_mean":
+    saved = read_checkpoint(resume, PARTS) if resume else None
+    if saved is not None:
+        refuse_to_resume(trainer, module, saved, record.run)
+    elif decoder_bias == "data_mean":
         module.model.likelihood.start_at(data.mean_image())  # type: ignore[operator]
-    if trainer.is_global_zero:
-        _clear_up(record.run, resume)
-        runs.save_config(record.run, {**record.config, "spec": module.spec.plain()})
+
+    def write_beginning(earlier: frozenset[Path]) -> None:
+        if trainer.is_global_zero:
+            _clear_up(record.run, earlier, saved)
+            runs.save_config(record.run, {**record.config, "spec": module.spec.plain()})
+
+    opening = Opening(record.run, write_beginning)
+    trainer.callbacks.insert(0, opening)  # type: ignore[attr-defined]
     started = time.monotonic()
-    with _saying_what_is_left(trainer):
+    with _saying_what_is_left(trainer), opening.undone_on_failure():
         trainer.fit(module, datamodule=data, ckpt_path=resume)
+        opening.open()  # where there was nothing to train
+    if saved is not None and trainer.global_step == saved["progress"]["step"] and trainer.is_global_zero:
+        print(f"nothing was left to train: {why_nothing_is_left(trainer)}")
     last = _callback(trainer, LastCheckpoint)
     seconds = last.seconds if last else time.monotonic() - started
 
@@ -154,11 +169,33 @@ def _test(trainer: Trainer, module: VariationalModule, data: ImageDataModule, we
     return {name: float(value) for name, value in result.items()}
 
 
-def _clear_up(run: Path, checkpoint: Path | None) -> None:
-    """Takes away what an attempt that was killed left in the run folder after its checkpoint, or without one."""
+def _clear_up(run: Path, earlier: frozenset[Path], saved: Mapping[str, Any] | None) -> None:
+    """Takes away what earlier attempts left in the run folder after their checkpoint, or without one."""
     if (run / "config.yaml").is_file():  # otherwise the folder may be anybody's
-        curves.rewind(run, read_checkpoint(checkpoint, PARTS)["curves"] if checkpoint else {})
+        curves.rewind(run, {} if saved is None else saved["curves"], earlier)
         remove_unfinished(run)
+        for name in runs.OUTCOMES:
+            (run / name).unlink(missing_ok=True)
+
+
+def refuse_to_resume(trainer: Trainer, module: VariationalModule, saved: Mapping[str, Any], run: Path) -> None:
+    """Raises RunError where a run cannot go on from its checkpoint as it is asked to.
+
+    Args:
+        trainer, module: as they are asked for.
+        saved: the run's checkpoint.
+        run: the run folder.
+    """
+    if trainer.fast_dev_run:  # type: ignore[attr-defined]
+        raise RunError(f"trainer.fast_dev_run: a trial keeps nothing of a run; resume={run} without it")
+    if reason := other_weights(module.state_dict(), saved["state_dict"]):
+        raise RunError(
+            f"resume={run}: the weights of another model ({reason}); "
+            "model, network, prior, likelihood, latent_dim and the data's shape must stay"
+        )
+    reason = why_fresh(module.optimization.optimizer, saved)
+    if reason and isinstance(trainer.strategy, ModelParallelStrategy):
+        raise RunError(f"optimizer: {reason}, and sharded weights cannot leave it out; resume with strategy=ddp")
 
 
 def log_hparams(trainer: Trainer, hparams: Mapping[str, Any], metrics: Mapping[str, float]) -> None:

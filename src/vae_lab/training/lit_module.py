@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from vae_lab.core import ElboTerms, LatentVariableModel
 from vae_lab.errors import NonFiniteLossError
 from vae_lab.formats import FORMAT, migrated
 from vae_lab.objectives import Objective
-from vae_lab.training import interrupts, passes
+from vae_lab.training import interrupts, passes, resumed_optimizer
 from vae_lab.training.compiled import CompiledLoss
 from vae_lab.training.guard import StepGuard, gradient_culprit, non_finite_term
 from vae_lab.training.metrics import BoundMetric, UnitMetrics
@@ -28,6 +28,7 @@ from vae_lab.training.optimization import (
     forget_gradients,
     look_for_non_finite,
     refuse_fused_clipping,
+    schedules,
     step_unless,
     step_with_scaler,
     total_steps,
@@ -91,6 +92,7 @@ class VariationalModule(LightningModule):
         self.guard = StepGuard()
         self._batch: Batch | None = None  # the last of training
         self._planned_steps: float | None = None
+        self._restored: Mapping[str, Any] | None = None  # the checkpoint of a run that goes on
         self._resumed: Progress | None = None  # an unfinished epoch's, until the batch where it goes on
         self._loss: Callable[[Tensor, Tensor | None, float], StepTerms] = self._step_terms
 
@@ -107,14 +109,13 @@ class VariationalModule(LightningModule):
             refuse_fused_sgd(optimizer)
         if self.optimization.gradient_clip_val:
             optimizer.register_step_pre_hook(lambda *_: clip_gradient(self.model.parameters(), self.optimization))
-        if self.optimization.scheduler is None:
-            return optimizer
-        steps = total_steps(self.trainer, self.optimization.accumulate_grad_batches)
-        if steps == math.inf:
-            raise ValueError("a learning-rate schedule needs an end: set trainer.max_epochs or trainer.max_steps")
-        return [optimizer], [self.optimization.scheduler(optimizer, int(steps))]
+        schedulers = schedules(self.trainer, self.optimization, optimizer)  # which may change the options
+        self._options = resumed_optimizer.options_of(optimizer)
+        return [optimizer], schedulers
 
     def on_train_start(self) -> None:
+        if self._restored:
+            resumed_optimizer.bring_up_to_date(self.trainer, self._options, self.optimization, self._restored)
         self._watchers = passes.batch_watchers(self.trainer, self)
         self._direct = not self._watchers and passes.can_bypass_lightning(self.trainer)
         self._scaler = getattr(self.trainer.precision_plugin, "scaler", None)
@@ -144,7 +145,7 @@ class VariationalModule(LightningModule):
         """The optimizer steps of one pass through Lightning's loop, and then what is watched of them."""
         if self._resumed is not None:
             shape = skip_done_batches(self.trainer, self._resumed, dataloader_iter, self.train_bound)
-            if isinstance(self._loss, CompiledLoss):
+            if shape and isinstance(self._loss, CompiledLoss):
                 self._loss.shape = shape
             self._resumed = None
         first = self.global_step
@@ -243,22 +244,26 @@ class VariationalModule(LightningModule):
             terms: ElboTerms = self.model(self._batch.x, self._labels(self._batch), self.objective.num_samples)
         return gradient_culprit(terms, self.train_bound.names, list(self.model.parameters()))
 
+    def note_progress(self) -> None:
+        """Has the checkpoints that follow say where the run stands now: the epoch ends before its last batch."""
+        self._resumed = progress_of(self.trainer, self.train_bound, self.guard)
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # Before the first step after a resume the run still stands where it stood.
         checkpoint["progress"] = self._resumed or progress_of(self.trainer, self.train_bound, self.guard)
-        checkpoint["planned_steps"] = self._planned_steps
-        checkpoint["loops"] = None  # Lightning's own account of it
-        checkpoint["format"] = FORMAT
+        checkpoint |= {"format": FORMAT, "loops": None, "planned_steps": self._planned_steps}  # loops: Lightning's own
+        checkpoint |= resumed_optimizer.description(self.trainer, self.optimization)
         make_relative(self.trainer, checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint.update(migrated(checkpoint))  # a strategy may have read it by itself
         make_absolute(self.trainer, checkpoint)
+        resumed_optimizer.drop_absent_callbacks(self.trainer, checkpoint)
         if self.trainer.training:
-            checkpoint.update(migrated(checkpoint))  # a strategy may have read it by itself
-            self._planned_steps = checkpoint.get("planned_steps")
-            progress = checkpoint["progress"]
-            restore_progress(self.trainer, progress, self.guard)
-            self._resumed = progress if progress["batch"] else None
+            self._planned_steps = checkpoint["planned_steps"]
+            restore_progress(self.trainer, checkpoint, self.guard)
+            self._resumed = checkpoint["progress"] if checkpoint["progress"]["batch"] else None
+            self._restored = resumed_optimizer.keep_what_is_asked_for(self.trainer, checkpoint, self.optimization)
 
     def on_train_epoch_start(self) -> None:
         # The noise of an epoch depends on nothing but this: not on the number of processes, nor on what ran before.

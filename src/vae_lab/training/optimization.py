@@ -149,6 +149,20 @@ def total_steps(trainer: Any, accumulate_grad_batches: int) -> float:
     return min(limits, default=math.inf)
 
 
+def schedules(trainer: Any, optimization: Optimization, optimizer: Optimizer) -> list[LRScheduler]:
+    """Returns the schedule of the learning rate over the whole run, where one is asked for.
+
+    Raises:
+        ValueError: where nothing limits the run.
+    """
+    if optimization.scheduler is None:
+        return []
+    steps = total_steps(trainer, optimization.accumulate_grad_batches)
+    if steps == math.inf:
+        raise ValueError("a learning-rate schedule needs an end: set trainer.max_epochs or trainer.max_steps")
+    return [optimization.scheduler(optimizer, int(steps))]
+
+
 def refuse_fused_clipping(optimization: Optimization, optimizer: Optimizer) -> None:
     """Raises ValueError where the gradient is to be clipped that only a fused optimizer will unscale."""
     if optimization.gradient_clip_val and any(group.get("fused") for group in optimizer.param_groups):

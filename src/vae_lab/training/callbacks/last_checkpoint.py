@@ -36,6 +36,7 @@ class LastCheckpoint(Checkpoint):
         self.every_minutes = every_minutes
         self._started = self._saved_at = time.monotonic()
         self._seconds = 0.0  # of training before this process
+        self._saved_within_epoch = False
 
     @property
     def seconds(self) -> float:
@@ -60,8 +61,14 @@ class LastCheckpoint(Checkpoint):
             self._save(trainer)
         self._stop_if_asked(trainer)
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def save_cut_epoch(self, trainer: Trainer) -> None:
+        """Saves a run that ends within an epoch as it stands there, so that a longer one goes on with the epoch."""
         self._save(trainer)
+        self._saved_within_epoch = True
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not self._saved_within_epoch:
+            self._save(trainer)
         self._stop_if_asked(trainer)
 
     def on_test_batch_start(

@@ -1,0 +1,81 @@
+"""The moment from which a run writes in its folder: a start that fails leaves the folder as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+
+from vae_lab.training import curves
+from vae_lab.training.callbacks import LastCheckpoint
+from vae_lab.training.progress import ends_within_epoch
+
+EARLY_FILES = (curves.PATTERN, "hparams.yaml")
+"""Files that Lightning's logger makes before the run is known to start."""
+
+
+class Opening(Callback):
+    """Writes what belongs to the beginning of a run once its first step is taken, or before its first checkpoint.
+
+    It is the first of the callbacks, so that at the end of an epoch that is cut off (by max_steps or max_time) it can
+    also have the run saved as it stands, before anything is averaged, drawn or counted.
+
+    Args:
+        run: the run folder.
+        write: writes the beginning; called with the files of earlier attempts.
+    """
+
+    pass_safe = True
+
+    def __init__(self, run: Path, write: Callable[[frozenset[Path]], None]) -> None:
+        self.run = run
+        self.write = write
+        self._before = self._early_files()
+        self._opened = False
+
+    def open(self) -> None:
+        """Writes the beginning, the first time that it is called."""
+        if not self._opened:
+            self._opened = True
+            self.write(self._before)
+
+    @contextmanager
+    def undone_on_failure(self) -> Iterator[None]:
+        """Context manager that removes what a start that fails has left in the run folder."""
+        try:
+            yield
+        except BaseException:
+            if not self._opened:
+                for path in self._early_files() - self._before:
+                    path.unlink(missing_ok=True)
+            raise
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.open()
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        self.open()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not ends_within_epoch(trainer):
+            return
+        if trainer.should_stop:  # after a validation, which counts
+            pl_module.note_progress()  # type: ignore[operator]
+            return
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, LastCheckpoint):
+                callback.save_cut_epoch(trainer)
+            # No validation has come: what these two monitor is absent, or that of the epoch before.
+            elif isinstance(callback, EarlyStopping):
+                callback._check_on_train_epoch_end = False
+            elif isinstance(callback, ModelCheckpoint) and callback.monitor:
+                callback._save_on_train_epoch_end = False
+
+    def _early_files(self) -> frozenset[Path]:
+        return frozenset(path for pattern in EARLY_FILES for path in self.run.glob(pattern))

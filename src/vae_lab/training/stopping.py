@@ -1,0 +1,80 @@
+"""Why a run ends before its last epoch, and whether that still holds when it is resumed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import EarlyStopping
+
+KEPT_BY_STOP = {"stopped_epoch": 0, "stopping_reason": 0, "stopping_reason_message": None}
+"""What early stopping notes of a stop, as it is without one."""
+
+
+def monitored_values(trainer: Trainer) -> dict[str, float]:
+    """Returns the last value that each early stopping has seen, by the key of its state."""
+    return {
+        callback.state_key: float(trainer.callback_metrics[callback.monitor])
+        for callback in _early_stoppings(trainer)
+        if callback.monitor in trainer.callback_metrics
+    }
+
+
+def settle_early_stopping(trainer: Trainer, checkpoint: Mapping[str, Any]) -> bool:
+    """Returns True if early stopping, as it is asked for now, ends the run at once.
+
+    Where it does not, the checkpoint is changed as if the run had never been stopped.
+
+    Args:
+        trainer: of the run that is resumed.
+        checkpoint: the checkpoint of the run, migrated.
+    """
+    stops = False
+    for callback in _early_stoppings(trainer):
+        state = checkpoint["callbacks"].get(callback.state_key)
+        if state:
+            state["patience"] = callback.patience  # it would come back with the rest
+        if state and state.get("stopped_epoch"):
+            if _still_stops(callback, state, checkpoint["progress"]["monitored"].get(callback.state_key)):
+                stops = True
+            else:
+                state.update({key: value for key, value in KEPT_BY_STOP.items() if key in state})
+    return stops
+
+
+def _still_stops(callback: EarlyStopping, state: Mapping[str, Any], value: float | None) -> bool:
+    if state["wait_count"] >= callback.patience:
+        return True
+    if value is None:  # not saved: the format is old
+        return False
+    if not math.isfinite(value):
+        return callback.check_finite
+    current, threshold, divergence = torch.tensor(value), callback.stopping_threshold, callback.divergence_threshold
+    return bool(
+        (threshold is not None and callback.monitor_op(current, threshold))
+        or (divergence is not None and callback.monitor_op(-current, -divergence))
+    )
+
+
+def why_nothing_is_left(trainer: Trainer) -> str:
+    """Returns why a run that was resumed has ended without a step, naming the key that would let it go on."""
+    epochs: Any = trainer.fit_loop.epoch_progress.current
+    if trainer.max_steps != -1 and trainer.global_step >= trainer.max_steps:
+        return f"trainer.max_steps={trainer.max_steps} is reached"
+    if trainer.max_epochs not in (None, -1) and epochs.processed >= trainer.max_epochs:
+        return f"trainer.max_epochs={trainer.max_epochs} is reached"
+    for callback in _early_stoppings(trainer):
+        if callback.stopped_epoch:
+            waits = f"{callback.monitor} has not improved for {callback.wait_count} validations"
+            return (
+                f"early stopping ended the run ({waits}); a larger callbacks.early_stopping.patience than "
+                f"{callback.patience}, or callbacks.early_stopping=null, goes on"
+            )
+    return "trainer.max_time is over" if trainer.should_stop else "there are no batches to train on"
+
+
+def _early_stoppings(trainer: Trainer) -> list[EarlyStopping]:
+    return [callback for callback in trainer.callbacks if isinstance(callback, EarlyStopping)]  # type: ignore[attr-defined]

@@ -1,0 +1,253 @@
+"""What is asked for on resume happens, or is refused in one line, and a resume that fails changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import FAST, Outcome
+from pytorch_lightning.callbacks import Timer
+
+from tests.training.same_run import assert_same, curves_of, state_of
+from vae_lab.data import ImageDataModule
+from vae_lab.training.lit_module import VariationalModule
+
+BATCHES = 6
+QUICK = (
+    *(word for word in FAST if not word.startswith(("debug", "network"))),
+    "network.widths=[4]",
+    "latent_dim=2",
+    "data.image_size=8",
+    "trainer.max_epochs=1",
+    f"trainer.limit_train_batches={BATCHES}",
+    "trainer.limit_val_batches=2",
+    "trainer.limit_test_batches=2",
+    "callbacks.pictures=null",
+    "callbacks.projector=null",
+)
+LONGER = ("trainer.max_epochs=2", "resume_changed=true")
+
+
+@pytest.fixture
+def rates(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float, dict[str, Any]]]:
+    """Of each step that is taken: the optimizer's class, its rate and its options."""
+    seen: list[tuple[str, float, dict[str, Any]]] = []
+    whole = VariationalModule._optimizer_step
+
+    def step(self: VariationalModule, dataloader_iter: Any) -> Any:
+        optimizer = self.trainer.optimizers[0]
+        seen.append((type(optimizer).__name__, optimizer.param_groups[0]["lr"], dict(optimizer.param_groups[0])))
+        return whole(self, dataloader_iter)
+
+    monkeypatch.setattr(VariationalModule, "_optimizer_step", step)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("start", "asked", "expected"),
+    [
+        ((), ("optimizer.lr=1e-5",), {"lr": 1e-5}),
+        ((), ("optimizer.lr=1e-2", "optimizer.eps=1e-3"), {"lr": 1e-2, "eps": 1e-3}),
+        (("scheduler=cosine",), ("optimizer.weight_decay=0.1",), {"weight_decay": 0.1}),
+        (("optimizer=sgd",), ("optimizer.momentum=0", "optimizer.nesterov=false"), {"momentum": 0, "nesterov": False}),
+    ],
+)
+def test_options_of_the_optimizer_happen(
+    train: Callable[..., Outcome], rates: Any, tmp_path: Path, start: Any, asked: Any, expected: dict[str, Any]
+) -> None:
+    run = tmp_path / "run"
+    assert train(*QUICK, *start, f"hydra.run.dir={run}").code == 0
+    exp_avg = state_of(run)["optimizer_states"][0]["state"][0]
+    rates.clear()
+    outcome = train(f"resume={run}", *asked, *LONGER)
+    assert outcome.code == 0, outcome.err
+    assert "fresh state" not in outcome.out
+    assert len(rates) == BATCHES
+    for _, _, options in rates:
+        assert {key: options[key] for key in expected} == expected
+    config = yaml.safe_load((run / "config.yaml").read_text())["optimizer"]
+    assert {key: config[key] for key in expected} == expected
+    assert exp_avg.keys() == state_of(run)["optimizer_states"][0]["state"][0].keys()
+
+
+@pytest.mark.parametrize(
+    ("start", "asked"),
+    [
+        (("scheduler=cosine",), ("scheduler=none",)),
+        ((), ("scheduler=cosine",)),
+        (("scheduler=multistep",), ("scheduler=burda", "scheduler.stages=2")),
+        (("scheduler=cosine",), ("scheduler=cosine", "optimizer.lr=0.1")),
+    ],
+)
+def test_a_schedule_on_resume_counts_from_the_step_of_the_run(
+    train: Callable[..., Outcome], rates: Any, tmp_path: Path, start: Any, asked: Any
+) -> None:
+    run = tmp_path / "run"
+    assert train(*QUICK, *asked, "trainer.max_epochs=2", f"hydra.run.dir={tmp_path / 'planned'}").code == 0
+    planned = [rate for _, rate, _ in rates][BATCHES:]
+    assert train(*QUICK, *start, f"hydra.run.dir={run}").code == 0
+    rates.clear()
+    assert train(f"resume={run}", *asked, *LONGER).code == 0
+    assert [rate for _, rate, _ in rates] == planned
+    assert min(planned) > 0
+
+
+@pytest.mark.parametrize(
+    ("start", "asked", "reason"),
+    [
+        (("optimizer.weight_decay=0.1",), ("optimizer=sgd",), "SGD cannot go on with the state of Adam"),
+        ((), ("optimizer=adamw",), "AdamW cannot go on with the state of Adam"),
+        (("optimizer=rmsprop",), ("optimizer.momentum=0.9",), "the options need momentum_buffer"),
+        ((), ("optimizer.amsgrad=true",), "the options need max_exp_avg_sq"),
+    ],
+)
+def test_what_cannot_keep_its_state_starts_afresh_and_says_so(
+    train: Callable[..., Outcome], rates: Any, tmp_path: Path, start: Any, asked: Any, reason: str
+) -> None:
+    run = tmp_path / "run"
+    assert train(*QUICK, *start, f"hydra.run.dir={run}").code == 0
+    outcome = train(f"resume={run}", *asked, *LONGER)
+    assert outcome.code == 0, outcome.err
+    (line,) = [line for line in outcome.out.splitlines() if "fresh state" in line]
+    assert reason in line
+    assert state_of(run)["global_step"] == 2 * BATCHES
+
+
+# A resume that fails.
+
+
+def files_of(folder: Path) -> dict[str, bytes | None]:
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+def fails(*args: Any, **kwargs: Any) -> Any:
+    raise OSError("the disk has gone")
+
+
+def test_a_resume_that_fails_changes_nothing(
+    train: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    assert train(*QUICK, f"hydra.run.dir={run}").code == 0
+    before = files_of(run)
+
+    def refused(*words: str) -> str:
+        outcome = train(f"resume={run}", *words, *LONGER)
+        assert outcome.code == 1
+        assert len(outcome.error_lines) == 1, outcome.err
+        assert files_of(run) == before, words
+        return outcome.error_lines[0]
+
+    assert "the weights of another model (" in refused("latent_dim=3")
+    assert "the weights of another model (" in refused("prior=mixture")
+    assert "trainer.fast_dev_run" in refused("trainer.fast_dev_run=true")
+    refused("data=array", f"data.root={tmp_path / 'nowhere'}")
+    refused("optimizer.lr=-1")
+    for owner, name in (
+        (ImageDataModule, "train_dataloader"),
+        (VariationalModule, "configure_optimizers"),
+        (VariationalModule, "on_load_checkpoint"),
+        (VariationalModule, "on_train_start"),
+        (VariationalModule, "_optimizer_step"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, fails)
+            assert "the disk has gone" in refused()
+    last = run / "checkpoints" / "last.ckpt"
+    whole = last.read_bytes()
+    last.write_bytes(whole[:3000])
+    before = files_of(run)
+    assert "last.ckpt" in refused()
+    last.write_bytes(whole)
+    assert train(f"resume={run}", "trainer.max_epochs=2").code == 0
+
+
+# Runs that ended early.
+
+
+EARLY = ("callbacks=early_stopping", "callbacks.early_stopping.min_delta=1000", "trainer.max_epochs=6")
+
+
+def test_early_stopping_is_asked_again(train: Callable[..., Outcome], tmp_path: Path) -> None:
+    run, planned = tmp_path / "run", tmp_path / "planned"
+    assert train(*QUICK, *EARLY, "callbacks.early_stopping.patience=1", f"hydra.run.dir={run}").code == 0
+    assert state_of(run)["global_step"] == 2 * BATCHES
+    same = train(f"resume={run}", "trainer.max_epochs=20")
+    assert same.code == 0
+    (line,) = [line for line in same.out.splitlines() if line.startswith("nothing was left to train")]
+    assert "callbacks.early_stopping.patience than 1" in line
+
+    larger = train(f"resume={run}", "callbacks.early_stopping.patience=2", "trainer.max_epochs=6", *LONGER[1:])
+    assert larger.code == 0, larger.err
+    assert train(*QUICK, *EARLY, "callbacks.early_stopping.patience=2", f"hydra.run.dir={planned}").code == 0
+    assert_same(run, planned)
+    assert state_of(run)["global_step"] == 3 * BATCHES
+
+    without = train(f"resume={run}", "callbacks.early_stopping=null", "trainer.max_epochs=5", *LONGER[1:])
+    assert without.code == 0, without.err
+    assert "warning" not in without.err
+    assert state_of(run)["global_step"] == 5 * BATCHES
+
+
+def test_a_finished_run_says_that_nothing_is_left(train: Callable[..., Outcome], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert train(*QUICK, f"hydra.run.dir={run}").code == 0
+    assert "nothing was left to train: trainer.max_epochs=1 is reached" in train(f"resume={run}").out
+    ended = train(f"resume={run}", "trainer.max_steps=4", "trainer.max_epochs=9")
+    assert "nothing was left to train: trainer.max_steps=4 is reached" in ended.out
+
+
+# Runs that ended within an epoch.
+
+
+@pytest.mark.parametrize(
+    "words",
+    [(), ("callbacks=early_stopping", "callbacks.early_stopping.patience=2"), ("trainer.accumulate_grad_batches=2",)],
+    ids=["plain", "early stopping", "accumulate"],
+)
+def test_max_steps_within_an_epoch_and_then_more_are_a_run_planned_that_long(
+    train: Callable[..., Outcome], tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    run, planned = tmp_path / "run", tmp_path / "planned"
+    long = ("trainer.max_epochs=9", "trainer.max_steps=7")
+    assert train(*QUICK, *words, *long, f"hydra.run.dir={planned}").code == 0
+    start = (*QUICK, *words, "trainer.max_epochs=9", f"hydra.run.dir={run}")
+    assert train(*start, "trainer.max_steps=2").code == 0
+    for steps in (4, 7):
+        assert train(f"resume={run}", f"trainer.max_steps={steps}").code == 0
+    assert_same(run, planned)
+    assert any(tag.startswith("val/") for tag in curves_of(run))
+
+
+def test_a_schedule_of_another_length_is_told(train: Callable[..., Outcome], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert train(*QUICK, "scheduler=cosine", "trainer.max_steps=4", f"hydra.run.dir={run}").code == 0
+    outcome = train(f"resume={run}", "trainer.max_steps=5")
+    assert "the 4 steps so far followed that of a run of 4 steps, the rest that of 5" in outcome.out
+    assert "scheduler:" not in train(f"resume={run}").out
+
+
+def test_max_time_within_an_epoch_and_then_more(
+    train: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, rates: list[Any], tmp_path: Path
+) -> None:
+    run, planned = tmp_path / "run", tmp_path / "planned"
+    assert train(*QUICK, "trainer.max_epochs=2", f"hydra.run.dir={planned}").code == 0
+    rates.clear()
+    limited = ("trainer.max_epochs=2", "trainer.max_time='00:00:01:00'", f"hydra.run.dir={run}")
+    with monkeypatch.context() as patch:
+        patch.setattr(Timer, "time_elapsed", lambda *_: 100.0 if len(rates) >= 2 else 0.0)
+        assert train(*QUICK, *limited).code == 0
+    assert state_of(run)["global_step"] == 2
+    over = train(f"resume={run}")
+    assert "nothing was left to train: trainer.max_time is over" in over.out
+    assert train(f"resume={run}", "trainer.max_time=null").code == 0
+    # The same training; the curves keep the points of the validation with which the time was over.
+    for key in ("state_dict", "optimizer_states", "global_step"):
+        assert state_of(run)[key] == state_of(planned)[key]
+    found, expected = curves_of(run), curves_of(planned)
+    assert found["train/loss"] == expected["train/loss"]
+    assert found["val/elbo"][1:] == expected["val/elbo"]
+    assert found["train/elbo"][1:] == expected["train/elbo"]
