@@ -126,6 +126,7 @@ def test_places_that_wait_for_the_device_are_found(monkeypatch: pytest.MonkeyPat
     hook = ImageDataModule.on_after_batch_transfer
 
     def waits(*args: Any) -> Any:
+        warnings.warn("does not yet detect all synchronizing operations", stacklevel=1)  # said by PyTorch at the start
         warnings.warn("called a synchronizing CUDA operation", stacklevel=1)
         return hook(*args)
 
@@ -139,6 +140,15 @@ def test_places_that_wait_for_the_device_are_found(monkeypatch: pytest.MonkeyPat
 def test_what_needs_a_gpu_says_so() -> None:
     for part in (gpu_correctness.waits, gpu_correctness.residence):
         assert "not_applicable" in part(bench_of())
+
+
+def test_a_row_is_as_long_as_there_is_time() -> None:
+    assert gpu_rows.Trial(batches=500, seconds=0.5).epochs(60) == 120
+    assert gpu_rows.Trial(batches=500, seconds=100).epochs(60) == 1
+    words = ("experiment=gated_vae",)  # a warm-up of 50,000 steps
+    assert gpu_rows.length_words(words, 60, 500) == ("trainer.max_epochs=60", "warmup.steps=7500")
+    assert gpu_rows.length_words(words, 2000, 500) == ("trainer.max_epochs=2000",)
+    assert gpu_rows.length_words(("experiment=burda_vae",), 60, 500) == ("trainer.max_epochs=60",)
 
 
 # The bare loops.
