@@ -144,6 +144,20 @@ def test_a_resume_that_fails_changes_nothing(
     assert "the weights of another model (" in refused("latent_dim=3")
     assert "the weights of another model (" in refused("prior=mixture")
     assert "trainer.fast_dev_run" in refused("trainer.fast_dev_run=true")
+    for word, reason in (
+        ("seed=1", "the first weights and the validation set"),
+        ("data.val_size=100", "examples of the validation set"),
+        ("data.binarization=threshold", "other data"),
+        ("decoder_bias=data_mean", "first weights only"),
+        ("network.initialization=he", "first weights only"),
+        (f"hydra.run.dir={tmp_path / 'other'}", "goes on in its own folder"),
+        (f"run_dir={tmp_path / 'other'}", "goes on in its own folder"),
+        ("-m", "sweep.resume=FOLDER"),
+    ):
+        line = refused(word)
+        assert reason in line
+        assert word.partition("=")[0] in line
+    assert not (tmp_path / "other").exists()
     refused("data=array", f"data.root={tmp_path / 'nowhere'}")
     refused("optimizer.lr=-1")
     for owner, name in (

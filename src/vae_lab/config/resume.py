@@ -32,6 +32,17 @@ MAY_CHANGE = (
 )
 """Keys that may differ from those of the run: how long it goes on, and what has no part in what is trained."""
 
+KEPT = {
+    "seed": "the first weights and the validation set came from it",
+    "data.seed": "the validation set came from it",
+    "data.images": "the best score so far is of other data",
+    "data.val_size": "examples of the validation set would be trained on, or the best score is of other data",
+    "data.binarization": "the best score so far is of other data",
+    "data.image_size": "the best score so far is of other data",
+    "decoder_bias": "it acts on the first weights only",
+}
+"""Keys that a run cannot change once it has begun, with the reason."""
+
 OLDER_DEFAULTS = frozenset({"data.val_size"})
 """Keys whose defaults have changed: an older run goes on with its own value."""
 
@@ -50,8 +61,23 @@ def completed_words(words: Sequence[str]) -> list[str]:
         return list(words)
     path = Path(folder).expanduser()
     given = {_key(word) for word in words}
+    _refuse_another_folder(words, path)
     recorded = _recorded_words(path, given)
     return [*_former_defaults(path, recorded, given), *recorded, *words, f"hydra.run.dir={path}"]
+
+
+def _refuse_another_folder(words: Sequence[str], run: Path) -> None:
+    """Raises RunError where a run shall go on in a folder that is not its own, or in each job of a sweep."""
+    if {"-m", "--multirun"} & set(words):
+        raise RunError(f"resume={run}: goes on with one run, not with -m; sweep.resume=FOLDER goes on with a sweep")
+    for word in words:
+        key, _, value = word.partition("=")
+        folder = Path(value.strip("'\"")).expanduser()
+        if key in ("hydra.run.dir", "run_dir") and folder.resolve() != run.resolve():
+            raise RunError(
+                f"{key}={value}: resume={run} goes on in its own folder; leave {key} out, "
+                f"or copy the run there and resume the copy"
+            )
 
 
 def _recorded_words(run: Path, given: Set[str]) -> list[str]:
@@ -154,6 +180,7 @@ def checkpoint_to_resume(config: Mapping[str, Any], run: Path) -> Path | None:
         raise RunError(f"resume={run}: no checkpoint there yet ({checkpoint}); start the run anew")
     before = saved_config(run)
     changed = differences(before, config)
+    _refuse_kept(before, config, run)
     if changed and not config["resume_changed"]:
         given = {_key(str(word)) for word in config["overrides"]}
         former = moved_choices(before.get("choices") or {}, config["choices"], given)
@@ -163,6 +190,16 @@ def checkpoint_to_resume(config: Mapping[str, Any], run: Path) -> Path | None:
             f"{exactly}resume_changed=true goes on nevertheless"
         )
     return checkpoint
+
+
+def _refuse_kept(before: Mapping[str, Any], now: Mapping[str, Any], run: Path) -> None:
+    """Raises RunError for a change that cannot happen in a run that has begun."""
+    old, new = dict(_leaves(before)), dict(_leaves(now))
+    for key in sorted(old.keys() & new.keys(), key=lambda key: (key.count("."), key)):  # seed before data.seed
+        name = next((kept for kept in KEPT if key == kept or key.startswith(f"{kept}.")), None)
+        reason = KEPT[name or "decoder_bias"] if name or key.endswith(".initialization") else None
+        if reason and old[key] != new[key]:
+            raise RunError(f"{key}={new[key]}: resume={run} keeps {old[key]}, because {reason}; start a new run for it")
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
