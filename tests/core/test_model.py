@@ -103,7 +103,7 @@ def test_a_gpu_takes_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(("num_samples", "chunk"), [(0, None), (-1, None), (5, 0), (5, -2)])
 def test_log_marginal_refuses_numbers_below_one(num_samples: int, chunk: int | None) -> None:
     model, _, x = counting_model()
-    with pytest.raises(ValueError, match=f"num_samples={num_samples}, chunk={chunk}"):
+    with pytest.raises(ValueError, match=f"(num_samples={num_samples}|chunk={chunk}): must be at least 1"):
         model.log_marginal(x, None, num_samples, chunk)
 
 

@@ -16,6 +16,7 @@ from torch.distributions import Distribution
 from vae_lab import noise
 from vae_lab.core.chain import MarkovChain
 from vae_lab.core.elbo import ElboTerms
+from vae_lab.core.inputs import check_data, check_labels, check_number, check_temperature
 from vae_lab.core.posterior import Posterior
 from vae_lab.types import DataSpec
 
@@ -96,14 +97,21 @@ class LatentVariableModel(nn.Module):
         context: Tensor = self.embed(y)
         return context
 
-    def forward(self, x: Tensor, y: Tensor | None = None, num_samples: int = 1) -> ElboTerms:
+    def forward(self, x: Tensor, y: Tensor | None = None, num_samples: int = 1, check: bool = True) -> ElboTerms:
         """The terms of the bound on log p(x|y).
 
         Args:
             x: (B, *data_shape).
             y: class indices (B,) for a conditional model.
             num_samples: K.
+            check: check x and y, for which a GPU is waited for; see `vae_lab.core.inputs`.
+
+        Raises:
+            TypeError, ValueError: for x and y that do not fit ``spec``, in this method and those below.
         """
+        if check:
+            check_number(num_samples=num_samples)
+            check_data(self, x, y)
         context = self.context(y, x.shape[0])
         levels = self.posterior(x, context, self.prior, num_samples)
         return ElboTerms(self.likelihood(levels[0].z, context).log_prob(x), levels)
@@ -129,6 +137,9 @@ class LatentVariableModel(nn.Module):
 
     def sample_prior(self, num: int, y: Tensor | None = None, temperature: float = 1.0) -> list[Tensor]:
         """``num`` draws z ~ p(z | y) of each level, (num, *event), nearest the data first; see `generate`."""
+        check_number(num=num)
+        check_labels(self, y, num)
+        check_temperature(temperature)
         context = self.context(y, num)
         z, _ = self.prior.rsample(None, context, (num,) if context is None else (), temperature)
         return z[::-1]
@@ -138,6 +149,7 @@ class LatentVariableModel(nn.Module):
 
         In a top-down posterior that mean follows a sample of the levels above.
         """
+        check_data(self, x, y)
         context = self.context(y, x.shape[0])
         z_1 = self.posterior(x, context, self.prior, 1)[0]
         mean = z_1.q.mean.expand(z_1.z.shape)[0]
@@ -157,6 +169,7 @@ class LatentVariableModel(nn.Module):
         Raises:
             ValueError: as `context`.
         """
+        check_data(self, x, y)
         levels = self.posterior(x, self.context(y, x.shape[0]), self.prior, 1)
         return [level.q.mean.expand(level.z.shape)[0] for level in levels]
 
@@ -184,15 +197,15 @@ class LatentVariableModel(nn.Module):
         Raises:
             ValueError: for a number of samples or a chunk below 1.
         """
-        if num_samples < 1 or (chunk is not None and chunk < 1):
-            raise ValueError(f"num_samples={num_samples}, chunk={chunk}: both must be at least 1")
+        check_number(num_samples=num_samples, **({} if chunk is None else {"chunk": chunk}))
+        check_data(self, x, y)
         chunk = chunk or max(1, _numbers_at_once(x.device) // self._numbers_per_sample(x))
         seed = noise.fresh_seed()
         total = torch.full((x.shape[0],), -math.inf, dtype=x.dtype, device=x.device)
         squares = total
         for first in range(0, num_samples, chunk):
             with noise.by_sample(seed, first):
-                log_weight = self(x, y, min(chunk, num_samples - first)).log_weight
+                log_weight = self(x, y, min(chunk, num_samples - first), check=False).log_weight
             total = torch.logaddexp(total, log_weight.logsumexp(0))
             squares = torch.logaddexp(squares, (2 * log_weight).logsumexp(0))
         return ImportanceEstimate(total - math.log(num_samples), (2 * total - squares).exp())

@@ -137,7 +137,7 @@ class VariationalModule(LightningModule):
         return batch.y if self.model.conditional else None
 
     def _step_terms(self, x: Tensor, y: Tensor | None, weight: Tensor | float) -> StepTerms:
-        terms: ElboTerms = self.model(x, y, self.objective.num_samples)
+        terms: ElboTerms = self.model(x, y, self.objective.num_samples, check=False)
         loss = self.objective.loss(terms, weight)
         return StepTerms(loss.value, terms.log_likelihood.detach(), terms.kl.detach(), loss.logs)
 
@@ -241,7 +241,8 @@ class VariationalModule(LightningModule):
         """The term of the last batch whose gradient is not finite, where every term is."""
         assert self._batch is not None
         with noise.sharded(self._batch.shard):
-            terms: ElboTerms = self.model(self._batch.x, self._labels(self._batch), self.objective.num_samples)
+            x, y = self._batch.x, self._labels(self._batch)
+            terms: ElboTerms = self.model(x, y, self.objective.num_samples, check=False)
         return gradient_culprit(terms, self.train_bound.names, list(self.model.parameters()))
 
     def note_progress(self) -> None:
@@ -286,7 +287,7 @@ class VariationalModule(LightningModule):
 
     def _evaluate(self, batch: Batch, batch_idx: int) -> None:
         with noise.fixed_seed(EVALUATION_SEED + batch_idx, self.device), noise.sharded(batch.shard):
-            terms: ElboTerms = self.model(batch.x, self._labels(batch), self.eval_samples)
+            terms: ElboTerms = self.model(batch.x, self._labels(batch), self.eval_samples, check=False)
         iw_bound = terms.importance_weighted_bound if self.eval_samples > 1 else None
         self.eval_bound.update(terms.log_likelihood, terms.kl, iw_bound)
         self.active_units.update(terms.levels)

@@ -1,0 +1,161 @@
+"""Checks what a user hands to a model against the spec of its data, once a call, in one line.
+
+Reading the values makes a GPU wait, so training passes ``check=False``. Within `torch.compile` and `torch.export`
+nothing is checked: their graphs hold the model alone.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from vae_lab.types import listed
+
+if TYPE_CHECKING:
+    from vae_lab.core.model import LatentVariableModel
+
+ROUNDING = 1e-3
+"""Distance outside [0, 1] that resampling and half precision may leave."""
+
+
+def check_data(model: LatentVariableModel, x: Any, y: Any) -> None:
+    """Checks examples and their labels.
+
+    Raises:
+        TypeError: for anything but tensors of numbers of the right kind.
+        ValueError: for another shape, place or range than that of the model's data.
+    """
+    if _tracing():
+        return
+    if not isinstance(x, Tensor):
+        raise TypeError(f"x: a {type(x).__name__}, must be a torch.Tensor; torch.as_tensor(x) makes one")
+    if model.spec is not None:
+        _check_examples(model, x)
+    check_labels(model, y, x.shape[0] if x.dim() else 1)
+
+
+def check_labels(model: LatentVariableModel, y: Any, num: int) -> None:
+    """Checks labels for ``num`` examples; raises as `check_data`."""
+    if _tracing():
+        return
+    if not model.conditional or y is None:
+        if y is not None:
+            raise ValueError("y: this model is unconditional, it takes no labels y")
+        if model.conditional:
+            raise ValueError(f"y: this model is conditional, it needs labels y{_classes(model)}")
+        return
+    if not isinstance(y, Tensor):
+        raise TypeError(f"y: a {type(y).__name__}, must be a torch.Tensor of class numbers{_classes(model)}")
+    if y.dtype not in (torch.int64, torch.int32):
+        raise TypeError(f"y: dtype {_name(y.dtype)}, must be class numbers in int64; y.long() makes them")
+    if y.dim() != 1:
+        raise ValueError(
+            f"y: shape {tuple(y.shape)}, must be ({num},); y.flatten() makes it one number for each example"
+        )
+    if len(y) != num:
+        raise ValueError(f"y: {num} examples with {len(y)} labels; give one label for each")
+    _check_device(model, "y", y)
+    if model.spec is None or not _readable(y) or not len(y):
+        return
+    least, most = (int(value) for value in y.aminmax())
+    if least < 0 or most >= model.spec.num_classes:
+        raise ValueError(f"y: class {least if least < 0 else most} does not exist{_classes(model)}")
+
+
+def check_number(**values: Any) -> None:
+    """Checks that every value is a whole number of at least 1.
+
+    Raises:
+        TypeError: for anything but an integer.
+        ValueError: for one below 1.
+    """
+    if _tracing():
+        return
+    for name, value in values.items():
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise TypeError(f"{name}={value}: a {type(value).__name__}, must be an integer of 1 or more")
+        if value < 1:
+            raise ValueError(f"{name}={value}: must be at least 1")
+
+
+def check_temperature(temperature: float) -> None:
+    """Raises ValueError for a temperature that does not scale a standard deviation."""
+    if not _tracing() and not 0 <= temperature < math.inf:
+        raise ValueError(f"temperature={temperature}: must be a finite number of 0 or more")
+
+
+def _check_examples(model: LatentVariableModel, x: Tensor) -> None:
+    assert model.spec is not None
+    shape = model.spec.shape
+    if tuple(x.shape) == shape:
+        raise ValueError(f"x: shape {tuple(x.shape)} has no batch axis, must be (B, {_sizes(shape)}); x[None] adds it")
+    if x.dim() == 0 or tuple(x.shape[1:]) != shape or not x.shape[0]:
+        same = x.dim() > 0 and x.shape[0] > 0 and x[0].numel() == math.prod(shape)
+        remedy = f"; x.reshape(-1, {_sizes(shape)}) makes it" if same else ""
+        raise ValueError(f"x: shape {tuple(x.shape)}, must be (B, {_sizes(shape)}) with B of 1 or more{remedy}")
+    if not x.is_floating_point():
+        remedy = "" if model.spec.support == "real" else " / 255 for pixels of 0..255"
+        raise TypeError(f"x: dtype {_name(x.dtype)}, must be floating-point numbers; x.float(){remedy} makes them")
+    _check_device(model, "x", x)
+    parameter = _parameter(model)
+    autocast = torch.is_autocast_enabled(x.device.type)
+    if parameter is not None and parameter.is_floating_point() and x.dtype != parameter.dtype and not autocast:
+        wanted = _name(parameter.dtype)
+        raise TypeError(
+            f"x: dtype {_name(x.dtype)}, but the model computes in {wanted}; x.to(torch.{wanted}) converts it"
+        )
+    if _readable(x):
+        _check_range(x, model.spec.support)
+
+
+def _check_range(x: Tensor, support: str) -> None:
+    least, most = (float(value) for value in x.detach().aminmax())
+    if not (math.isfinite(least) and math.isfinite(most)):
+        raise ValueError("x: has values that are not finite (NaN or infinite)")
+    if support != "real" and (least < -ROUNDING or most > 1 + ROUNDING):
+        remedy = "; x / 255 scales pixels of 0..255" if least >= 0 and 1 < most <= 255 else ""
+        raise ValueError(
+            f"x: values from {least:g} to {most:g}, must lie in [0, 1], as the model was built for{remedy}"
+        )
+
+
+def _check_device(model: LatentVariableModel, name: str, value: Tensor) -> None:
+    parameter = _parameter(model)
+    if parameter is not None and value.device != parameter.device:
+        place = parameter.device
+        raise ValueError(f"{name}: on {value.device}, but the model is on {place}; {name}.to('{place}') moves it")
+
+
+def _parameter(model: LatentVariableModel) -> Tensor | None:
+    return next(chain(model.parameters(), model.buffers()), None)
+
+
+def _tracing() -> bool:
+    return torch.compiler.is_compiling()
+
+
+def _readable(value: Tensor) -> bool:
+    """True if the values can be read: not those of shapes alone, nor within `torch.func`."""
+    return value.device.type != "meta" and not torch._C._are_functorch_transforms_active()
+
+
+def _classes(model: LatentVariableModel) -> str:
+    """Returns the classes that a label may name."""
+    if model.spec is None:
+        return ""
+    names = [name for name in model.spec.class_names if not name.isdecimal()]
+    return f"; classes are 0 to {model.spec.num_classes - 1}" + (
+        f" ({listed(model.spec.class_names)})" if names else ""
+    )
+
+
+def _sizes(shape: tuple[int, ...]) -> str:
+    return ", ".join(map(str, shape))
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

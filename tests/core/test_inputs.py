@@ -1,0 +1,160 @@
+"""A model refuses data that are not those that it was built for, in one line, whatever is asked of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from vae_lab.distributions import Bernoulli, DiscretizedLogistic, Gaussian
+from vae_lab.models import MHVAE, VAE, Ladder
+from vae_lab.networks import MlpArchitecture
+from vae_lab.types import DataSpec, Support
+
+B, SHAPE = 4, (1, 2, 3)
+NET = MlpArchitecture([8])
+LIKELIHOODS = {"binary": Bernoulli, "unit": Gaussian, "uint8": DiscretizedLogistic, "real": Gaussian}
+
+
+def vae(support: Support = "binary", conditional: bool = False) -> VAE:
+    return VAE(DataSpec(SHAPE, 3, support, ("cat", "dog", "3")), 2, NET, LIKELIHOODS[support], conditional=conditional)
+
+
+def pixels() -> torch.Tensor:
+    return torch.rand(B, *SHAPE).round()
+
+
+ASKED: dict[str, Callable[[Any, Any, Any], Any]] = {
+    "forward": lambda model, x, y: model(x, y),
+    "encode": lambda model, x, y: model.encode(x, y),
+    "reconstruct": lambda model, x, y: model.reconstruct(x, y),
+    "log_marginal": lambda model, x, y: model.log_marginal(x, y, num_samples=2),
+    "importance_estimate": lambda model, x, y: model.importance_estimate(x, y, num_samples=2),
+}
+asked = pytest.mark.parametrize("ask", ASKED.values(), ids=ASKED)
+
+BAD_X: list[tuple[Support, Any, str]] = [
+    ("binary", 255 * torch.ones(B, *SHAPE), "x: values from 255 to 255, must lie in [0, 1]"),
+    ("unit", 255 * torch.ones(B, *SHAPE), "x / 255 scales pixels of 0..255"),
+    ("uint8", -torch.ones(B, *SHAPE), "x: values from -1 to -1, must lie in [0, 1]"),
+    ("binary", torch.full((B, *SHAPE), float("nan")), "x: has values that are not finite"),
+    ("real", torch.full((B, *SHAPE), float("inf")), "x: has values that are not finite"),
+    (
+        "binary",
+        torch.ones(B, *SHAPE, dtype=torch.uint8),
+        "x: dtype uint8, must be floating-point numbers; x.float() / 255",
+    ),
+    ("binary", torch.ones(B, *SHAPE).double(), "x: dtype float64, but the model computes in float32"),
+    ("binary", torch.ones(B, 6), "x: shape (4, 6), must be (B, 1, 2, 3) with B of 1 or more; x.reshape(-1, 1, 2, 3)"),
+    ("binary", torch.ones(*SHAPE), "x: shape (1, 2, 3) has no batch axis, must be (B, 1, 2, 3); x[None] adds it"),
+    ("binary", torch.ones(0, *SHAPE), "x: shape (0, 1, 2, 3), must be (B, 1, 2, 3) with B of 1 or more"),
+    ("binary", torch.ones(B, 3, 2, 3), "x: shape (4, 3, 2, 3), must be"),
+    ("binary", torch.tensor(1.0), "x: shape (), must be"),
+    ("binary", torch.ones(B, *SHAPE, device="meta"), "x: on meta, but the model is on cpu"),
+    ("binary", np.ones((B, *SHAPE), np.float32), "x: a ndarray, must be a torch.Tensor"),
+    ("binary", [[0.0]], "x: a list, must be a torch.Tensor"),
+    ("binary", None, "x: a NoneType, must be a torch.Tensor"),
+]
+BAD_Y: list[tuple[Any, str]] = [
+    (None, "y: this model is conditional, it needs labels y; classes are 0 to 2 (cat, dog, 3)"),
+    (torch.zeros(B, 1, dtype=torch.long), "y: shape (4, 1), must be (4,); y.flatten()"),
+    (torch.tensor(1), "y: shape (), must be (4,)"),
+    (torch.zeros(B - 1, dtype=torch.long), "y: 4 examples with 3 labels; give one label for each"),
+    (torch.zeros(B), "y: dtype float32, must be class numbers in int64"),
+    (torch.zeros(B, dtype=torch.bool), "y: dtype bool, must be"),
+    (torch.tensor([0, 1, 2, 3]), "y: class 3 does not exist; classes are 0 to 2 (cat, dog, 3)"),
+    (torch.tensor([0, -1, 2, 2]), "y: class -1 does not exist"),
+    (torch.zeros(B, dtype=torch.long, device="meta"), "y: on meta, but the model is on cpu"),
+    (np.zeros(B, np.int64), "y: a ndarray, must be a torch.Tensor of class numbers"),
+    ("cat", "y: a str, must be a torch.Tensor of class numbers; classes are 0 to 2 (cat, dog, 3)"),
+    (["cat"] * B, "y: a list, must be"),
+    (1, "y: a int, must be"),
+]
+
+
+def refused(call: Callable[[], Any], message: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=re.escape(message)) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+
+
+@asked
+def test_other_data_are_refused(ask: Callable[[Any, Any, Any], Any]) -> None:
+    for support, x, message in BAD_X:
+        refused(lambda: ask(vae(support), x, None), message)  # noqa: B023
+
+
+@asked
+def test_other_labels_are_refused(ask: Callable[[Any, Any, Any], Any]) -> None:
+    model = vae(conditional=True)
+    for y, message in BAD_Y:
+        refused(lambda: ask(model, pixels(), y), message)  # noqa: B023
+    refused(lambda: ask(vae(), pixels(), torch.zeros(B, dtype=torch.long)), "y: this model is unconditional")
+
+
+def test_generation_checks_its_labels_and_numbers() -> None:
+    model = vae(conditional=True)
+    for y, message in BAD_Y:
+        refused(lambda: model.generate(B, y), message)  # noqa: B023
+    y = torch.zeros(B, dtype=torch.long)
+    refused(lambda: model.generate(B - 1, y), "y: 3 examples with 4 labels")
+    refused(lambda: vae().generate(0), "num=0: must be at least 1")
+    refused(lambda: vae().generate(2.0), "num=2.0: a float, must be an integer")  # type: ignore[arg-type]
+    for temperature in (-1.0, float("nan"), float("inf")):
+        refused(lambda: vae().generate(2, temperature=temperature), f"temperature={temperature}")  # noqa: B023
+    assert model.generate(B, y).mean.shape == (B, *SHAPE)
+
+
+@pytest.mark.parametrize("num_samples", [0, -1, 1.5, True, None])
+def test_numbers_of_samples_are_whole(num_samples: Any) -> None:
+    refused(lambda: vae()(pixels(), num_samples=num_samples), f"num_samples={num_samples}")
+    refused(lambda: vae().log_marginal(pixels(), num_samples=num_samples), f"num_samples={num_samples}")
+
+
+@asked
+@pytest.mark.parametrize("support", LIKELIHOODS)
+@pytest.mark.filterwarnings("ignore:.*no density")
+def test_what_fits_is_taken(ask: Callable[[Any, Any, Any], Any], support: Support) -> None:
+    model, y = vae(support, conditional=True), torch.tensor([0, 1, 2, 0])
+    x = 7 * torch.randn(B, *SHAPE) if support == "real" else pixels()
+    ask(model, x, y)
+    ask(model, x, y.int())
+    ask(model.double(), x.double(), y)
+    with torch.autocast("cpu", torch.bfloat16):
+        ask(model.float(), x, y)
+
+
+def test_every_model_knows_its_spec() -> None:
+    spec = DataSpec(SHAPE, 0, "binary")
+    models = [
+        VAE(spec, 2, NET, Bernoulli),
+        MHVAE(spec, [3, 2], NET, NET, Bernoulli),
+        Ladder(spec, [3, 2], [8, 8], NET, NET, Bernoulli),
+    ]
+    for model in models:
+        assert model.spec == spec
+        refused(lambda: model(255 * pixels()), "must lie in [0, 1]")  # noqa: B023
+
+
+def test_nothing_is_read_of_a_call_without_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.Tensor, "aminmax", None)
+    model = vae(conditional=True)
+    model(pixels(), torch.zeros(B, dtype=torch.long), check=False)
+    with pytest.raises(TypeError):
+        model(pixels(), torch.zeros(B, dtype=torch.long))
+
+
+def test_gradients_of_functions_of_a_model_are_taken() -> None:
+    model = vae("unit")
+    state = {name: value.detach() for name, value in model.named_parameters()}
+
+    def loss(parameters: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+        elbo: torch.Tensor = torch.func.functional_call(model, parameters, (x[None],)).elbo
+        return elbo.sum()
+
+    gradients = torch.func.vmap(torch.func.grad(loss), (None, 0), randomness="different")(state, pixels())
+    assert all(gradient.shape[0] == B for gradient in gradients.values())
