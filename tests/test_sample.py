@@ -18,7 +18,7 @@ import vae_lab
 import vae_lab.train
 from tests.conftest import FAST, Outcome
 from vae_lab.loading import find_run
-from vae_lab.pictures.latents import still
+from vae_lab.pictures.latents import still, varied
 from vae_lab.pictures.sheet import MAX_ROWS
 from vae_lab.sample import main
 
@@ -168,6 +168,12 @@ def test_pixels_can_be_sampled(sample: Callable[..., dict[str, Arrays]]) -> None
 # --- what takes examples
 
 
+def of_examples(name: str, *number: int) -> dict[str, tuple[int, ...]]:
+    """The shapes of examples: digits are binarized, and grey beside it."""
+    names = ["originals"] if name == "rgb" else ["originals", "grey"]
+    return {key: (*number, *image(name)) for key in names}
+
+
 @pytest.mark.parametrize("name", RUNS)
 def test_reconstructions_are_those_of_the_split(
     sample: Callable[..., dict[str, Arrays]], runs: Path, monkeypatch: pytest.MonkeyPatch, name: str
@@ -176,10 +182,11 @@ def test_reconstructions_are_those_of_the_split(
     ((stem, arrays),) = sample(name, "what=reconstructions", "num=10", *split).items()
     assert stem == "reconstructions_num10" + ("_val" if split else "")
     of_image = (10, *image(name))
-    assert shapes(arrays) == {"images": of_image, "originals": of_image, **codes(name, 10), "y": (10,)}
+    assert shapes(arrays) == {"images": of_image, **of_examples(name, 10), **codes(name, 10), "y": (10,)}
     monkeypatch.chdir(runs)
     examples = find_run(runs / name).data().examples(1000, "val" if split else "test")
-    x, y = examples.x[:10], examples.y[:10]
+    shown = varied(examples)
+    x, y = shown.x[:10], shown.y[:10]
     assert np.array_equal(arrays["originals"], x.numpy())
     assert np.array_equal(arrays["y"], y.numpy())
     model = vae_lab.load_run(runs / name)
@@ -209,7 +216,7 @@ def test_interpolations_have_both_ends(sample: Callable[..., dict[str, Arrays]],
         "images": (33, *image(name)),
         "z_1": (33, LEVELS[name][0]),
         "steps": (11,),
-        "originals": (3, 2, *image(name)),
+        **of_examples(name, 3, 2),
         "y": (3, 2),
     }
     z = arrays["z_1"].reshape(3, 11, -1)
@@ -238,7 +245,7 @@ def test_traversals_of_every_level_and_class(
             "dimensions": (size,),
             "kl": (size,),
             "steps": (13,),
-            "originals": (1, *image(name)),
+            **of_examples(name, 1),
             "y": (1,),
         }
         assert sorted(arrays["dimensions"]) == list(range(size))

@@ -35,11 +35,13 @@ class Batch(NamedTuple):
         x: the data, (B, *data_shape).
         y: class indices, (B,), or None for data without labels.
         shard: the place of these rows in the batch that all processes share; None: they are the whole of it.
+        grey: the data before they were binarized, for pictures of them; None: not binarized, or not asked for.
     """
 
     x: Tensor
     y: Tensor | None = None
     shard: Shard | None = None
+    grey: Tensor | None = None
 
 
 @dataclass(frozen=True)

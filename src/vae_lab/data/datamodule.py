@@ -17,7 +17,7 @@ from vae_lab.data.arrays import Arrays, Indices, chunks, release
 from vae_lab.data.binarize import Binarization, binarized
 from vae_lab.data.image_set import ImageSet, readable
 from vae_lab.data.loader import BatchLoader, EpochSampler
-from vae_lab.data.splits import SplitName, held_out
+from vae_lab.data.splits import SplitName, evenly_spread, held_out
 from vae_lab.data.summary import summary
 from vae_lab.types import Batch, DataSpec, Support, listed
 
@@ -178,27 +178,41 @@ class ImageDataModule(LightningDataModule):
             classes: the labels that they may have; None: any.
 
         Returns:
-            floats in [0, 1], (num, C, H, W), and labels, (num,).
+            floats in [0, 1], (num, C, H, W), labels, (num,), and, if they are binarized, what they were before.
 
         Raises:
             ValueError: if there is no example of the classes.
         """
         arrays, rows = self.split(split)
+        places = np.arange(len(rows))
         if classes is not None:
             assert arrays.labels is not None, "only labelled data have classes"
-            rows = rows[np.isin(arrays.labels[rows], classes)]
-            if not len(rows):
+            places = places[np.isin(arrays.labels[rows], classes)]
+            if not len(places):
                 names = listed([self.spec.name_of(y) for y in classes])
                 raise ValueError(f"y={names}: the {split} split has no such example")
-        picked = _spread(rows, num)
+        places = evenly_spread(places, num)
+        picked = rows[places]
         fixed = self._fixed(arrays, picked) if split == "train" else Split(arrays, picked)
         loader = BatchLoader(fixed.arrays, EpochSampler(fixed.rows), len(picked))
-        return self.transform(next(iter(loader)), training=False)._replace(shard=None)
+        grey = None if self.binarization == "none" else self._grey(split, places)
+        return self.transform(next(iter(loader)), training=False)._replace(shard=None, grey=grey)
+
+    def _grey(self, split: SplitName, places: Indices) -> Tensor:
+        """The images at these places of a split before they were binarized, in [0, 1]."""
+        of_train = split == "train" or (split == "val" and not self.images.has_val and self.val_size > 0)
+        if of_train:
+            arrays = self.images.load(train=True) if self.binarization == "static" else self._train_set
+            rows = self._train_and_val_rows[0 if split == "train" else 1][places]
+        else:
+            own = split == "val" and self.images.has_val
+            arrays, rows = self.images.load_val() if own else self.images.load(train=False), places
+        return torch.from_numpy(np.array(arrays.images[rows])).float() / 255
 
     def factors(self, num: int, split: SplitName = "test") -> Indices | None:
         """The generative factors of `examples`: indices of values, (num, F); None where they are not known."""
         arrays, rows = self.split(split)
-        return None if arrays.factors is None else arrays.factors[_spread(rows, num)]
+        return None if arrays.factors is None else arrays.factors[evenly_spread(rows, num)]
 
     def mean_image(self) -> Tensor:
         """The mean of the training images, in [0, 1], (C, H, W)."""
@@ -283,11 +297,6 @@ class ImageDataModule(LightningDataModule):
         free, _ = torch.cuda.mem_get_info(device)
         needed = len(split.rows) * math.prod(split.arrays.images.shape[1:])
         return device if needed <= free / 4 else None
-
-
-def _spread(rows: Indices, num: int) -> Indices:
-    """At most ``num`` of the rows, evenly spread."""
-    return rows[np.linspace(0, len(rows) - 1, min(num, len(rows))).round().astype(np.int64)]
 
 
 def _mirrored_by_chance(x: Tensor) -> Tensor:

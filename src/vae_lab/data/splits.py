@@ -33,6 +33,11 @@ def held_out(size: int, num: int, seed: int) -> tuple[Indices, Indices]:
     return np.sort(shuffled[num:]), np.sort(shuffled[:num])
 
 
+def evenly_spread(rows: Indices, num: int) -> Indices:
+    """Returns at most ``num`` of the rows, evenly spread."""
+    return rows[np.linspace(0, len(rows) - 1, min(num, len(rows))).round().astype(np.int64)]
+
+
 def train_and_test_rows(size: int, test_fraction: float, seed: int) -> tuple[Indices, Indices]:
     """The rows of the training set and of the test set, at least one of each.
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vae_lab.core import LatentVariableModel
 from vae_lab.pictures.classes import class_tag
-from vae_lab.pictures.latents import rows_of
+from vae_lab.pictures.latents import rows_of, varied
 from vae_lab.pictures.plane import code_scatter, latent_plane, manifold
 from vae_lab.pictures.reconstructions import interpolations, pairs, reconstructions
 from vae_lab.pictures.samples import class_rows, samples, samples_by_class
@@ -28,10 +28,10 @@ class Album:
 
     Attributes:
         examples: images that the model has not seen. All of them are encoded, for the order of the dimensions and the
-            scatter of codes; the first few are shown.
+            scatter of codes; a few of all classes are shown.
         num_classes: shown of a conditional model, counted from class 0.
         num_samples: drawn from the prior, or a few more for whole rows.
-        num_reconstructions: of the first examples.
+        num_reconstructions: examples that are reconstructed.
         num_interpolations: rows.
         temperature: of the samples; see `LatentVariableModel.generate`.
         seed: of the noise.
@@ -48,7 +48,7 @@ class Album:
     def quick(self, model: LatentVariableModel) -> Iterator[Picture]:
         """`samples` and `reconstructions`: what shows first whether a model learns at all."""
         yield "samples", self._samples(model).draw()
-        shown = rows_of(self.examples, slice(self.num_reconstructions))
+        shown = rows_of(varied(self.examples), slice(self.num_reconstructions))
         yield "reconstructions", reconstructions(model, shown, seed=self.seed).draw()
 
     def full(self, model: LatentVariableModel) -> Iterator[Picture]:
@@ -64,7 +64,7 @@ class Album:
             yield "samples_by_class", by_class.draw()
         yield from self._traversals(model)
         if len(self.examples.x) > 1:
-            ends = pairs(self.examples, self.num_interpolations, same_class=model.conditional)
+            ends = pairs(varied(self.examples), self.num_interpolations, same_class=model.conditional)
             yield "interpolations", interpolations(model, *ends, seed=self.seed).draw()
         if latent_plane(model):
             yield from self._plane(model)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from itertools import chain
 from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
@@ -53,7 +54,23 @@ def still(model: LatentVariableModel, seed: int) -> Iterator[None]:
 
 def rows_of(batch: Batch, rows: slice | Tensor) -> Batch:
     """Some examples of a batch."""
-    return Batch(batch.x[rows], None if batch.y is None else batch.y[rows])
+    y, grey = (None if part is None else part[rows] for part in (batch.y, batch.grey))
+    return Batch(batch.x[rows], y, grey=grey)
+
+
+def varied(examples: Batch) -> Batch:
+    """Returns the examples in an order in which the first few show them all: mixed, and class after class in turn.
+
+    The order of a data set would not do: many are sorted by class, or by a factor such as size or position.
+    """
+    order = np.random.default_rng(0).permutation(len(examples.x))
+    if examples.y is not None:
+        labels = examples.y.cpu().numpy()[order]
+        turns = np.zeros_like(labels)
+        for label in np.unique(labels):
+            turns[labels == label] = np.arange((labels == label).sum())
+        order = order[np.lexsort((labels, turns))]
+    return rows_of(examples, torch.from_numpy(order))
 
 
 def on_model(model: LatentVariableModel, examples: Batch) -> Batch:

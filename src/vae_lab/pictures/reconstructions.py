@@ -22,8 +22,8 @@ def reconstructions(model: LatentVariableModel, examples: Batch, columns: int = 
         seed: of the posterior's noise where a level's mean follows a sample of another level.
 
     Returns:
-        With the arrays ``originals`` and ``images``, (B, C, H, W), the codes ``z_1``, ..., (B, *event), and the labels
-        of the examples ``y``, (B,), if any.
+        With the arrays ``originals`` and ``images``, (B, C, H, W), the codes ``z_1``, ..., (B, *event), and, if any,
+        the labels of the examples ``y``, (B,), and the pictures before they were binarized ``grey``, in their own row.
     """
     columns = min(columns, len(examples.x))
     with still(model, seed):
@@ -32,10 +32,13 @@ def reconstructions(model: LatentVariableModel, examples: Batch, columns: int = 
         images = decode(model, z[0], model.context(batch.y))
     arrays = {"images": images, **by_level(z), **originals(examples)}
     blank = images.new_full((-len(images) % columns, *images.shape[1:]), PADDING_GREY)
-    sides = [torch.cat((side, blank)).reshape(-1, columns, *side.shape[1:]) for side in (batch.x, images)]
+    rows = {"original": batch.x, "reconstruction": images}
+    if examples.grey is not None:
+        rows = {"original": examples.grey.to(images), "binarized": batch.x, "reconstruction": images}
+    sides = [torch.cat((side, blank)).reshape(-1, columns, *side.shape[1:]) for side in rows.values()]
     # A row of originals, the row of their reconstructions, the next row of originals ...
     tiles = torch.stack(sides, dim=1).flatten(0, 2)
-    return Sheet(tiles, columns, arrays, row_labels=["original", "reconstruction"] * len(sides[0]))
+    return Sheet(tiles, columns, arrays, row_labels=list(rows) * len(sides[0]))
 
 
 def interpolations(model: LatentVariableModel, starts: Batch, ends: Batch, num: int = 11, seed: int = 0) -> Sheet:
@@ -52,7 +55,8 @@ def interpolations(model: LatentVariableModel, starts: Batch, ends: Batch, num: 
 
     Returns:
         With the arrays ``images`` and ``z_1`` of each pair's steps, (P * num, ...), ``steps`` from 0 to 1, (num,),
-        ``originals``, (P, 2, C, H, W), and their labels ``y``, (P, 2), if any.
+        ``originals``, (P, 2, C, H, W), and, if any, their labels ``y``, (P, 2), and what is shown of the originals if
+        they were binarized, ``grey``, (P, 2, C, H, W).
 
     Raises:
         ValueError: for fewer than 2 images a row.
@@ -64,9 +68,12 @@ def interpolations(model: LatentVariableModel, starts: Batch, ends: Batch, num: 
         start, end = on_model(model, starts), on_model(model, ends)
         z = _between(codes(model, start, seed)[0].mean, codes(model, end, seed)[0].mean, steps)
         images = decode(model, z, _contexts_between(model, start, end, steps))
-    rows = torch.cat((start.x[:, None], images.reshape(-1, num, *images.shape[1:]), end.x[:, None]), dim=1)
+    outer = [side.x if side.grey is None else side.grey for side in (starts, ends)]
+    first, last = (side.to(images)[:, None] for side in outer)
+    rows = torch.cat((first, images.reshape(-1, num, *images.shape[1:]), last), dim=1)
     y = None if starts.y is None or ends.y is None else torch.stack((starts.y, ends.y), dim=1)
-    both = Batch(torch.stack((starts.x, ends.x), dim=1), y)
+    grey = None if starts.grey is None or ends.grey is None else torch.stack((starts.grey, ends.grey), dim=1)
+    both = Batch(torch.stack((starts.x, ends.x), dim=1), y, grey=grey)
     arrays = {"images": images, "z_1": z, "steps": steps, **originals(both)}
     labels = ["original", *(f"{step:.0%}" for step in steps.tolist()), "original"]
     return Sheet(rows.flatten(0, 1), num + 2, arrays, column_labels=labels)

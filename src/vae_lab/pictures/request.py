@@ -12,7 +12,7 @@ import torch
 
 from vae_lab.core import LatentVariableModel
 from vae_lab.pictures.classes import Label, class_of, class_tag
-from vae_lab.pictures.latents import Draw, rows_of
+from vae_lab.pictures.latents import Draw, rows_of, varied
 from vae_lab.pictures.plane import latent_plane, manifold
 from vae_lab.pictures.reconstructions import interpolations, pairs, reconstructions
 from vae_lab.pictures.samples import samples, samples_by_class
@@ -119,11 +119,12 @@ class Request:
 
     def _reconstructions(self, model: LatentVariableModel, examples: Examples, classes: Classes) -> Sheet:
         found = self._enough(examples, self._num, classes)
-        return reconstructions(model, rows_of(found, slice(self._num)), seed=self.seed)
+        shown = found if self._num >= len(found.x) else rows_of(varied(found), slice(self._num))
+        return reconstructions(model, shown, seed=self.seed)
 
     def _interpolations(self, model: LatentVariableModel, examples: Examples, classes: Classes) -> Sheet:
         found = self._enough(examples, 2 * self._num, classes)
-        return interpolations(model, *pairs(found, self._num, same_class=model.conditional), seed=self.seed)
+        return interpolations(model, *pairs(varied(found), self._num, same_class=model.conditional), seed=self.seed)
 
     def _traversals(self, model: LatentVariableModel, examples: Examples, y: int | None) -> Iterator[tuple[str, Sheet]]:
         found = examples(POOL, None if y is None else [y])

@@ -40,5 +40,6 @@ class Sheet:
 
 
 def originals(examples: Batch) -> dict[str, Tensor]:
-    """Examples as arrays of a sheet: ``originals`` and, where there are labels, ``y``."""
-    return {"originals": examples.x} | ({} if examples.y is None else {"y": examples.y})
+    """Examples as arrays of a sheet: ``originals``, what they were before they were binarized, and labels ``y``."""
+    arrays = {"originals": examples.x, "grey": examples.grey, "y": examples.y}
+    return {name: array for name, array in arrays.items() if array is not None}

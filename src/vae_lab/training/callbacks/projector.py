@@ -54,7 +54,7 @@ class Projector(Callback):
         levels = codes(model, examples, self.seed)
         for number, level in enumerate(levels, start=1):
             tag = "codes" if len(levels) == 1 else f"codes_level_{number}"
-            _add_embedding(writer, tag, level.mean, examples.x, names, step)
+            _add_embedding(writer, tag, level.mean, examples.x if examples.grey is None else examples.grey, names, step)
 
 
 def thumbnails(images: Tensor) -> Tensor:
