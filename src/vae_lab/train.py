@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from vae_lab.config import command, jobs
 from vae_lab.config.resume import checkpoint_to_resume, keep_older_defaults
 from vae_lab.errors import PrunedError, RunError
+from vae_lab.locks import locked
 
 if TYPE_CHECKING:
     from vae_lab.data import ImageDataModule
@@ -38,7 +39,13 @@ OPTIMIZATION = ("gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad
 
 
 def train(cfg: DictConfig) -> None:
-    """One run, from a composed config to a run folder."""
+    """Trains one run, from a composed config to a run folder that no other process writes to meanwhile."""
+    with locked(Path(cfg.run_dir)):
+        train_in_folder(cfg)
+
+
+def train_in_folder(cfg: DictConfig) -> None:
+    """Trains one run in a folder that is held."""
     # Here and not above: --help and a wrong key must not wait for torch.
     from vae_lab.loading import find_run  # noqa: PLC0415
     from vae_lab.training import Record, fit, prepare_process  # noqa: PLC0415

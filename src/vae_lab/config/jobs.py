@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from vae_lab.errors import RunError
 from vae_lab.files import write_text
+from vae_lab.locks import check_free
 from vae_lab.reports.reading import read_run
 
 LONGEST_NAME = 200
@@ -82,11 +83,12 @@ def take_up(folder: Path, overrides: Sequence[str]) -> bool:
     """Whether the job has still to be run; then its folder is ready for it.
 
     Raises:
-        RunError: for a folder that holds another job.
+        RunError: for a folder that holds another job, or in which another process works.
     """
     sweep = Path(HydraConfig.get().sweep.dir).absolute()
     if sweep not in folder.parents:
         raise RunError(f"hydra.sweep.subdir: {folder} is not inside {sweep}; each job needs a folder of its own there")
+    check_free(folder)
     found = read_run(folder)
     if found is None:
         return True

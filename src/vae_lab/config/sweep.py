@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from vae_lab.config.command import fail
 from vae_lab.config.launching import PLUGINS, Grid, register
 from vae_lab.config.search import OptunaSearch
 from vae_lab.errors import RunError
+from vae_lab.locks import locked
 from vae_lab.reports.reading import Run, find_runs
 
 # By name: Hydra imports its plugins a second time, so that there may be two classes of it.
@@ -36,6 +37,7 @@ class Folders(Callback):
 
     def __init__(self) -> None:
         self.finished_before: set[frozenset[str]] = set()
+        self.lock = ExitStack()
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         with ending_the_command():
@@ -63,6 +65,8 @@ class Folders(Callback):
             for sweeper in (Grid, OptunaSearch):
                 register(sweeper)
             folder = _sweep_folder(config)
+            folder.mkdir(parents=True, exist_ok=True)
+            self.lock.enter_context(locked(folder))
             # In the overrides as well: jobs compose their configs from them.
             quoted = QuotedString(str(folder), Quote.single).with_quotes()
             config.hydra.sweep.dir = str(folder)
@@ -84,7 +88,7 @@ class Folders(Callback):
             print(f"another grid: {len(new)} jobs are new, and {len(others)} in the folder are not of this sweep")
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        with ending_the_command():
+        with self.lock, ending_the_command():
             # Here and not above: nothing but the end of a sweep needs what draws.
             from vae_lab.config.summary import job_rows, print_jobs  # noqa: PLC0415
             from vae_lab.reports.report import write_report  # noqa: PLC0415
