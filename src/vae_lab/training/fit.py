@@ -30,6 +30,7 @@ from vae_lab.errors import NonFiniteLossError, RunError
 from vae_lab.files import remove_unfinished
 from vae_lab.loading import other_weights, read_checkpoint
 from vae_lab.training import curves, interrupts
+from vae_lab.training.averaging import end_averaging, prepare_averaging
 from vae_lab.training.callbacks import LastCheckpoint
 from vae_lab.training.callbacks.last_checkpoint import how_to_resume
 from vae_lab.training.callbacks.writer import report_thread_error, tensorboard_writer
@@ -79,6 +80,8 @@ def prepare_process(seed: int) -> None:
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # when compiling: that there is no GPU
     warnings.filterwarnings("ignore", message=".*dataloader_iter.*experimental.*")  # seen to work from 2.4 to 2.6
     warnings.filterwarnings("ignore", message=".*exists and is not empty.*")  # the checkpoints of a run that goes on
+    warnings.filterwarnings("ignore", message=".*using the WeightAveraging callback.*")  # it shards nothing
+    warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint.*WeightAveraging")
     threading.excepthook = report_thread_error
     atexit.register(disband)
     seed_everything(seed, workers=True, verbose=False)
@@ -118,6 +121,7 @@ def fit(
         NonFiniteLossError: naming the term, the step and the last good checkpoint.
         RunError: where something cannot be written, or another process of the run has died; it says how to go on.
     """
+    prepare_averaging(trainer)
     if _callback(trainer, LastCheckpoint):
         interrupts.listen()
     # What is wrong with the data must show before the run folder is written to.
@@ -146,6 +150,7 @@ def fit(
         opening.open()  # where there was nothing to train
     if saved is not None and trainer.global_step == saved["progress"]["step"] and trainer.is_global_zero:
         print(f"nothing was left to train: {why_nothing_is_left(trainer)}")
+    end_averaging(trainer)
     last = _callback(trainer, LastCheckpoint)
     seconds = last.seconds if last else time.monotonic() - started
 
