@@ -113,4 +113,5 @@ def test_an_older_run_goes_on_and_is_evaluated_without_a_validation_set(
     assert yaml.safe_load((run / "config.yaml").read_text())["data"]["val_size"] == 0
     assert record(run)["selection"] == "test set"
     given = train(f"resume={run}", "data.val_size=0.1", "trainer.max_epochs=3")
-    assert "data.val_size was 0, is 0.1" in given.error_lines[0]
+    assert "data.val_size=0.1: " in given.error_lines[0]
+    assert "keeps 0" in given.error_lines[0]
