@@ -37,6 +37,11 @@ def sharded(shard: Shard | None) -> Iterator[None]:
         _shard.reset(token)
 
 
+def current_shard() -> Shard | None:
+    """Returns the rows that this process holds of a batch, within `sharded`."""
+    return _shard.get()
+
+
 @contextmanager
 def by_sample(seed: int, first: int) -> Iterator[None]:
     """Within it, slice k of a draw (its first dimension) is that of sample ``first + k`` of the stream ``seed``."""

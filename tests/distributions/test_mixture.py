@@ -54,6 +54,26 @@ def test_log_prob_is_torchs(leading: tuple, batch: tuple, event: tuple) -> None:
     assert torch.allclose(log_prob, expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("batch", BATCHES)
+@pytest.mark.parametrize("place", [10.0, -1000.0])
+def test_digits_survive_far_from_the_origin(batch: tuple, place: float) -> None:
+    """Float32 at loc 10 and scale 0.03, where a sum of large terms that cancel would be off by 0.2 nats."""
+    torch.manual_seed(0)
+    noise = 0.03 * torch.randn(*batch, M, D)
+    logits, loc = torch.randn(*batch, M), place + noise
+    z = (place + 0.03 * torch.randn(100, *batch, D)).requires_grad_()
+    mixtures = [
+        DiagonalGaussianMixture(
+            logits.to(dtype), diagonal_gaussian(loc.to(dtype), torch.full_like(loc, 0.03, dtype=dtype), 1)
+        )
+        for dtype in (torch.float32, torch.float64)
+    ]
+    single, double = mixtures[0].log_prob(z), mixtures[1].log_prob(z.double())
+    assert (single - double).abs().max() < 1e-4
+    slopes = [torch.autograd.grad(log_prob.sum(), z, retain_graph=True)[0] for log_prob in (single, double)]
+    assert torch.allclose(slopes[0], slopes[1], rtol=1e-4, atol=1e-2)
+
+
 def test_one_mixture_serves_samples_of_a_batch_and_a_batch_of_mixtures_one_value() -> None:
     torch.manual_seed(1)
     mixture, z = random_mixture(), torch.randn(3, 5, D).double()

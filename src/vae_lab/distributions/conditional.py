@@ -87,12 +87,14 @@ class Head(nn.Module, ABC):
             raise ValueError(f"likelihood {name} cannot model {support} data: choose {SUITABLE[support]}")
 
     def bits_per_dim(self, nats: float, support: Support) -> float | None:
-        """Bits a dimension for a (bound on the) log-likelihood of ``nats`` an example; None where it is no density.
+        """Bits per dimension for a (bound on the) log-likelihood of ``nats`` per example; None where they mean nothing.
+
+        They mean nothing where the head is not a density or mass, nor over real-valued data, whose units are arbitrary.
 
         A density over the 256 levels k/255 is multiplied by their spacing 1/255 to give a mass, which adds
         log2(255) bits a dimension and makes it comparable with the discrete likelihoods.
         """
-        if support not in self.exact_on:
+        if support not in self.exact_on or support == "real":
             return None
         bits = -nats / (math.prod(self.event_shape) * math.log(2))
         return bits if self.discrete or support != "uint8" else bits + math.log2(255)

@@ -32,12 +32,15 @@ class DiagonalGaussianMixture(MixtureSameFamily):
         """log sum_m pi_m N(value; loc_m, diag(scale_m^2)), without torch's array of samples x M x dimensions.
 
         With t = 1 / scale^2 the logarithm of a Gaussian is - t z^2 / 2 + t loc z + constant: one product of matrices
-        for all samples and components. In float32 it is off by about 1e-7 (z / scale)^2, as these terms nearly cancel.
+        for all samples and components. As these terms nearly cancel, the mean c of all loc is subtracted from z and
+        loc beforehand; in float32 the result is off by about 1e-7 ((z - c) / scale)^2.
         """
         gaussians, dims = self.component_distribution.base_dist, len(self.event_shape)  # type: ignore[attr-defined]
         loc, log_scale = gaussians.loc.flatten(-dims), gaussians.scale.log().flatten(-dims)  # (*batch, M, D)
+        center = loc.mean(-2)  # (*batch, D)
+        loc = loc - center.unsqueeze(-2)
         precision = (-2 * log_scale).exp()
-        z, _ = torch.broadcast_tensors(value.flatten(-dims), loc[..., 0, :])  # type: ignore[no-untyped-call]  # (..., *batch, D)
+        z, _ = torch.broadcast_tensors(value.flatten(-dims) - center, loc[..., 0, :])  # type: ignore[no-untyped-call]  # (..., *batch, D)
         leading, z = z.shape[:-1], z.reshape(-1, *self.batch_shape, z.shape[-1])
         powers = torch.cat((z.square(), z), dim=-1)
         factors = torch.cat((-0.5 * precision, precision * loc), dim=-1)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 
 from torch import Tensor
+from torch.distributions import Distribution
 
 from vae_lab.core import ElboTerms, LatentLevel
 from vae_lab.objectives.base import Loss, Objective
+from vae_lab.objectives.whole_batch import whole_batch
 
 
 class BetaTcvae(Objective):
@@ -55,9 +57,18 @@ class BetaTcvae(Objective):
 
 def aggregated_log_prob(level: LatentLevel) -> tuple[Tensor, Tensor]:
     """log q(z) and sum_d log q(z_d) at the samples, (K, B) each, q(z) being the mean of q(z|x_j) over the batch."""
-    num = level.z.shape[1]
-    q = level.q.base_dist  # type: ignore[attr-defined]
+    q = _of_whole_batch(level.q.base_dist)  # type: ignore[attr-defined]
     log_prob = q.log_prob(level.z.unsqueeze(2)).flatten(3)  # (K, B, B, D): of every sample under every q(.|x_j)
+    num = log_prob.shape[2]
     joint: Tensor = log_prob.sum(-1).logsumexp(2) - math.log(num)
     product: Tensor = (log_prob.logsumexp(2) - math.log(num)).sum(-1)
     return joint, product
+
+
+def _of_whole_batch(q: Distribution) -> Distribution:
+    """q(z|x_j) of all examples of the batch, whichever process holds them."""
+    parameters = {name: getattr(q, name) for name in q.arg_constraints}
+    whole = {name: whole_batch(value) for name, value in parameters.items()}
+    if all(whole[name] is value for name, value in parameters.items()):
+        return q
+    return type(q)(**whole, validate_args=False)  # type: ignore[arg-type]

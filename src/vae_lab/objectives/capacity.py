@@ -9,6 +9,7 @@ from torch import Tensor
 from vae_lab.core import ElboTerms
 from vae_lab.objectives.base import Loss, Objective
 from vae_lab.objectives.schedules import Linear
+from vae_lab.objectives.whole_batch import whole_batch
 
 
 class Capacity(Objective):
@@ -44,5 +45,5 @@ class Capacity(Objective):
         return self.capacity * self.rise(step)
 
     def loss(self, terms: ElboTerms, weight: Tensor | float) -> Loss:
-        kl = terms.kl.mean((0, 1)).sum()
+        kl = whole_batch(terms.kl, 1).mean((0, 1)).sum()
         return Loss(self.gamma * (kl - weight).abs() - terms.log_likelihood.mean(), {"capacity": weight})

@@ -9,6 +9,7 @@ from torch import Tensor
 from vae_lab.core import ElboTerms
 from vae_lab.objectives.base import Loss, Objective
 from vae_lab.objectives.schedules import Constant, Schedule
+from vae_lab.objectives.whole_batch import whole_batch
 
 
 class Elbo(Objective):
@@ -45,7 +46,8 @@ class Elbo(Objective):
         return self.beta * self.warmup(step)
 
     def loss(self, terms: ElboTerms, weight: Tensor | float) -> Loss:
-        kl = terms.kl.mean((0, 1))  # (L,)
         if self.free_bits:
-            kl = kl.clamp(min=self.free_bits)
+            kl = whole_batch(terms.kl, 1).mean((0, 1)).clamp(min=self.free_bits)  # (L,)
+        else:
+            kl = terms.kl.mean((0, 1))  # (L,)
         return Loss(weight * kl.sum() - terms.log_likelihood.mean(), {"beta": weight})

@@ -12,6 +12,7 @@ from torch import Tensor
 from vae_lab.core import ElboTerms, LatentLevel
 from vae_lab.distributions.gaussian import rsample
 from vae_lab.objectives.base import Loss, Objective
+from vae_lab.objectives.whole_batch import whole_batch
 
 Kernel = Callable[[Tensor, float], Tensor]
 """(squared distances, width) -> k. The width is 2 D, the mean squared distance of two draws of N(0, I)."""
@@ -61,7 +62,7 @@ class InfoVae(Objective):
 
     def loss(self, terms: ElboTerms, weight: Tensor | float) -> Loss:
         top = terms.levels[-1]
-        mmd = squared_mmd(top.z, prior_samples(top), self.kernel).mean()
+        mmd = squared_mmd(whole_batch(top.z, 1), whole_batch(prior_samples(top), 1), self.kernel).mean()
         kl_of_levels = terms.kl.mean((0, 1))  # (L,)
         kl = kl_of_levels[:-1].sum() + (1 - self.alpha) * kl_of_levels[-1]
         value = kl + (self.alpha + self.lambda_ - 1) * mmd - terms.log_likelihood.mean()

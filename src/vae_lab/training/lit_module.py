@@ -223,7 +223,7 @@ class VariationalModule(LightningModule):
         interval = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if interval and self.global_step % interval == 0:
             self.log("train/loss", last.loss, prog_bar=True, sync_dist=True, batch_size=1)
-            self.log_dict({f"train/{name}": value for name, value in last.logs.items()}, batch_size=1)
+            self.log_dict({f"train/{name}": value for name, value in last.logs.items()}, sync_dist=True, batch_size=1)
             if self.guard.skipped:
                 self.log("train/skipped_steps", float(self.guard.skipped), batch_size=1)
 
