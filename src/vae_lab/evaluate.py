@@ -112,7 +112,7 @@ def show(result: dict[str, Any], remarks: Sequence[str], path: str) -> None:
     console.print(table)
     for remark in remarks:
         console.print(remark, highlight=False, markup=False)
-    console.print(f"written to   {path}", highlight=False)
+    console.print(f"written to   {path}", highlight=False, markup=False)
 
 
 def main() -> None:

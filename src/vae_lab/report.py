@@ -50,7 +50,9 @@ def main() -> None:
     parser.add_argument("folder", help="of the runs, such as outputs/sweeps/2026-11-21_10-00-00; or the word results")
     folder = parser.parse_args().folder
     try:
-        results() if folder == "results" else report(Path(folder))
+        if not folder:
+            raise RunError("folder '': is empty; name the folder of the runs")
+        results() if folder == "results" else report(Path(folder).expanduser())
     except (RunError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from error

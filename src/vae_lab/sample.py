@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from vae_lab.config import command
+from vae_lab.errors import RunError
 
 if TYPE_CHECKING:
     from vae_lab.core import LatentVariableModel
@@ -31,6 +32,8 @@ def sample(cfg: DictConfig) -> None:
     model = run.model(cfg.packages)
     folder = Path(cfg.out).expanduser() if cfg.out else run.folder / FOLDER
     weights = "" if run.checkpoint.stem == "best" else f"_{run.checkpoint.stem}"
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"out={folder}: is a file; name a folder")
     # All of them before the first is written: a mistake leaves nothing behind.
     sheets = list(request.sheets(model, examples_of(run, model, cfg)))
     for name, sheet in sheets:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import NoReturn
 
 import hydra
-from hydra._internal.utils import get_args_parser
 from hydra.errors import (
     HydraException,
     InstantiationException,
@@ -26,6 +25,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from vae_lab.config import jobs, keys, launching
 from vae_lab.config.check import check_config, did_you_mean
+from vae_lab.config.paths import ordered, with_quoted_path
 from vae_lab.config.resume import completed_words
 from vae_lab.config.words import check_words, quoted_classes
 from vae_lab.errors import RunError
@@ -98,10 +98,15 @@ def run(task: Callable[[DictConfig], None], config_name: str) -> None:
         else:
             _run_alone(frugal, cfg)
 
+    if "" not in sys.path and os.getcwd() not in sys.path:  # of a console script, unlike python -m
+        sys.path.insert(0, os.getcwd())
     command = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=config_name)(job)
     try:
-        sys.argv[1:] = map(quoted_classes, map(_quoted_path, completed_words(sys.argv[1:])))
-        check_words(get_args_parser().parse_args().overrides, groups())
+        options, typed = ordered(sys.argv[1:])
+        multirun = "--multirun" in options
+        words = completed_words([with_quoted_path(word, multirun) for word in typed], multirun)
+        sys.argv[1:] = [*options, *map(quoted_classes, words)]
+        check_words(sys.argv[1 + len(options) :], groups())
         command()
     except KeyboardInterrupt:
         raise SystemExit(INTERRUPTED) from None
@@ -121,21 +126,16 @@ def _naming_what_takes_memory(config_name: str) -> Iterator[None]:
         raise RunError(f"out of memory ({reason}); reduce {TAKE_MEMORY[config_name]}") from error
 
 
-def _quoted_path(word: str) -> str:
-    """``run=sweeps/latent_dim=2,seed=0`` as Hydra wants it, where there is such a file or folder."""
-    key, _, value = word.partition("=")
-    if set(value).isdisjoint("=,()[]{}: ") or set(value) & set("'\\") or not os.path.exists(value):
-        return word
-    return f"{key}='{value}'"
-
-
 def _run_alone(task: Callable[[DictConfig], None], cfg: DictConfig) -> None:
     try:
         check_config(cfg)
         task(cfg)
     except Exception as error:
         with contextlib.suppress(OSError):  # takes back the folder that Hydra made for a run that never began
-            jobs.job_folder().rmdir()
+            folder = jobs.job_folder()
+            folder.rmdir()
+            if folder.parent.parent.name == "outputs":
+                folder.parent.rmdir()
         fail(error)
 
 

@@ -18,6 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from vae_lab.config.paths import quoted
 from vae_lab.errors import RunError
 from vae_lab.files import write_text
 from vae_lab.locks import check_free
@@ -136,7 +137,7 @@ def run_apart(folder: Path, overrides: Sequence[str]) -> None:
     sources = HydraConfig.get().runtime.config_sources
     config_dirs = [word for source in sources if source.provider == "command-line" for word in ("-cd", source.path)]
     of_search = [word for word in HydraConfig.get().overrides.task if _key(word).partition(".")[0] == "search"]
-    words = [*overrides, *of_search, f"hydra.run.dir='{folder}'", "resume=auto", *config_dirs]
+    words = [*overrides, *of_search, f"hydra.run.dir={quoted(str(folder))}", "resume=auto", *config_dirs]
     # In a job of SLURM, too, Lightning must start the processes: srun has started this one only.
     environment = {name: value for name, value in os.environ.items() if name != "SLURM_NTASKS"}
     command = [sys.executable, "-m", "vae_lab.train", *words]

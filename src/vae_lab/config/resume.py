@@ -47,32 +47,38 @@ OLDER_DEFAULTS = frozenset({"data.val_size"})
 """Keys whose defaults have changed: an older run goes on with its own value."""
 
 
-def completed_words(words: Sequence[str]) -> list[str]:
+def completed_words(words: Sequence[str], multirun: bool = False) -> list[str]:
     """The command line of ``resume=FOLDER``: the words that the run was started with, then those given now.
 
     Args:
-        words: of the command line.
+        words: overrides of the command line.
+        multirun: True for a sweep, which cannot go on with a run.
 
     Raises:
         RunError: where the folder is no run, or one whose record holds a word that a record may not; in one line.
     """
-    folder = next((word.partition("=")[2] for word in words if word.startswith("resume=")), "null")
+    # Here and not above: Hydra's grammar takes a while to load, and not every user of this module needs it.
+    from vae_lab.config.paths import path_of, quoted  # noqa: PLC0415
+
+    folder = next((path_of(word) for word in words if word.startswith("resume=")), "null")
     if folder in ("", "null", "auto"):
         return list(words)
     path = Path(folder).expanduser()
     given = {_key(word) for word in words}
+    if multirun:
+        raise RunError(f"resume={path}: goes on with one run, not with -m; sweep.resume=FOLDER goes on with a sweep")
     _refuse_another_folder(words, path)
     recorded = _recorded_words(path, given)
-    return [*_former_defaults(path, recorded, given), *recorded, *words, f"hydra.run.dir={path}"]
+    return [*_former_defaults(path, recorded, given), *recorded, *words, f"hydra.run.dir={quoted(str(path))}"]
 
 
 def _refuse_another_folder(words: Sequence[str], run: Path) -> None:
-    """Raises RunError where a run shall go on in a folder that is not its own, or in each job of a sweep."""
-    if {"-m", "--multirun"} & set(words):
-        raise RunError(f"resume={run}: goes on with one run, not with -m; sweep.resume=FOLDER goes on with a sweep")
+    """Raises RunError where a run shall go on in a folder that is not its own."""
+    from vae_lab.config.paths import path_of  # noqa: PLC0415
+
     for word in words:
         key, _, value = word.partition("=")
-        folder = Path(value.strip("'\"")).expanduser()
+        folder = Path(path_of(word)).expanduser()
         if key in ("hydra.run.dir", "run_dir") and folder.resolve() != run.resolve():
             raise RunError(
                 f"{key}={value}: resume={run} goes on in its own folder; leave {key} out, "

@@ -5,6 +5,8 @@ What it knows of the jobs it reads from their folders: any launcher may have run
 
 from __future__ import annotations
 
+import shlex
+import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,13 +17,13 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from vae_lab.config import jobs
 from vae_lab.config.command import fail
 from vae_lab.config.launching import PLUGINS, Grid, register
+from vae_lab.config.paths import quoted
 from vae_lab.config.search import OptunaSearch
 from vae_lab.errors import RunError
 from vae_lab.locks import locked
@@ -54,6 +56,8 @@ class Folders(Callback):
                     )
                 folder = claim(_resolved(config, "hydra.run.dir"))
                 config.hydra.run.dir = str(folder)
+            else:
+                _refuse_unusable("hydra.run.dir", _resolved(config, "hydra.run.dir"))
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         with ending_the_command():
@@ -64,14 +68,14 @@ class Folders(Callback):
                 )
             for sweeper in (Grid, OptunaSearch):
                 register(sweeper)
+            _refuse_empty(config)
             folder = _sweep_folder(config)
             folder.mkdir(parents=True, exist_ok=True)
             self.lock.enter_context(locked(folder))
             # In the overrides as well: jobs compose their configs from them.
-            quoted = QuotedString(str(folder), Quote.single).with_quotes()
             config.hydra.sweep.dir = str(folder)
-            config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted}")
-            print(f"sweep folder {folder}; to resume it: the same command with sweep.resume={folder}")
+            config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted(str(folder))}")
+            print(f"sweep folder {folder}; to resume it: the same command with {shlex.quote(f'sweep.resume={folder}')}")
             if config.sweep.resume is not None:
                 self._compare(find_runs(folder), planned_jobs(config))
 
@@ -88,6 +92,8 @@ class Folders(Callback):
             print(f"another grid: {len(new)} jobs are new, and {len(others)} in the folder are not of this sweep")
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        if error := sys.exception():  # a sweeper that could not start its jobs; the table would hide the reason
+            print(f"error: no more jobs were started: {type(error).__name__}: {error}", file=sys.stderr)
         with self.lock, ending_the_command():
             # Here and not above: nothing but the end of a sweep needs what draws.
             from vae_lab.config.summary import job_rows, print_jobs  # noqa: PLC0415
@@ -119,6 +125,27 @@ def claim(folder: Path) -> Path:
             mine = folder.with_name(f"{folder.name}_{number}")
         else:
             return mine
+
+
+def _refuse_unusable(key: str, folder: Path) -> None:
+    """Raises for a folder that cannot be made, naming the key that asks for it."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in missing:  # Hydra makes it again; a run that is refused before shall leave nothing
+            path.rmdir()
+    except OSError as error:
+        raise RunError(f"{key}={folder}: {error.strerror or error}; name another folder") from error
+
+
+def _refuse_empty(config: DictConfig) -> None:
+    """Raises for a grid without a job, naming the key that has no value."""
+    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+    if config.hydra.sweeper._target_ not in GRIDS:
+        return
+    for override in parser.parse_overrides(list(config.hydra.overrides.task)):
+        if override.is_sweep_override() and not list(override.sweep_string_iterator()):
+            raise RunError(f"{override.input_line}: has no value, so that there is no job to run")
 
 
 @contextmanager
@@ -159,6 +186,7 @@ def _sweep_folder(config: DictConfig) -> Path:
         return claim(folder)
     if (folder / "multirun.yaml").is_file():
         raise RunError(f"hydra.sweep.dir={folder}: holds a sweep already; sweep.resume={folder} resumes it")
+    _refuse_unusable("hydra.sweep.dir", folder)
     return folder
 
 

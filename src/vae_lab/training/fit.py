@@ -6,6 +6,7 @@ import atexit
 import ctypes
 import logging
 import os
+import shlex
 import sys
 import threading
 import time
@@ -232,8 +233,10 @@ def print_summary(metrics: Mapping[str, float], record: Record, duration: str, t
     console.print(table)
     for remark in collapse_lines(found, record.config):
         console.print(remark, highlight=False, markup=False)
-    console.print(f"run folder   {record.run}", highlight=False)
-    console.print(f"look at it   tensorboard --logdir {_outputs(record.run)}", highlight=False)
+    console.print(f"run folder   {record.run}", highlight=False, markup=False)
+    console.print(
+        f"look at it   tensorboard --logdir {shlex.quote(str(_outputs(record.run)))}", highlight=False, markup=False
+    )
 
 
 def _outputs(run: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import time
 from pathlib import Path
@@ -113,4 +114,4 @@ class LastCheckpoint(Checkpoint):
 
 def how_to_resume(run: Path) -> str:
     """What to tell the user of a run that was stopped."""
-    return f"go on with: python -m vae_lab.train resume={run}"
+    return f"go on with: python -m vae_lab.train {shlex.quote(f'resume={run}')}"
