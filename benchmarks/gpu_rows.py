@@ -130,7 +130,7 @@ def row_of(row: Row, bench: Bench) -> dict[str, Any]:
         evaluated = [
             f"run={folder}/run/checkpoints/{tested}.ckpt",
             f"num_samples={bench.pick(5000, 2)}",
-            bench.trainer()[0],
+            *bench.trainer(),
         ]
         tiny = ["trainer.limit_test_batches=1", "elbo_samples=2", "batch_size=10"] if bench.tiny else []
         command("vae_lab.evaluate", *evaluated, *tiny, bench=bench)
