@@ -46,7 +46,7 @@ class SavedRun:
         from vae_lab.core import LatentVariableModel  # noqa: PLC0415
 
         spec = self.spec(packages)
-        weights = _weights(self.checkpoint)
+        weights = model_weights(read_checkpoint(self.checkpoint), self.checkpoint)
         with self._naming_the_config():
             make = build(self.config["model"], packages)
             _check_sizes(self.checkpoint, weights, lambda: make(spec=spec))
@@ -114,40 +114,44 @@ class SavedRun:
             raise RunError(f"{self.folder / 'config.yaml'}: {reason}") from error
 
 
-def find_run(path: str | Path) -> SavedRun:
+def find_run(path: str | Path, key: str = "run") -> SavedRun:
     """A run by its folder, or by one of its checkpoints.
+
+    Args:
+        path: of either.
+        key: key of the command line that names it, for messages.
 
     Raises:
         RunError: where there is no run, no checkpoint or no readable config, naming the path.
     """
     path = Path(path).expanduser()
     if not os.path.lexists(path):
-        raise RunError(f"run={path}: no such file or folder")
+        raise RunError(f"{key}={path}: no such file or folder")
     if path.is_dir() and path.parent.name != "checkpoints":
         folder = path
         if not (folder / "config.yaml").is_file():
-            raise RunError(f"run={path}: no run there; a run folder holds config.yaml")
-        checkpoint = _newest(folder)
+            raise RunError(f"{key}={path}: no run there; a run folder holds config.yaml")
+        checkpoint = _newest(folder, key)
     else:
         checkpoint, folder = path, path.parent.parent
         if not (folder / "config.yaml").is_file():
             raise RunError(
-                f"run={path}: no config.yaml in {folder}; a checkpoint lies in the folder checkpoints of its run"
+                f"{key}={path}: no config.yaml in {folder}; a checkpoint lies in the folder checkpoints of its run"
             )
-    _check_is_file(path, checkpoint)
+    _check_is_file(path, checkpoint, key)
     return SavedRun(folder, checkpoint, _config(folder / "config.yaml"))
 
 
-def _newest(folder: Path) -> Path:
+def _newest(folder: Path, key: str) -> Path:
     """The first of `CHECKPOINTS` that a run has, whatever it is: a broken one is not passed over for the next."""
     for name in CHECKPOINTS:
         checkpoint = folder / "checkpoints" / name
         if os.path.lexists(checkpoint):
             return checkpoint
-    raise RunError(f"run={folder}: no checkpoint in {folder / 'checkpoints'}; nothing was trained, or nothing saved")
+    raise RunError(f"{key}={folder}: no checkpoint in {folder / 'checkpoints'}; nothing was trained, or nothing saved")
 
 
-def _check_is_file(path: Path, checkpoint: Path) -> None:
+def _check_is_file(path: Path, checkpoint: Path, key: str) -> None:
     """Raises RunError for a checkpoint that is a folder, a pipe or a link to nothing: reading it might never end."""
     try:
         problem = why_not_a_file(checkpoint)
@@ -157,8 +161,8 @@ def _check_is_file(path: Path, checkpoint: Path) -> None:
         problem = f"cannot be read ({error.strerror})"
     if problem:
         others = [checkpoint.with_name(name) for name in CHECKPOINTS if checkpoint.with_name(name).is_file()]
-        remedy = f"; run={others[0]} takes other weights" if others else ""
-        raise RunError(f"run={path}: {checkpoint.name} {problem}, not a checkpoint{remedy}")
+        remedy = f"; {key}={others[0]} takes other weights" if others else ""
+        raise RunError(f"{key}={path}: {checkpoint.name} {problem}, not a checkpoint{remedy}")
 
 
 def load_run(path: str | Path, packages: Sequence[str] = (), device: torch.device | str = "cpu") -> LatentVariableModel:
@@ -239,9 +243,9 @@ def _has(checkpoint: Any, part: str) -> bool:
     return isinstance(checkpoint, Mapping) and name in checkpoint and (not rest or _has(checkpoint[name], rest))
 
 
-def _weights(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of the model in a checkpoint."""
-    state = read_checkpoint(path)["state_dict"]
+def model_weights(checkpoint: Mapping[str, Any], path: Path) -> dict[str, torch.Tensor]:
+    """Returns the tensors of the model in a checkpoint that `read_checkpoint` has read from the path."""
+    state = checkpoint["state_dict"]
     weights = {str(name).removeprefix("model."): value for name, value in state.items() if _is_of_model(name)}
     odd = next((name for name, value in weights.items() if not isinstance(value, torch.Tensor)), None)
     if odd is not None:
@@ -279,6 +283,8 @@ def other_weights(expected: Mapping[str, torch.Tensor], weights: Mapping[str, to
             return f"{name} is not there, the config makes it {tuple(value.shape)}"
         if weights[name].shape != value.shape:
             return f"{name} is {tuple(weights[name].shape)}, the config makes it {tuple(value.shape)}"
+        if _shape_and_kind(weights[name]) != _shape_and_kind(value):
+            return f"{name} is {_shape_and_kind(weights[name])}, the config makes it {_shape_and_kind(value)}"
     return next((f"{name} has no place in the config" for name in weights if name not in expected), None)
 
 
@@ -290,10 +296,10 @@ def _load(model: torch.nn.Module, weights: dict[str, torch.Tensor], path: Path) 
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise RunError(f"{path}: the weights of another model ({reason[:200]})") from error
-    _check_finite(model, path)
+    check_finite(model, path)
 
 
-def _check_finite(model: torch.nn.Module, path: Path) -> None:
+def check_finite(model: torch.nn.Module, path: Path) -> None:
     """Raises RunError for weights of a training that has diverged; a buffer may hold infinities, as a mask does."""
     broken = [name for name, weight in model.named_parameters() if not weight.isfinite().all()]
     broken += [name for name, buffer in model.named_buffers() if buffer.isnan().any()]

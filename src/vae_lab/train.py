@@ -12,12 +12,14 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from vae_lab.config import command, jobs
-from vae_lab.config.resume import checkpoint_to_resume, keep_older_defaults
+from vae_lab.config.command import printable
+from vae_lab.config.resume import checkpoint_to_resume, differences, keep_older_defaults
 from vae_lab.errors import PrunedError, RunError
 from vae_lab.locks import locked
 
 if TYPE_CHECKING:
     from vae_lab.data import ImageDataModule
+    from vae_lab.loading import SavedRun
     from vae_lab.training import VariationalModule
 
 SETTINGS = (
@@ -58,12 +60,33 @@ def train_in_folder(cfg: DictConfig) -> None:
     data, module, trainer = assemble(cfg)
     if checkpoint:
         find_run(checkpoint).check_resumed_data(data.spec)
+    elif cfg.init_from is not None:
+        config["init_from"] = str(Path(cfg.init_from).expanduser().absolute())
+        start_from(find_run(cfg.init_from, "init_from"), module, config, shows=trainer.is_global_zero)
     record = Record(run, cfg.seed, config, hyperparameters(cfg))
     try:
         fit(trainer, module, data, record, cfg.test_checkpoint, cfg.decoder_bias, checkpoint)
     except PrunedError as stop:
         if trainer.is_global_zero:
             jobs.save_pruned(run, jobs.job_overrides(), str(stop))
+
+
+def start_from(source: SavedRun, module: VariationalModule, config: dict[str, Any], shows: bool) -> None:
+    """Gives a new run the weights of another run, and prints what was taken and how that run's model differs."""
+    from vae_lab.training import take_weights  # noqa: PLC0415
+
+    if config["decoder_bias"] != "default":
+        raise RunError(
+            f"decoder_bias={config['decoder_bias']}: would replace a part of the weights of "
+            f"init_from={source.folder}; leave out one of the two"
+        )
+    lines = take_weights(module, source)
+    changed = differences({"model": source.config["model"]}, {"model": config["model"]})
+    changed = [line for line in changed if ".initialization was " not in line]
+    if changed:
+        lines.append(f"init_from: the model differs from that of {source.folder}: {'; '.join(changed)}")
+    if shows:
+        print("\n".join(map(printable, lines)))
 
 
 def assemble(cfg: DictConfig) -> tuple[ImageDataModule, VariationalModule, Any]:

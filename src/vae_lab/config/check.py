@@ -30,6 +30,7 @@ TOP_LEVEL: dict[str, Any] = {
     "test_checkpoint": Literal["best", "last"],
     "decoder_bias": Literal["default", "data_mean"],
     "resume": str | None,
+    "init_from": str | None,
     "resume_changed": bool,
     "run": str,
     "num_samples": int,

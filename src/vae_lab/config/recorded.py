@@ -18,6 +18,9 @@ from hydra.errors import HydraException
 PLACES = ("run_dir", "dirpath", "filename", "save_dir", "default_root_dir")
 """Last parts of keys that say where files are written."""
 
+READ_FROM = ("data", "init_from")
+"""First parts of keys that say where files are read; a run that goes on does not read its init_from again."""
+
 
 def refusal(word: Any) -> str | None:
     """Why a recorded word is not taken over; None for one that is.
@@ -48,7 +51,7 @@ def _refused_value(override: Override) -> str | None:
             return "names something to be called"
         if re.search(r"\$\{[^}]*:", text) or ("${" in text and len(key) == 1):
             return "computes its value"
-        if text in PLACES or (key[0] != "data" and (text.startswith("/") or ".." in Path(text).parts)):
+        if text in PLACES or (key[0] not in READ_FROM and (text.startswith("/") or ".." in Path(text).parts)):
             return "says where files are"
     return None
 

@@ -40,6 +40,7 @@ KEPT = {
     "data.binarization": "the best score so far is of other data",
     "data.image_size": "the best score so far is of other data",
     "decoder_bias": "it acts on the first weights only",
+    "init_from": "it acts on the first weights only",
 }
 """Keys that a run cannot change once it has begun, with the reason."""
 
@@ -163,11 +164,11 @@ def keep_older_defaults(cfg: DictConfig, given: Sequence[str]) -> None:
             OmegaConf.update(cfg, key, recorded[key])
 
 
-def checkpoint_to_resume(config: Mapping[str, Any], run: Path) -> Path | None:
+def checkpoint_to_resume(config: dict[str, Any], run: Path) -> Path | None:
     """The checkpoint to go on from; None for a run from the start.
 
     Args:
-        config: of the command line, as plain containers.
+        config: of the command line, as plain containers; of a run that goes on, ``init_from`` becomes what it recorded.
         run: the run's folder.
 
     Raises:
@@ -184,7 +185,9 @@ def checkpoint_to_resume(config: Mapping[str, Any], run: Path) -> Path | None:
         return None
     if not checkpoint.is_file():
         raise RunError(f"resume={run}: no checkpoint there yet ({checkpoint}); start the run anew")
-    before = saved_config(run)
+    before = {"init_from": None} | saved_config(run)
+    if _names_same_source(before, config):
+        config["init_from"] = before["init_from"]
     changed = differences(before, config)
     _refuse_kept(before, config, run)
     if changed and not config["resume_changed"]:
@@ -196,6 +199,13 @@ def checkpoint_to_resume(config: Mapping[str, Any], run: Path) -> Path | None:
             f"{exactly}resume_changed=true goes on nevertheless"
         )
     return checkpoint
+
+
+def _names_same_source(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """True if the command line names the run that the first weights came from, or none; it may be gone by now."""
+    was, asked = (next((w for w in c["overrides"] if _key(str(w)) == "init_from"), None) for c in (before, now))
+    path = now["init_from"]
+    return asked in (None, was) or (path is not None and str(Path(path).expanduser().absolute()) == before["init_from"])
 
 
 def _refuse_kept(before: Mapping[str, Any], now: Mapping[str, Any], run: Path) -> None:

@@ -2,6 +2,7 @@
 
 from vae_lab.training.atomic import AtomicCheckpointIO
 from vae_lab.training.fit import Record, fit, prepare_process
+from vae_lab.training.initial_weights import take_weights
 from vae_lab.training.lit_module import VariationalModule
 from vae_lab.training.optimization import Optimization
 from vae_lab.training.settings import check_trainer
@@ -14,4 +15,5 @@ __all__ = [
     "check_trainer",
     "fit",
     "prepare_process",
+    "take_weights",
 ]

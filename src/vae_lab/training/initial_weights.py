@@ -1,0 +1,51 @@
+"""The first weights of a run, taken from another run: ``init_from``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vae_lab.errors import RunError
+from vae_lab.loading import SavedRun, check_finite, model_weights, other_weights, read_checkpoint
+from vae_lab.training.lit_module import VariationalModule
+from vae_lab.types import DataSpec, listed
+
+MUST_MATCH = (
+    "model, network, prior, likelihood, latent_dim, the data's shape and, if the model is conditional, "
+    "the number of classes must be those of that run"
+)
+
+
+def take_weights(module: VariationalModule, run: SavedRun) -> list[str]:
+    """Gives the model of a new run the weights of another run; nothing in that run is executed.
+
+    Args:
+        module: module of the new run, before training.
+        run: run whose weights are taken.
+
+    Returns:
+        Lines that say what was taken, and which classes have other names.
+
+    Raises:
+        RunError: for weights with other names or shapes, or with non-finite values.
+    """
+    checkpoint = read_checkpoint(run.checkpoint)
+    weights = model_weights(checkpoint, run.checkpoint)
+    if reason := other_weights(module.model.state_dict(), weights):
+        raise RunError(f"init_from={run.checkpoint}: the weights of another model ({reason}); {MUST_MATCH}")
+    module.model.load_state_dict(weights)
+    check_finite(module.model, run.checkpoint)
+    lines = [f"init_from: {len(weights)} tensors of {run.checkpoint}{_epoch(checkpoint.get('epoch'))}"]
+    if module.model.conditional and "spec" in run.config:
+        lines += _other_classes(run.spec(), module.spec, run.folder)
+    return lines
+
+
+def _epoch(number: object) -> str:
+    return f" (epoch {number})" if isinstance(number, int) else ""
+
+
+def _other_classes(source: DataSpec, data: DataSpec, folder: Path) -> list[str]:
+    if source.class_names == data.class_names:
+        return []
+    was, now = (listed(spec.class_names) or "without names" for spec in (source, data))
+    return [f"init_from: the classes of {folder} are {was}; those of the data are {now}, taken in this order"]
