@@ -29,7 +29,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, offline: None) -> Path:
     """An empty folder of data, with no network and no other folder to find data in."""
     monkeypatch.setattr(files, "_CHECKOUT", tmp_path / "a" / "b")
-    monkeypatch.setattr("vae_lab.data.FashionMnist.elsewhere", ())
+    monkeypatch.setattr("vae_lab.data.FashionMnist.elsewhere", {str(tmp_path / "debian"): "dataset-fashion-mnist"})
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")

@@ -91,7 +91,7 @@ def test_idx_sets_are_read_zipped_and_plain(alone: Path, family: type[ImageSet],
 def test_fashion_mnist_is_found_where_debian_puts_it(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     debian = alone.parent / "usr" / "fashion-mnist"
     written = write_idx_set(debian, zipped=True)
-    monkeypatch.setattr(FashionMnist, "elsewhere", (str(debian),))
+    monkeypatch.setattr(FashionMnist, "elsewhere", {str(debian): "dataset-fashion-mnist"})
     np.testing.assert_array_equal(FashionMnist(str(alone)).load(train=True).images[:, 0], written["train"][0])
 
 
@@ -230,6 +230,8 @@ def test_missing_files_without_a_network_are_one_clear_error(alone: Path, family
     expected = {"cifar10": "data_batch_1", "svhn": "train_32x32.mat", "celeba": "list_attr_celeba.txt"}
     assert text.startswith(f"{family.name}: not found in {alone}")
     assert expected.get(family.name, "train-images-idx3-ubyte") in text
+    assert text.endswith("set data.root=FOLDER or VAE_LAB_DATA=FOLDER")
+    assert ("install Debian's package dataset-fashion-mnist" in text) == (family is FashionMnist)
     assert not list(alone.rglob("*"))
 
 

@@ -30,7 +30,7 @@ def locate(
     subfolder: str,
     files: Sequence[str],
     download: Callable[[str], object],
-    elsewhere: Sequence[str] = (),
+    elsewhere: Mapping[str, str] | None = None,
 ) -> Path:
     """The first folder that holds all the files: ``subfolder`` of ``root`` or of ``../shared/data``, or ``elsewhere``.
 
@@ -38,19 +38,20 @@ def locate(
     all has gone well: an interrupted download is never taken for a good one.
 
     Args:
-        name: of the data set, for the error.
+        name: name of the data set, for the error.
         root: the user's folder of data.
         subfolder: where in a folder of data this set lies.
         files: their names; each may be gzipped.
         download: called with a temporary folder of data.
-        elsewhere: further folders that may hold the files themselves.
+        elsewhere: further folders that may hold the files themselves, each with the Debian package that fills it.
 
     Raises:
-        FileNotFoundError: if they are nowhere and cannot be downloaded; it names the folders and the files.
+        FileNotFoundError: if they are nowhere and cannot be downloaded; it names the folders, the files and the ways to
+            get them.
     """
     home = Path(root).expanduser()
     data = [home, Path("../shared/data").absolute(), _CHECKOUT.parent / "shared" / "data"]
-    folders = list(dict.fromkeys([*(folder / subfolder for folder in data), *map(Path, elsewhere)]))
+    folders = list(dict.fromkeys([*(folder / subfolder for folder in data), *map(Path, elsewhere or {})]))
     for folder in folders:
         if all(existing(folder / file) for file in files):
             return folder
@@ -60,9 +61,16 @@ def locate(
         reason = " ".join(str(error).split())
         raise FileNotFoundError(
             f"{name}: not found in {', '.join(map(str, folders))} (expected {', '.join(files)}),"
-            f" and the download failed: {reason}"
+            f" and the download failed: {reason}; without a network, {_other_ways(subfolder, elsewhere or {})}"
         ) from error
     return folders[0]
+
+
+def _other_ways(subfolder: str, elsewhere: Mapping[str, str]) -> str:
+    """The ways to get the files of a data set without a download."""
+    ways = [f"install Debian's package {package}" for package in elsewhere.values()]
+    place = f"FOLDER/{subfolder}" if subfolder else "FOLDER"
+    return " or ".join([*ways, f"put the files into {place} and set data.root=FOLDER or VAE_LAB_DATA=FOLDER"])
 
 
 def corrupt(folder: Path, md5: Mapping[str, str]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -34,7 +34,7 @@ class _IdxSet(_PublishedSet):
 
     native_shape = (1, 28, 28)
     source: ClassVar[type[datasets.MNIST]]
-    elsewhere: ClassVar[Sequence[str]] = ()
+    elsewhere: ClassVar[Mapping[str, str]] = {}
 
     def locate(self) -> Path:
         files = [Path(name).stem for name, _ in self.source.resources]
@@ -58,7 +58,7 @@ class FashionMnist(_IdxSet):
     name = "fashion_mnist"
     source = datasets.FashionMNIST
     class_names = tuple(datasets.FashionMNIST.classes)
-    elsewhere = ("/usr/share/datasets/fashion-mnist",)  # Debian's package dataset-fashion-mnist
+    elsewhere = {"/usr/share/datasets/fashion-mnist": "dataset-fashion-mnist"}
 
 
 class Kmnist(_IdxSet):
