@@ -67,6 +67,8 @@ class Opening(Callback):
             return
         if trainer.should_stop:  # after a validation, which counts
             pl_module.note_progress()  # type: ignore[operator]
+            if trainer.is_global_zero:
+                print(_points_of_a_part(trainer))
             return
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, LastCheckpoint):
@@ -79,3 +81,13 @@ class Opening(Callback):
 
     def _early_files(self) -> frozenset[Path]:
         return frozenset(path for pattern in EARLY_FILES for path in self.run.glob(pattern))
+
+
+def _points_of_a_part(trainer: Trainer) -> str:
+    """Returns a line about the points that a part of an epoch leaves in the curves."""
+    batches: Any = trainer.fit_loop.epoch_loop.batch_progress.current
+    done, planned = batches.processed, trainer.num_training_batches
+    return (
+        f"ended within epoch {trainer.current_epoch}, after {done} of {planned} batches, and validated there; if the "
+        "run goes on, the curves keep these points of train/elbo and val/* besides those of the whole epoch"
+    )
