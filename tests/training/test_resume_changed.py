@@ -50,9 +50,18 @@ def rates(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float, dict[str, A
     ("start", "asked", "expected"),
     [
         ((), ("optimizer.lr=1e-5",), {"lr": 1e-5}),
-        ((), ("optimizer.lr=1e-2", "optimizer.eps=1e-3"), {"lr": 1e-2, "eps": 1e-3}),
-        (("scheduler=cosine",), ("optimizer.weight_decay=0.1",), {"weight_decay": 0.1}),
-        (("optimizer=sgd",), ("optimizer.momentum=0", "optimizer.nesterov=false"), {"momentum": 0, "nesterov": False}),
+        pytest.param(
+            (), ("optimizer.lr=1e-2", "optimizer.eps=1e-3"), {"lr": 1e-2, "eps": 1e-3}, marks=pytest.mark.slow
+        ),
+        pytest.param(
+            ("scheduler=cosine",), ("optimizer.weight_decay=0.1",), {"weight_decay": 0.1}, marks=pytest.mark.slow
+        ),
+        pytest.param(
+            ("optimizer=sgd",),
+            ("optimizer.momentum=0", "optimizer.nesterov=false"),
+            {"momentum": 0, "nesterov": False},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_options_of_the_optimizer_happen(
@@ -76,10 +85,10 @@ def test_options_of_the_optimizer_happen(
 @pytest.mark.parametrize(
     ("start", "asked"),
     [
-        (("scheduler=cosine",), ("scheduler=none",)),
+        pytest.param(("scheduler=cosine",), ("scheduler=none",), marks=pytest.mark.slow),
         ((), ("scheduler=cosine",)),
-        (("scheduler=multistep",), ("scheduler=burda", "scheduler.stages=2")),
-        (("scheduler=cosine",), ("scheduler=cosine", "optimizer.lr=0.1")),
+        pytest.param(("scheduler=multistep",), ("scheduler=burda", "scheduler.stages=2"), marks=pytest.mark.slow),
+        pytest.param(("scheduler=cosine",), ("scheduler=cosine", "optimizer.lr=0.1"), marks=pytest.mark.slow),
     ],
 )
 def test_a_schedule_on_resume_counts_from_the_step_of_the_run(
@@ -99,9 +108,14 @@ def test_a_schedule_on_resume_counts_from_the_step_of_the_run(
     ("start", "asked", "reason"),
     [
         (("optimizer.weight_decay=0.1",), ("optimizer=sgd",), "SGD cannot go on with the state of Adam"),
-        ((), ("optimizer=adamw",), "AdamW cannot go on with the state of Adam"),
-        (("optimizer=rmsprop",), ("optimizer.momentum=0.9",), "the options need momentum_buffer"),
-        ((), ("optimizer.amsgrad=true",), "the options need max_exp_avg_sq"),
+        pytest.param((), ("optimizer=adamw",), "AdamW cannot go on with the state of Adam", marks=pytest.mark.slow),
+        pytest.param(
+            ("optimizer=rmsprop",),
+            ("optimizer.momentum=0.9",),
+            "the options need momentum_buffer",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param((), ("optimizer.amsgrad=true",), "the options need max_exp_avg_sq", marks=pytest.mark.slow),
     ],
 )
 def test_what_cannot_keep_its_state_starts_afresh_and_says_so(
@@ -114,6 +128,48 @@ def test_what_cannot_keep_its_state_starts_afresh_and_says_so(
     (line,) = [line for line in outcome.out.splitlines() if "fresh state" in line]
     assert reason in line
     assert state_of(run)["global_step"] == 2 * BATCHES
+
+
+@pytest.mark.parametrize(
+    ("start", "asked", "left_out", "kept"),
+    [
+        (
+            ("optimizer.eps=1e-3", "optimizer.lr=1e-2"),
+            "optimizer=sgd",
+            "optimizer.eps=1e-3",
+            {"optimizer": {"lr": 1e-2}},
+        ),
+        pytest.param(
+            ("scheduler=cosine", "scheduler.final_lr=1e-5"),
+            "scheduler=none",
+            "scheduler.final_lr=1e-5",
+            {},
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ("callbacks=early_stopping", "callbacks.early_stopping.patience=4"),
+            "callbacks=none",
+            "callbacks.early_st",
+            {},
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_what_an_option_chosen_anew_lacks_is_left_out_and_said(
+    train: Callable[..., Outcome], tmp_path: Path, start: Any, asked: str, left_out: str, kept: dict[str, Any]
+) -> None:
+    run = tmp_path / "run"
+    assert train(*QUICK, *start, f"hydra.run.dir={run}").code == 0
+    outcome = train(f"resume={run}", asked, *LONGER)
+    assert outcome.code == 0, outcome.err
+    lines = [line for line in outcome.out.splitlines() if line.endswith("of the run is left out")]
+    assert len([line for line in lines if line.startswith(f"{asked}: has no ") and left_out in line]) == 1
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert not any(left_out in word for word in config["overrides"])
+    for group, values in kept.items():
+        assert {key: config[group][key] for key in values} == values
+    assert len([line for line in lines if not line.startswith("callbacks=none")]) == (asked != "callbacks=none")
+    assert train(f"resume={run}").code == 0
 
 
 # A resume that fails.
@@ -219,8 +275,15 @@ def test_a_finished_run_says_that_nothing_is_left(train: Callable[..., Outcome],
 
 @pytest.mark.parametrize(
     "words",
-    [(), ("callbacks=early_stopping", "callbacks.early_stopping.patience=2"), ("trainer.accumulate_grad_batches=2",)],
-    ids=["plain", "early stopping", "accumulate"],
+    [
+        pytest.param((), id="plain"),
+        pytest.param(
+            ("callbacks=early_stopping", "callbacks.early_stopping.patience=2"),
+            id="early stopping",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(("trainer.accumulate_grad_batches=2",), id="accumulate", marks=pytest.mark.slow),
+    ],
 )
 def test_max_steps_within_an_epoch_and_then_more_are_a_run_planned_that_long(
     train: Callable[..., Outcome], tmp_path: Path, words: tuple[str, ...]
@@ -236,6 +299,7 @@ def test_max_steps_within_an_epoch_and_then_more_are_a_run_planned_that_long(
     assert any(tag.startswith("val/") for tag in curves_of(run))
 
 
+@pytest.mark.slow
 def test_a_schedule_of_another_length_is_told(train: Callable[..., Outcome], tmp_path: Path) -> None:
     run = tmp_path / "run"
     assert train(*QUICK, "scheduler=cosine", "trainer.max_steps=4", f"hydra.run.dir={run}").code == 0
@@ -244,6 +308,7 @@ def test_a_schedule_of_another_length_is_told(train: Callable[..., Outcome], tmp
     assert "scheduler:" not in train(f"resume={run}").out
 
 
+@pytest.mark.slow
 def test_max_time_within_an_epoch_and_then_more(
     train: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, rates: list[Any], tmp_path: Path
 ) -> None:
@@ -253,8 +318,11 @@ def test_max_time_within_an_epoch_and_then_more(
     limited = ("trainer.max_epochs=2", "trainer.max_time='00:00:01:00'", f"hydra.run.dir={run}")
     with monkeypatch.context() as patch:
         patch.setattr(Timer, "time_elapsed", lambda *_: 100.0 if len(rates) >= 2 else 0.0)
-        assert train(*QUICK, *limited).code == 0
+        limited_run = train(*QUICK, *limited)
+    assert limited_run.code == 0
     assert state_of(run)["global_step"] == 2
+    (line,) = [line for line in limited_run.out.splitlines() if line.startswith("ended within epoch 0")]
+    assert "after 2 of 6 batches" in line
     over = train(f"resume={run}")
     assert "nothing was left to train: trainer.max_time is over" in over.out
     assert train(f"resume={run}", "trainer.max_time=null").code == 0

@@ -24,7 +24,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from vae_lab.config import jobs, keys, launching
-from vae_lab.config.check import check_config, did_you_mean
+from vae_lab.config.check import ConfigError, check_config, did_you_mean
 from vae_lab.config.paths import ordered, with_quoted_path
 from vae_lab.config.resume import completed_words
 from vae_lab.config.words import check_words, quoted_classes
@@ -67,18 +67,23 @@ def groups() -> dict[str, list[str]]:
 
 def composed_choices(words: Sequence[str]) -> dict[str, str | None]:
     """Returns the option that a training with these overrides has in each group; nothing if they do not compose."""
+    cfg = composed(words)
+    return {group: cfg.hydra.runtime.choices.get(group) for group in groups()} if cfg else {}
+
+
+def composed(words: Sequence[str]) -> DictConfig | None:
+    """Returns the config of a training with these overrides, Hydra's own part included; None if they do not compose."""
     from hydra import compose, initialize_config_dir  # noqa: PLC0415
     from hydra.core.global_hydra import GlobalHydra  # noqa: PLC0415
 
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
-            cfg = compose("train", overrides=list(words), return_hydra_config=True)
-    except (HydraException, OmegaConfBaseException):  # the command itself will say why
-        return {}
+            return compose("train", overrides=list(words), return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException, ConfigError):  # the command itself will say why
+        return None
     finally:
         GlobalHydra.instance().clear()
-    return {group: cfg.hydra.runtime.choices.get(group) for group in groups()}
 
 
 def run(task: Callable[[DictConfig], None], config_name: str) -> None:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import AnyNode, DictConfig, ListConfig, Node, OmegaConf
 
@@ -89,6 +90,16 @@ def admitted(override: Override, cfg: DictConfig) -> Override:
         raise ConfigError(f"{key}: no such key{place.blocked}")
     _check_option(place)
     return replace(override, type=OverrideType.FORCE_ADD) if override.type is OverrideType.CHANGE else override
+
+
+def is_taken(word: str, cfg: DictConfig) -> bool:
+    """Returns True if a config of a training has a place for an override."""
+    override = OverridesParser.create().parse_override(word)
+    try:
+        admitted(override, cfg)
+    except ConfigError:
+        return False
+    return not override.is_delete() or _place(cfg, override.key_or_group) is None
 
 
 def _refuse_deletion(key: str, cfg: DictConfig) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,7 @@ def completed_words(words: Sequence[str], multirun: bool = False) -> list[str]:
     if multirun:
         raise RunError(f"resume={path}: goes on with one run, not with -m; sweep.resume=FOLDER goes on with a sweep")
     _refuse_another_folder(words, path)
-    recorded = _recorded_words(path, given)
+    recorded = _without_foreign(_recorded_words(path, given), words, saved_config(path).get("choices"))
     return [*_former_defaults(path, recorded, given), *recorded, *words, f"hydra.run.dir={quoted(str(path))}"]
 
 
@@ -101,6 +102,23 @@ def _recorded_words(run: Path, given: Set[str]) -> list[str]:
                 "where you trust it, type it yourself"
             )
     return recorded
+
+
+def _without_foreign(recorded: Sequence[str], words: Sequence[str], before: object) -> list[str]:
+    """Leaves out, and says so, what the option of a group that is chosen anew does not take, such as Adam's eps."""
+    from vae_lab.config.command import composed  # noqa: PLC0415  (it imports this module)
+    from vae_lab.config.keys import is_taken  # noqa: PLC0415
+
+    chosen = dict(word.split("=", 1) for word in words if "=" in word)
+    choices = before if isinstance(before, Mapping) else {}
+    anew = {key for key, option in chosen.items() if key in choices and choices[key] != option}
+    below = [word for word in recorded if "." in _key(word) and _key(word).partition(".")[0] in anew]
+    cfg = composed([*(word for word in recorded if word not in below), *words]) if below else None
+    foreign = [word for word in below if cfg is not None and not is_taken(word, cfg)]
+    for word in foreign if os.environ.get("LOCAL_RANK", "0") == "0" else ():
+        group = _key(word).partition(".")[0]
+        print(f"{group}={chosen[group]}: has no {_key(word)}, so that {word} of the run is left out")
+    return [word for word in recorded if word not in foreign]
 
 
 def _former_defaults(run: Path, recorded: Sequence[str], given: Set[str]) -> list[str]:
