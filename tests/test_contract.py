@@ -4,22 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from itertools import product
-from typing import NamedTuple
+from itertools import combinations, product
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 from torch import Tensor
 
+from tests.pairwise import pairwise
 from vae_lab.core import LatentVariableModel
-from vae_lab.distributions import Bernoulli, LabelConditional, MixtureOfGaussians, VampPrior
+from vae_lab.distributions import (
+    Bernoulli,
+    Categorical,
+    DiscretizedLogistic,
+    Gaussian,
+    LabelConditional,
+    MixtureOfGaussians,
+    VampPrior,
+)
+from vae_lab.distributions.conditional import Head
 from vae_lab.models import MHVAE, VAE, Ladder
 from vae_lab.networks import ConvArchitecture, MlpArchitecture
 from vae_lab.objectives import BetaTcvae, Capacity, Elbo, InfoVae, Iwae, IwaeDreg
-from vae_lab.types import DataSpec
+from vae_lab.types import DataSpec, Support
 
 SHAPE, CLASSES, B = (1, 6, 5), 3, 6
 SPEC = DataSpec(SHAPE, CLASSES, "binary")
+LIKELIHOODS: dict[str, tuple[Callable[..., Head], Support]] = {
+    "bernoulli": (Bernoulli, "binary"),
+    "gaussian": (partial(Gaussian, scale="shared"), "real"),
+    "gaussian-pixel": (partial(Gaussian, scale="per_dimension"), "unit"),
+    "logistic": (DiscretizedLogistic, "uint8"),
+    "categorical": (partial(Categorical, levels=4), "uint8"),
+}
 NETWORKS = {"mlp": MlpArchitecture([12], "silu"), "conv": ConvArchitecture([4, 5], features=8)}
 LATENT = MlpArchitecture([7], "silu")
 LABELS: dict[str, dict] = {
@@ -33,34 +50,64 @@ LABELS: dict[str, dict] = {
 }
 MIXTURES = {"mixture", "vamp"}
 MODELS: dict[str, Callable[..., LatentVariableModel]] = {
-    "vae": lambda spec, net, **options: VAE(spec, 4, net, Bernoulli, **options),
-    "mhvae-1": lambda spec, net, **options: MHVAE(spec, [4], net, LATENT, Bernoulli, **options),
-    "mhvae-2": lambda spec, net, **options: MHVAE(spec, [5, 3], net, LATENT, Bernoulli, **options),
-    "mhvae-3": lambda spec, net, **options: MHVAE(spec, [5, 4, 3], net, LATENT, Bernoulli, **options),
-    "ladder-1": lambda spec, net, **options: Ladder(spec, [4], [8], net, LATENT, Bernoulli, **options),
-    "ladder-3": lambda spec, net, **options: Ladder(spec, [5, 4, 3], [8, 7, 6], net, LATENT, Bernoulli, **options),
+    "vae": lambda spec, net, head=Bernoulli, **options: VAE(spec, 4, net, head, **options),
+    "mhvae-1": lambda spec, net, head=Bernoulli, **options: MHVAE(spec, [4], net, LATENT, head, **options),
+    "mhvae-2": lambda spec, net, head=Bernoulli, **options: MHVAE(spec, [5, 3], net, LATENT, head, **options),
+    "mhvae-3": lambda spec, net, head=Bernoulli, **options: MHVAE(spec, [5, 4, 3], net, LATENT, head, **options),
+    "ladder-1": lambda spec, net, head=Bernoulli, **options: Ladder(spec, [4], [8], net, LATENT, head, **options),
+    "ladder-3": lambda spec, net, head=Bernoulli, **options: Ladder(
+        spec, [5, 4, 3], [8, 7, 6], net, LATENT, head, **options
+    ),
 }
 HIERARCHIES = {"mhvae-2": [5, 3], "mhvae-3": [5, 4, 3], "ladder-3": [5, 4, 3]}
 LATENT_DIMS = {name: HIERARCHIES.get(name, [4]) for name in MODELS}
 
 
+OBJECTIVES = {kind.__name__: kind for kind in (Elbo, Iwae, IwaeDreg, BetaTcvae, Capacity, InfoVae)}
+ONE_LEVEL = [name for name, kind in OBJECTIVES.items() if kind.one_level]
+OPTIONS = (MODELS, LABELS, NETWORKS, LIKELIHOODS)
+
+
 class Case(NamedTuple):
-    key: tuple[str, str, str]
+    key: tuple[str, str, str, str]
     model: LatentVariableModel
     x: Tensor
     y: Tensor | None
 
 
-def make(name: str, labels: str, network: str) -> Case:
+def build(name: str, labels: str, network: str, likelihood: str) -> LatentVariableModel:
+    head, support = LIKELIHOODS[likelihood]
+    return MODELS[name](DataSpec(SHAPE, CLASSES, support), NETWORKS[network], head, **LABELS[labels])
+
+
+def make(name: str, labels: str, network: str, likelihood: str = "bernoulli") -> Case:
     torch.manual_seed(0)
-    model = MODELS[name](SPEC, NETWORKS[network], **LABELS[labels])
-    x = torch.rand(B, *SHAPE).round()
-    return Case((name, labels, network), model, x, torch.arange(B) % CLASSES if model.conditional else None)
+    key = (name, labels, network, likelihood)
+    model = build(*key)
+    levels = 1 if model.spec.support == "binary" else 255
+    x = (levels * torch.rand(B, *SHAPE)).round() / levels
+    return Case(key, model, x, torch.arange(B) % CLASSES if model.conditional else None)
 
 
-@pytest.fixture(params=[pytest.param(case, id="-".join(case)) for case in product(MODELS, LABELS, NETWORKS)])
+def ids(row: tuple[Any, ...]) -> str:
+    return "-".join(map(str, row))
+
+
+@pytest.fixture(params=pairwise(*OPTIONS), ids=ids)
 def case(request: pytest.FixtureRequest) -> Case:
     return make(*request.param)
+
+
+def test_every_pair_of_options_is_in_a_case() -> None:
+    def allowed(a: int, b: str, c: int) -> bool:
+        return (a, b) != (0, "x")
+
+    axes = (range(3), "xyz", range(4))
+    rows = pairwise(*axes, allowed=allowed)
+    for i, j in combinations(range(3), 2):
+        assert {(row[i], row[j]) for row in rows} == set(product(axes[i], axes[j])) - ({(0, "x")} if j == 1 else set())
+    assert all(allowed(*row) for row in rows)
+    assert len(rows) <= 16, "12 for two axes and few more for all"
 
 
 @pytest.mark.parametrize("num_samples", [1, 3])
@@ -86,20 +133,32 @@ def test_terms_have_their_shapes_and_agree(case: Case, num_samples: int) -> None
     assert torch.pdist(terms.levels[0].z[0]).min() > 0  # and so do examples
 
 
-@pytest.mark.parametrize("num_samples", [1, 3])
-@pytest.mark.parametrize("objective", [Elbo, Iwae, IwaeDreg, BetaTcvae, Capacity, InfoVae])
-def test_every_parameter_has_a_finite_gradient(case: Case, objective: type, num_samples: int) -> None:
-    criterion = objective(num_samples=num_samples)
-    if criterion.one_level and case.model.num_levels > 1:
-        with pytest.raises(ValueError, match="needs a model of one level"):
-            criterion.check(case.model)
-        return
+@pytest.mark.parametrize(
+    "row",
+    pairwise(
+        *OPTIONS,
+        OBJECTIVES,
+        (1, 3),
+        allowed=lambda model, *others: not (model in HIERARCHIES and OBJECTIVES[others[3]].one_level),
+    ),
+    ids=ids,
+)
+def test_every_parameter_has_a_finite_gradient(row: tuple[Any, ...]) -> None:
+    *key, objective, num_samples = row
+    case, criterion = make(*key), OBJECTIVES[objective](num_samples=num_samples)
     criterion.check(case.model)
     criterion(case.model(case.x, case.y, criterion.num_samples), 0).value.backward()
     for name, parameter in case.model.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
         assert parameter.grad.abs().sum() > 0, f"{name} is dead"
+
+
+@pytest.mark.parametrize("objective", ONE_LEVEL)
+@pytest.mark.parametrize("name", HIERARCHIES)
+def test_an_objective_of_one_level_refuses_a_hierarchy(name: str, objective: str) -> None:
+    with pytest.raises(ValueError, match="needs a model of one level"):
+        OBJECTIVES[objective]().check(build(name, "unconditional", "mlp", "bernoulli"))
 
 
 def test_generate_reconstruct_and_log_marginal_shapes(case: Case) -> None:
@@ -137,8 +196,7 @@ def test_everything_follows_the_seed(case: Case) -> None:
 
 
 def test_a_checkpoint_restores_the_model(case: Case) -> None:
-    name, labels, network = case.key
-    copy = MODELS[name](SPEC, NETWORKS[network], **LABELS[labels])
+    copy = build(*case.key)
     copy.load_state_dict(case.model.state_dict())
     torch.manual_seed(3)
     expected = case.model(case.x, case.y).elbo
@@ -176,24 +234,21 @@ def test_the_number_of_labels_must_fit(case: Case) -> None:
                 call()
 
 
-@pytest.mark.parametrize("labels", LABELS)
-@pytest.mark.parametrize("name", MODELS)
-def test_densities_are_float32_under_autocast(name: str, labels: str) -> None:
+def test_densities_are_float32_under_autocast(case: Case) -> None:
     """Fact 7. And close to what full precision gives, for the same noise."""
-    for network in NETWORKS:
-        _, model, x, y = make(name, labels, network)
-        torch.manual_seed(1)
-        exact = model(x, y, 2)
-        torch.manual_seed(1)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            assert torch.nn.functional.linear(x.flatten(1), torch.ones(1, 30)).dtype == torch.bfloat16
-            terms = model(x, y, 2)
-            elbo = Elbo()(terms, 0).value
-        for tensor in (terms.log_likelihood, terms.kl, terms.log_weight, terms.elbo, elbo):
-            assert tensor.dtype == torch.float32
-        for level in terms.levels:
-            assert level.z.dtype == level.q.mean.dtype == level.p.mean.dtype == torch.float32
-        assert torch.allclose(terms.elbo, exact.elbo, rtol=0.05)
+    _, model, x, y = case
+    torch.manual_seed(1)
+    exact = model(x, y, 2)
+    torch.manual_seed(1)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.nn.functional.linear(x.flatten(1), torch.ones(1, 30)).dtype == torch.bfloat16
+        terms = model(x, y, 2)
+        elbo = Elbo()(terms, 0).value
+    for tensor in (terms.log_likelihood, terms.kl, terms.log_weight, terms.elbo, elbo):
+        assert tensor.dtype == torch.float32
+    for level in terms.levels:
+        assert level.z.dtype == level.q.mean.dtype == level.p.mean.dtype == torch.float32
+    assert torch.allclose(terms.elbo, exact.elbo, rtol=0.05)
 
 
 # Sizes and data that make no model.
