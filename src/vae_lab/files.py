@@ -38,6 +38,14 @@ def replaced(path: Path, sync: bool = False) -> Iterator[Path]:
         unfinished.unlink(missing_ok=True)
 
 
+def absolute(path: str) -> str:
+    """Returns the whole path of a file or folder, so that it means the same in every working directory."""
+    path = os.path.expanduser(path)
+    plain = os.path.abspath(path)  # drops "..", which leads elsewhere behind a link
+    whole = os.path.realpath(path)
+    return plain if os.path.realpath(plain) == whole else whole
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes a file whole or not at all."""
     write_bytes(path, text.encode())

@@ -42,11 +42,14 @@ def save_config(run: Path, config: Mapping[str, Any]) -> None:
 def relative_to_run(config: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the config with paths inside the run relative to its folder, so that it says nothing of where that lies.
 
+    The folder of the data stays as it is: it may hold the run, but does not move with it.
+
     Args:
         config: of a run; ``run_dir`` is its folder, and ``.`` where the paths are relative already.
     """
     folder = str(config.get("run_dir", "."))
-    return dict(config) if folder == "." else _relative(config, folder)
+    data = {"data": config["data"]} if "data" in config else {}
+    return dict(config) if folder == "." else _relative(config, folder) | data
 
 
 def _relative(node: Any, folder: str) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from vae_lab.errors import RunError
+from vae_lab.files import absolute
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -24,6 +25,15 @@ def check_installed() -> None:
     except ImportError as error:
         raise RunError("search=optuna: needs optuna; pip install 'vae-lab[optuna]'") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # the table at the end says it all
+
+
+def whole_storage(name: str) -> str:
+    """Returns the name of a storage with the whole path of its file, as jobs and reports may run in other folders."""
+    if "://" not in name:
+        return absolute(name)
+    scheme, _, path = name.partition(":///")
+    in_file = scheme.partition("+")[0] == "sqlite" and path and not path.startswith((":", "file:"))
+    return f"{scheme}:///{absolute(path)}" if in_file else name
 
 
 def open_storage(name: str) -> BaseStorage:

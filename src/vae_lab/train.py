@@ -13,8 +13,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from vae_lab.config import command, jobs
 from vae_lab.config.command import printable
-from vae_lab.config.resume import checkpoint_to_resume, differences, keep_older_defaults
+from vae_lab.config.resume import checkpoint_to_resume, differences, keep_own_defaults, moved_data
 from vae_lab.errors import PrunedError, RunError
+from vae_lab.files import absolute
 from vae_lab.locks import locked
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ def train_in_folder(cfg: DictConfig) -> None:
     from vae_lab.loading import find_run  # noqa: PLC0415
     from vae_lab.training import Record, fit, prepare_process  # noqa: PLC0415
 
-    keep_older_defaults(cfg, jobs.job_overrides())
+    keep_own_defaults(cfg, jobs.job_overrides())
+    name_whole_root(cfg)
     config = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True)) | jobs.settings()
     run = Path(cfg.run_dir)
     checkpoint = checkpoint_to_resume(config, run)
@@ -60,6 +62,8 @@ def train_in_folder(cfg: DictConfig) -> None:
     data, module, trainer = assemble(cfg)
     if checkpoint:
         find_run(checkpoint).check_resumed_data(data.spec)
+        if trainer.is_global_zero and (line := moved_data(run, config["data"].get("root"))):
+            print(printable(line))
     elif cfg.init_from is not None:
         config["init_from"] = str(Path(cfg.init_from).expanduser().absolute())
         start_from(find_run(cfg.init_from, "init_from"), module, config, shows=trainer.is_global_zero)
@@ -87,6 +91,13 @@ def start_from(source: SavedRun, module: VariationalModule, config: dict[str, An
         lines.append(f"init_from: the model differs from that of {source.folder}: {'; '.join(changed)}")
     if shows:
         print("\n".join(map(printable, lines)))
+
+
+def name_whole_root(cfg: DictConfig) -> None:
+    """Makes ``data.root`` absolute, so that the run's config means the same in every working directory."""
+    root = OmegaConf.select(cfg, "data.root")
+    if isinstance(root, str):
+        OmegaConf.update(cfg, "data.root", absolute(root).replace("${", "\\${"))
 
 
 def assemble(cfg: DictConfig) -> tuple[ImageDataModule, VariationalModule, Any]:

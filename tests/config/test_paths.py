@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vae_lab.config.check import ConfigError
-from vae_lab.config.paths import PATHS, ordered, with_quoted_path
+from vae_lab.config.paths import PATHS, ROOTS, ordered, with_quoted_path
 from vae_lab.evaluate import main as evaluate_main
+from vae_lab.files import absolute
 from vae_lab.report import main as report_main
 from vae_lab.sample import main as sample_main
 from vae_lab.train import main as train_main
@@ -32,7 +33,7 @@ def test_any_path_reaches_the_config_as_it_was_typed(path: str, key: str) -> Non
         return
     word = with_quoted_path(f"{key}={path}")
     override = OverridesParser.create().parse_override(word)
-    assert (override.key_or_group, override.value()) == (key, path)
+    assert (override.key_or_group, override.value()) == (key, absolute(path) if key in ROOTS else path)
     assert with_quoted_path(word) == word, "a recorded word is typed again"
 
 
@@ -40,9 +41,14 @@ def test_home_existing_sweeps_and_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("HOME", "/home/me")
     monkeypatch.chdir(tmp_path)
     assert with_quoted_path("data.root=~/x") == "data.root='/home/me/x'"
-    assert with_quoted_path("data.root=a,b", multirun=True) == "data.root=a,b"
+    both = f"data.root='{tmp_path}/a','{tmp_path}/b'"
+    for sweep in ("a,b", "'a',b", "choice(a,./b)", f"{tmp_path}/a,b"):
+        assert with_quoted_path(f"data.root={sweep}", multirun=True) == both
+    assert with_quoted_path("resume=a,b", multirun=True) == "resume=a,b"
     (tmp_path / "a,b").mkdir()
-    assert with_quoted_path("data.root=a,b", multirun=True) == "data.root='a,b'"
+    assert with_quoted_path("data.root=a,b", multirun=True) == f"data.root='{tmp_path}/a,b'"
+    assert with_quoted_path("data_root=../x") == f"data_root='{tmp_path.parent}/x'"
+    assert with_quoted_path("data.root=${oc.env:HOME}/x") == "data.root='${oc.env:HOME}/x'"
     assert with_quoted_path('hydra.run.dir="/x/it\'s"') == "hydra.run.dir='/x/it\\'s'", "as Lightning repeats it"
     assert with_quoted_path("resume=auto") == "resume=auto"
     for key in PATHS:

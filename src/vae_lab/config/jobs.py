@@ -86,8 +86,8 @@ def take_up(folder: Path, overrides: Sequence[str]) -> bool:
     Raises:
         RunError: for a folder that holds another job, or in which another process works.
     """
-    sweep = Path(HydraConfig.get().sweep.dir).absolute()
-    if sweep not in folder.parents:
+    sweep = Path(HydraConfig.get().sweep.dir)
+    if sweep.resolve() not in folder.resolve().parents:
         raise RunError(f"hydra.sweep.subdir: {folder} is not inside {sweep}; each job needs a folder of its own there")
     check_free(folder)
     found = read_run(folder)

@@ -12,10 +12,11 @@ from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.core.override_parser.types import ChoiceSweep, Quote, QuotedString
 from hydra.errors import HydraException
 
 from vae_lab.config.check import ConfigError
+from vae_lab.files import absolute
 
 PATHS = (
     "resume",
@@ -30,6 +31,9 @@ PATHS = (
     "hydra.sweep.dir",
 )
 """Keys whose values are paths."""
+
+ROOTS = ("data.root", "data_root")
+"""Keys of folders that are recorded, and must mean the same when the run goes on in another working directory."""
 
 NO_PATHS = ("null", "auto")
 """Values of these keys with a meaning of their own; a folder of that name is ./null or ./auto."""
@@ -79,9 +83,26 @@ def with_quoted_path(word: str, multirun: bool = False) -> str:
     path = path_of(word)
     if sign and not path:
         raise ConfigError(f"{word}: is empty; name a folder, or leave {key} out")
-    if not sign or path in NO_PATHS or (multirun and not os.path.lexists(path) and _is_sweep(word)):
+    if not sign or path in NO_PATHS:
         return word
-    return f"{key}={quoted(os.path.expanduser(path))}"
+    if multirun and not os.path.lexists(path) and _is_sweep(word):
+        return _with_whole_roots(word)
+    return f"{key}={quoted(_whole(path) if key.lstrip('+') in ROOTS else os.path.expanduser(path))}"
+
+
+def _with_whole_roots(word: str) -> str:
+    """Returns ``data.root=a,b`` with whole paths; any other sweep as it is."""
+    key = word.partition("=")[0]
+    sweep = OverridesParser.create().parse_override(word).value()
+    if key.lstrip("+") not in ROOTS or not isinstance(sweep, ChoiceSweep) or sweep.tags or sweep.shuffle:
+        return word
+    paths = [value.text if isinstance(value, QuotedString) else str(value) for value in sweep.list]
+    return f"{key}={','.join(quoted(_whole(path)) for path in paths)}"
+
+
+def _whole(path: str) -> str:
+    """Returns a path as `absolute` does; one with an interpolation, which is not known yet, as it is."""
+    return path if "${" in path and not os.path.lexists(path) else absolute(path)
 
 
 def path_of(word: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from vae_lab.errors import RunError
+from vae_lab.files import absolute
 from vae_lab.runs import relative_to_run
 from vae_lab.untrusted import read_yaml
 
@@ -30,8 +31,12 @@ MAY_CHANGE = (
     "callbacks.pruning",
     "spec",
     "run_dir",
+    "data.root",
 )
-"""Keys that may differ from those of the run: how long it goes on, and what has no part in what is trained."""
+"""Keys that may differ from those of the run: how long it goes on, and what has no part in what is trained.
+
+Other data in ``data.root`` are found out by their spec.
+"""
 
 KEPT = {
     "seed": "the first weights and the validation set came from it",
@@ -45,8 +50,8 @@ KEPT = {
 }
 """Keys that a run cannot change once it has begun, with the reason."""
 
-OLDER_DEFAULTS = frozenset({"data.val_size"})
-"""Keys whose defaults have changed: an older run goes on with its own value."""
+OWN_DEFAULTS = frozenset({"data.val_size", "data.root"})
+"""Keys whose defaults another version or another working directory changes: a run goes on with its own value."""
 
 
 def completed_words(words: Sequence[str], multirun: bool = False) -> list[str]:
@@ -93,7 +98,8 @@ def _recorded_words(run: Path, given: Set[str]) -> list[str]:
     # Here and not above: Hydra's grammar takes a while to load, and few commands resume.
     from vae_lab.config.recorded import refusal  # noqa: PLC0415
 
-    recorded = [word for word in saved_config(run)["overrides"] if _key(str(word)) not in given]
+    config = saved_config(run)
+    recorded = [_with_recorded_root(word, config) for word in config["overrides"] if _key(str(word)) not in given]
     for word in recorded:
         if reason := refusal(word):
             shown = " ".join(str(word).split())[:200]
@@ -119,6 +125,17 @@ def _without_foreign(recorded: Sequence[str], words: Sequence[str], before: obje
         group = _key(word).partition(".")[0]
         print(f"{group}={chosen[group]}: has no {_key(word)}, so that {word} of the run is left out")
     return [word for word in recorded if word not in foreign]
+
+
+def _with_recorded_root(word: Any, config: Mapping[str, Any]) -> Any:
+    """Returns ``data.root=PATH``, which may be relative to where the run was started, with the folder it stood for."""
+    from vae_lab.config.paths import path_of, quoted  # noqa: PLC0415
+
+    if not isinstance(word, str) or _key(word) != "data.root" or os.path.isabs(path_of(word)):
+        return word
+    data = config.get("data")
+    root = data.get("root") if isinstance(data, Mapping) else None
+    return f"data.root={quoted(root)}" if isinstance(root, str) and os.path.isabs(root) else word
 
 
 def _former_defaults(run: Path, recorded: Sequence[str], given: Set[str]) -> list[str]:
@@ -166,8 +183,8 @@ def saved_config(run: Path) -> dict[str, Any]:
     return config
 
 
-def keep_older_defaults(cfg: DictConfig, given: Sequence[str]) -> None:
-    """Sets the keys of `OLDER_DEFAULTS` as the run that goes on was started with, unless the command line gives them.
+def keep_own_defaults(cfg: DictConfig, given: Sequence[str]) -> None:
+    """Sets the keys of `OWN_DEFAULTS` as the run that goes on was started with, unless the command line gives them.
 
     Args:
         cfg: config of the command line, with ``resume`` and ``run_dir``.
@@ -177,7 +194,7 @@ def keep_older_defaults(cfg: DictConfig, given: Sequence[str]) -> None:
     if cfg.resume is None or not (run / "checkpoints" / "last.ckpt").is_file():
         return
     recorded = dict(_leaves(saved_config(run)))
-    for key in OLDER_DEFAULTS - {_key(word) for word in given}:
+    for key in OWN_DEFAULTS - {_key(word) for word in given}:
         if key in recorded and OmegaConf.select(cfg, key) is not None:
             OmegaConf.update(cfg, key, recorded[key])
 
@@ -224,6 +241,14 @@ def _names_same_source(before: Mapping[str, Any], now: Mapping[str, Any]) -> boo
     was, asked = (next((w for w in c["overrides"] if _key(str(w)) == "init_from"), None) for c in (before, now))
     path = now["init_from"]
     return asked in (None, was) or (path is not None and str(Path(path).expanduser().absolute()) == before["init_from"])
+
+
+def moved_data(run: Path, root: str) -> str | None:
+    """Returns a line for a run that goes on with data in another folder than before; None for the same folder."""
+    before = dict(_leaves(saved_config(run))).get("data.root")
+    if not isinstance(before, str) or absolute(before) == root:
+        return None
+    return f"data.root={root}: the run goes on with the data there; so far they were in {before}"
 
 
 def _refuse_kept(before: Mapping[str, Any], now: Mapping[str, Any], run: Path) -> None:

@@ -25,15 +25,12 @@ from vae_lab.config.launching import enduring, jobs_at_once
 from vae_lab.config.space import search_space, suggest
 from vae_lab.errors import RunError
 from vae_lab.reports.reading import read_run
-from vae_lab.reports.search import save_search
-from vae_lab.studies import check_installed, open_storage
+from vae_lab.reports.search import DATABASE, save_search
+from vae_lab.studies import check_installed, open_storage, whole_storage
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
     from optuna.distributions import BaseDistribution
-
-DATABASE = "optuna.db"
-"""In the folder of the sweep, where the user names no storage."""
 
 
 class Job(NamedTuple):
@@ -62,7 +59,7 @@ class OptunaSearch(Sweeper):
         self.settings, self.seed = config.search, config.seed
         self.no_settings_of_jobs = config.hydra.job.config.override_dirname.exclude_keys
         self.folder = Path(config.hydra.sweep.dir).absolute()
-        self.storage = config.search.storage or f"sqlite:///{self.folder / DATABASE}"
+        self.storage = whole_storage(config.search.storage or f"sqlite:///{self.folder / DATABASE}")
         self.at_once = config.search.at_once or self.max_batch_size or _at_once(config.hydra)
         launcher = Plugins.instance().instantiate_launcher(hydra_context, task_function, config)
         self.launcher: Launcher = enduring(launcher, config)

@@ -32,7 +32,10 @@ def locate(
     download: Callable[[str], object],
     elsewhere: Mapping[str, str] | None = None,
 ) -> Path:
-    """The first folder that holds all the files: ``subfolder`` of ``root`` or of ``../shared/data``, or ``elsewhere``.
+    """The first folder that holds all the files: ``subfolder`` of a folder of data, or one of ``elsewhere``.
+
+    Folders of data are ``root``, that of the environment variable VAE_LAB_DATA (or else ``data``), and
+    ``../shared/data``.
 
     If there is none, ``download(folder)`` must put them under ``folder``, from where they move into ``root`` only when
     all has gone well: an interrupted download is never taken for a good one.
@@ -50,7 +53,8 @@ def locate(
             get them.
     """
     home = Path(root).expanduser()
-    data = [home, Path("../shared/data").absolute(), _CHECKOUT.parent / "shared" / "data"]
+    own = Path(os.environ.get("VAE_LAB_DATA", "data")).expanduser().absolute()  # for a run that was made elsewhere
+    data = [home, own, Path("../shared/data").absolute(), _CHECKOUT.parent / "shared" / "data"]
     folders = list(dict.fromkeys([*(folder / subfolder for folder in data), *map(Path, elsewhere or {})]))
     for folder in folders:
         if all(existing(folder / file) for file in files):

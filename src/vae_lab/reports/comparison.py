@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from vae_lab.reports.reading import Run, setting
-from vae_lab.reports.settings import Setting, as_number, label_of, order, settings_of, varied_keys
+from vae_lab.reports.settings import Setting, as_number, is_published, label_of, order, settings_of, varied_keys
 
 MAX_KEYS = 3
 """Settings that each have a column of their own; where more vary, a setting is told by what is unusual in it."""
@@ -108,7 +108,7 @@ def compare(runs: Sequence[Run]) -> Comparison:
 
 def _measure(run: Run) -> tuple[str, ...]:
     values = {key: setting(run, key) for key in MEASURE}
-    if values["data"] not in ("array", "image_folder"):
-        values["data.root"] = ""  # wherever a published set lies, it is the same
+    if is_published(run):
+        values["data.root"] = ""
     values["likelihood"] = _SAME_MEASURE.get(values["likelihood"], values["likelihood"])
     return tuple(values.values())

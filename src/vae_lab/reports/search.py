@@ -12,6 +12,8 @@ from vae_lab.files import write_text
 from vae_lab.untrusted import read_json
 
 RECORD = "search.json"
+DATABASE = "optuna.db"
+"""In the folder of the sweep, where the user names no storage."""
 
 
 def save_search(folder: Path, record: Mapping[str, Any]) -> None:
@@ -23,7 +25,9 @@ def search_lines(folder: Path) -> list[str]:
     """The best trial and how to look at all of them, in a few lines; none where nothing was searched."""
     try:
         record = read_json(folder / RECORD)
-        return [*_best(record), f"look at them: optuna-dashboard {shlex.quote(record['storage'])}"]
+        own = (folder / DATABASE).absolute()  # which has moved with the sweep
+        storage = f"sqlite:///{own}" if own.is_file() else record["storage"]
+        return [*_best(record), f"look at them: optuna-dashboard {shlex.quote(storage)}"]
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return []
 

@@ -12,6 +12,7 @@ from vae_lab.reports.reading import Run, overridden_keys, setting, shown
 from vae_lab.runs import relative_to_run
 
 _NO_SETTING = {"overrides", "choices", "sweep", "run_dir"}
+_PUBLISHED = ("mnist", "fashion_mnist", "kmnist", "cifar10", "svhn", "celeba", "sprites")
 
 
 @dataclass(frozen=True)
@@ -98,13 +99,21 @@ def _values(run: Run, keys: Sequence[str]) -> tuple[str, ...]:
     return tuple(setting(run, key) for key in keys)
 
 
+def is_published(run: Run) -> bool:
+    """True if the data set is the same wherever it lies."""
+    return setting(run, "data") in _PUBLISHED
+
+
 def _is_seed(key: str) -> bool:
     return key.rpartition(".")[2] == "seed"
 
 
 def _leaves(run: Run) -> Iterator[tuple[str, str]]:
     """Each value of the config that is a setting and no seed."""
+    published = is_published(run)
     for key, value in _flat(relative_to_run(run.config)):
+        if published and key == "data.root":
+            continue
         if key.partition(".")[0] not in _NO_SETTING and not _is_seed(key):
             yield key, shown(value)
 
