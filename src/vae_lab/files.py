@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISCHR, "a device"),
+)
 
 
 @contextmanager
@@ -61,6 +70,25 @@ def remove_unfinished(folder: Path) -> None:
     """Takes away what processes that were killed had begun to write."""
     for unfinished in folder.rglob(".*.part"):
         unfinished.unlink()
+
+
+def why_not_a_file(path: Path) -> str:
+    """Returns why what lies at a path is not a regular file, such as ``is a folder``; '' if it is one.
+
+    Raises:
+        FileNotFoundError: if nothing lies at that path, not even a link to nothing.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        if path.is_symlink():
+            return "is a link to nothing"
+        raise
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    if stat.S_ISREG(mode):
+        return ""
+    return "is " + next((name for is_kind, name in _KINDS if is_kind(mode)), "not a regular file")
 
 
 def _sync(path: Path) -> None:

@@ -13,8 +13,9 @@ import torch
 
 from vae_lab.build import build
 from vae_lab.errors import RunError
+from vae_lab.files import why_not_a_file
 from vae_lab.formats import migrated
-from vae_lab.tensor_files import load_tensors, why_not_a_file
+from vae_lab.tensor_files import load_tensors
 from vae_lab.types import DataSpec
 from vae_lab.untrusted import read_json, read_yaml
 
@@ -153,13 +154,7 @@ def _newest(folder: Path, key: str) -> Path:
 
 def _check_is_file(path: Path, checkpoint: Path, key: str) -> None:
     """Raises RunError for a checkpoint that is a folder, a pipe or a link to nothing: reading it might never end."""
-    try:
-        problem = why_not_a_file(checkpoint)
-    except FileNotFoundError:
-        problem = "is a link to nothing"
-    except OSError as error:
-        problem = f"cannot be read ({error.strerror})"
-    if problem:
+    if problem := why_not_a_file(checkpoint):
         others = [checkpoint.with_name(name) for name in CHECKPOINTS if checkpoint.with_name(name).is_file()]
         remedy = f"; {key}={others[0]} takes other weights" if others else ""
         raise RunError(f"{key}={path}: {checkpoint.name} {problem}, not a checkpoint{remedy}")

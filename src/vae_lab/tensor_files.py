@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import stat
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -13,16 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vae_lab.files import why_not_a_file
+
 MAX_BYTES_PER_BYTE = 2
 """Bytes of tensors per byte of the file: weights that two parts of a model share are saved once and read twice."""
 SLACK_BYTES = 10**6
-_KINDS = (
-    (stat.S_ISDIR, "a folder"),
-    (stat.S_ISFIFO, "a pipe"),
-    (stat.S_ISSOCK, "a socket"),
-    (stat.S_ISBLK, "a device"),
-    (stat.S_ISCHR, "a device"),
-)
 
 
 def load_tensors(path: Path) -> Any:
@@ -48,18 +41,6 @@ def load_tensors(path: Path) -> Any:
     for tensor in tensors:
         tensor.data = tensor.clone()  # independent of the file, which may be replaced
     return content
-
-
-def why_not_a_file(path: Path) -> str:
-    """Returns why a path that exists is not a regular file, such as ``is a folder``; '' if it is one.
-
-    Raises:
-        OSError: if there is nothing at that path, or a link to nothing.
-    """
-    mode = os.stat(path).st_mode
-    if stat.S_ISREG(mode):
-        return ""
-    return "is " + next((name for is_kind, name in _KINDS if is_kind(mode)), "not a regular file")
 
 
 def _check_archive(path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import sys
 import time
@@ -18,6 +19,8 @@ import yaml
 from conftest import FAST, Outcome
 
 from tests.training.same_run import assert_same, state_of
+from vae_lab.config.resume import last_checkpoint
+from vae_lab.errors import RunError
 from vae_lab.training import curves
 from vae_lab.training.callbacks import LastCheckpoint
 from vae_lab.training.lit_module import VariationalModule
@@ -154,6 +157,40 @@ def test_what_cannot_be_resumed_says_so(train: Callable[..., Outcome], tmp_path:
     last.unlink()
     gone = train(f"resume={run}", "optimizer.lr=1e-4", "trainer.max_epochs=2")
     assert "no checkpoint there yet" in gone.error_lines[0]
+
+
+BROKEN: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "a folder": ("last.ckpt is a folder", Path.mkdir),
+    "a pipe": ("last.ckpt is a pipe", os.mkfifo),
+    "a link to nothing": ("last.ckpt is a link to nothing", lambda path: path.symlink_to("moved/last.ckpt")),
+    "a link to itself": ("last.ckpt cannot be read", lambda path: path.symlink_to("last.ckpt")),
+    "no folder around it": (
+        "checkpoints is a link to nothing",
+        lambda path: (path.parent.rename(path.parent.with_name("c")), path.parent.symlink_to("/scratch/gone")),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_last_checkpoint_that_is_not_a_file_is_not_counted_as_none(
+    train: Callable[..., Outcome], tmp_path: Path, kind: str
+) -> None:
+    run, last = tmp_path / "run", tmp_path / "run" / "checkpoints" / "last.ckpt"
+    last.parent.mkdir(parents=True)
+    shutil.copy(Path(__file__).parents[1] / "saved_runs" / "format_0" / "stopped" / "config.yaml", run / "config.yaml")
+    message, spoil = BROKEN[kind]
+    spoil(last)
+    before = sorted(run.rglob("*"))
+    words = (*FAST, f"hydra.run.dir={run}")
+    for again in ((f"resume={run}",), (*words, "resume=auto"), words):
+        outcome = train(*again)
+        assert outcome.code == 1
+        assert len(outcome.error_lines) == 1, outcome.err
+        assert message in outcome.error_lines[0]
+        assert f"resume={run}: " in outcome.error_lines[0]
+        assert sorted(run.rglob("*")) == before
+    with pytest.raises(RunError, match=message):
+        last_checkpoint(run)
 
 
 def test_curves_are_cut_where_the_checkpoint_saw_them(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from vae_lab.config.paths import quoted
+from vae_lab.config.resume import last_checkpoint
 from vae_lab.errors import RunError
 from vae_lab.files import write_text
 from vae_lab.locks import check_free
@@ -84,7 +85,7 @@ def take_up(folder: Path, overrides: Sequence[str]) -> bool:
     """Whether the job has still to be run; then its folder is ready for it.
 
     Raises:
-        RunError: for a folder that holds another job, or in which another process works.
+        RunError: for a folder that holds another job, in which another process works, or whose last.ckpt is no file.
     """
     sweep = Path(HydraConfig.get().sweep.dir)
     if sweep.resolve() not in folder.resolve().parents:
@@ -97,16 +98,11 @@ def take_up(folder: Path, overrides: Sequence[str]) -> bool:
         raise RunError(f"{folder}: holds another run ({' '.join(found.overrides or ())})")
     if found.state in ("finished", "pruned"):
         return False
-    if can_go_on(folder):
+    if last_checkpoint(folder):
         (folder / "failure.json").unlink(missing_ok=True)
     else:
         start_afresh(folder)
     return True
-
-
-def can_go_on(folder: Path) -> bool:
-    """Whether the job left a checkpoint from which it goes on as if it had never stopped."""
-    return (folder / "checkpoints" / "last.ckpt").is_file()
 
 
 def start_afresh(folder: Path) -> None:

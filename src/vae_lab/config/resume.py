@@ -10,9 +10,16 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from vae_lab.errors import RunError
+<<<<<<< HEAD
 from vae_lab.files import absolute
+=======
+from vae_lab.files import why_not_a_file
+>>>>>>> 3bf1bbc (Name a last.ckpt that is not a file instead of starting anew)
 from vae_lab.runs import relative_to_run
 from vae_lab.untrusted import read_yaml
+
+LAST = Path("checkpoints", "last.ckpt")
+"""Within a run's folder, the checkpoint that it goes on from."""
 
 MAY_CHANGE = (
     "trainer.max_epochs",
@@ -191,7 +198,7 @@ def keep_own_defaults(cfg: DictConfig, given: Sequence[str]) -> None:
         given: words of the command line.
     """
     run = Path(cfg.run_dir)
-    if cfg.resume is None or not (run / "checkpoints" / "last.ckpt").is_file():
+    if cfg.resume is None or last_checkpoint(run) is None:
         return
     recorded = dict(_leaves(saved_config(run)))
     for key in OWN_DEFAULTS - {_key(word) for word in given}:
@@ -211,15 +218,15 @@ def checkpoint_to_resume(config: dict[str, Any], run: Path) -> Path | None:
             differs from that of the run and ``resume_changed`` does not allow it.
     """
     wish = config["resume"]
-    checkpoint = run / "checkpoints" / "last.ckpt"
-    if wish is None and checkpoint.is_file():
+    checkpoint = last_checkpoint(run)
+    if wish is None and checkpoint:
         raise RunError(
             f"{run}: holds a run already; resume=auto goes on with it, a new one needs another hydra.run.dir"
         )
-    if wish is None or (wish == "auto" and not checkpoint.is_file()):
-        return None
-    if not checkpoint.is_file():
-        raise RunError(f"resume={run}: no checkpoint there yet ({checkpoint}); start the run anew")
+    if checkpoint is None:
+        if wish in (None, "auto"):
+            return None
+        raise RunError(f"resume={run}: no checkpoint there yet ({run / LAST}); start the run anew")
     before = {"init_from": None} | saved_config(run)
     if _names_same_source(before, config):
         config["init_from"] = before["init_from"]
@@ -243,12 +250,35 @@ def _names_same_source(before: Mapping[str, Any], now: Mapping[str, Any]) -> boo
     return asked in (None, was) or (path is not None and str(Path(path).expanduser().absolute()) == before["init_from"])
 
 
+<<<<<<< HEAD
 def moved_data(run: Path, root: str) -> str | None:
     """Returns a line for a run that goes on with data in another folder than before; None for the same folder."""
     before = dict(_leaves(saved_config(run))).get("data.root")
     if not isinstance(before, str) or absolute(before) == root:
         return None
     return f"data.root={root}: the run goes on with the data there; so far they were in {before}"
+=======
+def last_checkpoint(run: Path) -> Path | None:
+    """Returns the checkpoint that a run goes on from; None if it has none.
+
+    Raises:
+        RunError: if last.ckpt is there but is not a file, such as a folder or a link to nothing: a run that started
+            anew instead would lose the one that was.
+    """
+    path = run / LAST
+    try:
+        problem, what = why_not_a_file(path), path
+    except FileNotFoundError:
+        what = path.parent
+        problem = "is a link to nothing" if what.is_symlink() and not what.exists() else ""
+        if not problem:
+            return None
+    if problem:
+        raise RunError(
+            f"resume={run}: {what} {problem}; put the checkpoint back, or start a new run in another hydra.run.dir"
+        )
+    return path
+>>>>>>> 3bf1bbc (Name a last.ckpt that is not a file instead of starting anew)
 
 
 def _refuse_kept(before: Mapping[str, Any], now: Mapping[str, Any], run: Path) -> None:

@@ -48,7 +48,7 @@ T = TypeVar("T")
 DecoderBias = Literal["default", "data_mean"]
 
 PROGRESS = ("epoch", "batch", "batches", "step", "ranks")
-PARTS = ("state_dict", "optimizer_states", *(f"progress.{key}" for key in PROGRESS))
+PARTS = ("state_dict", "optimizer_states", "callbacks", "curves", *(f"progress.{key}" for key in PROGRESS))
 """Of a checkpoint from which a run goes on."""
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
