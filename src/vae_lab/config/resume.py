@@ -10,11 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from vae_lab.errors import RunError
-<<<<<<< HEAD
-from vae_lab.files import absolute
-=======
-from vae_lab.files import why_not_a_file
->>>>>>> 3bf1bbc (Name a last.ckpt that is not a file instead of starting anew)
+from vae_lab.files import absolute, why_not_a_file
 from vae_lab.runs import relative_to_run
 from vae_lab.untrusted import read_yaml
 
@@ -250,14 +246,14 @@ def _names_same_source(before: Mapping[str, Any], now: Mapping[str, Any]) -> boo
     return asked in (None, was) or (path is not None and str(Path(path).expanduser().absolute()) == before["init_from"])
 
 
-<<<<<<< HEAD
 def moved_data(run: Path, root: str) -> str | None:
     """Returns a line for a run that goes on with data in another folder than before; None for the same folder."""
     before = dict(_leaves(saved_config(run))).get("data.root")
     if not isinstance(before, str) or absolute(before) == root:
         return None
     return f"data.root={root}: the run goes on with the data there; so far they were in {before}"
-=======
+
+
 def last_checkpoint(run: Path) -> Path | None:
     """Returns the checkpoint that a run goes on from; None if it has none.
 
@@ -278,7 +274,6 @@ def last_checkpoint(run: Path) -> Path | None:
             f"resume={run}: {what} {problem}; put the checkpoint back, or start a new run in another hydra.run.dir"
         )
     return path
->>>>>>> 3bf1bbc (Name a last.ckpt that is not a file instead of starting anew)
 
 
 def _refuse_kept(before: Mapping[str, Any], now: Mapping[str, Any], run: Path) -> None:
