@@ -204,6 +204,31 @@ def test_says_which_settings_carry_no_information(tmp_path: Path) -> None:
     assert "warmup=linear" in line
 
 
+def test_says_which_runs_were_chosen_by_the_test_set(tmp_path: Path) -> None:
+    for seed, chosen_by in enumerate(("test set", "validation set")):
+        for dims in (2, 8):
+            run = tmp_path / f"{dims}_{seed}"
+            write_run(run, [f"latent_dim={dims}", f"seed={seed}"], seed=seed, config={"latent_dim": dims})
+            record = json.loads((run / "metrics.json").read_text())
+            chosen = "validation set" if dims == 8 else chosen_by
+            (run / "metrics.json").write_text(json.dumps(record | {"selection": chosen}))
+    write_report(tmp_path)
+    (line,) = (line for line in (tmp_path / "report.md").read_text().splitlines() if "chosen by the test set" in line)
+    assert line.startswith("- latent_dim=2 (1 of 2 runs): best.ckpt")
+
+
+def test_names_other_evaluations_and_shows_no_number_of_them(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    write_evaluation(run, 90.0)
+    (run / "evaluation_val.json").write_text(json.dumps({"nll": 12345.0}))
+    write_report(tmp_path)
+    page = (tmp_path / "report.md").read_text()
+    assert "- run: evaluated otherwise, too, which no table shows: evaluation" in page
+    assert "val.json" in page
+    assert "90.00" in page
+    assert "12345" not in page + (tmp_path / "report.csv").read_text()
+
+
 def test_settings_that_are_no_numbers(tmp_path: Path) -> None:
     names = [f"a model with quite a long name, the {i}th" for i in range(4)]
     for name in names:

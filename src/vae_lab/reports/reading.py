@@ -29,6 +29,9 @@ class Run:
         overrides: what was set on the command line, ``key=value`` each; None where nothing says so.
         metrics: by name, in nats an example; those of the test set, ``nll`` and ``nll_error`` of evaluation.json, and
             ``training_seconds``.
+        selection: "test set" if best.ckpt was chosen by it, "validation set", or '' where the run does not say.
+        other_evaluations: names of the files of evaluations of other splits, data or weights, whose numbers are not
+            among the metrics.
     """
 
     folder: Path
@@ -37,6 +40,8 @@ class Run:
     config: Mapping[str, Any] = field(default_factory=dict)
     overrides: tuple[str, ...] | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    selection: str = ""
+    other_evaluations: tuple[str, ...] = ()
 
     @property
     def job(self) -> frozenset[str] | None:
@@ -91,6 +96,8 @@ def read_run(folder: Path) -> Run | None:
         config,
         None if overrides is None else tuple(map(str, overrides)),
         metrics,
+        str(record.get("selection", "")),
+        tuple(sorted(path.name for path in folder.glob("evaluation_*.json"))),
     )
 
 

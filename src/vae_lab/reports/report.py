@@ -84,7 +84,8 @@ def _section(group: Comparison, folder: Path, name: str, pictures: Mapping[str, 
         usual = text.markdown(tables.usual(group))
         parts += [f"{level} Settings", *([usual] if usual else [])]
         parts.append(tables.markdown(tables.setting_rows(group)))
-    if remarks := tables.collapse_remarks(group):
+    remarks = [*tables.collapse_remarks(group), *tables.selection_remarks(group)]
+    if remarks := [*remarks, *tables.evaluation_remarks(group, folder)]:
         parts.append("\n".join(f"- {text.markdown(remark)}" for remark in remarks))
     parts += [f"![{title}]({PICTURES}/{picture}.png)" for picture, title in pictures.items()]
     if group.finished:

@@ -106,6 +106,29 @@ def collapse_remarks(comparison: Comparison) -> list[str]:
     return remarks
 
 
+def selection_remarks(comparison: Comparison) -> list[str]:
+    """Returns a remark per setting with runs whose best.ckpt was chosen by the test set that their figures are of."""
+    remarks = []
+    for of_setting in comparison.settings:
+        count, runs = sum(run.selection == "test set" for run in of_setting.runs), len(of_setting.runs)
+        if count:
+            where = " ".join(filter(None, (comparison.label(of_setting.values), f"({count} of {runs} runs)")))
+            remarks.append(
+                f"{where}: best.ckpt was chosen by the test set (data.val_size=0), "
+                "so that the figures are not independent of that choice"
+            )
+    return remarks
+
+
+def evaluation_remarks(comparison: Comparison, folder: Path) -> list[str]:
+    """Returns a remark per run that was also evaluated on other data, splits or weights: the tables leave these out."""
+    return [
+        f"{_relative(run.folder, folder)}: evaluated otherwise, too, which no table shows: {', '.join(names)}"
+        for run in comparison.finished
+        if (names := run.other_evaluations)
+    ]
+
+
 def why(run: Run) -> str:
     """The reason why a run is not finished."""
     return run.reason or "neither metrics.json nor failure.json: it still trains, or was ended before it was done"
