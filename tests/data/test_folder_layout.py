@@ -173,11 +173,14 @@ def test_a_class_called_train_ends_a_run_in_one_line(train: Callable[..., Outcom
 @pytest.mark.parametrize(("val_size", "val"), [(30, "val 30 (held out of train)"), (0, "val 40 (the test set)")])
 def test_any_set_is_described(val_size: int, val: str) -> None:
     data = ImageDataModule(image_set(num_classes=100), val_size=val_size)
-    first, second = data.describe().splitlines()
+    first, second, *selection = data.describe().splitlines()
     assert first.startswith("data         numbered: 1 x 4 x 4, 100 classes (0, 1, 2, ")
     assert first.endswith("(100 in all))")
     assert len(first) < 150
     assert second == f"splits       train {100 - val_size}, {val}, test 40"
+    assert [line.split()[:5] for line in selection] == (
+        [] if val_size else [["selection", "by", "the", "test", "set,"]]
+    )
     assert "no labels" in ImageDataModule(image_set(num_classes=0), val_size=10).describe()
 
 
