@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Literal, NamedTuple, get_args
@@ -16,7 +15,7 @@ from vae_lab import noise
 from vae_lab.data.arrays import Arrays, Indices, chunks, release
 from vae_lab.data.binarize import Binarization, binarized
 from vae_lab.data.image_set import ImageSet, readable
-from vae_lab.data.loader import BatchLoader, EpochSampler
+from vae_lab.data.loader import BatchLoader, EpochSampler, resident_device
 from vae_lab.data.splits import SplitName, evenly_spread, held_out
 from vae_lab.data.summary import summary
 from vae_lab.types import Batch, DataSpec, Support, listed
@@ -285,18 +284,9 @@ class ImageDataModule(LightningDataModule):
 
     def _loader(self, split: Split, sampler: EpochSampler, even: bool = False, drop_last: bool = False) -> BatchLoader:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        device = self._resident_device(split)
-        return BatchLoader(split.arrays, sampler, self.batch_size, rank, world, even, drop_last, device)
-
-    def _resident_device(self, split: Split) -> torch.device | None:
-        """The GPU that trains, if the split takes no more than a quarter of what is free there."""
         strategy = getattr(self.trainer, "strategy", None)
-        device = strategy.root_device if strategy else None
-        if device is None or device.type != "cuda" or isinstance(split.arrays.images, np.memmap):
-            return None
-        free, _ = torch.cuda.mem_get_info(device)
-        needed = len(split.rows) * math.prod(split.arrays.images.shape[1:])
-        return device if needed <= free / 4 else None
+        device = resident_device(split.arrays, len(split.rows), strategy.root_device if strategy else None)
+        return BatchLoader(split.arrays, sampler, self.batch_size, rank, world, even, drop_last, device)
 
 
 def _mirrored_by_chance(x: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -109,6 +110,14 @@ def batch_sizes(num: int, batch_size: int, world: int = 1, even: bool = False, d
     if even:
         last -= last % world
     return [batch_size] * full + [last] * (not drop_last)
+
+
+def resident_device(arrays: Arrays, num: int, device: torch.device | None) -> torch.device | None:
+    """Returns the GPU that trains if rows of this number take no more than a quarter of what is free there."""
+    if device is None or device.type != "cuda" or isinstance(arrays.images, np.memmap):
+        return None
+    free, _ = torch.cuda.mem_get_info(device)
+    return device if num * math.prod(arrays.images.shape[1:]) <= free / 4 else None
 
 
 Taker = Callable[[slice], tuple[Tensor, Tensor | None]]
