@@ -64,9 +64,11 @@ def train_in_folder(cfg: DictConfig) -> None:
         find_run(checkpoint).check_resumed_data(data.spec)
         if trainer.is_global_zero and (line := moved_data(run, config["data"].get("root"))):
             print(printable(line))
-    elif cfg.init_from is not None:
-        config["init_from"] = str(Path(cfg.init_from).expanduser().absolute())
-        start_from(find_run(cfg.init_from, "init_from"), module, config, shows=trainer.is_global_zero)
+    else:
+        refuse_unused_val_size(data)
+        if cfg.init_from is not None:
+            config["init_from"] = str(Path(cfg.init_from).expanduser().absolute())
+            start_from(find_run(cfg.init_from, "init_from"), module, config, shows=trainer.is_global_zero)
     record = Record(run, cfg.seed, config, hyperparameters(cfg))
     try:
         fit(trainer, module, data, record, cfg.test_checkpoint, cfg.decoder_bias, checkpoint)
@@ -118,6 +120,14 @@ def refuse_idle_warmup(cfg: DictConfig) -> None:
     by_default = warmup == "auto" and not any(word.startswith("warmup=") for word in jobs.job_overrides())
     if warmup not in (None, "none") and not by_default and "warmup" not in cfg.objective:
         raise RunError(f"warmup={warmup}: objective={objective} has none; set warmup=none, or objective=elbo")
+
+
+def refuse_unused_val_size(data: ImageDataModule) -> None:
+    """Raises RunError for a val_size that was asked for where the data bring a validation set of their own."""
+    word = next((word for word in jobs.job_overrides() if word.lstrip("+").startswith("data.val_size=")), None)
+    if word and data.images.has_val:
+        own = data.images.origin("val") or f"the validation set of {data.images.name}"
+        raise RunError(f"{word.lstrip('+')}: not used, because {own} is the validation set; leave val_size out")
 
 
 def try_optimizer(parts: dict[str, Any]) -> None:

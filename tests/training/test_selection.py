@@ -115,3 +115,18 @@ def test_an_older_run_goes_on_and_is_evaluated_without_a_validation_set(
     given = train(f"resume={run}", "data.val_size=0.1", "trainer.max_epochs=3")
     assert "data.val_size=0.1: " in given.error_lines[0]
     assert "keeps 0" in given.error_lines[0]
+
+
+@pytest.mark.parametrize("size", ["500", "0.3", "0"])
+def test_a_size_beside_a_validation_set_of_ones_own_is_refused(
+    train: Callable[..., Outcome], tmp_path: Path, size: str
+) -> None:
+    rng = np.random.default_rng(0)
+    (tmp_path / "own").mkdir()
+    for split in ("train", "val"):
+        np.save(tmp_path / "own" / f"{split}_images.npy", rng.integers(0, 256, (40, 4, 4), np.uint8))
+    outcome = train("data=array", "data.root=own", *FAST, f"data.val_size={size}", "hydra.run.dir=run")
+    assert outcome.code == 1
+    (line,) = outcome.error_lines
+    assert f"data.val_size={size}: not used, because val_images.npy is the validation set" in line
+    assert not (tmp_path / "run").exists()

@@ -86,6 +86,9 @@ def evaluate(
     _check_fit(model, data, settings)
     if trainer.limit_test_batches == 0:
         raise ValueError("trainer.limit_test_batches=0: leaves nothing to evaluate; give a number of batches, or 1.0")
+    data.prepare_data()
+    if trainer.is_global_zero:
+        print(data.describe((settings.split,)))
     data.dtype = dtype_of(trainer.precision, model)
     wanted = data.images.factor_names if settings.disentanglement == "auto" else settings.disentanglement
     # First: it takes a minute, and mistakes in it should not show after hours.
