@@ -39,6 +39,14 @@ def save_config(run: Path, config: Mapping[str, Any]) -> None:
     write_text(run / "config.yaml", yaml.safe_dump(relative_to_run(config), sort_keys=False))
 
 
+def with_found(config: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the config with the options of the image set that were left to the data, as the data decided them."""
+    data = config.get("data")
+    if not found or not isinstance(data, Mapping) or not isinstance(data.get("images"), Mapping):
+        return dict(config)
+    return {**config, "data": {**data, "images": {**data["images"], **found}}}
+
+
 def relative_to_run(config: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the config with paths inside the run relative to its folder, so that it says nothing of where that lies.
 

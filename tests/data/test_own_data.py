@@ -95,9 +95,9 @@ def test_bad_values_are_named(bad: dict[str, float]) -> None:
 
 
 def damaged_folder(root: Path, sound: int) -> None:
-    whole = save(root / "train" / "a" / "0.png").read_bytes()
+    whole = save(root / "train" / "a" / "0.png", 50).read_bytes()
     for i in range(1, sound):
-        save(root / "train" / "a" / f"{i}.png")
+        save(root / "train" / "a" / f"{i}.png", 50)
     Image.effect_noise((64, 64), 50).save(root / "train" / "a" / "cut.jpg")
     cut = root / "train" / "a" / "cut.jpg"
     cut.write_bytes(cut.read_bytes()[:700])

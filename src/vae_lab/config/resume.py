@@ -9,6 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from vae_lab.config.found import keep_found
 from vae_lab.errors import RunError
 from vae_lab.files import absolute, why_not_a_file
 from vae_lab.runs import relative_to_run
@@ -189,6 +190,8 @@ def saved_config(run: Path) -> dict[str, Any]:
 def keep_own_defaults(cfg: DictConfig, given: Sequence[str]) -> None:
     """Sets the keys of `OWN_DEFAULTS` as the run that goes on was started with, unless the command line gives them.
 
+    Where an option was left to the data, it gets the value that the run has found.
+
     Args:
         cfg: config of the command line, with ``resume`` and ``run_dir``.
         given: words of the command line.
@@ -196,10 +199,12 @@ def keep_own_defaults(cfg: DictConfig, given: Sequence[str]) -> None:
     run = Path(cfg.run_dir)
     if cfg.resume is None or last_checkpoint(run) is None:
         return
-    recorded = dict(_leaves(saved_config(run)))
+    saved = saved_config(run)
+    recorded = dict(_leaves(saved))
     for key in OWN_DEFAULTS - {_key(word) for word in given}:
         if key in recorded and OmegaConf.select(cfg, key) is not None:
             OmegaConf.update(cfg, key, recorded[key])
+    keep_found(cfg, saved)
 
 
 def checkpoint_to_resume(config: dict[str, Any], run: Path) -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import cached_property
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from vae_lab.data.array_labels import Values, as_indices, class_values, label_values
 from vae_lab.data.array_store import ArrayStore
-from vae_lab.data.array_values import WHITE, Layout, MaxValue, rescaled, uint8_images, white_of
+from vae_lab.data.array_values import WHITE, Layout, MaxValue, all_black, rescaled, uint8_images, white_of
 from vae_lab.data.arrays import GIGABYTE, Arrays, Images, Indices, allocate, chunks, release
 from vae_lab.data.image_set import ImageSet, readable
 from vae_lab.data.splits import SplitName, train_and_test_rows
@@ -144,10 +145,13 @@ class ArrayFiles(ImageSet):
             raise ValueError(f"{self._store.found[split, 'labels']}: {len(labels)} labels for {len(images)} images")
         as_they_are = rows is None and white == WHITE and isinstance(images, np.memmap)
         if as_they_are and images.nbytes > self.memory_limit_gb * GIGABYTE:
-            return Arrays(images, labels)
-        if rows is None:
-            rows = np.arange(len(images))
-        return Arrays(self._copied(split, images, rows), None if labels is None else labels[rows])
+            found = Arrays(images, labels)
+        else:
+            rows = np.arange(len(images)) if rows is None else rows
+            found = Arrays(self._copied(split, images, rows), None if labels is None else labels[rows])
+        if all_black(found.images):
+            warnings.warn(f"{self._store.found[split, 'images']}: every pixel is black", stacklevel=2)
+        return found
 
     def _copied(self, split: SplitName, images: Images, rows: Indices) -> Images:
         white, source = self._white(split), self._store.found[split, "images"]

@@ -110,6 +110,11 @@ def rescaled(images: Images, white: int, source: object) -> Images:
     return levels[images]
 
 
+def all_black(images: Images) -> bool:
+    """True if no value is above 0; a sample of the rows says so of usual images."""
+    return not _sampled_maximum(images) and not any(images[rows].any() for rows in chunks(len(images)))
+
+
 def _sampled_maximum(images: Images) -> int:
     number = min(len(images), _SAMPLE_ROWS, max(1, _SAMPLE_BYTES // images[0].size))
     rows = np.linspace(0, len(images) - 1, number).round().astype(np.int64)

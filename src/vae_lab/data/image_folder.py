@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 from vae_lab.data.arrays import Arrays
 from vae_lab.data.folder_layout import FolderLayout, Layout, Listing
 from vae_lab.data.image_set import ImageSet
-from vae_lab.data.picture_depth import DepthOfSet, MaxValue
+from vae_lab.data.picture_depth import DepthOfSet, MaxValue, check_max_value
 from vae_lab.data.pictures import Decoder, decoded, ensure_decoded
 from vae_lab.data.splits import SplitName, train_and_test_rows
 
@@ -36,7 +37,8 @@ class ImageFolder(ImageSet):
         layout: ``splits``: read the folders train, val and test alone; ``classes``: every folder is a class; auto: told
             from the names of the folders, or refused.
         max_value: value of white in grey pictures that is not the largest their bits can hold, such as 4095 for 12 bits
-            in 16; auto: the least 2^bits - 1 that holds the largest value of the deep training pictures.
+            in 16; auto: the least 2^bits - 1 that holds the largest value of the deep training pictures; a mapping
+            with ``integers`` and ``floats``: the same for each kind of deep pictures.
 
     Raises:
         ValueError: for a number of channels other than 1 and 3, or a fraction outside its range.
@@ -68,8 +70,7 @@ class ImageFolder(ImageSet):
         self.max_skipped = max_skipped
         self.split_seed = split_seed
         self.layout: Layout = layout
-        if max_value != "auto" and not 1 <= max_value < 2**32:
-            raise ValueError(f"max_value={max_value}: must be auto or lie in 1..{2**32 - 1}")
+        check_max_value(max_value)
         self.max_value: MaxValue = max_value
 
     @property
@@ -109,10 +110,13 @@ class ImageFolder(ImageSet):
             *self._folders.passed_over(),
         ]
 
+    def found(self) -> dict[str, Any]:
+        return {"max_value": self._depth.found}
+
     def prepare(self) -> None:
         for split in self._splits:
-            paths = self._listing(split).paths
-            ensure_decoded(self.name, self.root, paths, self._decoder, self.max_skipped, self._depth)
+            ensure_decoded(self.name, self.root, self._listing(split).paths, self._scaling_decoder, self.max_skipped)
+        self._depth.remember()
 
     def read(self, train: bool) -> Arrays:
         return self._read("train" if train else "test")
@@ -122,11 +126,12 @@ class ImageFolder(ImageSet):
 
     def _read(self, split: SplitName) -> Arrays:
         paths, labels = self._listing(split)
-        how = (self._decoder, self.max_skipped, self.memory_limit_gb, self._depth)
+        how = (self._scaling_decoder, self.max_skipped, self.memory_limit_gb)
         images, kept, notes = decoded(self.name, self.root, paths, *how)
-        if split == "train":
-            for note in notes:
-                warnings.warn(f"{self.name}: {note}", stacklevel=2)
+        new = [note for note in [*self._depth.notes(), *notes] if note not in self._said]
+        self._said.update(new)
+        for note in new:
+            warnings.warn(f"{self.name}: {note}", stacklevel=2)
         if len(kept) < len(paths):
             self._unreadable[split] = len(paths) - len(kept)
         return Arrays(images, None if labels is None else labels[kept])
@@ -138,6 +143,15 @@ class ImageFolder(ImageSet):
     @cached_property
     def _depth(self) -> DepthOfSet:
         return DepthOfSet(self.root, self._folders.listing("train").paths, self.max_value)
+
+    @cached_property
+    def _scaling_decoder(self) -> Decoder:
+        return replace(self._decoder, white=self._depth.white)
+
+    @cached_property
+    def _said(self) -> set[str]:
+        """The notes that were printed: most are the same for every split."""
+        return set()
 
     @cached_property
     def _unreadable(self) -> dict[SplitName, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from abc import ABC, abstractmethod
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -89,6 +89,10 @@ class ImageSet(ABC):
     def passed_over(self) -> list[str]:
         """Returns what was found but not read, in words; complete once the splits have been loaded."""
         return []
+
+    def found(self) -> dict[str, Any]:
+        """Returns the options that were left to the data, with the values found; a run goes on with them."""
+        return {}
 
     @abstractmethod
     def read(self, train: bool) -> Arrays:

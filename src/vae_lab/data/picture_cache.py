@@ -57,6 +57,14 @@ def write(folder: Path, pictures: Iterable[tuple[int, Images]], notes: Sequence[
                 raise
 
 
+def write_json(path: Path, content: object) -> None:
+    """Writes a small file beside the caches, complete or not at all."""
+    with partial_folder(path.parent, ".partial-") as partial:
+        whole = partial / path.name
+        whole.write_text(json.dumps(content), "utf-8")
+        whole.replace(path)
+
+
 def notes(folder: Path) -> list[str]:
     """Returns the notes of a cache; none if they are missing or damaged, as the pictures do not depend on them."""
     try:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-MaxValue = int | Literal["auto"]
+from vae_lab.data import picture_cache
+
+MaxValue = int | dict[str, float] | Literal["auto"]
 
 SIXTEEN_BITS = 2**16 - 1
 EIGHT_BITS = 2**8 - 1
@@ -33,6 +34,13 @@ class White:
     integers: int = SIXTEEN_BITS
     floats: float = 1.0
     grey_bytes: int = EIGHT_BITS
+
+    @classmethod
+    def of(cls, max_value: MaxValue) -> White:
+        """Returns the white that a user, or a run, has written as ``max_value``; for ``auto`` the usual one."""
+        if isinstance(max_value, dict):
+            return cls(int(max_value.get("integers", SIXTEEN_BITS)), float(max_value.get("floats", 1.0)))
+        return cls() if max_value == "auto" else cls(max_value, float(max_value), min(max_value, EIGHT_BITS))
 
     def scaled(self, image: Image.Image) -> Image.Image:
         """Returns a picture of 8 bits a channel.
@@ -59,6 +67,28 @@ class White:
 USUAL = White()
 
 
+class TooBrightError(ValueError):
+    """A value above white: the picture is sound, and leaving out the bright ones would change the set."""
+
+
+class _Largest(NamedTuple):
+    """The largest values of the deep pictures of a set; None where there are none of a kind."""
+
+    integers: float | None
+    floats: float | None
+    colours: float | None  # the upper 8 of 16 bits, which is all that Pillow reads
+
+    def checked(self) -> _Largest:
+        """Returns itself.
+
+        Raises:
+            ValueError: for anything but finite numbers of 0 or more.
+        """
+        if not all(value is None or (type(value) in (int, float) and 0 <= value < math.inf) for value in self):
+            raise ValueError(f"{self}: not the largest values of pictures")
+        return self
+
+
 @dataclass
 class DepthOfSet:
     """Finds the white of a set of pictures when they are decoded.
@@ -74,52 +104,60 @@ class DepthOfSet:
     max_value: MaxValue
 
     @cached_property
-    def key(self) -> list[Any]:
-        """What the white depends on, for the name of a cache."""
-        if self.max_value != "auto":
-            return [self.max_value]
-        stats = [(os.path.relpath(p, self.root), s.st_size, s.st_mtime_ns) for p, s in _stats(self.paths)]
-        return ["auto", hashlib.sha256(json.dumps(stats).encode()).hexdigest()]
+    def found(self) -> MaxValue:
+        """The ``max_value`` that stands for what was found; ``auto`` as long as there are no deep pictures.
 
-    @cached_property
-    def white(self) -> White:
-        """The values of white; for ``auto`` the first use opens every picture, and reads the deep ones.
+        For ``auto`` the first use opens every picture and reads the deep ones.
 
         Raises:
             ValueError: for values so small that nothing is known.
         """
         if self.max_value != "auto":
-            bytes_too = min(self.max_value, EIGHT_BITS)
-            return White(self.max_value, float(self.max_value), bytes_too)
-        white = White()
-        integers, floats = self._largest
-        if integers is not None and integers > 0:
-            white = replace(white, integers=_least_white(integers))
-        if floats is not None and floats > 1:
-            white = replace(white, floats=float(_least_white(math.ceil(floats))))
-        return white
+            return self.max_value
+        largest = self._largest
+        _refuse_dark_colours(largest.colours)
+        whites: dict[str, float] = {}
+        if largest.integers:
+            whites["integers"] = _least_white(largest.integers)
+        if largest.floats is not None:
+            whites["floats"] = float(_least_white(math.ceil(largest.floats)))
+        alone = whites.get("integers", 0) if len(whites) == 1 else 0
+        return int(alone) if alone > EIGHT_BITS else whites or "auto"
+
+    @property
+    def white(self) -> White:
+        """The values of white; errors as `found`."""
+        return White.of(self.found)
 
     def notes(self) -> list[str]:
         """Returns what a user should know of the white that was found."""
         if self.max_value != "auto":
             return []
-        integers, floats = self._largest
-        found = []
+        integers, floats = self._largest.integers, self._largest.floats
+        notes = []
         if integers is not None and self.white.integers != SIXTEEN_BITS:
-            found.append(_note("16-bit pictures", integers, self.white.integers))
+            notes.append(_note("16-bit pictures", integers, self.white.integers))
         if floats is not None and self.white.floats != 1:
-            found.append(_note("floating-point pictures", floats, self.white.floats))
-        return found
+            notes.append(_note("floating-point pictures", floats, self.white.floats))
+        return notes
 
     @cached_property
-    def _largest(self) -> tuple[float | None, float | None]:
-        """The largest value of whole numbers and of floats in the deep pictures; None where there are none."""
-        with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor(os.cpu_count()) as pool:
-            found = [depth for depth in pool.map(_largest_value, self.paths) if depth is not None]
-        return (
-            max((value for mode, value in found if mode == "I"), default=None),
-            max((value for mode, value in found if mode == "F"), default=None),
-        )
+    def _largest(self) -> _Largest:
+        """The largest values, from the cache of an earlier run if the files are the same."""
+        try:
+            return _Largest(*json.loads(self._cached.read_text("utf-8"))).checked()
+        except (OSError, ValueError, TypeError):
+            return _largest_values(self.paths)
+
+    def remember(self) -> None:
+        """Saves what was found beside the decoded pictures, so that the next run need not open every file."""
+        if self.max_value == "auto" and not self._cached.exists():
+            picture_cache.write_json(self._cached, self._largest)
+
+    @cached_property
+    def _cached(self) -> Path:
+        files = [(os.path.relpath(p, self.root), s.st_size, s.st_mtime_ns) for p, s in _stats(self.paths)]
+        return picture_cache.cache_folder(self.root, "depth", files).with_suffix(".json")
 
 
 def _note(what: str, largest: float, white: float) -> str:
@@ -142,29 +180,61 @@ def _least_white(largest: float) -> int:
     return int(1 if largest <= 1 else 2 ** int(largest).bit_length() - 1)
 
 
+def check_max_value(max_value: MaxValue) -> None:
+    """Raises ValueError for a value of white outside its range."""
+    whites = max_value if isinstance(max_value, dict) else {} if max_value == "auto" else {"integers": max_value}
+    if not whites.keys() <= {"integers", "floats"} or not all(1 <= value < 2**32 for value in whites.values()):
+        raise ValueError(f"max_value={max_value}: must be auto or lie in 1..{2**32 - 1}")
+
+
+def has_deep_colour(image: Image.Image) -> bool:
+    """True for colours, or greys with transparency, of 16 bits, of which Pillow reads the upper 8."""
+    return not image.mode.startswith("I") and any(";16" in str(tile.args) for tile in getattr(image, "tile", ()))
+
+
+def _refuse_dark_colours(largest: float | None) -> None:
+    if largest is not None and largest < _DARK:
+        raise ValueError(
+            f"data.images.max_value=auto: colours of 16 bits hold no value above {int(largest) * 256 + 255},"
+            " and of fewer bits than 16 only the upper ones would be read; convert the pictures to 8 bits a channel,"
+            f" or set it to {SIXTEEN_BITS} if they are that dark"
+        )
+
+
+def _largest_values(paths: Sequence[Path]) -> _Largest:
+    with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = [depth for depth in pool.map(_largest_value, paths) if depth is not None]
+    return _Largest(*(max((value for kind, value in found if kind == wanted), default=None) for wanted in "IFC"))
+
+
 def _largest_value(path: Path) -> tuple[str, float] | None:
-    """The mode, I or F, and the largest value of a deep picture; None of any other file."""
+    """The kind, I or F, or C for colours, and the largest value of a deep picture; None of any other file."""
     from vae_lab.data.pictures import known_formats  # noqa: PLC0415
 
     try:
         if not path.is_file():
             return None
         with Image.open(path, formats=known_formats()) as image:
+            if has_deep_colour(image):
+                values = np.asarray(image)
+                return "C", float((values[..., :-1] if image.mode.endswith("A") else values).max())
             if not image.mode.startswith(("I", "F")):
                 return None
             values = np.asarray(image)
-            return image.mode[0], float(values[np.isfinite(values)].max())
+            return image.mode[0], float(values[np.isfinite(values)].max().clip(0))
     except Exception:  # the decoder names it
         return None
 
 
 def _to_bytes(values: NDArray[Any], white: float) -> NDArray[np.uint8]:
     lowest, highest = values.min(), values.max()
+    if lowest >= 0 and white < highest < math.inf:
+        raise TooBrightError(
+            f"value {_plain(highest)} where {_plain(white)} is white; data.images.max_value sets the value of white"
+        )
     if not (lowest >= 0 and highest <= white):
         outside = highest if lowest >= 0 else lowest
-        raise ValueError(
-            f"value {_plain(outside)} where {_plain(white)} is white; data.images.max_value sets the value of white"
-        )
+        raise ValueError(f"value {_plain(outside)} where {_plain(white)} is white")
     scaled: NDArray[np.uint8] = (values * (255 / white)).round().astype(np.uint8)
     return scaled
 

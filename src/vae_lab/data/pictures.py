@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass
 from functools import cache
 from pathlib import Path
 
@@ -16,13 +16,13 @@ from tqdm import tqdm
 
 from vae_lab.data import picture_cache
 from vae_lab.data.arrays import Images, Indices
-from vae_lab.data.picture_depth import SIXTEEN_BITS, USUAL, DepthOfSet, White
-
-_NAMED = 10
-"""How many of the skipped files a warning names; thousands of names help nobody."""
+from vae_lab.data.picture_depth import SIXTEEN_BITS, USUAL, TooBrightError, White, has_deep_colour
 
 _ALMOST_BLACK = 15
 """A set without brighter pixels is probably not one of 8 bits."""
+
+_NAMED = 10
+"""How many of the skipped files a warning names; thousands of names help nobody."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,7 @@ def known_formats() -> list[str]:
 
 def _refuse_deep_colour(image: Image.Image, white: White) -> None:
     """Pillow reads the upper 8 of 16 bits of a colour: wrong where the bits are fewer."""
-    sixteen = image.mode in ("RGB", "RGBA") and any(";16" in str(tile.args) for tile in getattr(image, "tile", ()))
-    if sixteen and white.integers != SIXTEEN_BITS:
+    if has_deep_colour(image) and white.integers != SIXTEEN_BITS:
         raise ValueError(f"16-bit colours are read at full range only, not at max_value={white.integers}")
 
 
@@ -97,7 +96,6 @@ def ensure_decoded(
     paths: Sequence[Path],
     decoder: Decoder,
     max_skipped: float,
-    depth: DepthOfSet | None = None,
 ) -> Path:
     """The cache of the decoded files, made now if it is not there.
 
@@ -107,20 +105,17 @@ def ensure_decoded(
         paths: the files, in order.
         decoder: what each becomes.
         max_skipped: the largest fraction of files that may be unreadable; they are left out with one warning.
-        depth: finds the white of deep pictures; None: the full range.
 
     Raises:
         ValueError: if more than that are unreadable; it names them.
     """
     stats = [path.stat() if path.exists() else path.lstat() for path in paths]
     files = [(os.path.relpath(path, root), s.st_size, s.st_mtime_ns) for path, s in zip(paths, stats, strict=True)]
-    key = [files, decoder.size, decoder.channels, decoder.crop, depth.key if depth else []]
+    white = [] if decoder.white == USUAL else astuple(decoder.white)
+    key = [files, decoder.size, decoder.channels, decoder.crop, white]
     folder = picture_cache.cache_folder(root, name, key)
     if not folder.is_dir():
         notes: list[str] = []
-        if depth:
-            decoder = replace(decoder, white=depth.white)
-            notes += depth.notes()
         picture_cache.write(folder, _decode_all(name, paths, decoder, max_skipped, notes), notes)
     return folder
 
@@ -132,10 +127,9 @@ def decoded(
     decoder: Decoder,
     max_skipped: float,
     memory_limit_gb: float,
-    depth: DepthOfSet | None = None,
 ) -> tuple[Images, Indices, list[str]]:
     """The decoded files (N, *decoder.shape), the place of each in ``paths``, and notes; arguments as above."""
-    folder = ensure_decoded(name, root, paths, decoder, max_skipped, depth)
+    folder = ensure_decoded(name, root, paths, decoder, max_skipped)
     return *picture_cache.read(folder, decoder.shape, len(paths), memory_limit_gb), picture_cache.notes(folder)
 
 
@@ -157,21 +151,35 @@ def _decode_all(
                     yield place, result
         finally:
             pool.shutdown(cancel_futures=True)
-    if 0 < brightest <= _ALMOST_BLACK:
-        notes.append(
-            f"no pixel is brighter than {brightest} of 255; if these are masks or few bits,"
-            f" set data.images.max_value={brightest} (for grey pictures), or convert them"
-        )
+    if brightest <= _ALMOST_BLACK and len(skipped) < len(paths):
+        notes.append(_darkness(brightest, decoder.white))
     if skipped:
         _report(name, skipped, len(paths), max_skipped)
+
+
+def _darkness(brightest: int, white: White) -> str:
+    if brightest == 0:
+        return "every pixel is black"
+    found = f"no pixel is brighter than {brightest} of 255"
+    if white != USUAL:
+        return f"{found}; data.images.max_value sets the value of white"
+    return (
+        f"{found}; if these are masks or few bits,"
+        f" set data.images.max_value={brightest} (for grey pictures), or convert them"
+    )
 
 
 def _try(decoder: Decoder, path: Path) -> Images | str:
     try:
         return decoder(path)
+    except TooBrightError as error:
+        raise ValueError(f"{_printable(path)}: {error}") from error
     except Exception as error:  # a broken file makes Pillow's plugins fail in dozens of ways
-        name = str(path) if str(path).isprintable() else repr(str(path))
-        return f"{name} ({' '.join(str(error).split()) or type(error).__name__})"
+        return f"{_printable(path)} ({' '.join(str(error).split()) or type(error).__name__})"
+
+
+def _printable(path: Path) -> str:
+    return str(path) if str(path).isprintable() else repr(str(path))
 
 
 def _report(name: str, skipped: Sequence[str], total: int, max_skipped: float) -> None:

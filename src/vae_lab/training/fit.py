@@ -141,7 +141,8 @@ def fit(
     def write_beginning(earlier: frozenset[Path]) -> None:
         if trainer.is_global_zero:
             _clear_up(record.run, earlier, saved)
-            runs.save_config(record.run, {**record.config, "spec": module.spec.plain()})
+            config = runs.with_found(record.config, data.images.found())
+            runs.save_config(record.run, {**config, "spec": module.spec.plain()})
 
     opening = Opening(record.run, write_beginning)
     trainer.callbacks.insert(0, opening)  # type: ignore[attr-defined]

@@ -1,0 +1,32 @@
+"""Options that ``auto`` leaves to the data: a run that goes on keeps what it has found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+FOUND = ("data.images.max_value",)
+"""Keys that a run writes into its config.yaml with the value that the data gave."""
+
+
+def keep_found(cfg: DictConfig, saved: Mapping[str, Any]) -> None:
+    """Sets each key of `FOUND` that is auto to the value in the saved config of the run."""
+    for key in FOUND:
+        value = _at(saved, key)
+        if OmegaConf.select(cfg, key) == "auto" and _is_number_or_numbers(value):
+            OmegaConf.update(cfg, key, value)
+
+
+def _at(config: Any, key: str) -> Any:
+    """Returns the value at a key with dots; None where there is none."""
+    for name in key.split("."):
+        config = config.get(name) if isinstance(config, Mapping) else None
+    return config
+
+
+def _is_number_or_numbers(value: Any) -> bool:
+    """True for what a run may have found: a record with anything else, such as an interpolation, is a stranger's."""
+    values = list(value.values()) if isinstance(value, Mapping) else [value]
+    return all(type(number) in (int, float) for number in values)
