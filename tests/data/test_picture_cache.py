@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,6 +34,14 @@ def folder_of_pictures(root: Path, num: int = 6) -> ImageFolder:
     return ImageFolder(str(root), image_size=4, channels=1)
 
 
+@pytest.fixture(scope="module")
+def forks() -> Any:
+    """Processes that start from one that has imported the lab, which takes seconds."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["vae_lab.data", "pytest"])
+    return context
+
+
 def write_at_once(folder: Path, barrier: object) -> None:
     def waiting() -> Iterator[tuple[int, np.ndarray]]:
         barrier.wait()  # type: ignore[attr-defined]
@@ -42,10 +51,9 @@ def write_at_once(folder: Path, barrier: object) -> None:
     picture_cache.write(folder, waiting())
 
 
-def test_two_processes_may_write_the_same_cache_at_once(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    barrier, folder = context.Barrier(2), tmp_path / "caches" / "set"
-    workers = [context.Process(target=write_at_once, args=(folder, barrier)) for _ in range(2)]
+def test_two_processes_may_write_the_same_cache_at_once(forks: Any, tmp_path: Path) -> None:
+    barrier, folder = forks.Barrier(2), tmp_path / "caches" / "set"
+    workers = [forks.Process(target=write_at_once, args=(folder, barrier)) for _ in range(2)]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -70,12 +78,11 @@ def grow_old(path: Path) -> None:
     os.utime(path, (yesterday := time.time() - files.ABANDONED - 60, yesterday))
 
 
-def test_a_process_killed_in_the_midst_leaves_the_cache_to_the_others(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    begun, folder = context.Event(), tmp_path / "set"
-    victim = context.Process(target=write_for_ever, args=(folder, begun))
+def test_a_process_killed_in_the_midst_leaves_the_cache_to_the_others(forks: Any, tmp_path: Path) -> None:
+    begun, folder = forks.Event(), tmp_path / "set"
+    victim = forks.Process(target=write_for_ever, args=(folder, begun))
     victim.start()
-    assert begun.wait(60)
+    assert begun.wait(300)
     (abandoned,) = tmp_path.iterdir()
     os.kill(victim.pid or 0, signal.SIGKILL)
     victim.join()
@@ -96,19 +103,18 @@ def prepare(root: Path, begun: object) -> None:
 
 
 @pytest.mark.slow
-def test_processes_killed_at_random_moments_never_spoil_a_cache(tmp_path: Path) -> None:
+def test_processes_killed_at_random_moments_never_spoil_a_cache(forks: Any, tmp_path: Path) -> None:
     (tmp_path / "sound").mkdir()
     expected = folder_of_pictures(tmp_path / "sound", num=25).load(train=True).images
     (tmp_path / "killed").mkdir()
     folder_of_pictures(tmp_path / "killed", num=25)
-    context, rng = multiprocessing.get_context("forkserver"), random.Random(0)
-    context.set_forkserver_preload(["vae_lab.data"])
+    rng = random.Random(0)
     caches, in_the_midst = tmp_path / "killed" / ".vae_lab", 0
     for _ in range(100):
-        begun = context.Event()
-        worker = context.Process(target=prepare, args=(tmp_path / "killed", begun))
+        begun = forks.Event()
+        worker = forks.Process(target=prepare, args=(tmp_path / "killed", begun))
         worker.start()
-        assert begun.wait(60)
+        assert begun.wait(300)
         time.sleep(rng.uniform(0, 0.05))
         worker.kill()
         worker.join()
@@ -216,6 +222,7 @@ def test_a_read_only_folder_is_cached_elsewhere(tmp_path: Path, monkeypatch: pyt
     assert len(list((tmp_path / "cache" / "vae_lab").iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_two_runs_started_at_once_share_no_folder_and_one_cache(tmp_path: Path) -> None:
     (tmp_path / "pictures").mkdir()
     folder_of_pictures(tmp_path / "pictures", num=25)
