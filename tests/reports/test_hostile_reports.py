@@ -100,6 +100,7 @@ def test_a_reader_that_fails_is_listed(tmp_path: Path, monkeypatch: pytest.Monke
     ]
 
 
+@pytest.mark.usefixtures("one_chart")
 @pytest.mark.parametrize("fails", ["page", "_png"])
 def test_the_old_report_stays_until_the_new_one_is_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
@@ -121,7 +122,6 @@ def test_the_old_report_stays_until_the_new_one_is_whole(
         monkeypatch.setattr(Path, "write_bytes", fail)
     with pytest.raises(OSError, match="No space"):
         write_report(tmp_path)
-    monkeypatch.undo()
     assert {path: path.read_bytes() for path in before} == before
     assert not list(tmp_path.rglob(".*.part"))
 
@@ -200,8 +200,8 @@ def test_markdown_shows_texts_as_they_are(nasty: Path, command: Callable[..., Ou
     assert len([line for line in tables if "run folder" not in line and "reason: " in line]) == len(NASTY)
 
 
-def test_a_spreadsheet_takes_no_text_for_a_formula(nasty: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reporting, "charts", lambda comparison: [])
+@pytest.mark.usefixtures("no_charts")
+def test_a_spreadsheet_takes_no_text_for_a_formula(nasty: Path) -> None:
     write_report(nasty)
     with (nasty / "report.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -274,8 +274,8 @@ def test_masses_over_the_same_levels_are_compared(tmp_path: Path) -> None:
     assert sizes == {"likelihood=256 levels": 2, "likelihood=gaussian": 1}
 
 
-def test_tables_stay_narrow_and_say_what_is_unusual(mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reporting, "charts", lambda comparison: [])
+@pytest.mark.usefixtures("no_charts")
+def test_tables_stay_narrow_and_say_what_is_unusual(mixed: Path) -> None:
     write_report(mixed)
     text = (mixed / "report.md").read_text()
     titles = [line for line, below in zip(text.splitlines(), text.splitlines()[1:], strict=False) if "| --- |" in below]
@@ -287,21 +287,19 @@ def test_tables_stay_narrow_and_say_what_is_unusual(mixed: Path, monkeypatch: py
     assert not [label for label in labels if "data=" in label], "the heading says it"
 
 
-def test_legends_and_labels_fit(mixed: Path) -> None:
+def test_legends_and_labels_fit(tmp_path: Path) -> None:
     """However many and long the labels are, the plot keeps its size and no more entries than fit are named."""
     from vae_lab.reports.charts import INCHES, MAX_LINES, rate_distortion
 
     for i in range(40):
         word = f"a rather long value that differs at its end only, which is not unusual at all, is it, {i}"
         write_run(
-            mixed / f"long{i}",
+            tmp_path / f"long{i}",
             [f"+note={word}", f"model=m{i % 7}"],
             config={"note": word},
             choices={"model": f"m{i % 7}"},
         )
-    write_report(mixed)
-    comparison = compare([run for run in find_runs(mixed) if run.folder.name.startswith("long")])
-    figure = rate_distortion(comparison)
+    figure = rate_distortion(compare(find_runs(tmp_path)))
     (legend,) = figure.legends
     assert len(legend.get_texts()) <= MAX_LINES + 1
     figure.draw_without_rendering()

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from PIL import Image
@@ -70,6 +71,11 @@ def test_a_sweep_is_reported(grid: Path, report: Report) -> None:
         with Image.open(grid / "report" / f"{name}.png") as picture:
             assert len(picture.convert("L").getcolors(maxcolors=256) or []) > 3, "something is drawn"
 
+    targets = [part.split(")")[0] for part in text.split("](")[1:]]
+    assert len(targets) == 8 + 1 + len(PICTURES)
+    for target in targets:
+        assert (grid / unquote(target)).exists(), f"{target} leads nowhere"
+
     with (grid / "report.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 9
@@ -82,16 +88,7 @@ def test_a_sweep_is_reported(grid: Path, report: Report) -> None:
     assert (failed["latent_dim"], failed["reason"], failed["elbo"]) == ("0", "no | never", "")
 
 
-def test_every_link_leads_somewhere(grid: Path) -> None:
-    from urllib.parse import unquote
-
-    write_report(grid)
-    targets = [part.split(")")[0] for part in (grid / "report.md").read_text().split("](")[1:]]
-    assert len(targets) == 8 + 1 + len(PICTURES)
-    for target in targets:
-        assert (grid / unquote(target)).exists(), target
-
-
+@pytest.mark.usefixtures("one_chart")
 def test_the_likelihood_is_compared_once_every_run_has_it(grid: Path) -> None:
     runs = [run for run in find_runs(grid) if run.state == "finished"]
     for run in runs[:-1]:
@@ -106,6 +103,7 @@ def test_the_likelihood_is_compared_once_every_run_has_it(grid: Path) -> None:
     assert {setting.mean("nll") for setting in comparison.settings} == {90.0, 90.5}
 
 
+@pytest.mark.usefixtures("no_charts")
 def test_broken_files_are_listed_and_the_rest_is_reported(grid: Path, report: Report) -> None:
     finished = [run.folder for run in find_runs(grid) if run.state == "finished"]
     (finished[0] / "metrics.json").write_text('{"metrics": {"test/el')
@@ -191,6 +189,7 @@ def test_runs_below_and_the_folder_itself(tmp_path: Path) -> None:
     assert len(find_runs(tmp_path / "z")) == 1
 
 
+@pytest.mark.usefixtures("no_charts")
 def test_says_which_settings_carry_no_information(tmp_path: Path) -> None:
     whole, empty = {"kl_level_1": 15.0, "kl_level_2": 5.0}, {"kl_level_1": 20.0, "kl_level_2": 0.003}
     config = {"objective": {"beta": 1.0, "warmup": {"_target_": "a.Constant"}, "free_bits": 0.0}}
@@ -229,6 +228,7 @@ def test_names_other_evaluations_and_shows_no_number_of_them(tmp_path: Path) -> 
     assert "12345" not in page + (tmp_path / "report.csv").read_text()
 
 
+@pytest.mark.usefixtures("one_chart")
 def test_settings_that_are_no_numbers(tmp_path: Path) -> None:
     names = [f"a model with quite a long name, the {i}th" for i in range(4)]
     for name in names:
