@@ -6,18 +6,37 @@ import subprocess
 import sys
 import sysconfig
 import venv
+import zipfile
 from pathlib import Path
 
+import pytest
 from conftest import FAST
 
 ROOT = Path(__file__).parents[1]
 
 
-def test_the_wheel_runs_elsewhere(tmp_path: Path) -> None:
-    build = (sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT))
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    build = (sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT))
     subprocess.run(build, check=True, capture_output=True, timeout=300)
-    (wheel,) = tmp_path.glob("*.whl")
+    (wheel,) = folder.glob("*.whl")
+    return wheel
 
+
+def test_the_wheel_carries_all_modules_data_and_configs(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as packed:
+        names = set(packed.namelist())
+    source = [path for path in (ROOT / "src").rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    modules = {path.relative_to(ROOT / "src").as_posix() for path in source}
+    configs = {f"vae_lab/{path.relative_to(ROOT).as_posix()}" for path in (ROOT / "configs").rglob("*.yaml")}
+    assert modules
+    assert configs
+    assert names >= modules | configs, sorted((modules | configs) - names)
+
+
+@pytest.mark.slow
+def test_the_wheel_runs_elsewhere(wheel: Path, tmp_path: Path) -> None:
     # A fresh environment that borrows the installed dependencies: a path line in a .pth file adds them without the
     # editable install among them, whose own .pth is not read from there.
     environment = tmp_path / "venv"
