@@ -83,6 +83,7 @@ def test_an_old_run_goes_on(train: Callable[..., Outcome], old: Path) -> None:
     assert after["optimizer_states"][0]["state"][0]["step"] == 24
 
 
+@pytest.mark.slow
 def test_a_format_that_lacks_newer_keys_goes_on(train: Callable[..., Outcome], tmp_path: Path) -> None:
     run = copied("format_0/stopped", tmp_path)
 
@@ -100,7 +101,7 @@ def test_a_format_that_lacks_newer_keys_goes_on(train: Callable[..., Outcome], t
     assert curves_of(run)["train/loss"][: len(points)] == points
 
 
-@pytest.mark.parametrize("number", [FORMAT + 1, "x"])
+@pytest.mark.parametrize("number", [FORMAT + 1, pytest.param("x", marks=pytest.mark.slow)])
 def test_an_unknown_format_is_refused_in_one_line(
     command: Callable[..., Outcome], train: Callable[..., Outcome], tmp_path: Path, number: Any
 ) -> None:
@@ -115,7 +116,10 @@ def test_an_unknown_format_is_refused_in_one_line(
         vae_lab.load_run(run)
 
 
-@pytest.mark.parametrize("part", ["progress", "optimizer_states", "step", "ranks"])
+@pytest.mark.parametrize(
+    "part",
+    ["progress", *(pytest.param(part, marks=pytest.mark.slow) for part in ("optimizer_states", "step", "ranks"))],
+)
 def test_a_checkpoint_that_lacks_what_nothing_implies_is_refused(
     train: Callable[..., Outcome], tmp_path: Path, part: str
 ) -> None:

@@ -104,6 +104,7 @@ def test_a_schedule_on_resume_counts_from_the_step_of_the_run(
     assert min(planned) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("start", "asked", "reason"),
     [
@@ -183,56 +184,82 @@ def fails(*args: Any, **kwargs: Any) -> Any:
     raise OSError("the disk has gone")
 
 
-def test_a_resume_that_fails_changes_nothing(
-    train: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+@pytest.fixture
+def refused(train: Callable[..., Outcome], tmp_path: Path) -> Callable[..., str]:
+    """``refused("seed=1")`` resumes a run with these words, sees it fail and change nothing, and returns the line."""
     run = tmp_path / "run"
     assert train(*QUICK, f"hydra.run.dir={run}").code == 0
-    before = files_of(run)
 
-    def refused(*words: str) -> str:
+    def fail(*words: str) -> str:
+        before = files_of(run)
         outcome = train(f"resume={run}", *words, *LONGER)
         assert outcome.code == 1
         assert len(outcome.error_lines) == 1, outcome.err
         assert files_of(run) == before, words
         return outcome.error_lines[0]
 
+    return fail
+
+
+KEPT = [
+    ("seed=1", "the first weights and the validation set"),
+    ("data.val_size=100", "examples of the validation set"),
+    ("data.binarization=threshold", "other data"),
+    ("decoder_bias=data_mean", "first weights only"),
+    ("network.initialization=he", "first weights only"),
+    ("hydra.run.dir=other", "goes on in its own folder"),
+    ("run_dir=other", "goes on in its own folder"),
+    ("-m", "sweep.resume=FOLDER"),
+]
+
+
+def test_a_resume_that_is_refused_changes_nothing(refused: Callable[..., str], tmp_path: Path) -> None:
     assert "the weights of another model (" in refused("latent_dim=3")
+    for word, reason in KEPT[-2:]:
+        assert reason in refused(word)
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.slow
+def test_each_resume_that_is_refused_changes_nothing(refused: Callable[..., str], tmp_path: Path) -> None:
     assert "the weights of another model (" in refused("prior=mixture")
     assert "trainer.fast_dev_run" in refused("trainer.fast_dev_run=true")
-    for word, reason in (
-        ("seed=1", "the first weights and the validation set"),
-        ("data.val_size=100", "examples of the validation set"),
-        ("data.binarization=threshold", "other data"),
-        ("decoder_bias=data_mean", "first weights only"),
-        ("network.initialization=he", "first weights only"),
-        (f"hydra.run.dir={tmp_path / 'other'}", "goes on in its own folder"),
-        (f"run_dir={tmp_path / 'other'}", "goes on in its own folder"),
-        ("-m", "sweep.resume=FOLDER"),
-    ):
+    for word, reason in KEPT:
         line = refused(word)
         assert reason in line
         assert word.partition("=")[0] in line
     assert not (tmp_path / "other").exists()
     refused("data=array", f"data.root={tmp_path / 'nowhere'}")
     refused("optimizer.lr=-1")
-    for owner, name in (
-        (ImageDataModule, "train_dataloader"),
-        (VariationalModule, "configure_optimizers"),
-        (VariationalModule, "on_load_checkpoint"),
-        (VariationalModule, "on_train_start"),
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        pytest.param(ImageDataModule, "train_dataloader", marks=pytest.mark.slow),
+        pytest.param(VariationalModule, "configure_optimizers", marks=pytest.mark.slow),
+        pytest.param(VariationalModule, "on_load_checkpoint", marks=pytest.mark.slow),
+        pytest.param(VariationalModule, "on_train_start", marks=pytest.mark.slow),
         (VariationalModule, "_optimizer_step"),
-    ):
-        with monkeypatch.context() as patch:
-            patch.setattr(owner, name, fails)
-            assert "the disk has gone" in refused()
-    last = run / "checkpoints" / "last.ckpt"
+    ],
+)
+def test_a_resume_that_fails_changes_nothing(
+    refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch, owner: type, name: str
+) -> None:
+    monkeypatch.setattr(owner, name, fails)
+    assert "the disk has gone" in refused()
+
+
+@pytest.mark.slow
+def test_a_resume_from_a_truncated_checkpoint_changes_nothing(
+    refused: Callable[..., str], train: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     whole = last.read_bytes()
     last.write_bytes(whole[:3000])
-    before = files_of(run)
     assert "last.ckpt" in refused()
     last.write_bytes(whole)
-    assert train(f"resume={run}", "trainer.max_epochs=2").code == 0
+    assert train(f"resume={tmp_path / 'run'}", "trainer.max_epochs=2").code == 0
 
 
 # Runs that ended early.
@@ -241,6 +268,7 @@ def test_a_resume_that_fails_changes_nothing(
 EARLY = ("callbacks=early_stopping", "callbacks.early_stopping.min_delta=1000", "trainer.max_epochs=6")
 
 
+@pytest.mark.slow
 def test_early_stopping_is_asked_again(train: Callable[..., Outcome], tmp_path: Path) -> None:
     run, planned = tmp_path / "run", tmp_path / "planned"
     assert train(*QUICK, *EARLY, "callbacks.early_stopping.patience=1", f"hydra.run.dir={run}").code == 0
@@ -262,6 +290,7 @@ def test_early_stopping_is_asked_again(train: Callable[..., Outcome], tmp_path: 
     assert state_of(run)["global_step"] == 5 * BATCHES
 
 
+@pytest.mark.slow
 def test_a_finished_run_says_that_nothing_is_left(train: Callable[..., Outcome], tmp_path: Path) -> None:
     run = tmp_path / "run"
     assert train(*QUICK, f"hydra.run.dir={run}").code == 0

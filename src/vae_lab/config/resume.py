@@ -122,8 +122,9 @@ def _without_foreign(recorded: Sequence[str], words: Sequence[str], before: obje
     chosen = dict(word.split("=", 1) for word in words if "=" in word)
     choices = before if isinstance(before, Mapping) else {}
     anew = {key for key, option in chosen.items() if key in choices and choices[key] != option}
-    below = [word for word in recorded if "." in _key(word) and _key(word).partition(".")[0] in anew]
-    cfg = composed([*(word for word in recorded if word not in below), *words]) if below else None
+    rest = [word for word in (*recorded, *words) if "." not in _key(word) or _key(word).partition(".")[0] not in anew]
+    below = [word for word in recorded if word not in rest]
+    cfg = composed(rest) if below else None
     foreign = [word for word in below if cfg is not None and not is_taken(word, cfg)]
     for word in foreign if os.environ.get("LOCAL_RANK", "0") == "0" else ():
         group = _key(word).partition(".")[0]
