@@ -85,7 +85,8 @@ class LastCheckpoint(Checkpoint):
         writer = tensorboard_writer(trainer) if trainer.is_global_zero else None
         if writer is not None:
             writer.flush()
-        checkpoint["curves"] = curves.sizes(self.path.parent.parent) if writer is not None else {}
+        # Without a logger too: an earlier part of the run may have had one.
+        checkpoint["curves"] = curves.sizes(self.path.parent.parent) if trainer.is_global_zero else {}
 
     def state_dict(self) -> dict[str, Any]:
         return {"seconds": self.seconds}
