@@ -62,6 +62,20 @@ def test_axes_that_can_be_either_are_refused_unless_said(tmp_path: Path, shape: 
     assert {int(image.sum()) for image in loaded} <= {int(image.sum()) for image in images}
 
 
+def test_examples_on_the_last_axis_are_refused_unless_said(tmp_path: Path) -> None:
+    root = str(saved(tmp_path, train_images=noise(28, 28, 90)))
+    with pytest.raises(ValueError, match=r"looks like \(H, W, N\); save np\.moveaxis\(images, -1, 0\)"):
+        _ = ArrayFiles(root).shape
+    assert ArrayFiles(root, layout="channels_first").shape == (1, 28, 90)
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_a_split_of_another_size_is_named(tmp_path: Path, split: str) -> None:
+    own = ArrayFiles(str(saved(tmp_path, train_images=noise(20, 8, 8), **{f"{split}_images": noise(5, 9, 9)})))
+    with pytest.raises(ValueError, match=rf"{split}_images\.npy: images of 1 x 9 x 9, .* are 1 x 8 x 8"):
+        own.load_val() if split == "val" else own.load(train=False)
+
+
 def test_one_picture_is_not_many_grey_ones(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="one picture of 3 channels"):
         _ = ArrayFiles(str(saved(tmp_path, train_images=noise(48, 64, 3)))).shape
@@ -132,6 +146,33 @@ def test_splits_of_different_ranges_are_refused(tmp_path: Path, test: np.ndarray
     own = ArrayFiles(str(saved(tmp_path, train_images=masks(), test_images=test)))
     with pytest.raises(ValueError, match=r"test_images\.npy: .*data\.images\.max_value"):
         own.load(train=False)
+
+
+@pytest.mark.filterwarnings("ignore:.*every pixel is black")
+@pytest.mark.parametrize("split", ["val", "test"])
+@pytest.mark.parametrize(("train", "other"), [(noise(30, 8, 8), noise(9, 8, 8) // 3), (masks(), 0 * masks(9))])
+def test_a_dark_split_has_the_white_of_the_training_images(
+    tmp_path: Path, train: np.ndarray, other: np.ndarray, split: str
+) -> None:
+    own = ArrayFiles(str(saved(tmp_path, train_images=train, **{f"{split}_images": other})))
+    loaded = own.load_val() if split == "val" else own.load(train=False)
+    np.testing.assert_array_equal(loaded.images[:, 0], other)
+
+
+def test_masks_beside_grey_pictures_are_refused(tmp_path: Path) -> None:
+    own = ArrayFiles(str(saved(tmp_path, train_images=noise(30, 8, 8), test_images=masks(9))))
+    with pytest.raises(ValueError, match=r"test_images\.npy: white is 1, but 255 in the training images"):
+        own.load(train=False)
+
+
+def test_the_remedy_for_whole_numbers_makes_what_is_expected(tmp_path: Path) -> None:
+    bytes_, wide = noise(9, 8, 8), noise(9, 8, 8).astype(np.int32) * 16
+    for images, expected in ((bytes_.astype(np.int64), bytes_), (wide, (wide / wide.max() * 255).round())):
+        root = saved(tmp_path, train_images=images)
+        with pytest.raises(ValueError, match=r"; save .*\.astype\('uint8'\), if") as caught:
+            _ = ArrayFiles(str(root)).shape
+        expression = str(caught.value).split("; save ")[1].split(", if")[0]
+        np.testing.assert_array_equal(eval(expression, {"images": images}), expected)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint16, np.int64])

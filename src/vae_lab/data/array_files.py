@@ -10,7 +10,7 @@ import numpy as np
 
 from vae_lab.data.array_labels import Values, as_indices, class_values, label_values
 from vae_lab.data.array_store import ArrayStore
-from vae_lab.data.array_values import WHITE, Layout, MaxValue, all_black, rescaled, uint8_images, white_of
+from vae_lab.data.array_values import WHITE, Layout, MaxValue, all_black, rescaled, uint8_images, white_beside, white_of
 from vae_lab.data.arrays import GIGABYTE, Arrays, Images, Indices, allocate, chunks, release
 from vae_lab.data.image_set import ImageSet, readable
 from vae_lab.data.splits import SplitName, train_and_test_rows
@@ -135,6 +135,11 @@ class ArrayFiles(ImageSet):
 
     def _read(self, split: SplitName, rows: Indices | None = None) -> Arrays:
         images, labels = self._images(split), self._labels(split)
+        if images.shape[1:] != self.native_shape:
+            raise ValueError(
+                f"{self._store.found[split, 'images']}: images of {_sizes(images)}, but those of the training set are"
+                f" {_sizes(self._images('train'))}; save all splits at one size"
+            )
         white = self._white(split)
         if white != self._white("train"):
             raise ValueError(
@@ -171,8 +176,12 @@ class ArrayFiles(ImageSet):
 
     def _white(self, split: SplitName) -> int:
         if split not in self._whites:
-            array, source = self._store.open((split, "images")), self._store.found[split, "images"]
-            self._whites[split] = white_of(array, self._images(split), self.max_value, source)
+            array, images = self._store.open((split, "images")), self._images(split)
+            self._whites[split] = (
+                white_of(array, images, self.max_value, self._store.found[split, "images"])
+                if split == "train"
+                else white_beside(array, images, self.max_value, self._white("train"))
+            )
         return self._whites[split]
 
     @cached_property
@@ -203,3 +212,7 @@ class ArrayFiles(ImageSet):
                 f"{found[split, 'images']}: no {split}_labels beside it, but the training images have labels"
             )
         return as_indices(self._label_values(split), self._classes, found[split, "labels"])
+
+
+def _sizes(images: Images) -> str:
+    return " x ".join(map(str, images.shape[1:]))

@@ -32,12 +32,18 @@ def uint8_images(array: NDArray[Any], layout: Layout, source: object) -> Images:
     """
     found = f"{source}: {array.dtype} {array.shape}"
     if array.ndim not in (3, 4) or not array.size:
-        raise ValueError(f"{found}, expected uint8 (N, H, W), (N, C, H, W) or (N, H, W, C)")
+        remedy = "; images.reshape(N, H, W) undoes flattening" if array.ndim == 2 else ""
+        raise ValueError(f"{found}, expected uint8 (N, H, W), (N, C, H, W) or (N, H, W, C){remedy}")
     if array.dtype not in (np.uint8, np.bool_):
-        how = "(255 * images).round()" if array.dtype.kind == "f" else "images / images.max() * 255"
+        how = "(255 * images).round()" if array.dtype.kind == "f" else _integers_as_bytes(array)
         raise ValueError(f"{found}, expected uint8 in 0..255; save {how}.astype('uint8'), if that suits the range")
     images: Images = array.view(np.uint8)
     if images.ndim == 3:
+        if layout == "auto" and len(images) == images.shape[1] != images.shape[2]:
+            raise ValueError(
+                f"{found}: (N, H, W) expected, this looks like (H, W, N); save np.moveaxis(images, -1, 0), or set"
+                f" data.images.layout=channels_first for {len(images)} pictures of {images.shape[1]}x{images.shape[2]}"
+            )
         if layout == "auto" and images.shape[2] in (3, 4) and images.shape[1] != images.shape[2]:
             raise ValueError(
                 f"{found}: one picture of {images.shape[2]} channels, or {len(images)} grey ones? Save one picture as"
@@ -47,6 +53,12 @@ def uint8_images(array: NDArray[Any], layout: Layout, source: object) -> Images:
     if (_layout_of(images.shape[1:], found) if layout == "auto" else layout) == "channels_last":
         return images.transpose(0, 3, 1, 2)
     return images
+
+
+def _integers_as_bytes(array: NDArray[Any]) -> str:
+    """Returns the expression that makes bytes of whole numbers: those of 0..255 stay as they are."""
+    fit = array.dtype.kind in "iu" and int(array.min()) >= 0 and int(array.max()) <= WHITE
+    return "images" if fit else "(images / images.max() * 255).round()"
 
 
 def _layout_of(shape: tuple[int, ...], found: str) -> Layout:
@@ -91,6 +103,12 @@ def white_of(array: NDArray[Any], images: Images, max_value: MaxValue, source: o
         f"{source}: no value is above {highest}; set data.images.max_value to the value of white"
         f" ({2 ** highest.bit_length() - 1}, say), or to 255 if the images are that dark"
     )
+
+
+def white_beside(array: NDArray[Any], images: Images, max_value: MaxValue, training: int) -> int:
+    """Returns the white of a split beside the training images: theirs, however dark it is, unless it holds masks."""
+    masks = array.dtype == np.bool_ or (max_value == "auto" and _sampled_maximum(images) == 1)
+    return 1 if masks else training
 
 
 def rescaled(images: Images, white: int, source: object) -> Images:
