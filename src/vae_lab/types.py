@@ -65,6 +65,9 @@ class DataSpec:
     class_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        # Lists would never equal the shapes of tensors.
+        object.__setattr__(self, "shape", tuple(self.shape))
+        object.__setattr__(self, "class_names", tuple(self.class_names))
         if not self.shape or min(self.shape) < 1:
             raise ValueError(f"shape={self.shape}: every dimension of an example must be at least 1")
         if self.num_classes < 0:

@@ -53,6 +53,8 @@ BAD_X: list[tuple[Support, Any, str]] = [
     ("binary", torch.ones(*SHAPE), "x: shape (1, 2, 3) has no batch axis, must be (B, 1, 2, 3); x[None] adds it"),
     ("binary", torch.ones(0, *SHAPE), "x: shape (0, 1, 2, 3), must be (B, 1, 2, 3) with B of 1 or more"),
     ("binary", torch.ones(B, 3, 2, 3), "x: shape (4, 3, 2, 3), must be"),
+    ("binary", torch.ones(B, 2, 3, 1), "x: shape (4, 2, 3, 1), must be (B, 1, 2, 3) with B of 1 or more; x.permute("),
+    ("binary", torch.ones(B, *SHAPE).bool(), "x: dtype bool, must be floating-point numbers; x.float() makes them"),
     ("binary", torch.tensor(1.0), "x: shape (), must be"),
     ("binary", torch.ones(B, *SHAPE, device="meta"), "x: on meta, but the model is on cpu"),
     ("binary", np.ones((B, *SHAPE), np.float32), "x: a ndarray, must be a torch.Tensor"),
@@ -62,6 +64,8 @@ BAD_X: list[tuple[Support, Any, str]] = [
 BAD_Y: list[tuple[Any, str]] = [
     (None, "y: this model is conditional, it needs labels y; classes are 0 to 2 (cat, dog, 3)"),
     (torch.zeros(B, 1, dtype=torch.long), "y: shape (4, 1), must be (4,); y.flatten()"),
+    (torch.zeros(B, 3), "y: shape (4, 3), must be (4,); for one-hot rows, y.argmax(1)"),
+    (torch.zeros(B, 3, dtype=torch.long), "y: shape (4, 3), must be (4,); for one-hot rows, y.argmax(1)"),
     (torch.tensor(1), "y: shape (), must be (4,)"),
     (torch.zeros(B - 1, dtype=torch.long), "y: 4 examples with 3 labels; give one label for each"),
     (torch.zeros(B), "y: dtype float32, must be class numbers in int64"),
@@ -106,7 +110,31 @@ def test_generation_checks_its_labels_and_numbers() -> None:
     refused(lambda: vae().generate(2.0), "num=2.0: a float, must be an integer")  # type: ignore[arg-type]
     for temperature in (-1.0, float("nan"), float("inf")):
         refused(lambda: vae().generate(2, temperature=temperature), f"temperature={temperature}")  # noqa: B023
+    for temperature in ("hot", None):
+        refused(lambda: vae().generate(2, temperature=temperature), f"temperature={temperature}: a ")  # type: ignore[arg-type]  # noqa: B023
     assert model.generate(B, y).mean.shape == (B, *SHAPE)
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    assert vae().generate(np.int64(3), temperature=np.float32(0.5)).mean.shape == (3, *SHAPE)  # type: ignore[arg-type]
+    assert vae().log_marginal(pixels(), num_samples=np.int32(4), chunk=np.int64(2)).shape == (B,)  # type: ignore[arg-type]
+
+
+def test_a_remedy_never_mixes_up_pixels() -> None:
+    model = VAE(DataSpec((3, 4, 5)), 2, NET, Gaussian)
+    x = torch.rand(B, 3, 4, 5)
+    for wrong in (x.permute(0, 2, 3, 1), x.flatten(1), x.permute(0, 3, 2, 1), x.flatten(0, 1)):
+        with pytest.raises(ValueError, match="x: shape") as caught:
+            model(wrong)
+        _, _, remedy = str(caught.value).partition("; ")
+        if remedy:
+            torch.testing.assert_close(eval(remedy.split(") ")[0] + ")", {"x": wrong}), x)
+
+
+def test_a_spec_takes_lists_for_tuples() -> None:
+    spec = DataSpec([1, 2, 3], 2, "binary", ["cat", "dog"])  # type: ignore[arg-type]
+    assert spec == DataSpec((1, 2, 3), 2, "binary", ("cat", "dog"))
+    assert VAE(spec, 2, NET, Bernoulli)(pixels()).elbo.shape == (B,)
 
 
 @pytest.mark.parametrize("num_samples", [0, -1, 1.5, True, None])

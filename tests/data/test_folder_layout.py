@@ -50,6 +50,8 @@ def sizes(folder: ImageFolder) -> list[int]:
         ("Training", "Valid", "TESTING"),
         ("TRAIN", "validation", "Test"),
         ("train", "dev", "test"),
+        ("training_set", "validation set", "test_set"),
+        ("seg_train", "val-images", "testset"),
     ],
 )
 def test_the_usual_names_are_splits(tmp_path: Path, train: str, val: str, test: str) -> None:

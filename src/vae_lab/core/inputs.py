@@ -50,12 +50,13 @@ def check_labels(model: LatentVariableModel, y: Any, num: int) -> None:
         return
     if not isinstance(y, Tensor):
         raise TypeError(f"y: a {type(y).__name__}, must be a torch.Tensor of class numbers{_classes(model)}")
+    if y.dim() != 1:
+        one_each = "y.flatten()" if y.numel() == num else "for one-hot rows, y.argmax(1)"
+        raise ValueError(
+            f"y: shape {tuple(y.shape)}, must be ({num},); {one_each} makes it one number for each example"
+        )
     if y.dtype not in (torch.int64, torch.int32):
         raise TypeError(f"y: dtype {_name(y.dtype)}, must be class numbers in int64; y.long() makes them")
-    if y.dim() != 1:
-        raise ValueError(
-            f"y: shape {tuple(y.shape)}, must be ({num},); y.flatten() makes it one number for each example"
-        )
     if len(y) != num:
         raise ValueError(f"y: {num} examples with {len(y)} labels; give one label for each")
     _check_device(model, "y", y)
@@ -76,15 +77,19 @@ def check_number(**values: Any) -> None:
     if _tracing():
         return
     for name, value in values.items():
-        if not isinstance(value, int) or isinstance(value, bool):
+        if not hasattr(value, "__index__") or isinstance(value, bool | Tensor):  # NumPy's integers have it, too
             raise TypeError(f"{name}={value}: a {type(value).__name__}, must be an integer of 1 or more")
         if value < 1:
             raise ValueError(f"{name}={value}: must be at least 1")
 
 
 def check_temperature(temperature: float) -> None:
-    """Raises ValueError for a temperature that does not scale a standard deviation."""
-    if not _tracing() and not 0 <= temperature < math.inf:
+    """Raises TypeError or ValueError for a temperature that does not scale a standard deviation."""
+    if _tracing():
+        return
+    if not hasattr(temperature, "__float__"):
+        raise TypeError(f"temperature={temperature}: a {type(temperature).__name__}, must be a number of 0 or more")
+    if not 0 <= temperature < math.inf:
         raise ValueError(f"temperature={temperature}: must be a finite number of 0 or more")
 
 
@@ -94,11 +99,11 @@ def _check_examples(model: LatentVariableModel, x: Tensor) -> None:
     if tuple(x.shape) == shape:
         raise ValueError(f"x: shape {tuple(x.shape)} has no batch axis, must be (B, {_sizes(shape)}); x[None] adds it")
     if x.dim() == 0 or tuple(x.shape[1:]) != shape or not x.shape[0]:
-        same = x.dim() > 0 and x.shape[0] > 0 and x[0].numel() == math.prod(shape)
-        remedy = f"; x.reshape(-1, {_sizes(shape)}) makes it" if same else ""
+        remedy = _reordered(tuple(x.shape), shape)
         raise ValueError(f"x: shape {tuple(x.shape)}, must be (B, {_sizes(shape)}) with B of 1 or more{remedy}")
     if not x.is_floating_point():
-        remedy = "" if model.spec.support == "real" else " / 255 for pixels of 0..255"
+        plain = model.spec.support == "real" or x.dtype == torch.bool
+        remedy = "" if plain else " / 255 for pixels of 0..255"
         raise TypeError(f"x: dtype {_name(x.dtype)}, must be floating-point numbers; x.float(){remedy} makes them")
     _check_device(model, "x", x)
     parameter = _parameter(model)
@@ -110,6 +115,17 @@ def _check_examples(model: LatentVariableModel, x: Tensor) -> None:
         )
     if _readable(x):
         _check_range(x, model.spec.support)
+
+
+def _reordered(found: tuple[int, ...], shape: tuple[int, ...]) -> str:
+    """Returns the call that makes a batch of the shape without mixing up pixels; empty if there is none."""
+    if not found or not found[0]:
+        return ""
+    if len(shape) == 3 and found[1:] == (*shape[1:], shape[0]):
+        return "; x.permute(0, 3, 1, 2) brings the channels to the front"
+    if found[1:] in ((math.prod(shape),), shape[1:]) and math.prod(found[1:]) == math.prod(shape):
+        return f"; x.reshape(-1, {_sizes(shape)}) makes it"
+    return ""
 
 
 def _check_range(x: Tensor, support: str) -> None:

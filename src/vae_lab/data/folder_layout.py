@@ -12,7 +12,7 @@ from PIL import Image
 
 from vae_lab.data.arrays import Indices
 from vae_lab.data.image_set import readable
-from vae_lab.data.splits import SplitName, split_named
+from vae_lab.data.splits import SplitName, split_of_folder
 from vae_lab.types import listed
 
 Layout = Literal["auto", "splits", "classes"]
@@ -54,7 +54,7 @@ class FolderLayout:
     def splits(self) -> dict[SplitName, Path]:
         """The folder of each split; for pictures that are not in splits, the root as the training set."""
         folders = _folders(self.root)
-        named = {name: split for name in folders if (split := split_named(name))}
+        named = {name: split for name in folders if (split := split_of_folder(name))}
         if self.layout == "classes" or (self.layout == "auto" and not named):
             return {"train": self.root}
         others = [name for name in folders if name not in named]
@@ -134,7 +134,7 @@ class FolderLayout:
                 what = "the class folders" if folder in self.splits.values() else "the folders of the splits"
                 found += [f"{len(beside)} files beside {what}{place} ({listed(beside)})"] if beside else []
             if folder not in self.splits.values():
-                ignored = [readable(name) for name in _folders(folder) if not split_named(name)]
+                ignored = [readable(name) for name in _folders(folder) if not split_of_folder(name)]
                 found += [f"folders beside the splits ({listed(ignored)})"] if ignored else []
                 continue
             empty = [readable(name) for name in _folders(folder) if not self._files_of(folder, name)]
@@ -152,7 +152,7 @@ class FolderLayout:
                 f"{self._key}: only the folder {folders[0]} in it, with folders within; set"
                 f" data.root={self.root / folders[0]}, or data.images.layout=classes if {folders[0]} is the one class"
             )
-        split = next((f"{name}/{inner}" for name in folders for inner in within[name] if split_named(inner)), None)
+        split = next((f"{name}/{inner}" for name in folders for inner in within[name] if split_of_folder(inner)), None)
         if split is not None:
             raise ValueError(
                 f"{self._key}: {split} looks like a split within a class; move the splits to the top, as train/<class>,"

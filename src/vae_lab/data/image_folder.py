@@ -19,7 +19,8 @@ class ImageFolder(ImageSet):
     """Pictures under ``root``, in one of these layouts:
 
     - ``train/<class>/*``, ``val/<class>/*`` and ``test/<class>/*``, or ``train/*``, ... without labels; also under the
-      names training, valid, validation, dev and testing, in any case; ``val`` and ``test`` may be missing;
+      names training, valid, validation, dev and testing, in any case, and with words such as in ``training_set``;
+      ``val`` and ``test`` may be missing;
     - ``<class>/*``, or ``*`` without labels.
 
     Without test folder a part of the training pictures, chosen by chance, is the test set. A class is a folder, with

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 import numpy as np
@@ -21,10 +22,18 @@ _NAMES: dict[str, SplitName] = {
     "testing": "test",
 }
 
+_FILLING = {"", "set", "images", "image", "imgs", "img", "pictures", "photos", "data", "dataset", "split", "seg"}
+
 
 def split_named(name: str) -> SplitName | None:
     """Returns the split that a file or a folder of this name usually holds; None for any other name."""
     return _NAMES.get(name.casefold())
+
+
+def split_of_folder(name: str) -> SplitName | None:
+    """Returns the split that the name of a folder says, alone or beside words of no meaning, as in ``training_set``."""
+    words = [word for word in re.split(r"[\W_]+", name.casefold()) if word not in _FILLING]
+    return split_named(words[0]) or split_named(words[0].removesuffix("set")) if len(words) == 1 else None
 
 
 def held_out(size: int, num: int, seed: int) -> tuple[Indices, Indices]:
