@@ -156,7 +156,7 @@ def test_a_run_says_what_it_found(train: Callable[..., Outcome], tmp_path: Path)
     assert outcome.code == 0, outcome.err
     lines = outcome.out.splitlines()
     assert lines[:4] == [
-        "data         image_folder in own: 3 x 8 x 8, 2 classes (ant, bee)",
+        f"data         image_folder in {tmp_path / 'own'}: 3 x 8 x 8, 2 classes (ant, bee)",
         "splits       train 70 (train/), val 10 (val/), test 9 (test/)",
         "passed over  1 unreadable files of test",
         "passed over  1 files beside the class folders of train/ (labels.csv)",

@@ -6,6 +6,7 @@ import math
 from typing import Any, Literal, NamedTuple
 
 from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import Timer
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from vae_lab.data import ImageDataModule
@@ -89,7 +90,8 @@ def _check_length(trainer: Any, module: VariationalModule) -> None:
     endless = trainer.max_epochs == -1 and trainer.max_steps == -1
     if endless and module.optimization.scheduler is not None:
         raise RunError("scheduler: needs a run with an end; set trainer.max_epochs or trainer.max_steps")
-    if endless and trainer.max_time is None and trainer.is_global_zero:
+    timed = any(isinstance(callback, Timer) for callback in trainer.callbacks)  # what Lightning makes of max_time
+    if endless and not timed and trainer.is_global_zero:
         print("trainer.max_epochs=-1: trains without end; Ctrl-C saves and stops it")
 
 
