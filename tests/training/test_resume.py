@@ -284,11 +284,14 @@ def test_killed_runs_lose_nothing(forks: Any, train: Callable[..., Outcome], tmp
     assert_same(tmp_path / "run", tmp_path / "reference")
 
 
-def test_killed_in_the_midst_of_writing(forks: Any, train: Callable[..., Outcome], tmp_path: Path) -> None:
+@pytest.mark.parametrize("operations", [range(2, 16, 3), pytest.param(range(1, 16), marks=pytest.mark.slow)], ids=str)
+def test_killed_in_the_midst_of_writing(
+    forks: Any, train: Callable[..., Outcome], tmp_path: Path, operations: range
+) -> None:
     run = tmp_path / "run"
     words = (*QUICK, "checkpoint.every_minutes=0.0001")
     assert train(*words, f"hydra.run.dir={tmp_path / 'reference'}").code == 0
-    for number in range(1, 16):
+    for number in operations:
         words_again = (*words, "resume=auto", f"hydra.run.dir={run}")
         process = forks.Process(target=killed_at_operation, args=(str(tmp_path), words_again, number))
         process.start()
