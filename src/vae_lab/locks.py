@@ -20,6 +20,15 @@ RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
 """Variables of launchers; the first process of a run has none above 0."""
 
 
+HELD = contextlib.ExitStack()
+"""Locks that a command holds until it ends, in whatever way; `vae_lab.config.command.run` closes it."""
+
+
+def hold(folder: Path) -> None:
+    """Holds a folder until the command ends; see `locked`."""
+    HELD.enter_context(locked(folder))
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Holds a folder until the end of the with-block, or of the process, however it ends.

@@ -23,6 +23,7 @@ from hydra.errors import (
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
+from vae_lab import locks
 from vae_lab.config import jobs, keys, launching
 from vae_lab.config.check import ConfigError, check_config, did_you_mean
 from vae_lab.config.paths import ordered, with_quoted_path
@@ -117,6 +118,8 @@ def run(task: Callable[[DictConfig], None], config_name: str) -> None:
         raise SystemExit(INTERRUPTED) from None
     except Exception as error:
         fail(error)
+    finally:
+        locks.HELD.close()
 
 
 @contextlib.contextmanager

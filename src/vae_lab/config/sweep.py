@@ -9,7 +9,7 @@ import shlex
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from vae_lab.config.launching import PLUGINS, Grid, register
 from vae_lab.config.paths import quoted
 from vae_lab.config.search import OptunaSearch
 from vae_lab.errors import RunError
-from vae_lab.locks import locked
+from vae_lab.locks import hold
 from vae_lab.reports.reading import Run, find_runs
 
 # By name: Hydra imports its plugins a second time, so that there may be two classes of it.
@@ -39,7 +39,6 @@ class Folders(Callback):
 
     def __init__(self) -> None:
         self.finished_before: set[frozenset[str]] = set()
-        self.lock = ExitStack()
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         with ending_the_command():
@@ -71,7 +70,7 @@ class Folders(Callback):
             _refuse_empty(config)
             folder = _sweep_folder(config)
             folder.mkdir(parents=True, exist_ok=True)
-            self.lock.enter_context(locked(folder))
+            hold(folder)
             # In the overrides as well: jobs compose their configs from them.
             config.hydra.sweep.dir = str(folder)
             config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted(str(folder))}")
@@ -94,7 +93,7 @@ class Folders(Callback):
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         if error := sys.exception():  # a sweeper that could not start its jobs; the table would hide the reason
             print(f"error: no more jobs were started: {type(error).__name__}: {error}", file=sys.stderr)
-        with self.lock, ending_the_command():
+        with ending_the_command():
             # Here and not above: nothing but the end of a sweep needs what draws.
             from vae_lab.config.summary import job_rows, print_jobs  # noqa: PLC0415
             from vae_lab.reports.report import write_report  # noqa: PLC0415
