@@ -60,16 +60,27 @@ def entry(total: float, count: int) -> dict[str, Any]:
     return {"train_bound": [total_of_terms, torch.tensor(count, dtype=torch.float64)], "random": random_states()}
 
 
+class Batches(list[Any]):
+    """An iterator that knows when it is done, as Lightning's does."""
+
+    @property
+    def done(self) -> bool:
+        return not self
+
+    def __next__(self) -> Any:
+        return self.pop(0)
+
+
 @pytest.mark.parametrize("before", [1, 2, 3])
 @pytest.mark.parametrize("now", [1, 2, 3])
 def test_the_sums_of_an_epoch_are_those_of_all_devices_before(before: int, now: int) -> None:
-    progress = {"batch": 2, "ranks": [entry(10.0 + rank, 5) for rank in range(before)]}
-    metrics = []
+    progress = {"batch": 2, "batch_size": 5 * now, "ranks": [entry(10.0 + rank, 5) for rank in range(before)]}
+    metrics, data = [], SimpleNamespace(batch_size=5 * now)
     for rank in range(now):
         loop = SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=SimpleNamespace(increment_by=lambda _: None)))
-        trainer: Any = SimpleNamespace(global_rank=rank, world_size=now, fit_loop=loop)
+        trainer: Any = SimpleNamespace(global_rank=rank, world_size=now, fit_loop=loop, datamodule=data)
         metrics.append(BoundMetric(1))
-        batches = iter([(Batch(torch.zeros(size, 1, 2, 2), None), 0, 0) for size in (5, 5, 3)])
+        batches = Batches((Batch(torch.zeros(size, 1, 2, 2), None), 0, 0) for size in (5, 5, 3))
         shape = skip_done_batches(trainer, progress, batches, metrics[-1])
     assert sum(metric.total[0].item() for metric in metrics) == sum(10.0 + rank for rank in range(before))
     assert sum(metric.count.item() for metric in metrics) == 5 * before
