@@ -99,6 +99,7 @@ def skip_done_batches(
     sums = sums_of_rank(ranks, trainer.global_rank, trainer.world_size)
     for state, saved in zip((train_bound.total, train_bound.count), sums, strict=True):
         state.copy_(saved)
+    train_bound._update_count += 1  # torchmetrics would warn if no batch of the epoch is left to follow
     set_random_states(own["random"])
     return shapes[0] if shapes else None
 
