@@ -201,6 +201,8 @@ def refuse_blind_callbacks(cfg: DictConfig, module: VariationalModule, trainer: 
             raise RunError(f"callbacks.{name}.monitor={node.monitor}: no such metric; choose one of {', '.join(known)}")
         if "/" not in str(node.monitor) and node.monitor not in ("epoch", "step"):
             raise RunError(f"callbacks.{name}.monitor={node.monitor}: no such metric, such as val/elbo or train/elbo")
+        if str(node.monitor).startswith("test/"):
+            raise RunError(f"callbacks.{name}.monitor={node.monitor}: the test comes after the training; use val/elbo")
         if name != "checkpoint" and str(node.monitor).startswith("val/") and trainer.limit_val_batches == 0:
             raise RunError(
                 f"callbacks.{name}: watches {node.monitor}, but trainer.limit_val_batches=0 validates nothing"

@@ -30,6 +30,7 @@ REFUSED = [
         ["callbacks=early_stopping", "callbacks.early_stopping.monitor=nope"],
         ["early_stopping.monitor=nope", "val/elbo"],
     ),
+    (["callbacks.checkpoint.monitor=test/elbo"], ["callbacks.checkpoint.monitor=test/elbo", "use val/elbo"]),
     (["callbacks.checkpoint.monitor=val/elb"], ["callbacks.checkpoint.monitor=val/elb", "val/elbo"]),
     (["callbacks=early_stopping", "trainer.limit_val_batches=0"], ["early_stopping", "trainer.limit_val_batches=0"]),
     (["trainer.precision=16-true"], ["trainer.precision=16-true", "64-true"]),

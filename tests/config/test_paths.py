@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vae_lab.config.check import ConfigError
-from vae_lab.config.paths import PATHS, ROOTS, ordered, with_quoted_path
+from vae_lab.config.paths import PATHS, ROOTS, ordered, path_of, with_quoted_path
 from vae_lab.evaluate import main as evaluate_main
 from vae_lab.files import absolute
 from vae_lab.report import main as report_main
@@ -49,6 +49,8 @@ def test_home_existing_sweeps_and_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     assert with_quoted_path("data.root=a,b", multirun=True) == f"data.root='{tmp_path}/a,b'"
     assert with_quoted_path("data_root=../x") == f"data_root='{tmp_path.parent}/x'"
     assert with_quoted_path("data.root=${oc.env:HOME}/x") == "data.root='${oc.env:HOME}/x'"
+    (tmp_path / "${z}").mkdir()
+    assert path_of(with_quoted_path("resume=${z}")) == "${z}"
     assert with_quoted_path('hydra.run.dir="/x/it\'s"') == "hydra.run.dir='/x/it\\'s'", "as Lightning repeats it"
     assert with_quoted_path("resume=auto") == "resume=auto"
     for key in PATHS:

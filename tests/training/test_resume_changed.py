@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -297,6 +298,21 @@ def test_a_finished_run_says_that_nothing_is_left(train: Callable[..., Outcome],
     assert "nothing was left to train: trainer.max_epochs=1 is reached" in train(f"resume={run}").out
     ended = train(f"resume={run}", "trainer.max_steps=4", "trainer.max_epochs=9")
     assert "nothing was left to train: trainer.max_steps=4 is reached" in ended.out
+    before = files_of(run)
+    (line,) = train(f"resume={run}", "trainer.max_epochs=0").error_lines
+    assert "trainer.max_epochs=0: " in line
+    assert "has finished epoch 1 already" in line
+    assert files_of(run) == before
+
+
+def test_the_last_of_several_runs_to_resume_counts(train: Callable[..., Outcome], tmp_path: Path) -> None:
+    run, other = tmp_path / "run", tmp_path / "other"
+    assert train(*QUICK, f"hydra.run.dir={run}").code == 0
+    shutil.copytree(run, other)
+    before = files_of(other)
+    assert train(f"resume={other}", f"++resume={run}", "trainer.max_epochs=2").code == 0
+    assert files_of(other) == before
+    assert state_of(run)["global_step"] == 2 * BATCHES
 
 
 # Runs that ended within an epoch.

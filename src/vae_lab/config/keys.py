@@ -18,6 +18,7 @@ from omegaconf import AnyNode, DictConfig, ListConfig, Node, OmegaConf
 from vae_lab.config.check import INSTANTIATION, ConfigError, did_you_mean, locate, no_such_option, parameters_of
 
 SUPPLIED = {
+    "run_dir": "use hydra.run.dir",
     "trainer.logger": "use logger=none or logger=tensorboard",
     "trainer.callbacks": "use callbacks=none, or callbacks.NAME=null for one of them",
     "trainer.enable_checkpointing": "use callbacks=none",
@@ -33,7 +34,17 @@ SUPPLIED = {
     "data.images.memory_limit_gb": "use data.memory_limit_gb",
     "search.sampler.seed": "use seed",
 }
-"""Arguments of constructors that the program itself passes, and what to use instead."""
+"""Keys and arguments of constructors that the program itself sets, and what to use instead."""
+
+OPEN_TO_ALL = (
+    "hydra.launcher",
+    "hydra.sweeper",
+    "hydra.callbacks",
+    "hydra.job",
+    "hydra.job_logging",
+    "hydra.hydra_logging",
+)
+"""Keys of Hydra's own below which plugins and loggers add what they like."""
 
 
 class Place(NamedTuple):
@@ -74,6 +85,7 @@ def admitted(override: Override, cfg: DictConfig) -> Override:
     """
     key = override.key_or_group
     if key.partition(".")[0] == "hydra" or override.package is not None:
+        _refuse_unknown_to_hydra(key, cfg)
         return override
     if override.is_delete():
         _refuse_deletion(key, cfg)
@@ -112,6 +124,13 @@ def _refuse_deletion(key: str, cfg: DictConfig) -> None:
     if key.startswith("callbacks.") or any(isinstance(node, DictConfig) and "_target_" in node for node in above):
         return
     raise ConfigError(f"~{key}: must not be taken away; set its value, {key}=VALUE")
+
+
+def _refuse_unknown_to_hydra(key: str, cfg: DictConfig) -> None:
+    """Raises for a key of Hydra's own that it never reads; it would take ``+hydra.foo=1`` without a word."""
+    place = _place(cfg, key) if key.startswith("hydra.") else None
+    if place is not None and place.component is None and not f"{key}.".startswith(tuple(f"{k}." for k in OPEN_TO_ALL)):
+        raise ConfigError(f"{key}: no such key of Hydra's")
 
 
 def _refuse_supplied(key: str) -> None:

@@ -114,7 +114,10 @@ def path_of(word: str) -> str:
         path = OverridesParser.create().parse_override(f"path={value}").value()
     except HydraException:  # a path with such quotes in it, to which Lightning has added two
         return value[1:-1]
-    return path if isinstance(path, str) else value
+    if not isinstance(path, str):
+        return value
+    plain = path.replace("\\${", "${")  # as `quoted` writes a path that exists
+    return plain if os.path.lexists(os.path.expanduser(plain)) else path
 
 
 def quoted(path: str) -> str:

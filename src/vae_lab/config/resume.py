@@ -71,7 +71,7 @@ def completed_words(words: Sequence[str], multirun: bool = False) -> list[str]:
     # Here and not above: Hydra's grammar takes a while to load, and not every user of this module needs it.
     from vae_lab.config.paths import path_of, quoted  # noqa: PLC0415
 
-    folder = next((path_of(word) for word in words if word.startswith("resume=")), "null")
+    folder = next((path_of(word) for word in reversed(words) if _key(word) == "resume"), "null")  # the last one counts
     if folder in ("", "null", "auto"):
         return list(words)
     path = Path(folder).expanduser()

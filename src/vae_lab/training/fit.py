@@ -195,6 +195,12 @@ def refuse_to_resume(trainer: Trainer, module: VariationalModule, saved: Mapping
     """
     if trainer.fast_dev_run:  # type: ignore[attr-defined]
         raise RunError(f"trainer.fast_dev_run: a trial keeps nothing of a run; resume={run} without it")
+    epochs = saved["progress"]["epoch"]
+    if trainer.max_epochs is not None and 0 <= trainer.max_epochs < epochs:
+        raise RunError(
+            f"trainer.max_epochs={trainer.max_epochs}: resume={run} has finished epoch {epochs} already; "
+            "give as many or more, or leave trainer.max_epochs out"
+        )
     if reason := other_weights(module.state_dict(), saved["state_dict"]):
         raise RunError(
             f"resume={run}: the weights of another model ({reason}); "
