@@ -230,7 +230,8 @@ def test_too_many_unreadable_files_end_a_run_in_one_line(train: Callable[..., Ou
     outcome = train(*WORDS)
     assert outcome.code == 1
     (line,) = outcome.error_lines
-    assert line.startswith("error: image_folder: 16 of 28 files cannot be read as pictures: pictures/train/bomb.png (")
+    bomb = tmp_path / "pictures" / "train" / "bomb.png"
+    assert line.startswith(f"error: image_folder: 16 of 28 files cannot be read as pictures: {bomb} (")
     assert line.endswith("; data.images.max_skipped=0.5 allows no more")
     assert "Traceback" not in outcome.err
     assert not list(tmp_path.glob("pictures/.vae_lab/*"))

@@ -94,6 +94,7 @@ def test_two_tasks_of_slurm_are_one_process_and_answer_its_signal(tmp_path: Path
 
 
 @LINUX
+@pytest.mark.slow
 def test_two_processes_that_were_stopped_and_killed_end_as_if_they_never_had_been(tmp_path: Path) -> None:
     sizes = (word for word in SIZES if not word.startswith(("trainer.limit_train", "callbacks")))
     no_pictures = ("callbacks.pictures=null", "callbacks.projector=null", "trainer.limit_test_batches=2")
