@@ -69,7 +69,7 @@ def _size(config: Mapping[str, Any]) -> int:
 
 
 def _remedies(config: Mapping[str, Any], hierarchy: bool) -> Iterator[str]:
-    """What is not on already and acts on the KL, as one types it."""
+    """Returns the overrides that act on the KL and are not set yet."""
     objective = _node(config, "objective")
     if "beta" in objective and "warmup" in objective:  # the ELBO
         if str(_node(objective, "warmup").get("_target_", "Constant")).endswith("Constant"):

@@ -73,7 +73,7 @@ OPTIONAL = ("scheduler", "logger", "warmup")
 
 
 FORWARDS = {"TensorBoardLogger": "torch.utils.tensorboard.SummaryWriter"}
-"""Where a constructor passes the arguments that it does not know itself."""
+"""Callables to which a constructor passes the arguments that it does not name itself."""
 
 
 class ConfigError(ValueError):

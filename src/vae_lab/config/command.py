@@ -40,7 +40,7 @@ EXPECTED_NAMES = ("MisconfigurationException", "OutOfMemoryError")
 """Of errors of packages that take long to import."""
 
 OUT_OF_MEMORY = "out of memory|can't allocate memory|not enough memory: you tried to allocate"
-"""How torch says so, in a RuntimeError, on a GPU and on CPUs."""
+"""Words of torch's RuntimeError when memory runs out, on a GPU and on CPUs."""
 
 TAKE_MEMORY = {
     "train": "data.batch_size, eval_samples, objective.num_samples, data.memory_limit_gb or the sizes under network",

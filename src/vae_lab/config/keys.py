@@ -127,7 +127,7 @@ def _refuse_deletion(key: str, cfg: DictConfig) -> None:
 
 
 def _refuse_unknown_to_hydra(key: str, cfg: DictConfig) -> None:
-    """Raises for a key of Hydra's own that it never reads; it would take ``+hydra.foo=1`` without a word."""
+    """Raises for a key of Hydra's own that it never reads, such as ``+hydra.foo=1``, which Hydra accepts silently."""
     place = _place(cfg, key) if key.startswith("hydra.") else None
     if place is not None and place.component is None and not f"{key}.".startswith(tuple(f"{k}." for k in OPEN_TO_ALL)):
         raise ConfigError(f"{key}: no such key of Hydra's")
