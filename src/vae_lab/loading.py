@@ -15,6 +15,7 @@ from vae_lab.build import build
 from vae_lab.errors import RunError
 from vae_lab.files import why_not_a_file
 from vae_lab.formats import migrated
+from vae_lab.runs import why_no_run
 from vae_lab.tensor_files import load_tensors
 from vae_lab.types import DataSpec
 from vae_lab.untrusted import read_json, read_yaml
@@ -131,10 +132,12 @@ def find_run(path: str | Path, key: str = "run") -> SavedRun:
     if path.is_dir() and path.parent.name != "checkpoints":
         folder = path
         if not (folder / "config.yaml").is_file():
-            raise RunError(f"{key}={path}: no run there; a run folder holds config.yaml")
+            raise RunError(f"{key}={path}: {why_no_run(path, key)}")
         checkpoint = _newest(folder, key)
     else:
         checkpoint, folder = path, path.parent.parent
+        if path.name == "config.yaml":
+            raise RunError(f"{key}={path}: {why_no_run(path, key)}")
         if not (folder / "config.yaml").is_file():
             raise RunError(
                 f"{key}={path}: no config.yaml in {folder}; a checkpoint lies in the folder checkpoints of its run"
@@ -295,11 +298,23 @@ def _load(model: torch.nn.Module, weights: dict[str, torch.Tensor], path: Path) 
 
 
 def check_finite(model: torch.nn.Module, path: Path) -> None:
-    """Raises RunError for weights of a training that has diverged; a buffer may hold infinities, as a mask does."""
-    broken = [name for name, weight in model.named_parameters() if not weight.isfinite().all()]
-    broken += [name for name, buffer in model.named_buffers() if buffer.isnan().any()]
-    if broken:
-        others = f" and {len(broken) - 1} others are" if len(broken) > 1 else " is"
-        raise RunError(
-            f"{path}: {broken[0]}{others} not finite (NaN or infinity); name another checkpoint, or train again"
-        )
+    """Raises RunError if the weights of a model, taken from a checkpoint, are those of a training that has diverged."""
+    if reason := non_finite(model, model.state_dict()):
+        raise RunError(f"{path}: {reason}; name another checkpoint, or train again")
+
+
+def non_finite(model: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> str | None:
+    """Returns the first of the weights that is not finite, such as ``bias is not finite (NaN or infinity)``, or None.
+
+    Args:
+        model: module that the weights are for; a buffer of it may hold infinities, as a mask does.
+        weights: tensors by the names of the model.
+    """
+    parameters = dict(model.named_parameters())
+    broken = [
+        name
+        for name, weight in weights.items()
+        if (weight.isnan().any() if name not in parameters else not weight.isfinite().all())
+    ]
+    others = f" and {len(broken) - 1} others are" if len(broken) > 1 else " is"
+    return f"{broken[0]}{others} not finite (NaN or infinity)" if broken else None

@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import subprocess
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -37,6 +38,21 @@ OUTCOMES = ("failure.json", "failure.txt", "pruned.json")
 def save_config(run: Path, config: Mapping[str, Any]) -> None:
     """Writes config.yaml, with paths inside the run relative to its folder."""
     write_text(run / "config.yaml", yaml.safe_dump(relative_to_run(config), sort_keys=False))
+
+
+def why_no_run(path: Path, key: str) -> str:
+    """Returns why a path is not a run folder, and the run to name instead if the path lies in one.
+
+    Args:
+        path: path without config.yaml below it.
+        key: key of the command line that names a run.
+    """
+    if not os.path.lexists(path):
+        return "no such file or folder"
+    around = next((folder for folder in list(path.absolute().parents)[:2] if (folder / "config.yaml").is_file()), None)
+    if around is None:
+        return "no run there; a run folder holds config.yaml"
+    return f"lies inside a run; {shlex.quote(f'{key}={os.path.relpath(around)}')} names it"
 
 
 def with_found(config: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from conftest import FAST, Outcome
 from pytorch_lightning.callbacks import Timer
@@ -261,6 +262,25 @@ def test_a_resume_from_a_truncated_checkpoint_changes_nothing(
     assert "last.ckpt" in refused()
     last.write_bytes(whole)
     assert train(f"resume={tmp_path / 'run'}", "trainer.max_epochs=2").code == 0
+
+
+def test_weights_that_are_not_finite_are_refused_before_the_first_step(
+    train: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    assert train(*FAST, "callbacks.pictures=null", "callbacks.projector=null", "hydra.run.dir=run").code == 0
+    for value in (float("inf"), float("nan")):
+        saved = torch.load(last, weights_only=True)
+        name = next(name for name, weight in saved["state_dict"].items() if weight.dim() == 2)
+        saved["state_dict"][name][0, 0] = value
+        torch.save(saved, last)
+        before = files_of(tmp_path / "run")
+        outcome = train("resume=run", "trainer.max_epochs=2")
+        assert outcome.code == 1
+        (line,) = outcome.error_lines
+        assert f"{last}: {name} is not finite (NaN or infinity)" in line
+        assert f"init_from={last.with_name('best.ckpt')}" in line
+        assert files_of(tmp_path / "run") == before
 
 
 # Runs that ended early.

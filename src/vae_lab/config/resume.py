@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from vae_lab.config.found import keep_found
 from vae_lab.errors import RunError
 from vae_lab.files import absolute, why_not_a_file
-from vae_lab.runs import relative_to_run
+from vae_lab.runs import relative_to_run, why_no_run
 from vae_lab.untrusted import read_yaml
 
 LAST = Path("checkpoints", "last.ckpt")
@@ -180,7 +180,7 @@ def saved_config(run: Path) -> dict[str, Any]:
     try:
         config = read_yaml(path)
     except OSError as error:
-        raise RunError(f"resume={run}: no run there; a run folder holds config.yaml") from error
+        raise RunError(f"resume={run}: {why_no_run(run, 'resume')}") from error
     except ValueError as error:
         raise RunError(str(error)) from error
     if not isinstance(config, dict) or not isinstance(config.get("overrides"), list):

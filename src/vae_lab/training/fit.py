@@ -29,7 +29,7 @@ from vae_lab.collapse import collapse_lines, shown_name, unit_title
 from vae_lab.data import ImageDataModule
 from vae_lab.errors import NonFiniteLossError, RunError
 from vae_lab.files import remove_unfinished
-from vae_lab.loading import other_weights, read_checkpoint
+from vae_lab.loading import non_finite, other_weights, read_checkpoint
 from vae_lab.training import curves, interrupts
 from vae_lab.training.averaging import end_averaging, prepare_averaging
 from vae_lab.training.callbacks import LastCheckpoint
@@ -81,6 +81,8 @@ def prepare_process(seed: int) -> None:
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # when compiling: that there is no GPU
     warnings.filterwarnings("ignore", message=".*dataloader_iter.*experimental.*")  # seen to work from 2.4 to 2.6
     warnings.filterwarnings("ignore", message=".*exists and is not empty.*")  # the checkpoints of a run that goes on
+    # Said in a line of ours (`check_plan`), or the run has no such metric and is refused (`check_monitor`).
+    warnings.filterwarnings("ignore", message=r".*ModelCheckpoint\(monitor='val/.*could not find the monitored key.*")
     warnings.filterwarnings("ignore", message=".*using the WeightAveraging callback.*")  # it shards nothing
     warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint.*WeightAveraging")
     threading.excepthook = report_thread_error
@@ -133,8 +135,8 @@ def fit(
     data.dtype = dtype_of(trainer.precision, module.model)
     plan = check_plan(trainer, module, data)
     saved = read_checkpoint(resume, PARTS) if resume else None
-    if saved is not None:
-        refuse_to_resume(trainer, module, saved, record.run)
+    if resume and saved is not None:
+        refuse_to_resume(trainer, module, saved, resume)
     elif decoder_bias == "data_mean":
         module.model.likelihood.start_at(data.mean_image())  # type: ignore[operator]
 
@@ -185,14 +187,15 @@ def _clear_up(run: Path, earlier: frozenset[Path], saved: Mapping[str, Any] | No
             (run / name).unlink(missing_ok=True)
 
 
-def refuse_to_resume(trainer: Trainer, module: VariationalModule, saved: Mapping[str, Any], run: Path) -> None:
+def refuse_to_resume(trainer: Trainer, module: VariationalModule, saved: Mapping[str, Any], checkpoint: Path) -> None:
     """Raises RunError where a run cannot go on from its checkpoint as it is asked to.
 
     Args:
         trainer, module: as they are asked for.
         saved: the run's checkpoint.
-        run: the run folder.
+        checkpoint: path of that checkpoint.
     """
+    run = checkpoint.parent.parent
     if trainer.fast_dev_run:  # type: ignore[attr-defined]
         raise RunError(f"trainer.fast_dev_run: a trial keeps nothing of a run; resume={run} without it")
     epochs = saved["progress"]["epoch"]
@@ -205,6 +208,11 @@ def refuse_to_resume(trainer: Trainer, module: VariationalModule, saved: Mapping
         raise RunError(
             f"resume={run}: the weights of another model ({reason}); "
             "model, network, prior, likelihood, latent_dim and the data's shape must stay"
+        )
+    if reason := non_finite(module, saved["state_dict"]):
+        raise RunError(
+            f"resume={run}: {checkpoint}: {reason}; init_from={checkpoint.with_name('best.ckpt')} starts a new run "
+            "from the best weights"
         )
     reason = why_fresh(module.optimization.optimizer, saved)
     if reason and isinstance(trainer.strategy, ModelParallelStrategy):
