@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from vae_lab.collapse import collapse_lines, shown_name, unit_title
 from vae_lab.config import command
+from vae_lab.config.trainers import make_trainer
 from vae_lab.errors import RunError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def evaluate(cfg: DictConfig) -> None:
     model = run.model(cfg.packages)
     root = {"root": cfg.data_root} if cfg.data_root else {}
     data = run.data(cfg.packages, batch_size=cfg.batch_size, **root)
-    trainer = instantiate(cfg.trainer, logger=False, enable_checkpointing=False, _convert_="all")
+    trainer = make_trainer(cfg.trainer, logger=False, enable_checkpointing=False)
     started = time.monotonic()
     result = evaluation.evaluate(model, data, trainer, settings)
     if trainer.is_global_zero:

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from vae_lab.config import command, jobs
 from vae_lab.config.command import printable
 from vae_lab.config.resume import checkpoint_to_resume, differences, keep_own_defaults, moved_data
+from vae_lab.config.trainers import make_trainer
 from vae_lab.errors import PrunedError, RunError
 from vae_lab.files import absolute
 from vae_lab.locks import locked
@@ -164,7 +164,7 @@ def build_module(cfg: DictConfig, parts: dict[str, Any]) -> VariationalModule:
 
 def build_trainer(cfg: DictConfig) -> Any:
     """The Trainer with its callbacks and logger; a callback set to null is left out."""
-    from vae_lab.training import AtomicCheckpointIO, check_trainer  # noqa: PLC0415
+    from vae_lab.training import AtomicCheckpointIO  # noqa: PLC0415
 
     limits = [cfg.trainer.get(key) for key in ("max_epochs", "max_time")]
     if limits == [None, None] and cfg.trainer.get("max_steps", -1) == -1:
@@ -179,34 +179,20 @@ def build_trainer(cfg: DictConfig) -> Any:
     plugins = node.pop("plugins", None) or []
     plugins = [*(plugins if isinstance(plugins, Sequence) else [plugins]), AtomicCheckpointIO()]
     parts = {"callbacks": callbacks, "logger": logger, "enable_checkpointing": saves, "plugins": plugins}
-    try:
-        trainer = instantiate(node, **parts, _convert_="all")
-    except InstantiationException as error:
-        raise RunError(f"trainer: {' '.join(str(error.__cause__ or error).split())}") from error
-    check_trainer(trainer)
-    return trainer
+    return make_trainer(node, **parts)
 
 
 def refuse_blind_callbacks(cfg: DictConfig, module: VariationalModule, trainer: Any) -> None:
-    """Raises for a callback that watches a metric which this run never logs; Lightning would after an epoch."""
-    from vae_lab.training.metrics import metric_names  # noqa: PLC0415
+    """Raises RunError for a callback that monitors what this run never logs; Lightning would after an epoch."""
+    from vae_lab.training import check_monitor  # noqa: PLC0415
 
-    nodes = [(name, node) for name, node in (cfg.callbacks or {}).items() if node and node.get("monitor")]
     ours = ("vae_lab.", "pytorch_lightning.")
     if not all(type(part).__module__.startswith(ours) for part in (module, *trainer.callbacks)):
         return  # which may log anything
-    for name, node in nodes:
-        known = metric_names("val", module.eval_bound)
-        if str(node.monitor).startswith("val/") and node.monitor not in known:
-            raise RunError(f"callbacks.{name}.monitor={node.monitor}: no such metric; choose one of {', '.join(known)}")
-        if "/" not in str(node.monitor) and node.monitor not in ("epoch", "step"):
-            raise RunError(f"callbacks.{name}.monitor={node.monitor}: no such metric, such as val/elbo or train/elbo")
-        if str(node.monitor).startswith("test/"):
-            raise RunError(f"callbacks.{name}.monitor={node.monitor}: the test comes after the training; use val/elbo")
-        if name != "checkpoint" and str(node.monitor).startswith("val/") and trainer.limit_val_batches == 0:
-            raise RunError(
-                f"callbacks.{name}: watches {node.monitor}, but trainer.limit_val_batches=0 validates nothing"
-            )
+    for name, node in (cfg.callbacks or {}).items():
+        if node and node.get("monitor"):
+            saves = str(node.get("_target_")).endswith("Checkpoint")
+            check_monitor(f"callbacks.{name}", str(node.monitor), saves, module, trainer)
 
 
 def hyperparameters(cfg: DictConfig) -> dict[str, Any]:

@@ -32,6 +32,29 @@ REFUSED = [
     ),
     (["callbacks.checkpoint.monitor=test/elbo"], ["callbacks.checkpoint.monitor=test/elbo", "use val/elbo"]),
     (["callbacks.checkpoint.monitor=val/elb"], ["callbacks.checkpoint.monitor=val/elb", "val/elbo"]),
+    (["callbacks.checkpoint.monitor=train/foo"], ["callbacks.checkpoint.monitor=train/foo", "train/elbo"]),
+    (["callbacks.checkpoint.monitor=train/iw_bound"], ["callbacks.checkpoint.monitor=train/iw_bound", "val/iw_bound"]),
+    (["callbacks.checkpoint.monitor=foo/bar"], ["callbacks.checkpoint.monitor=foo/bar", "val/elbo"]),
+    (
+        ["callbacks=early_stopping", "callbacks.early_stopping.monitor=train/mmd"],
+        ["early_stopping.monitor=train/mmd", "train/beta"],
+    ),
+    (["callbacks=early_stopping", "callbacks.early_stopping.monitor=epoch"], ["early_stopping.monitor=epoch"]),
+    (
+        ["callbacks=early_stopping", "trainer.check_val_every_n_epoch=9"],
+        ["early_stopping", "trainer.check_val_every_n_epoch=9"],
+    ),
+    (["trainer.num_nodes=2"], ["trainer.num_nodes=2", "torchrun"]),
+    (["trainer.num_nodes=0"], ["trainer.num_nodes=0: must be 1 or more"]),
+    (["trainer.max_time=00:00:00:00"], ["trainer.max_time=00:00:00:00: leaves no time"]),
+    (["trainer.max_time=00:00:00"], ["trainer.max_time=00:00:00: ", "such as 00:02:00:00"]),
+    (["trainer.accelerator=cpu", "trainer.devices=-1"], ["trainer.devices=-1: ", "1 or more"]),
+    (["trainer.accelerator=xyz"], ["trainer.accelerator=xyz: ", "use trainer.accelerator=auto, or cpu"]),
+    (["trainer.barebones=true"], ["trainer.barebones=true: ", "callbacks=none"]),
+    (["trainer.overfit_batches=0.0001"], ["trainer.overfit_batches=0.0001: ", "number of batches"]),
+    (["trainer.gradient_clip_algorithm=foo"], ["trainer.gradient_clip_algorithm=foo: choose norm or value"]),
+    (["trainer.limit_train_batches=-1"], ["trainer.limit_train_batches=-1: "]),
+    (["optimizer.lr=-1"], ["optimizer.lr=-1: must be 0 or more"]),
     (["callbacks=early_stopping", "trainer.limit_val_batches=0"], ["early_stopping", "trainer.limit_val_batches=0"]),
     (["trainer.precision=16-true"], ["trainer.precision=16-true", "64-true"]),
     (["trainer.precision=bf16-true"], ["trainer.precision=bf16-true", "bf16-mixed"]),
@@ -54,6 +77,27 @@ def test_refused_in_one_line_and_nothing_written(
     assert len(outcome.error_lines) == 1, outcome.err
     assert all(text in outcome.error_lines[0] for text in named), outcome.err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("word", ["trainer.limit_val_batches=0", "trainer.check_val_every_n_epoch=9"])
+def test_a_run_without_validation_says_that_it_keeps_no_best_weights(train: Callable[..., Outcome], word: str) -> None:
+    outcome = train(*QUIET, word)
+    assert outcome.code == 0, outcome.err
+    assert f"{word}: nothing validates, so that no best.ckpt is written" in outcome.out
+    assert "ModelCheckpoint" not in outcome.err
+
+
+def test_a_trainer_without_its_accelerator_is_refused(
+    train: Callable[..., Outcome], command: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert train(*QUIET, "hydra.run.dir=run").code == 0
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    for outcome in (train(*QUIET, "trainer.accelerator=gpu"), command(evaluate_main, "run=run", "trainer=gpu")):
+        assert outcome.code == 1
+        assert outcome.error_lines == [
+            "error: trainer.accelerator=gpu: No supported gpu backend found; use trainer.accelerator=auto, or cpu"
+        ]
 
 
 @pytest.mark.parametrize("words", [["scheduler=cosine"], ["scheduler=burda"], ["trainer.limit_train_batches=0"]])

@@ -12,7 +12,7 @@ from linear_gaussian import random_model
 from torch import Tensor
 
 from vae_lab.core import ElboTerms
-from vae_lab.objectives import Elbo, Iwae
+from vae_lab.objectives import BetaTcvae, Capacity, Elbo, InfoVae, Iwae, IwaeDreg, Objective
 from vae_lab.objectives.schedules import Constant, Cyclic, Linear, Schedule
 
 
@@ -34,6 +34,12 @@ def test_the_default_objective_is_the_negative_elbo(kind: str, step: int) -> Non
     value = Elbo()(terms, step).value
     assert value.shape == ()
     assert torch.allclose(value, -terms.elbo.mean(), atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", [Elbo, Iwae, IwaeDreg, BetaTcvae, Capacity, InfoVae])
+def test_every_number_that_an_objective_logs_is_declared(kind: type[Objective]) -> None:
+    numbers = random_model(3, levels=1)
+    assert tuple(kind()(numbers.model()(*numbers.data(5), 2), 0).logs) == kind.log_names
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.5, 4.0])

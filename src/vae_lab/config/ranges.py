@@ -22,13 +22,20 @@ class Range(NamedTuple):
 
     def __str__(self) -> str:
         also = "".join(f"{number} or " for number in self.also)
-        return f"{also}{self.least} or more" if self.most == MOST else f"{also}from {self.least} to {self.most}"
+        return f"{also}{self.least} or more" if self.most >= MOST else f"{also}from {self.least} to {self.most}"
 
 
 RANGES = {
     "seed": Range(0, 2**32 - 1),
     "optimizer.alpha": Range(0, 1),
+    "optimizer.betas[0]": Range(0, 1),
+    "optimizer.betas[1]": Range(0, 1),
+    "optimizer.eps": Range(0, math.inf),
+    "optimizer.lr": Range(0, math.inf),
+    "optimizer.momentum": Range(0, math.inf),
+    "optimizer.weight_decay": Range(0, math.inf),
     "trainer.devices": Range(1, 1024, also=(-1,)),
+    "trainer.num_nodes": Range(1),
     "trainer.max_epochs": Range(0, also=(-1,)),
     "trainer.max_steps": Range(1, also=(-1,)),
     "trainer.check_val_every_n_epoch": Range(1),

@@ -34,6 +34,8 @@ class Objective(nn.Module, ABC):
 
     one_level: ClassVar[bool] = False
     """Whether it is defined for models with one level of latents only."""
+    log_names: ClassVar[tuple[str, ...]] = ()
+    """Names of the further numbers in each `Loss`, its ``logs``."""
 
     def __init__(self, num_samples: int = 1) -> None:
         super().__init__()

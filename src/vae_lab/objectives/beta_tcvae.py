@@ -35,6 +35,7 @@ class BetaTcvae(Objective):
     """
 
     one_level = True
+    log_names = ("mutual_information", "tc", "dimensionwise_kl")
 
     def __init__(self, beta: float = 6.0, num_samples: int = 1) -> None:
         super().__init__(num_samples)

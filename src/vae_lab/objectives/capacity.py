@@ -27,6 +27,8 @@ class Capacity(Objective):
         ValueError: for a negative or non-finite gamma or capacity, or fewer than 1 step.
     """
 
+    log_names = ("capacity",)
+
     def __init__(
         self, gamma: float = 1000.0, capacity: float = 25.0, steps: int = 10_000, num_samples: int = 1
     ) -> None:

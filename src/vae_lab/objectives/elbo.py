@@ -28,6 +28,8 @@ class Elbo(Objective):
         ValueError: for a negative or non-finite beta or free_bits.
     """
 
+    log_names = ("beta",)
+
     def __init__(
         self, beta: float = 1.0, warmup: Schedule | None = None, free_bits: float = 0.0, num_samples: int = 1
     ) -> None:

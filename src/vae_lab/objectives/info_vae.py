@@ -42,6 +42,8 @@ class InfoVae(Objective):
             finite, or another kernel.
     """
 
+    log_names = ("mmd",)
+
     def __init__(
         self,
         alpha: float = 0.5,

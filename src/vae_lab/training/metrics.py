@@ -141,9 +141,16 @@ def unit_counts(levels: Iterable[UnitCounts]) -> dict[str, int]:
     return found
 
 
-def metric_names(split: str, bound: BoundMetric) -> list[str]:
-    """Returns the names of the metrics that are logged after each evaluation of a split."""
+def metric_names(split: str, bound: BoundMetric, counts: bool = True) -> list[str]:
+    """Returns the names of the metrics that are logged after each evaluation of a split.
+
+    Args:
+        split: first part of each name.
+        bound: metric of the bound.
+        counts: include the numbers of units, which the epochs of training do not have.
+    """
     levels = sum(name.startswith("kl_level_") for name in bound.names)
-    names = ["elbo", "kl", *bound.names, "bits_per_dim", *UnitCounts._fields]
-    names += [f"{name}_level_{level}" for name in UnitCounts._fields for level in range(1, levels + 1)]
+    units = UnitCounts._fields if counts else ()
+    names = ["elbo", "kl", *bound.names, "bits_per_dim", *units]
+    names += [f"{name}_level_{level}" for name in units for level in range(1, levels + 1)]
     return [f"{split}/{name}" for name in names if levels > 1 or not name.endswith("_level_1")]

@@ -48,7 +48,7 @@ def check_optimization(optimization: Optimization) -> None:
     if accumulate < 1:
         raise ValueError(f"trainer.accumulate_grad_batches={accumulate}: must be at least 1")
     if algorithm not in ("norm", "value"):
-        raise ValueError(f"gradient_clip_algorithm={algorithm}: choose norm or value")
+        raise ValueError(f"trainer.gradient_clip_algorithm={algorithm}: choose norm or value")
     if (clip or 0) < 0:
         raise ValueError(f"trainer.gradient_clip_val={clip}: must be 0 or more, or null")
 

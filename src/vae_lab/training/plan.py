@@ -6,13 +6,14 @@ import math
 from typing import Any, Literal, NamedTuple
 
 from pytorch_lightning import Trainer
-from pytorch_lightning.callbacks import Timer
+from pytorch_lightning.callbacks import ModelCheckpoint, Timer
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from vae_lab.data import ImageDataModule
 from vae_lab.data.loader import batch_sizes
 from vae_lab.errors import RunError
 from vae_lab.training.lit_module import VariationalModule
+from vae_lab.training.monitors import why_unvalidated
 
 
 class Plan(NamedTuple):
@@ -40,9 +41,17 @@ def check_plan(trainer: Trainer, module: VariationalModule, data: ImageDataModul
     if trainer.max_epochs != 0:
         _check_length(trainer, module)
         _check_batches(trainer, module, data, plan.train)
+        if trainer.is_global_zero and (reason := why_unvalidated(trainer)) and _wants_best(trainer):
+            print(f"{reason}: nothing validates, so that no best.ckpt is written and the last weights are tested")
     steps = math.ceil(len(plan.train) / module.optimization.accumulate_grad_batches)
     trainer.log_every_n_steps = max(1, min(trainer.log_every_n_steps, steps))  # type: ignore[attr-defined]
     return plan
+
+
+def _wants_best(trainer: Any) -> bool:
+    """True if a callback keeps the checkpoint that is best in the validation."""
+    savers = (callback for callback in trainer.callbacks if isinstance(callback, ModelCheckpoint))
+    return any((saver.monitor or "").startswith("val/") for saver in savers)
 
 
 def _plan(trainer: Any, data: ImageDataModule) -> Plan:
@@ -76,12 +85,12 @@ def _limited(trainer: Any, split: str, batches: int) -> int:
         RunError: for a fraction of less than one batch, which Lightning refuses, but late.
     """
     limit = getattr(trainer, f"limit_{split}_batches")
+    key = "overfit_batches" if trainer.overfit_batches and split != "test" else f"limit_{split}_batches"
     if isinstance(limit, int):
         return min(limit, batches)
     if limit > 0 and int(limit * batches) == 0 < batches:
         raise RunError(
-            f"trainer.limit_{split}_batches={limit}: leaves none of the {batches} batches; give a number of batches, "
-            "1 or more"
+            f"trainer.{key}={limit}: leaves none of the {batches} batches; give a number of batches, 1 or more"
         )
     return int(limit * batches)
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from pytorch_lightning import Trainer
-from pytorch_lightning.callbacks import GradientAccumulationScheduler
+from pytorch_lightning.callbacks import GradientAccumulationScheduler, Timer
+from pytorch_lightning.plugins.environments import LightningEnvironment  # type: ignore[attr-defined]
 from pytorch_lightning.strategies.launchers import _MultiProcessingLauncher
 from torch import nn
 
@@ -13,13 +19,47 @@ from vae_lab.errors import RunError
 PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
 """By Lightning's names. Weights of 16 bits are too coarse for the small steps of an optimizer."""
 
+UNNAMED = {
+    "accelerator": "accelerator|gpu backend|torch_xla|MPS",
+    "max_time": "Timer",
+    "devices": "`devices`|requested gpu",
+    "strategy": "strategy",
+}
+"""Words of Lightning's refusals that name no key of its Trainer, by the key that they are about."""
+
+REMEDIES = {
+    "accelerator": "use trainer.accelerator=auto, or cpu",
+    "devices": "give a number of processes, 1 or more",
+    "max_time": "give days, hours, minutes and seconds, such as 00:02:00:00, or null",
+}
+"""What to do, by key of the Trainer."""
+
+
+def naming_the_key(reason: str, settings: Mapping[str, Any]) -> str:
+    """Returns why a Trainer cannot be made, as ``trainer.KEY=VALUE: REASON; REMEDY``.
+
+    Args:
+        reason: message of Lightning's.
+        settings: arguments that the Trainer was to be made with.
+    """
+    about = (key for key, words in UNNAMED.items() if re.search(words, reason))
+    key = next((key for key in settings if re.search(rf"\b{key}\b", reason)), None)
+    key = next(about, key)
+    if key is None or key not in settings:
+        return f"trainer: {reason}"
+    value = settings[key]
+    shown = "null" if value is None else str(value).lower() if isinstance(value, bool) else value
+    remedy = f"; {REMEDIES[key]}" if key in REMEDIES else ""
+    return f"trainer.{key}={shown}: {reason.rstrip('.!')}{remedy}"
+
 
 def check_trainer(trainer: Trainer) -> None:
     """Checks what a Trainer was made for, before any data are read.
 
     Raises:
         RunError: for a precision that is none of `PRECISIONS`, processes that are forked or spawned from this one,
-            Lightning's own scheduler of accumulation, or an interval of validation that is no number of batches.
+            Lightning's own scheduler of accumulation, an interval of validation that is no number of batches, no time
+            at all, or several nodes of which nothing says which one this is.
     """
     if trainer.precision not in PRECISIONS:
         choice = ", ".join(PRECISIONS)
@@ -28,11 +68,26 @@ def check_trainer(trainer: Trainer) -> None:
         raise RunError("trainer.strategy: processes that are spawned or forked cannot share a run; use trainer=ddp")
     if any(isinstance(callback, GradientAccumulationScheduler) for callback in trainer.callbacks):  # type: ignore[attr-defined]
         raise RunError("callbacks: GradientAccumulationScheduler is not supported; use trainer.accumulate_grad_batches")
+    _check_nodes(trainer)
+    if any(isinstance(callback, Timer) and callback._duration == 0 for callback in trainer.callbacks):  # type: ignore[attr-defined]
+        raise RunError(f"trainer.max_time=00:00:00:00: leaves no time to train; {REMEDIES['max_time']}")
     interval = trainer.val_check_interval
     if (isinstance(interval, int) and interval < 1) or (isinstance(interval, float) and not 0 < interval <= 1):
         raise RunError(
             f"trainer.val_check_interval={interval}: must be a number of batches, 1 or more, or a fraction of an epoch "
             "(trainer.limit_val_batches=0 leaves out validation)"
+        )
+
+
+def _check_nodes(trainer: Trainer) -> None:
+    """Raises RunError for several nodes where this process would wait for the others without end."""
+    environment = getattr(trainer.strategy, "cluster_environment", None)
+    if trainer.num_nodes < 2 or not isinstance(environment, LightningEnvironment):
+        return
+    if not {"MASTER_ADDR", "NODE_RANK"} <= set(os.environ):
+        raise RunError(
+            f"trainer.num_nodes={trainer.num_nodes}: nothing has started the other nodes; start the command on each of "
+            "them by srun or torchrun, or set MASTER_ADDR, MASTER_PORT and NODE_RANK there"
         )
 
 

@@ -1,0 +1,59 @@
+"""Metrics that callbacks monitor: one that a run never logs is refused before the run begins."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vae_lab.errors import RunError
+from vae_lab.training.lit_module import VariationalModule
+from vae_lab.training.metrics import metric_names
+
+COUNTERS = ("epoch", "step")
+"""Further names that Lightning knows."""
+
+
+def check_monitor(key: str, name: str, saves: bool, module: VariationalModule, trainer: Any) -> None:
+    """Checks that a run logs the metric that a callback monitors.
+
+    Args:
+        key: key of the callback on the command line, such as ``callbacks.checkpoint``.
+        name: name of the metric.
+        saves: True for a callback that writes checkpoints, which may go without a validation.
+        module, trainer: of the run.
+
+    Raises:
+        RunError: naming the key, and the metrics that are logged.
+    """
+    if name.startswith("test/"):
+        raise RunError(f"{key}.monitor={name}: the test comes after the training; use val/elbo")
+    known = logged_names(module)
+    own = name.startswith("train/") and not _declares_names(module)
+    if name not in known and not own and not (saves and name in COUNTERS):
+        raise RunError(f"{key}.monitor={name}: no such metric; choose one of {', '.join(known)}")
+    if name.startswith("val/") and not saves and (reason := why_unvalidated(trainer)):
+        raise RunError(f"{key}: watches {name}, but {reason} validates nothing")
+
+
+def logged_names(module: VariationalModule) -> list[str]:
+    """Returns the names of the metrics that every run of a module logs, those of the validation first."""
+    of_training = metric_names("train", module.train_bound, counts=False)
+    names = [*metric_names("val", module.eval_bound), "train/loss", *of_training]
+    names += [f"train/{name}" for name in module.objective.log_names]
+    head: Any = module.model.likelihood.head
+    has_bits = head.bits_per_dim(0.0, module.spec.support) is not None
+    return [name for name in names if has_bits or not name.endswith("/bits_per_dim")]
+
+
+def why_unvalidated(trainer: Any) -> str:
+    """Returns the setting for which a run never validates, such as trainer.limit_val_batches=0; '' if it does."""
+    if trainer.limit_val_batches == 0:
+        return "trainer.limit_val_batches=0"
+    every, epochs = trainer.check_val_every_n_epoch, trainer.max_epochs
+    if every is not None and epochs not in (None, -1) and every > epochs > 0:
+        return f"trainer.check_val_every_n_epoch={every}"
+    return ""
+
+
+def _declares_names(module: VariationalModule) -> bool:
+    """True for an objective of the lab, whose `log_names` are complete."""
+    return type(module.objective).__module__.startswith("vae_lab.")
