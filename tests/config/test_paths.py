@@ -104,6 +104,17 @@ def test_options_stand_anywhere() -> None:
         (report_main, [""], "is empty"),
         (train_main, ["model=vae", "-m", "latent_dim=range(2,2)"], "latent_dim=range(2,2): has no value"),
         (train_main, ["hydra.run.dir=file"], "hydra.run.dir=file: File exists"),
+        (train_main, ["hydra.run.dir=dangling"], "hydra.run.dir=dangling: a link in it leads nowhere; name another"),
+        (train_main, ["hydra.run.dir=dangling/x"], "hydra.run.dir=dangling/x: a link in it leads nowhere"),
+        (train_main, ["hydra.run.dir=new/${z}"], "hydra.run.dir=new/${z}: there is no key z; choose a path without"),
+        (train_main, ["data.root=new/${z}"], "data.root=new/${z}: there is no key z; choose a path without"),
+        (train_main, ["name=a${z}"], "name=a${z}: there is no key z"),
+        (train_main, ["resume=run/checkpoints/last.ckpt"], "last.ckpt: lies inside a run; resume=run names it"),
+        (train_main, ["resume=run/checkpoints"], "resume=run/checkpoints: lies inside a run; resume=run names it"),
+        (train_main, ["resume=run/config.yaml"], "resume=run/config.yaml: lies inside a run; resume=run names it"),
+        (train_main, ["resume=nowhere"], "resume=nowhere: no such file or folder"),
+        (evaluate_main, ["run=run/checkpoints"], "run=run/checkpoints: lies inside a run; run=run names it"),
+        (evaluate_main, ["run=run/config.yaml"], "run=run/config.yaml: lies inside a run; run=run names it"),
         (train_main, ["hydra.run.dir=file/x"], "hydra.run.dir=file/x: Not a directory"),
         (train_main, ["-m", "seed=1", "hydra.sweep.dir=file"], "hydra.sweep.dir=file: File exists"),
         (train_main, ["data=array", "data.root=nowhere"], "data.root"),
@@ -114,8 +125,13 @@ def test_refused_in_one_line_and_nothing_left(
     command: Callable[..., Outcome], tmp_path: Path, main: Callable[[], None], words: list[str], named: str
 ) -> None:
     (tmp_path / "file").touch()
+    (tmp_path / "dangling").symlink_to("nothing")
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    for name in ("config.yaml", "checkpoints/last.ckpt"):
+        (tmp_path / "run" / name).touch()
+    before = {*tmp_path.rglob("*"), tmp_path / "outputs"}
     outcome = command(main, *words)
     assert outcome.code == 1
     assert len(outcome.error_lines) == 1, outcome.err
     assert named in outcome.error_lines[0]
-    assert [path for path in tmp_path.rglob("*") if path.name not in ("file", "outputs")] == []
+    assert {*tmp_path.rglob("*")} <= before

@@ -21,12 +21,12 @@ from hydra.errors import (
     OverrideParseException,
 )
 from omegaconf import DictConfig
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, InterpolationKeyError, OmegaConfBaseException
 
 from vae_lab import locks
 from vae_lab.config import jobs, keys, launching
 from vae_lab.config.check import ConfigError, check_config, did_you_mean
-from vae_lab.config.paths import ordered, with_quoted_path
+from vae_lab.config.paths import PATHS, ordered, path_of, with_quoted_path
 from vae_lab.config.resume import completed_words
 from vae_lab.config.words import check_words, quoted_classes
 from vae_lab.errors import RunError
@@ -230,9 +230,23 @@ def _message(error: Exception) -> str:
     root = _root(error)
     if isinstance(root, ConfigAttributeError | ConfigKeyError) and root.full_key:
         return f"{root.full_key}: no such key"
+    if isinstance(root, InterpolationKeyError) and (line := _unresolved(str(root))):
+        return line
     reason = " ".join(str(root).split()) or type(root).__name__
     key = re.search(r"full_key: (\S+)", str(error))
     return f"{key[1]}: {reason}" if key and not isinstance(root, HydraException | ValueError | OSError) else reason
+
+
+def _unresolved(reason: str) -> str | None:
+    """Returns the word of the command line that refers to a key which is not there, with a remedy; None for no word."""
+    found = re.search(r"Interpolation key '([^']+)'", reason)
+    word = next((word for word in sys.argv[1:] if found and f"${{{found[1]}}}" in word), None)
+    if found is None or word is None:
+        return None
+    key, _, value = word.partition("=")
+    is_path = key.lstrip("+") in PATHS
+    remedy = "choose a path without ${" if is_path else "give it a value"
+    return f"{key}={path_of(word) if is_path else value}: there is no key {found[1]}; {remedy}"
 
 
 def _nearest(option: str, options: Sequence[str]) -> str:

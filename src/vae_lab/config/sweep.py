@@ -134,7 +134,9 @@ def _refuse_unusable(key: str, folder: Path) -> None:
         for path in missing:  # Hydra makes it again; a run that is refused before shall leave nothing
             path.rmdir()
     except OSError as error:
-        raise RunError(f"{key}={folder}: {error.strerror or error}; name another folder") from error
+        is_link = isinstance(error, FileExistsError) and any(path.is_symlink() for path in missing)
+        reason = "a link in it leads nowhere" if is_link else error.strerror or error
+        raise RunError(f"{key}={folder}: {reason}; name another folder") from error
 
 
 def _refuse_empty(config: DictConfig) -> None:
