@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
-from vae_lab.core import BottomUpPosterior, LatentVariableModel, MarkovChain, Posterior, TopDownPosterior
+from vae_lab.core import BottomUpPosterior, LadderPosterior, LatentVariableModel, MarkovChain, Posterior
 from vae_lab.distributions import ConditionalDistribution, Gaussian, StandardNormal
 from vae_lab.networks import OneHot
 
@@ -146,7 +146,7 @@ class LinearGaussian:
         return [v * factor for v, factor in zip(exact, widen or [1.0] * self.num_levels, strict=True)]
 
     def ladder_nets(self, widen: Sequence[float] = ()) -> tuple[list[Affine], list[Affine]]:
-        """The blocks, whose features are the evidence's means, and the evidence. At the top, where `TopDownPosterior`
+        """The blocks, whose features are the evidence's means, and the evidence. At the top, where `LadderPosterior`
         takes the evidence as the posterior itself, it is merged with the prior here."""
         C, M = self.top_mean.shape
         ones, zeros = torch.ones(C, M).double(), torch.zeros(C, M).double()
@@ -164,7 +164,7 @@ class LinearGaussian:
         if kind == "bottom_up":
             return BottomUpPosterior(MarkovChain([distribution(net) for net in self.bottom_up_nets(widen, shift)]))
         blocks, evidence = self.ladder_nets(widen)
-        return TopDownPosterior(blocks, [distribution(net) for net in evidence])
+        return LadderPosterior(blocks, [distribution(net) for net in evidence])
 
     def model(self, kind: str = "bottom_up", widen: Sequence[float] = (), shift: float = 0.0) -> LatentVariableModel:
         """The lab's model with these numbers; ``kind`` is bottom_up or ladder, exact unless ``widen`` or ``shift``."""
@@ -269,7 +269,7 @@ def fill(model: LatentVariableModel, numbers: LinearGaussian) -> LatentVariableM
     for source, target in zip(numbers.prior().links, model.prior.links, strict=True):
         if not isinstance(target, StandardNormal):
             copy_affine(source.net, target.net, 0 if target is model.prior.links[0] else M, classes)
-    if isinstance(model.posterior, TopDownPosterior):
+    if isinstance(model.posterior, LadderPosterior):
         blocks, evidence = numbers.ladder_nets()
         pairs = list(zip(blocks, model.posterior.blocks, strict=True))
         pairs += [(source, head.net) for source, head in zip(evidence, model.posterior.evidence, strict=True)]

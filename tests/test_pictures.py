@@ -253,11 +253,12 @@ def test_the_codes_of_a_sheet_are_those_of_its_images(name: str) -> None:
     model = every_model()[name]
     for kind, sheet in every_sheet(name).items():
         arrays = sheet.arrays
-        level = min(int(key[2:]) for key in arrays if key.startswith("z_"))
+        levels = sorted(int(key[2:]) for key in arrays if key.startswith("z_"))
+        assert levels == list(range(levels[0], model.num_levels + 1)), "all levels down to the lowest are there"
         y = arrays["y"] if kind == "reconstructions" else torch.tensor([1])
         context = model.context(y) if model.conditional else None
         with torch.no_grad():
-            again = decode(model, arrays[f"z_{level}"], context, level)
+            again = decode(model, [arrays[f"z_{level}"] for level in levels], context)
         torch.testing.assert_close(arrays["images"], again, msg=kind)
 
 
@@ -383,7 +384,7 @@ def test_an_interpolation_runs_between_two_reconstructions(name: str) -> None:
     for side, original, end in ((starts, 0, 1), (ends, 6, 5)):
         assert torch.equal(drawn[:, original], displayable(side.x))
         context = model.context(side.y if model.conditional else None)
-        reconstruction = displayable(decode(model, codes(model, side)[0].mean, context))
+        reconstruction = displayable(decode(model, [code.mean for code in codes(model, side)], context))
         torch.testing.assert_close(drawn[:, end], reconstruction)
 
 
@@ -479,10 +480,11 @@ def test_without_a_kl_of_each_dimension_the_variance_of_codes_orders_them() -> N
 def test_the_middle_of_a_traversal_is_the_code_itself(name: str) -> None:
     model, batch = every_model()[name], examples()
     context = model.context(batch.y[:1] if model.conditional else None)
-    for level, code in enumerate(codes(model, batch), start=1):
+    levels = codes(model, batch)
+    for level, code in enumerate(levels, start=1):
         rows = min(10, code.mean.shape[1])
         middle = tiles(traversals(model, batch, level).draw(), rows, len(STEPS))[:, len(STEPS) // 2, :1]
-        expected = displayable(decode(model, code.mean[:1], context, level))
+        expected = displayable(decode(model, [upper.mean[:1] for upper in levels[level - 1 :]], context))
         torch.testing.assert_close(middle, expected.expand_as(middle))
 
 
@@ -491,11 +493,11 @@ def test_codes_above_the_first_level_go_down_by_the_means_of_the_priors() -> Non
     z_3 = torch.randn(100, 2)
     z_2 = model.prior.links[1](z_3).mean
     z_1 = model.prior.links[2](z_2).mean
-    for level, z in ((1, z_1), (2, z_2), (3, z_3)):
-        torch.testing.assert_close(decode(model, z, None, level), model.likelihood(z_1).mean)
+    for z in ([z_1, z_2, z_3], [z_2, z_3], [z_3]):
+        torch.testing.assert_close(decode(model, z), model.likelihood(z_1).mean)
     y = torch.arange(100) % 3
     one_hot, conditional = OneHot(3)(y), every_model()["cvae"]
-    torch.testing.assert_close(decode(conditional, z_3, one_hot), conditional.likelihood(z_3, one_hot).mean)
+    torch.testing.assert_close(decode(conditional, [z_3], one_hot), conditional.likelihood(z_3, one_hot).mean)
     with pytest.raises(ValueError, match="level=4: this model has levels 1 to 3"):
         traversals(model, examples(), level=4)
 

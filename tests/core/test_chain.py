@@ -14,8 +14,8 @@ def test_samples_and_conditionals_agree() -> None:
     x, y = numbers.data(4)
     context = model.context(y)
     for chain, given in ((model.posterior.chain, x), (model.prior, None)):
-        values, drawn_from = chain.rsample(given, context, (3,))
-        scored = chain.conditionals(values, given, context)
+        values, drawn_from, _ = chain.rsample(given, context, (3,))
+        scored = chain.follow(values, given, context).conditionals
         assert [tuple(value.shape) for value in values] == [(3, 4, 2)] * 3
         for value, mine, other in zip(values, drawn_from, scored, strict=True):
             assert torch.equal(mine.log_prob(value), other.log_prob(value))
@@ -26,11 +26,11 @@ def test_each_value_follows_the_one_before() -> None:
     numbers = random_model(1, levels=4)
     chain = numbers.model().posterior.chain
     x, _ = numbers.data(2)
-    values, _ = chain.rsample(x)
-    before = chain.conditionals(values, x)
+    values = chain.rsample(x).values
+    before = chain.follow(values, x).conditionals
     for i in range(4):
         changed = [*values[:i], values[i] + 1, *values[i + 1 :]]
-        after = chain.conditionals(changed, x)
+        after = chain.follow(changed, x).conditionals
         moved = [not torch.equal(a.mean, b.mean) for a, b in zip(before, after, strict=True)]
         assert moved == [j == i + 1 for j in range(4)]
 
@@ -42,7 +42,7 @@ def test_ancestral_samples_have_the_marginal_moments(levels: int) -> None:
     model = numbers.model()
     torch.manual_seed(0)
     with torch.no_grad():
-        values, _ = model.prior.rsample(None, model.context(torch.tensor([0, 1])), (20_000,))
+        values = model.prior.rsample(None, model.context(torch.tensor([0, 1])), (20_000,)).values
     for value, (mean, variance) in zip(values[::-1], numbers.prior_moments(), strict=True):
         assert within(value, mean)
         assert within((value - mean).square(), variance)
@@ -52,7 +52,7 @@ def test_ancestral_samples_have_the_marginal_moments(levels: int) -> None:
 
 def test_temperature_zero_is_the_mean_at_every_level() -> None:
     numbers = random_model(3, levels=3)
-    values, conditionals = numbers.model().prior.rsample(None, None, (4,), temperature=0.0)
+    values, conditionals, _ = numbers.model().prior.rsample(None, None, (4,), temperature=0.0)
     for value, conditional in zip(values, conditionals, strict=True):
         assert torch.equal(value, conditional.mean.expand_as(value))
 

@@ -34,7 +34,7 @@ def test_levels_are_paired_with_their_own_prior_from_the_data_up(kind: str) -> N
     model = numbers.model(kind, **options)
     levels = model(x, y, 3).levels
     context = model.context(y)
-    priors = model.prior.conditionals([level.z for level in levels[::-1]], None, context)[::-1]
+    priors = model.prior.follow([level.z for level in levels[::-1]], None, context).conditionals[::-1]
     for level, prior in zip(levels, priors, strict=True):
         assert torch.allclose(level.p.log_prob(level.z), prior.log_prob(level.z), atol=1e-12)
 

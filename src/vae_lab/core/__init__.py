@@ -1,17 +1,22 @@
-"""The variational core: Markov chains, posteriors, the terms of the bound, and the model that joins them."""
+"""The variational core: chains, posteriors, the terms of the bound, and the model that joins them."""
 
-from vae_lab.core.chain import MarkovChain
+from vae_lab.core.chain import Chain, MarkovChain, Walk
 from vae_lab.core.elbo import ElboTerms, LatentLevel
 from vae_lab.core.model import ImportanceEstimate, LatentVariableModel
-from vae_lab.core.posterior import BottomUpPosterior, Posterior, TopDownPosterior
+from vae_lab.core.posterior import BottomUpPosterior, LadderPosterior, Posterior, TopDownPosterior
+from vae_lab.core.residual import ResidualChain
 
 __all__ = [
     "BottomUpPosterior",
+    "Chain",
     "ElboTerms",
     "ImportanceEstimate",
+    "LadderPosterior",
     "LatentLevel",
     "LatentVariableModel",
     "MarkovChain",
     "Posterior",
+    "ResidualChain",
     "TopDownPosterior",
+    "Walk",
 ]

@@ -42,20 +42,38 @@ class LatentLevel:
     Attributes:
         z: sampled from q, (K, B, *event).
         q: the posterior of this level given what it was sampled from.
-        p: the prior of this level given the level above.
-        analytic_kl: whether E_q[log q - log p] equals the closed-form KL(q || p) here. A fact that the posterior
+        p: the prior of this level given the levels above.
+        analytic_kl: True if E_q[log q - log p] equals the closed-form KL(q || p) here. A fact that the posterior
             states, never a user's choice: see `vae_lab.core.posterior`.
+        state: the state of the prior's chain once z is known, (K, B, *state): what the level below reads, or the
+            likelihood; None stands for z, the state of a Markov chain.
+        log_q: log q(z), (K, B), where sampling z has computed it already; None: q is asked.
     """
 
     z: Tensor
     q: Distribution
     p: Distribution
     analytic_kl: bool
+    state: Tensor = None  # type: ignore[assignment]
+    log_q: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.state is None:
+            object.__setattr__(self, "state", self.z)
 
     @computed_once
     def log_ratio(self) -> Tensor:
         """log q(z) - log p(z) at the sample, (K, B)."""
-        return self.q.log_prob(self.z) - self.p.log_prob(self.z)
+        log_q = self.q.log_prob(self.z) if self.log_q is None else self.log_q
+        return log_q - self.p.log_prob(self.z)
+
+    @property
+    def center(self) -> Tensor:
+        """The mean of q for each sample of what q depends on, (K, B, *event); of the K samples if q has no mean."""
+        try:
+            return self.q.mean.expand(self.z.shape)
+        except NotImplementedError:
+            return self.z.mean(0, keepdim=True).expand(self.z.shape)
 
     @computed_once
     def kl(self) -> Tensor:
@@ -88,7 +106,7 @@ class ElboTerms:
     """The terms of the evidence lower bound for one batch.
 
     Attributes:
-        log_likelihood: log p(x | z_1, c), (K, B).
+        log_likelihood: log p(x | z, c), (K, B).
         levels: from the data up.
     """
 

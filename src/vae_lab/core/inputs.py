@@ -83,8 +83,29 @@ def check_number(**values: Any) -> None:
             raise ValueError(f"{name}={value}: must be at least 1")
 
 
-def check_temperature(temperature: float) -> None:
-    """Raises TypeError or ValueError for a temperature that does not scale a standard deviation."""
+def temperatures_of(temperature: Any, num_levels: int) -> list[float]:
+    """Returns the temperature of each level, nearest the data first.
+
+    Args:
+        temperature: one number for all levels, or one for each.
+        num_levels: L.
+
+    Raises:
+        TypeError, ValueError: for a temperature that does not scale a standard deviation, or not one for each level.
+    """
+    if not isinstance(temperature, list | tuple):
+        _check_temperature(temperature)
+        return [temperature] * num_levels
+    temperatures = list(temperature)
+    if len(temperatures) != num_levels:
+        levels = f"{num_levels} level{'s' if num_levels > 1 else ''}"
+        raise ValueError(f"temperature={temperatures}: {len(temperatures)} numbers for a model of {levels}")
+    for each in temperatures:
+        _check_temperature(each)
+    return temperatures
+
+
+def _check_temperature(temperature: Any) -> None:
     if _tracing():
         return
     if not hasattr(temperature, "__float__"):

@@ -7,6 +7,7 @@ level L is the top. All densities are in nats.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -14,10 +15,11 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vae_lab import noise
-from vae_lab.core.chain import MarkovChain
+from vae_lab.core.chain import Chain, Walk
 from vae_lab.core.elbo import ElboTerms
-from vae_lab.core.inputs import check_data, check_labels, check_number, check_temperature
+from vae_lab.core.inputs import check_data, check_labels, check_number, temperatures_of
 from vae_lab.core.posterior import Posterior
+from vae_lab.distributions.gaussian import rsample
 from vae_lab.types import DataSpec
 
 MARGINAL_BUDGET = 2**22
@@ -39,21 +41,21 @@ class ImportanceEstimate(NamedTuple):
 
 
 class LatentVariableModel(nn.Module):
-    """p(x, z | c) = p(x | z_1, c) p(z | c) with a posterior q(z | x, c).
+    """p(x, z | c) = p(x | s, c) p(z | c) with a posterior q(z | x, c), where s is the last state of the prior's chain.
 
-    VAE, CVAE, Markov hierarchy and ladder differ only in what they pass here.
+    In a Markov chain that state is z_1. VAE, CVAE, Markov hierarchy and ladder differ only in what they pass here.
 
     Args:
         prior: p(z_L) p(z_{L-1}|z_L) ..., top first.
         posterior: q(z|x, c).
-        likelihood: called as likelihood(z_1, context), giving p(x|z_1, c).
+        likelihood: called as likelihood(state, context), giving p(x|z, c).
         embed: labels (B,) -> context (B, C); None for an unconditional model.
         spec: spec of the data, against which what the model is given is checked; None: nothing is checked.
     """
 
     def __init__(
         self,
-        prior: MarkovChain,
+        prior: Chain,
         posterior: Posterior,
         likelihood: nn.Module,
         embed: nn.Module | None = None,
@@ -114,16 +116,16 @@ class LatentVariableModel(nn.Module):
             check_data(self, x, y)
         context = self.context(y, x.shape[0])
         levels = self.posterior(x, context, self.prior, num_samples)
-        return ElboTerms(self.likelihood(levels[0].z, context).log_prob(x), levels)
+        return ElboTerms(self.likelihood(levels[0].state, context).log_prob(x), levels)
 
-    def generate(self, num: int, y: Tensor | None = None, temperature: float = 1.0) -> Distribution:
+    def generate(self, num: int, y: Tensor | None = None, temperature: float | Sequence[float] = 1.0) -> Distribution:
         """p(x | z) for ``num`` draws z ~ p(z | y), the standard deviation of every level scaled by ``temperature``.
 
         Args:
             num: how many; for a conditional model that of the labels.
             y: class indices (num,) for a conditional model.
-            temperature: 1 samples the prior itself; lower is more typical, less varied. Of a mixture it scales the
-                components, whose weights stay.
+            temperature: one number, or one for each level, nearest the data first. 1 samples the prior itself; lower
+                is more typical, less varied. Of a mixture it scales the components, whose weights stay.
 
         Returns:
             A distribution of batch shape (num,).
@@ -131,29 +133,74 @@ class LatentVariableModel(nn.Module):
         Raises:
             ValueError: as `context`.
         """
-        z = self.sample_prior(num, y, temperature)
-        distribution: Distribution = self.likelihood(z[0], self.context(y))
+        distribution: Distribution = self.likelihood(self._drawn(num, y, temperature).states[-1], self.context(y))
         return distribution
 
-    def sample_prior(self, num: int, y: Tensor | None = None, temperature: float = 1.0) -> list[Tensor]:
+    def sample_prior(
+        self, num: int, y: Tensor | None = None, temperature: float | Sequence[float] = 1.0
+    ) -> list[Tensor]:
         """``num`` draws z ~ p(z | y) of each level, (num, *event), nearest the data first; see `generate`."""
+        return self._drawn(num, y, temperature).values[::-1]
+
+    def _drawn(self, num: int, y: Tensor | None, temperature: float | Sequence[float]) -> Walk:
         check_number(num=num)
         check_labels(self, y, num)
-        check_temperature(temperature)
+        temperatures = temperatures_of(temperature, self.num_levels)
         context = self.context(y, num)
-        z, _ = self.prior.rsample(None, context, (num,) if context is None else (), temperature)
-        return z[::-1]
+        return self.prior.rsample(None, context, (num,) if context is None else (), temperatures[::-1])
+
+    def decode(
+        self,
+        z: Sequence[Tensor],
+        y: Tensor | None = None,
+        temperature: float | Sequence[float] = 0.0,
+        context: Tensor | None = None,
+    ) -> Distribution:
+        """p(x | z) for codes of the top levels, the levels below them following from the prior.
+
+        Of a level ``encode`` returns what this takes: ``decode(encode(x))`` reads all levels, ``decode(encode(x)[1:])``
+        leaves the lowest to the prior.
+
+        Args:
+            z: codes of the top levels, (N, *event) each, nearest the data first; the last one is the top level's.
+            y: class indices (N,) for a conditional model.
+            temperature: factor of the standard deviation of each level that the prior gives, one number or one for
+                each of the L levels, nearest the data first; 0 takes the prior's mean.
+            context: what `context` returned, (N, C) or (1, C) for all codes, instead of ``y``.
+
+        Returns:
+            A distribution of batch shape (N,).
+
+        Raises:
+            ValueError: for no codes or more than levels, and as `context`.
+        """
+        if not 1 <= len(z) <= self.num_levels:
+            raise ValueError(f"z: codes of {len(z)} levels, must be those of the top 1 to {self.num_levels} levels")
+        temperatures = temperatures_of(temperature, self.num_levels)[::-1]
+        if context is None:
+            check_labels(self, y, len(z[0]))
+            context = self.context(y, len(z[0]))
+        values = z[::-1]
+
+        def choose(i: int, p: Distribution, state: Tensor | None) -> Tensor:
+            if i < len(values):
+                return values[i]
+            return p.mean if temperatures[i] == 0 else rsample(p, (), temperatures[i])
+
+        distribution: Distribution = self.likelihood(self.prior.descend(choose, None, context).states[-1], context)
+        return distribution
 
     def reconstruct(self, x: Tensor, y: Tensor | None = None) -> Distribution:
-        """p(x | z_1 = the mean of q(z_1 | ...)), batch shape (B,).
+        """p(x | z with z_1 = the mean of q(z_1 | ...)), batch shape (B,).
 
         In a top-down posterior that mean follows a sample of the levels above.
         """
         check_data(self, x, y)
         context = self.context(y, x.shape[0])
-        z_1 = self.posterior(x, context, self.prior, 1)[0]
-        mean = z_1.q.mean.expand(z_1.z.shape)[0]
-        distribution: Distribution = self.likelihood(mean, context)
+        levels = self.posterior(x, context, self.prior, 1)
+        above = levels[1].state if self.num_levels > 1 else self.prior.start(None, context)
+        state = self.prior.absorb(self.num_levels - 1, above, levels[0].center, context)
+        distribution: Distribution = self.likelihood(state[0], context)
         return distribution
 
     @torch.no_grad()
@@ -171,7 +218,7 @@ class LatentVariableModel(nn.Module):
         """
         check_data(self, x, y)
         levels = self.posterior(x, self.context(y, x.shape[0]), self.prior, 1)
-        return [level.q.mean.expand(level.z.shape)[0] for level in levels]
+        return [level.center[0] for level in levels]
 
     def log_marginal(
         self, x: Tensor, y: Tensor | None = None, num_samples: int = 5000, chunk: int | None = None

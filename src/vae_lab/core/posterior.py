@@ -8,17 +8,20 @@ fixed, gives KL(q || p) in closed form. That is allowed only if nothing that sta
   distribution of z_l, so inner levels must take the log-ratio at the sample. Only the top level, whose prior has no
   parent, has the closed form;
 * top-down, z_l is drawn given z_{l+1} under q as under p: every level has the closed form.
+
+Where the prior's chain has a state (`vae_lab.core.chain`), "the state above" takes the place of z_{l+1}.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vae_lab.core.chain import MarkovChain
+from vae_lab.core.chain import Chain
 from vae_lab.core.elbo import LatentLevel
 from vae_lab.distributions.gaussian import precision_merge, rsample
 
@@ -27,15 +30,13 @@ class Posterior(nn.Module, ABC):
     """Samples the latents of x and pairs each level's posterior with its prior."""
 
     @abstractmethod
-    def forward(
-        self, x: Tensor, context: Tensor | None, prior: MarkovChain, num_samples: int
-    ) -> tuple[LatentLevel, ...]:
+    def forward(self, x: Tensor, context: Tensor | None, prior: Chain, num_samples: int) -> tuple[LatentLevel, ...]:
         """The levels from the data up.
 
         Args:
             x: (B, *data_shape).
             context: (B, C) or None.
-            prior: p(z_L) p(z_{L-1}|z_L) ..., top first.
+            prior: p(z_L) p(z_{L-1}|z_L) ..., top first; its states go into the levels.
             num_samples: K, samples for each example.
         """
 
@@ -45,23 +46,23 @@ class Posterior(nn.Module, ABC):
 
 
 class BottomUpPosterior(Posterior):
-    """q(z_1|x) q(z_2|z_1) ... q(z_L|z_{L-1}), a Markov chain away from the data.
+    """q(z_1|x) q(z_2|z_1) ... q(z_L|z_{L-1}), a chain away from the data.
 
     Args:
         chain: its links, from the data up.
     """
 
-    def __init__(self, chain: MarkovChain) -> None:
+    def __init__(self, chain: Chain) -> None:
         super().__init__()
         self.chain = chain
 
-    def forward(
-        self, x: Tensor, context: Tensor | None, prior: MarkovChain, num_samples: int
-    ) -> tuple[LatentLevel, ...]:
-        z, q = self.chain.rsample(x, context, (num_samples,))
-        p = prior.conditionals(z[::-1], None, context)[::-1]
+    def forward(self, x: Tensor, context: Tensor | None, prior: Chain, num_samples: int) -> tuple[LatentLevel, ...]:
+        z, q, _ = self.chain.rsample(x, context, (num_samples,))
+        _, p, states = prior.follow(z[::-1], None, context)
         top = len(z) - 1
-        return tuple(LatentLevel(z[i], q[i], p[i], analytic_kl=i == top) for i in range(len(z)))
+        return tuple(
+            LatentLevel(z[i], q[i], p[top - i], analytic_kl=i == top, state=states[top - i]) for i in range(len(z))
+        )
 
     def top(self, given: Tensor, context: Tensor | None) -> Distribution:
         """q(z_L | z_{L-1} = given, context), or q(z_1 | x = given, context) for one level."""
@@ -70,6 +71,41 @@ class BottomUpPosterior(Posterior):
 
 
 class TopDownPosterior(Posterior):
+    """q(z_L|x) prod_l q(z_l | state of the levels above, x): a walk down the prior's own chain.
+
+    A subclass says what the data tell of each level (`observe`, computed once for all K samples), and what that makes
+    of the prior of a level (`infer`).
+    """
+
+    @abstractmethod
+    def observe(self, x: Tensor, context: Tensor | None) -> Sequence[Any]:
+        """Returns what the data tell of each level, from the data up: anything that `infer` understands."""
+
+    @abstractmethod
+    def infer(self, i: int, seen: Any, p: Distribution, state: Tensor | None) -> Distribution:
+        """Returns q(z | state, x) of one level.
+
+        Args:
+            i: number of the link in the prior's chain; 0 is the top level.
+            seen: what `observe` returned for this level.
+            p: prior of the level.
+            state: state of the levels above, which p was given; None above the top of a Markov chain.
+        """
+
+    def forward(self, x: Tensor, context: Tensor | None, prior: Chain, num_samples: int) -> tuple[LatentLevel, ...]:
+        seen = self.observe(x, context)[::-1]
+        posteriors: list[Distribution] = []
+
+        def draw(i: int, p: Distribution, state: Tensor | None) -> Tensor:
+            posteriors.append(self.infer(i, seen[i], p, state))
+            return rsample(posteriors[-1], () if i else (num_samples,))
+
+        walk = prior.descend(draw, None, context)
+        levels = zip(walk.values, posteriors, walk.conditionals, walk.states, strict=True)
+        return tuple(LatentLevel(z, q, p, analytic_kl=True, state=state) for z, q, p, state in levels)[::-1]
+
+
+class LadderPosterior(TopDownPosterior):
     """q(z_L|x) prod_l q(z_l|z_{l+1}, x), the ladder (Soenderby et al. 2016, arXiv:1602.02282).
 
     A deterministic pass upwards leaves Gaussian evidence about each level; on the way down it is merged with the
@@ -85,23 +121,16 @@ class TopDownPosterior(Posterior):
         self.blocks = nn.ModuleList(blocks)
         self.evidence = nn.ModuleList(evidence)
 
-    def forward(
-        self, x: Tensor, context: Tensor | None, prior: MarkovChain, num_samples: int
-    ) -> tuple[LatentLevel, ...]:
+    def observe(self, x: Tensor, context: Tensor | None) -> list[Distribution]:
         evidence = []
         features = x
         for block, head in zip(self.blocks, self.evidence, strict=True):
             features = block(features, context)
             evidence.append(head(features, context))
+        return evidence
 
-        levels: list[LatentLevel] = []
-        above: Tensor | None = None
-        for link, seen in zip(prior.links, reversed(evidence), strict=True):
-            p = link(above, context)
-            q = seen if above is None else precision_merge(seen, p)
-            above = rsample(q, (num_samples,) if above is None else ())
-            levels.append(LatentLevel(above, q, p, analytic_kl=True))
-        return tuple(reversed(levels))
+    def infer(self, i: int, seen: Distribution, p: Distribution, state: Tensor | None) -> Distribution:
+        return precision_merge(seen, p) if i else seen
 
     def top(self, given: Tensor, context: Tensor | None) -> Distribution:
         """q(z_L | x = given, context): the whole pass upwards, which is deterministic."""

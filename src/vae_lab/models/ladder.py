@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from vae_lab.core import LatentVariableModel, TopDownPosterior
+from vae_lab.core import LadderPosterior, LatentVariableModel
 from vae_lab.distributions import ConditionalDistribution, Gaussian, StandardNormal
 from vae_lab.distributions.priors import PriorFactory
 from vae_lab.models.parts import (
@@ -61,7 +61,7 @@ class Ladder(LatentVariableModel):
         ]
         super().__init__(
             prior=prior_chain(latent_dims, context, latent_network, prior),
-            posterior=TopDownPosterior(blocks, evidence),
+            posterior=LadderPosterior(blocks, evidence),
             likelihood=image_likelihood(spec, latent_dims[0], context, network, likelihood),
             embed=embed,
             spec=spec,

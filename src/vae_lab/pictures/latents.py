@@ -108,41 +108,37 @@ def codes(model: LatentVariableModel, examples: Batch, seed: int = 0) -> list[Le
     return [_joined(level) for level in zip(*chunks, strict=True)]
 
 
-def prior_of(model: LatentVariableModel, level: int, above: Tensor | None, context: Tensor | None) -> Distribution:
-    """p(z_level | z_{level+1} = above, context); ``above`` is None for the top level."""
-    distribution: Distribution = model.prior.links[model.num_levels - level](above, context)
-    return distribution
+def prior_of(model: LatentVariableModel, above: Sequence[Tensor], context: Tensor | None) -> Distribution:
+    """Returns the prior of the level below ``above``, codes of the top levels, nearest the data first."""
+    return model.prior.next_conditional(above[::-1], None, context)
 
 
 def decode(
-    model: LatentVariableModel, z: Tensor, context: Tensor | None = None, level: int = 1, draw: Draw = "mean"
+    model: LatentVariableModel, z: Sequence[Tensor], context: Tensor | None = None, draw: Draw = "mean"
 ) -> Tensor:
-    """The mean of p(x | z_1, context) for codes at ``level``, the levels below being the means of their priors.
+    """Returns the means of p(x | z, context), the levels below those of ``z`` being the means of their priors.
 
     Args:
-        z: (N, *event).
-        context: (N, C), or (1, C) for all of them.
-        level: of ``z``.
+        model: any.
+        z: codes of the top levels, (N, *event) each, nearest the data first; the last one is the top level's.
+        context: (N, C), or (1, C) for all codes.
         draw: a sample of the pixels instead of their mean.
 
     Returns:
         (N, *data_shape).
     """
-    whole = None if context is None else context.expand(len(z), -1)
-    chunks = [(z[rows], None if whole is None else whole[rows]) for rows in _slices(len(z))]
-    return torch.cat([_decode_chunk(model, *chunk, level, draw) for chunk in chunks])
+    num = len(z[0])
+    whole = None if context is None else context.expand(num, -1)
+    images = []
+    for rows in _slices(num):
+        p = model.decode([code[rows] for code in z], context=None if whole is None else whole[rows])
+        images.append(p.mean if draw == "mean" else p.sample())
+    return torch.cat(images)
 
 
-def by_level(z: Iterable[Tensor]) -> dict[str, Tensor]:
-    """Codes from the data up, named for a `Sheet`: ``z_1``, ``z_2``, ..."""
-    return {f"z_{level}": code for level, code in enumerate(z, start=1)}
-
-
-def _decode_chunk(model: LatentVariableModel, z: Tensor, context: Tensor | None, level: int, draw: Draw) -> Tensor:
-    for below in range(level - 1, 0, -1):
-        z = prior_of(model, below, z, context).mean
-    distribution: Distribution = model.likelihood(z, context)
-    return distribution.mean if draw == "mean" else distribution.sample()
+def by_level(z: Iterable[Tensor], first: int = 1) -> dict[str, Tensor]:
+    """Names codes for a `Sheet`: ``z_1``, ``z_2``, ..., from level ``first`` up."""
+    return {f"z_{level}": code for level, code in enumerate(z, first)}
 
 
 def _parameter(model: LatentVariableModel) -> Tensor:
@@ -161,7 +157,7 @@ def _posteriors(model: LatentVariableModel, batch: Batch) -> list[LevelCodes]:
 
 def _level_codes(level: LatentLevel) -> LevelCodes:
     kl = level.kl_per_dimension
-    return LevelCodes(level.q.mean.expand(level.z.shape).mean(0), None if kl is None else kl.mean((0, 1)))
+    return LevelCodes(level.center.mean(0), None if kl is None else kl.mean((0, 1)))
 
 
 def _joined(chunks: Sequence[LevelCodes]) -> LevelCodes:

@@ -27,7 +27,7 @@ def latent_plane(model: LatentVariableModel) -> bool:
     """Whether the top level has two dimensions."""
     y = torch.zeros(1, dtype=torch.long) if model.conditional else None
     with still(model, seed=0):
-        prior = prior_of(model, model.num_levels, None, model.context(on_device(model, y)))
+        prior = prior_of(model, (), model.context(on_device(model, y)))
     return tuple(prior.event_shape) == PLANE
 
 
@@ -53,11 +53,11 @@ def manifold(model: LatentVariableModel, y: int | None = None, num: int = 20) ->
     labels = on_device(model, None if y is None else torch.tensor([y]))
     with still(model, seed=0):
         context = model.context(labels)
-        prior = prior_of(model, model.num_levels, None, context)
+        prior = prior_of(model, (), context)
         across, up = _quantiles(prior.mean.flatten(), prior.stddev.flatten(), num)
         down = up.flip(0)
         z = torch.stack(torch.meshgrid(across, down, indexing="xy"), dim=-1).reshape(-1, 2)
-        images = decode(model, z, context, model.num_levels)
+        images = decode(model, [z], context)
     arrays = {"images": images, f"z_{model.num_levels}": z, "axis_0": across, "axis_1": down}
     return Sheet(
         images,

@@ -29,7 +29,7 @@ def reconstructions(model: LatentVariableModel, examples: Batch, columns: int = 
     with still(model, seed):
         batch = on_model(model, examples)
         z = encode(model, batch)
-        images = decode(model, z[0], model.context(batch.y))
+        images = decode(model, z, model.context(batch.y))
     arrays = {"images": images, **by_level(z), **originals(examples)}
     blank = images.new_full((-len(images) % columns, *images.shape[1:]), PADDING_GREY)
     rows = {"original": batch.x, "reconstruction": images}
@@ -42,9 +42,9 @@ def reconstructions(model: LatentVariableModel, examples: Batch, columns: int = 
 
 
 def interpolations(model: LatentVariableModel, starts: Batch, ends: Batch, num: int = 11, seed: int = 0) -> Sheet:
-    """From one image to another in ``num`` equal steps of z_1, both ends included; the originals on either side.
+    """From one image to another in ``num`` equal steps of the codes, both ends included; the originals on either side.
 
-    z_1 alone decides the image, in a hierarchy too. Between images of two classes the label's embedding moves along
+    Of a Markov chain z_1 alone decides the image. Between images of two classes the label's embedding moves along
     with the code, so that both ends are reconstructions; pairs of one class show what changes within it.
 
     Args:
@@ -54,7 +54,7 @@ def interpolations(model: LatentVariableModel, starts: Batch, ends: Batch, num: 
         seed: of the posterior's noise in a ladder; elsewhere there is none.
 
     Returns:
-        With the arrays ``images`` and ``z_1`` of each pair's steps, (P * num, ...), ``steps`` from 0 to 1, (num,),
+        With the arrays ``images`` and ``z_1``, ... of each pair's steps, (P * num, ...), ``steps`` from 0 to 1, (num,),
         ``originals``, (P, 2, C, H, W), and, if any, their labels ``y``, (P, 2), and what is shown of the originals if
         they were binarized, ``grey``, (P, 2, C, H, W).
 
@@ -66,15 +66,16 @@ def interpolations(model: LatentVariableModel, starts: Batch, ends: Batch, num: 
     steps = torch.linspace(0, 1, num)
     with still(model, seed):
         start, end = on_model(model, starts), on_model(model, ends)
-        z = _between(codes(model, start, seed)[0].mean, codes(model, end, seed)[0].mean, steps)
+        both = zip(codes(model, start, seed), codes(model, end, seed), strict=True)
+        z = [_between(first.mean, last.mean, steps) for first, last in both]
         images = decode(model, z, _contexts_between(model, start, end, steps))
     outer = [side.x if side.grey is None else side.grey for side in (starts, ends)]
     first, last = (side.to(images)[:, None] for side in outer)
     rows = torch.cat((first, images.reshape(-1, num, *images.shape[1:]), last), dim=1)
     y = None if starts.y is None or ends.y is None else torch.stack((starts.y, ends.y), dim=1)
     grey = None if starts.grey is None or ends.grey is None else torch.stack((starts.grey, ends.grey), dim=1)
-    both = Batch(torch.stack((starts.x, ends.x), dim=1), y, grey=grey)
-    arrays = {"images": images, "z_1": z, "steps": steps, **originals(both)}
+    ends_of_pairs = Batch(torch.stack((starts.x, ends.x), dim=1), y, grey=grey)
+    arrays = {"images": images, **by_level(z), "steps": steps, **originals(ends_of_pairs)}
     labels = ["original", *(f"{step:.0%}" for step in steps.tolist()), "original"]
     return Sheet(rows.flatten(0, 1), num + 2, arrays, column_labels=labels)
 

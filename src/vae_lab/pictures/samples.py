@@ -18,7 +18,7 @@ def samples(
     model: LatentVariableModel,
     num: int = 64,
     y: Tensor | None = None,
-    temperature: float = 1.0,
+    temperature: float | Sequence[float] = 1.0,
     seed: int = 0,
     columns: int | None = None,
     draw: Draw = "mean",
@@ -46,7 +46,7 @@ def samples_by_class(
     model: LatentVariableModel,
     classes: Sequence[int],
     num: int = 8,
-    temperature: float = 1.0,
+    temperature: float | Sequence[float] = 1.0,
     seed: int = 0,
     draw: Draw = "mean",
 ) -> Sheet:
@@ -72,12 +72,12 @@ def class_rows(num: int, num_classes: int) -> tuple[Tensor, int]:
 
 
 def _generate(
-    model: LatentVariableModel, num: int, y: Tensor | None, temperature: float, seed: int, draw: Draw
+    model: LatentVariableModel, num: int, y: Tensor | None, temperature: float | Sequence[float], seed: int, draw: Draw
 ) -> dict[str, Tensor]:
     labels = on_device(model, y)
     with still(model, seed):
         z = model.sample_prior(num, labels, temperature)
-        images = decode(model, z[0], model.context(labels), draw=draw)
+        images = decode(model, z, model.context(labels), draw)
     return {"images": images, **by_level(z)} | ({} if y is None else {"y": y})
 
 

@@ -10,7 +10,7 @@ from torch.nn.functional import one_hot
 
 from vae_lab.core import LatentVariableModel
 from vae_lab.pictures.classes import class_label
-from vae_lab.pictures.latents import LevelCodes, codes, decode, on_model, prior_of, rows_of, still
+from vae_lab.pictures.latents import LevelCodes, by_level, codes, decode, on_model, prior_of, rows_of, still
 from vae_lab.pictures.sheet import Sheet, originals
 from vae_lab.types import Batch
 
@@ -36,9 +36,10 @@ def traversals(
 
     Returns:
         A row for each of R dimensions, labelled with its index and its mean KL in nats (with the variance of its
-        posterior means, and ordered by it, where the prior does not factorise). With the arrays ``images`` and
-        ``z_<level>``, (R * S, ...), the ``dimensions`` and their ``kl`` in nats, or ``variance``, (R,), the ``steps``
-        in standard deviations, (S,), and of the first example ``originals``, (1, C, H, W), and ``y``, (1,), if any.
+        posterior means, and ordered by it, where the prior does not factorise). With the arrays ``images`` and,
+        from this level to the top, ``z_<level>``, ..., (R * S, ...), the ``dimensions`` and their ``kl`` in nats, or
+        ``variance``, (R,), the ``steps`` in standard deviations, (S,), and of the first example ``originals``, (1, C,
+        H, W), and ``y``, (1,), if any.
 
     Raises:
         ValueError: for a level that the model does not have.
@@ -97,11 +98,12 @@ def _sheet(
     with still(model, seed=0):
         context = model.context(on_model(model, original).y)
         center = levels[level - 1].mean[one]
-        above = levels[level].mean[one] if level < model.num_levels else None
-        scale = prior_of(model, level, above, context).stddev.expand_as(center)
+        above = [upper.mean[one] for upper in levels[level:]]
+        scale = prior_of(model, above, context).stddev.expand_as(center)
         z = _moved(center, scale, dimensions.to(center.device))
-        images = decode(model, z, context, level)
-    moved = {"images": images, f"z_{level}": z, "dimensions": dimensions, "steps": torch.tensor(STEPS)}
+        z_from_level = [z, *(upper.expand(len(z), *upper.shape[1:]) for upper in above)]
+        images = decode(model, z_from_level, context)
+    moved = {"images": images, **by_level(z_from_level, level), "dimensions": dimensions, "steps": torch.tensor(STEPS)}
     columns = [f"{step:+.1f} σ" if step else "code" for step in STEPS]
     shown = class_label(model.spec, int(original.y)) if model.conditional and original.y is not None else ""
     return Sheet(images, len(STEPS), {**moved, **measure, **originals(original)}, labels, columns, shown)

@@ -1,0 +1,41 @@
+"""A chain whose state holds something of every value before: no Markov chain in its values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from vae_lab.core.chain import Chain
+
+
+class ResidualChain(Chain):
+    """p(z_L | s_L) p(z_{L-1} | s_{L-1}) ... with s_{l-1} = update_l(s_l, z_l, c), as in Child (2021, arXiv:2011.10650).
+
+    Every value enters the state, so that each level, and what follows the chain, may depend on all the levels above.
+
+    Args:
+        links: modules, each called as link(state, context), which returns the distribution of the next value.
+        updates: for each link, a module called as update(state, value, context), which returns the next state.
+        initial: called as initial(context), returns the first state: with the batch shape of the context, or without.
+
+    Raises:
+        ValueError: for no links, or not an update for each.
+    """
+
+    def __init__(self, links: Sequence[nn.Module], updates: Sequence[nn.Module], initial: nn.Module) -> None:
+        super().__init__(links)
+        if len(updates) != len(links):
+            raise ValueError(
+                f"a residual chain of {len(links)} links needs as many updates of its state: {len(updates)}"
+            )
+        self.updates = nn.ModuleList(updates)
+        self.initial = initial
+
+    def start(self, given: Tensor | None, context: Tensor | None) -> Tensor:
+        state: Tensor = self.initial(context)
+        return state
+
+    def absorb(self, i: int, state: Tensor | None, value: Tensor, context: Tensor | None) -> Tensor:
+        after: Tensor = self.updates[i](state, value, context)
+        return after
