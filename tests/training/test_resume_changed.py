@@ -151,7 +151,7 @@ def test_what_cannot_keep_its_state_starts_afresh_and_says_so(
         ),
         pytest.param(
             ("callbacks=early_stopping", "callbacks.early_stopping.patience=4"),
-            "callbacks=none",
+            "callbacks=default",
             "callbacks.early_st",
             {},
             marks=pytest.mark.slow,
@@ -171,7 +171,7 @@ def test_what_an_option_chosen_anew_lacks_is_left_out_and_said(
     assert not any(left_out in word for word in config["overrides"])
     for group, values in kept.items():
         assert {key: config[group][key] for key in values} == values
-    assert len([line for line in lines if not line.startswith("callbacks=none")]) == (asked != "callbacks=none")
+    assert len(lines) == 1
     assert train(f"resume={run}").code == 0
 
 
@@ -281,6 +281,27 @@ def test_weights_that_are_not_finite_are_refused_before_the_first_step(
         assert f"{last}: {name} is not finite (NaN or infinity)" in line
         assert f"init_from={last.with_name('best.ckpt')}" in line
         assert files_of(tmp_path / "run") == before
+
+
+def test_callbacks_that_forget_are_told_and_a_run_that_nothing_saves_is_refused(
+    train: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    quick = (*FAST, "callbacks.pictures=null", "callbacks.projector=null", "callbacks=early_stopping")
+    assert train(*quick, "hydra.run.dir=run").code == 0
+    before = files_of(tmp_path / "run")
+    for word in ("callbacks=none", "callbacks.last_checkpoint=null"):
+        outcome = train("resume=run", word, *LONGER)
+        assert outcome.code == 1
+        assert "callbacks.last_checkpoint: is left out, so that nothing would save" in outcome.error_lines[0]
+        assert files_of(tmp_path / "run") == before
+    changed = ("callbacks.checkpoint.monitor=train/elbo", "callbacks.early_stopping.mode=min")
+    outcome = train("resume=run", *changed, *LONGER)
+    assert outcome.code == 0, outcome.err
+    assert "ModelCheckpoint: monitors train/elbo (max) from now on; best.ckpt is replaced" in outcome.out
+    assert "EarlyStopping: monitors val/elbo (min) from now on; its patience" in outcome.out
+    again = train("resume=run", "trainer.max_epochs=3")
+    assert "from now on" not in again.out
+    assert "stays as it is" in train("resume=run", "callbacks.checkpoint=null", *LONGER[1:]).out
 
 
 # Runs that ended early.

@@ -39,6 +39,7 @@ from vae_lab.training.lit_module import VariationalModule
 from vae_lab.training.opening import Opening
 from vae_lab.training.plan import check_plan
 from vae_lab.training.processes import disband, lost_a_process
+from vae_lab.training.resumed_callbacks import check_saves, fresh_callbacks
 from vae_lab.training.resumed_optimizer import why_fresh
 from vae_lab.training.settings import dtype_of
 from vae_lab.training.stopping import why_nothing_is_left
@@ -137,6 +138,8 @@ def fit(
     saved = read_checkpoint(resume, PARTS) if resume else None
     if resume and saved is not None:
         refuse_to_resume(trainer, module, saved, resume)
+        if trainer.is_global_zero:
+            print("".join(f"{line}\n" for line in fresh_callbacks(trainer, saved)), end="")
     elif decoder_bias == "data_mean":
         module.model.likelihood.start_at(data.mean_image())  # type: ignore[operator]
 
@@ -204,6 +207,7 @@ def refuse_to_resume(trainer: Trainer, module: VariationalModule, saved: Mapping
             f"trainer.max_epochs={trainer.max_epochs}: resume={run} has finished epoch {epochs} already; "
             "give as many or more, or leave trainer.max_epochs out"
         )
+    check_saves(trainer, checkpoint)
     if reason := other_weights(module.state_dict(), saved["state_dict"]):
         raise RunError(
             f"resume={run}: the weights of another model ({reason}); "
