@@ -10,6 +10,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import LambdaCallback, Timer
+from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from tests.data.small_sets import image_set
 from vae_lab.data import ImageDataModule
@@ -18,7 +19,7 @@ from vae_lab.models import VAE
 from vae_lab.networks import MlpArchitecture
 from vae_lab.objectives import Elbo
 from vae_lab.training import Optimization, VariationalModule
-from vae_lab.training.passes import BATCH_HOOKS
+from vae_lab.training.passes import BATCH_HOOKS, MODULE_HOOKS
 
 BATCH, EPOCHS, BATCHES = 10, 2, 20
 OF_STEPS = ("on_before_optimizer_step", "on_before_zero_grad")
@@ -87,7 +88,7 @@ def test_each_hook_of_a_callback_is_called_at_each_batch(
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("hook", [*BATCH_HOOKS, "backward"])
+@pytest.mark.parametrize("hook", [hook for hook in MODULE_HOOKS if hook not in vars(ImageDataModule)])
 def test_each_hook_of_a_subclass_of_the_module_is_called_at_each_batch(hook: str) -> None:
     counts: Counter[str] = Counter()
 
@@ -96,7 +97,7 @@ def test_each_hook_of_a_subclass_of_the_module_is_called_at_each_batch(hook: str
         return getattr(super(Own, self), hook)(*args, **options)
 
     Own = type("Own", (VariationalModule,), {hook: count})
-    fitted(kind=Own)
+    fitted(kind=Own, scheduler=CosineAnnealingLR)
     assert counts["training"] >= EPOCHS * BATCHES
 
 
@@ -135,3 +136,67 @@ def test_clipping_survives_a_hook_of_a_subclass() -> None:
 @pytest.mark.filterwarnings("ignore:.*barebones", "ignore:.*num_workers", "ignore::UserWarning:pytorch_lightning")
 def test_a_trainer_without_anything_trains() -> None:
     assert fitted(barebones=True).global_step == EPOCHS * BATCHES
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_subclass_that_repeats_what_lightning_does_trains_to_the_same_weights() -> None:
+    class Own(VariationalModule):
+        def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
+            optimizer.step(closure=optimizer_closure)
+
+        def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Any) -> None:
+            optimizer.zero_grad()
+
+        def configure_gradient_clipping(
+            self, optimizer: Any, gradient_clip_val: Any, gradient_clip_algorithm: Any
+        ) -> None:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+        def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+            scheduler.step()
+
+    for accumulate in (1, 3):
+        options = {"gradient_clip_val": 1e-2, "accumulate_grad_batches": accumulate}
+        options["scheduler"] = CosineAnnealingLR
+        one, other = (fitted(kind=kind, **options) for kind in (VariationalModule, Own))
+        for a, b in zip(one.model.parameters(), other.model.parameters(), strict=True):
+            assert torch.equal(a, b)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_a_subclass_does_in_place_of_lightning_is_what_happens() -> None:
+    class Still(VariationalModule):
+        def optimizer_step(self, *args: Any) -> None:
+            """Takes no step."""
+
+    class Zeroed(VariationalModule):
+        def configure_gradient_clipping(self, optimizer: Any, *limit: Any) -> None:
+            for parameter in optimizer.param_groups[0]["params"]:
+                parameter.grad.zero_()
+
+    still, zeroed = (list(fitted(kind=kind).model.parameters()) for kind in (Still, Zeroed))
+    trained = list(fitted().model.parameters())
+    assert all(torch.equal(a, b) for a, b in zip(still, zeroed, strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(still, trained, strict=True))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_hooks_before_a_step_see_the_gradient_before_it_is_clipped() -> None:
+    norms: list[float] = []
+
+    def note(trainer: Any, module: Any, optimizer: Any) -> None:
+        norms.append(torch.nn.utils.get_total_norm(p.grad for p in module.model.parameters()).item())
+
+    fitted(LambdaCallback(on_before_optimizer_step=note), gradient_clip_val=1e-3)
+    assert min(norms) > 0.1
+
+
+def without_super(hook: str) -> type[VariationalModule]:
+    return type("Own", (VariationalModule,), {hook: lambda self, *args: torch.optim.SGD(self.parameters(), 0.1)})
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("hook", ["training_step", "configure_optimizers", "on_train_epoch_start"])
+def test_a_subclass_that_would_leave_the_training_out_is_refused(hook: str) -> None:
+    with pytest.raises(TypeError, match=f"{hook}: "):
+        fitted(kind=without_super(hook))

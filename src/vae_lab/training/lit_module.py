@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from vae_lab.training.optimization import (
     Step,
     StepTerms,
     check_optimization,
+    clip_before_step,
     clip_gradient,
     forget_gradients,
     look_for_non_finite,
@@ -94,6 +96,7 @@ class VariationalModule(LightningModule):
         self._planned_steps: float | None = None
         self._restored: Mapping[str, Any] | None = None  # the checkpoint of a run that goes on
         self._resumed: Progress | None = None  # an unfinished epoch's, until the batch where it goes on
+        self._begun_epoch: int | None = None
         self._loss: Callable[[Tensor, Tensor | None, float], StepTerms] = self._step_terms
 
     def configure_model(self) -> None:
@@ -107,13 +110,17 @@ class VariationalModule(LightningModule):
             refuse_fused_clipping(self.optimization, optimizer)
         if is_sharded(self.model):
             refuse_fused_sgd(optimizer)
-        if self.optimization.gradient_clip_val:
-            optimizer.register_step_pre_hook(lambda *_: clip_gradient(self.model.parameters(), self.optimization))
+        if passes.clips_by_itself(self):
+            limit = (self.optimization.gradient_clip_val, self.optimization.gradient_clip_algorithm)
+            clip_before_step(optimizer, lambda: self.configure_gradient_clipping(optimizer, *limit))
+        elif self.optimization.gradient_clip_val:
+            clip_before_step(optimizer, lambda: clip_gradient(self.model.parameters(), self.optimization))
         schedulers = schedules(self.trainer, self.optimization, optimizer)  # which may change the options
         self._options = resumed_optimizer.options_of(optimizer)
         return [optimizer], schedulers
 
     def on_train_start(self) -> None:
+        passes.check_subclass(self)
         if self._restored:
             resumed_optimizer.bring_up_to_date(self.trainer, self._options, self.optimization, self._restored)
         self._watchers = passes.batch_watchers(self.trainer, self)
@@ -143,6 +150,8 @@ class VariationalModule(LightningModule):
 
     def training_step(self, dataloader_iter: Any) -> None:
         """The optimizer steps of one pass through Lightning's loop, and then what is watched of them."""
+        if self._begun_epoch != self.current_epoch:
+            raise TypeError("on_train_epoch_start: a subclass must call super().on_train_epoch_start(), for the noise")
         if self._resumed is not None:
             shape = skip_done_batches(self.trainer, self._resumed, dataloader_iter, self.train_bound)
             if shape and isinstance(self._loss, CompiledLoss):
@@ -174,11 +183,14 @@ class VariationalModule(LightningModule):
                 terms = self._loss(batch.x, self._labels(batch), weight)
             self._backward(terms.loss / accumulate if accumulate > 1 else terms.loss)
             done.append(terms._replace(loss=terms.loss.detach()))
-        found_inf = self._take_step(optimizer)
+        found_inf = self._take_step(optimizer, index)
         passes.call_hook(self._watchers, self, "on_before_zero_grad", optimizer.optimizer)
-        forget_gradients(optimizer.optimizer)
+        if self in self._watchers:
+            self.optimizer_zero_grad(self.current_epoch, index, optimizer.optimizer)
+        else:
+            forget_gradients(optimizer.optimizer)
         if self.optimization.scheduler is not None:
-            self.lr_schedulers().step()  # type: ignore[union-attr]
+            self.lr_scheduler_step(self.lr_schedulers(), None)  # type: ignore[arg-type]
         return Step(done, found_inf)
 
     def _on_device(self, batch: Batch) -> Batch:
@@ -187,6 +199,7 @@ class VariationalModule(LightningModule):
             batch = data.on_before_batch_transfer(batch, 0)
             moved: Batch = data.transfer_batch_to_device(batch, self.device, 0)
             return data.on_after_batch_transfer(moved, 0)  # type: ignore[no-any-return]
+        batch = self._on_before_batch_transfer(batch)
         return self.trainer.strategy.batch_to_device(batch)  # type: ignore[no-any-return]
 
     def _backward(self, loss: Tensor) -> None:
@@ -195,13 +208,16 @@ class VariationalModule(LightningModule):
         else:
             self.manual_backward(loss)
 
-    def _take_step(self, optimizer: Any) -> Tensor:
+    def _take_step(self, optimizer: Any, index: int) -> Tensor:
         """A step of the optimizer, unless an entry of the gradient is not finite; 1 where one is, else 0, ()."""
+        step = optimizer.optimizer.step if self._direct else optimizer.step
+        if self in self._watchers:
+            step = partial(self.optimizer_step, self.current_epoch, index, optimizer, lambda: None)
         if self._scaler is not None:
-            return step_with_scaler(optimizer.step, self._scaler)
+            return step_with_scaler(step, self._scaler)
         found_inf = look_for_non_finite(optimizer.optimizer)
         before = self.global_step
-        step_unless(found_inf, optimizer.optimizer, optimizer.optimizer.step if self._direct else optimizer.step)
+        step_unless(found_inf, optimizer.optimizer, step)
         if self.global_step == before:  # not counted by Lightning
             progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
             progress.increment_ready()
@@ -269,6 +285,7 @@ class VariationalModule(LightningModule):
     def on_train_epoch_start(self) -> None:
         # The noise of an epoch depends on nothing but this: not on the number of processes, nor on what ran before.
         noise.seed(self.seed, self.current_epoch)
+        self._begun_epoch = self.current_epoch
 
     def on_train_epoch_end(self) -> None:
         self._log_bound("train", self.train_bound)

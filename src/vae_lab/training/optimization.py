@@ -114,6 +114,25 @@ def clip_gradient(parameters: Iterable[nn.Parameter], optimization: Optimization
         nn.utils.clip_grad_norm_(parameters, optimization.gradient_clip_val)
 
 
+def clip_before_step(optimizer: Optimizer, clip: Callable[[], None]) -> None:
+    """Clips the gradient at each step of the optimizer, after the hooks that Lightning calls in the step's closure."""
+
+    def clip_after_hooks(_: Optimizer, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]] | None:
+        closure = kwargs.get("closure")
+        if closure is None:
+            clip()
+            return None
+
+        def clipped() -> Any:
+            result = closure()
+            clip()
+            return result
+
+        return args, {**kwargs, "closure": clipped}
+
+    optimizer.register_step_pre_hook(clip_after_hooks)
+
+
 def step_unless(found_inf: Tensor, optimizer: Optimizer, step: Callable[[], Any]) -> None:
     """Takes the step where ``found_inf``, (), is 0.
 

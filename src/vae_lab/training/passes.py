@@ -8,6 +8,7 @@ subclass of the module that defines a hook for each batch is called at each batc
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -33,8 +34,13 @@ BATCH_HOOKS = (
     "on_after_backward",
     "on_before_optimizer_step",
 )
+CLIPPING_HOOKS = ("configure_gradient_clipping", "clip_gradients")
 MODULE_HOOKS = (
     *BATCH_HOOKS,
+    *CLIPPING_HOOKS,
+    "optimizer_step",
+    "optimizer_zero_grad",
+    "lr_scheduler_step",
     "backward",
     "manual_backward",
     "on_before_batch_transfer",
@@ -83,6 +89,25 @@ def batch_watchers(trainer: Trainer, module: LightningModule) -> list[Callback |
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
     watchers: list[Any] = [callback for callback in callbacks if _watches(callback, BATCH_HOOKS)]
     return [*watchers, module] if _watches(module, MODULE_HOOKS) else watchers
+
+
+def check_subclass(module: LightningModule) -> None:
+    """Raises TypeError for a subclass of the module whose own methods would leave the training without its steps."""
+    if "dataloader_iter" not in inspect.signature(module.training_step).parameters:
+        raise TypeError(
+            "training_step: the module takes several optimizer steps a call, from the argument dataloader_iter; "
+            "override hooks such as on_train_batch_end instead, and write another loss as an Objective"
+        )
+    if not hasattr(module, "_options"):
+        raise TypeError(
+            "configure_optimizers: a subclass must call super().configure_optimizers(); "
+            "the optimizer and its schedule are given as Optimization(optimizer, scheduler)"
+        )
+
+
+def clips_by_itself(module: LightningModule) -> bool:
+    """True if a subclass of the module defines how the gradient is clipped."""
+    return _watches(module, CLIPPING_HOOKS)
 
 
 def call_hook(watchers: Iterable[Callback | LightningModule], module: LightningModule, hook: str, *args: Any) -> None:
