@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from conftest import Outcome
 
 from tests.training.same_run import assert_same
 from tests.training.test_resume import QUICK, stopped_at
+from vae_lab.training.callbacks import Pictures
 
 __all__ = ["stopped_at"]  # a fixture
 
@@ -44,6 +45,34 @@ def test_an_averaged_run_goes_on_within_an_epoch_and_longer(
     assert train(f"resume={run}", EMA).code == 0
     assert train(f"resume={run}", EMA, "trainer.max_epochs=2").code == 0
     assert_same(run, reference)
+
+
+def test_pictures_are_those_of_the_averaged_weights(
+    train: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An average that stays as it is after the first step is drawn alike from then on."""
+    drawn: dict[str, list[torch.Tensor]] = {}
+
+    def publish(self: Pictures, trainer: object, pictures: Iterable[tuple[str, torch.Tensor]]) -> None:
+        for tag, picture in pictures:
+            drawn.setdefault(tag, []).append(picture)
+
+    monkeypatch.setattr(Pictures, "_publish", publish)
+    words = [word for word in WORDS if not word.startswith("callbacks")]
+    words += ["callbacks.pictures.every_n_epochs=1", "callbacks.projector=null", "optimizer.lr=0.1"]
+    still = EMA.replace("decay:0.8", "decay:1.0,update_starting_at_step:0")
+    assert train(*words, still, f"hydra.run.dir={tmp_path}").code == 0
+    assert len(drawn["reconstructions"]) > 3
+    for _, *pictures in drawn.values():
+        assert all(torch.equal(picture, pictures[0]) for picture in pictures[1:])
+
+
+def test_an_average_of_sharded_weights_is_refused(train: Callable[..., Outcome], tmp_path: Path) -> None:
+    sharded = ("trainer=fsdp", "trainer.accelerator=cpu", "trainer.devices=1")
+    outcome = train(*WORDS, *sharded, EMA, f"hydra.run.dir={tmp_path / 'run'}")
+    assert outcome.code == 1
+    assert outcome.error_lines == ["error: callbacks: WeightAveraging cannot average sharded weights; use trainer=ddp"]
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_average_that_needs_lightnings_own_steps_is_refused(train: Callable[..., Outcome], tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from vae_lab.core import LatentVariableModel
 from vae_lab.pictures import Album, save_picture
 from vae_lab.pictures.album import Picture
 from vae_lab.training.callbacks.writer import tensorboard_writer
-from vae_lab.training.sharding import whole_weights
+from vae_lab.training.shown_weights import shown_weights
 
 FOLDER = "figures"
 
@@ -116,7 +116,7 @@ class Pictures(Callback):
             return
         self._drawn_at[which] = trainer.global_step
         model = model_of(pl_module)
-        with whole_weights(model):
+        with shown_weights(trainer, pl_module, model):
             if self._album is not None:  # in the first process
                 draw = self._album.quick if which == "quick" else self._album.others
                 self._publish(trainer, draw(model))

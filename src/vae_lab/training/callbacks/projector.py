@@ -15,7 +15,7 @@ from vae_lab.pictures import codes
 from vae_lab.pictures.grid import displayable
 from vae_lab.training.callbacks.pictures import model_of
 from vae_lab.training.callbacks.writer import tensorboard_writer
-from vae_lab.training.sharding import whole_weights
+from vae_lab.training.shown_weights import shown_weights
 from vae_lab.types import Batch
 
 SPRITE_SIDE = 8192
@@ -43,7 +43,7 @@ class Projector(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         model = model_of(pl_module)
-        with whole_weights(model):
+        with shown_weights(trainer, pl_module, model):
             writer = tensorboard_writer(trainer)
             if writer is not None and trainer.is_global_zero:
                 data: Any = trainer.datamodule  # type: ignore[attr-defined]
