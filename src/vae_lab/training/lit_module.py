@@ -25,8 +25,6 @@ from vae_lab.training.optimization import (
     Step,
     StepTerms,
     check_optimization,
-    clip_before_step,
-    clip_gradient,
     forget_gradients,
     look_for_non_finite,
     refuse_fused_clipping,
@@ -110,11 +108,7 @@ class VariationalModule(LightningModule):
             refuse_fused_clipping(self.optimization, optimizer)
         if is_sharded(self.model):
             refuse_fused_sgd(optimizer)
-        if passes.clips_by_itself(self):
-            limit = (self.optimization.gradient_clip_val, self.optimization.gradient_clip_algorithm)
-            clip_before_step(optimizer, lambda: self.configure_gradient_clipping(optimizer, *limit))
-        elif self.optimization.gradient_clip_val:
-            clip_before_step(optimizer, lambda: clip_gradient(self.model.parameters(), self.optimization))
+        passes.clip_steps(self, optimizer, self.optimization)
         schedulers = schedules(self.trainer, self.optimization, optimizer)  # which may change the options
         self._options = resumed_optimizer.options_of(optimizer)
         return [optimizer], schedulers
@@ -175,7 +169,7 @@ class VariationalModule(LightningModule):
         done: list[StepTerms] = []
         while len(done) < accumulate and not dataloader_iter.done:
             batch, index, _ = next(dataloader_iter)
-            batch = self._on_device(batch)
+            batch = passes.to_device(self, batch, self._direct)
             if self._watchers:
                 passes.show_batch(self._watchers, self, dataloader_iter, index, self._batch if done else None, batch)
             self._batch = batch
@@ -192,15 +186,6 @@ class VariationalModule(LightningModule):
         if self.optimization.scheduler is not None:
             self.lr_scheduler_step(self.lr_schedulers(), None)  # type: ignore[arg-type]
         return Step(done, found_inf)
-
-    def _on_device(self, batch: Batch) -> Batch:
-        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        if self._direct and data is not None:
-            batch = data.on_before_batch_transfer(batch, 0)
-            moved: Batch = data.transfer_batch_to_device(batch, self.device, 0)
-            return data.on_after_batch_transfer(moved, 0)  # type: ignore[no-any-return]
-        batch = self._on_before_batch_transfer(batch)
-        return self.trainer.strategy.batch_to_device(batch)  # type: ignore[no-any-return]
 
     def _backward(self, loss: Tensor) -> None:
         if self._direct:

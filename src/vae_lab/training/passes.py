@@ -24,6 +24,10 @@ from pytorch_lightning.callbacks import (
 from pytorch_lightning.core.hooks import DataHooks, ModelHooks
 from pytorch_lightning.profilers import PassThroughProfiler
 from pytorch_lightning.strategies import SingleDeviceStrategy
+from torch.optim import Optimizer
+
+from vae_lab.training.optimization import Optimization, clip_before_step, clip_gradient
+from vae_lab.types import Batch
 
 MAX_STEPS = 32
 BATCH_HOOKS = (
@@ -105,9 +109,30 @@ def check_subclass(module: LightningModule) -> None:
         )
 
 
-def clips_by_itself(module: LightningModule) -> bool:
-    """True if a subclass of the module defines how the gradient is clipped."""
-    return _watches(module, CLIPPING_HOOKS)
+def clip_steps(module: Any, optimizer: Optimizer, optimization: Optimization) -> None:
+    """Clips the gradient at each step of the optimizer: as asked for, or as a subclass of the module does it."""
+    limit, algorithm = optimization.gradient_clip_val, optimization.gradient_clip_algorithm
+    if _watches(module, CLIPPING_HOOKS):
+        clip_before_step(optimizer, lambda: module.configure_gradient_clipping(optimizer, limit, algorithm))
+    elif limit:
+        clip_before_step(optimizer, lambda: clip_gradient(module.model.parameters(), optimization))
+
+
+def to_device(module: LightningModule, batch: Batch, direct: bool) -> Batch:
+    """Returns the batch as the hooks of the data module, or those of the module, make it for the device.
+
+    Args:
+        module: module in training.
+        batch: batch as it was loaded.
+        direct: True to ask the data module alone, without Lightning.
+    """
+    data: Any = module.trainer.datamodule  # type: ignore[attr-defined]
+    if direct and data is not None:
+        batch = data.on_before_batch_transfer(batch, 0)
+        moved: Batch = data.transfer_batch_to_device(batch, module.device, 0)
+        return data.on_after_batch_transfer(moved, 0)  # type: ignore[no-any-return]
+    batch = module._on_before_batch_transfer(batch)
+    return module.trainer.strategy.batch_to_device(batch)  # type: ignore[no-any-return]
 
 
 def call_hook(watchers: Iterable[Callback | LightningModule], module: LightningModule, hook: str, *args: Any) -> None:
