@@ -6,6 +6,7 @@ The only place that knows what older checkpoints lack. A change of what a checkp
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from vae_lab.errors import RunError
@@ -25,6 +26,53 @@ DEFAULTS: dict[str, Any] = {
 
 PROGRESS_DEFAULTS: dict[str, Any] = {"batch_size": None, "monitored": {}, "should_stop": False, "skipped": (0, 0)}
 """The same for its ``progress``."""
+
+
+_NUMBER = (int, float, type(None))
+RESUMED: dict[str, tuple[type, ...]] = {
+    "callbacks": (dict,),
+    "curves": (dict, type(None)),
+    "epoch": (int,),
+    "global_step": (int,),
+    "lr_schedulers": (list,),
+    "optimizer": (str, type(None)),
+    "optimizer_states": (list,),
+    "planned_steps": _NUMBER,
+    "schedule_steps": _NUMBER,
+    "state_dict": (Mapping,),
+    "progress.batch": (int,),
+    "progress.batch_size": (int, type(None)),
+    "progress.batches": (int,),
+    "progress.epoch": (int,),
+    "progress.logged_step": (int,),
+    "progress.monitored": (dict,),
+    "progress.ranks": (list,),
+    "progress.should_stop": (bool,),
+    "progress.skipped": (list, tuple),
+    "progress.step": (int,),
+}
+"""Parts of a checkpoint from which a run goes on, and their types; a dot leads into one."""
+
+
+def check_resumable(checkpoint: Mapping[str, Any]) -> None:
+    """Raises ValueError naming the first part that a migrated checkpoint lacks, or that is of another type."""
+    for name, types in RESUMED.items():
+        outer, _, inner = name.rpartition(".")
+        place = checkpoint.get(outer) if outer else checkpoint
+        if not isinstance(place, Mapping) or inner not in place:
+            raise ValueError(f"it lacks {name}")
+        if not isinstance(place[inner], types):
+            raise ValueError(f"{name} is a {type(place[inner]).__name__}")
+    for name in ("callbacks", "progress.ranks", "optimizer_states"):
+        outer, _, inner = name.rpartition(".")
+        parts = (checkpoint[outer] if outer else checkpoint)[inner]
+        if not all(isinstance(part, dict) for part in (parts.values() if isinstance(parts, dict) else parts)):
+            raise ValueError(f"{name} holds other things than dictionaries")
+    if not all({"random", "train_bound"} <= rank.keys() for rank in checkpoint["progress"]["ranks"]):
+        raise ValueError("progress.ranks lacks random states or sums")
+    for state in checkpoint["optimizer_states"]:
+        if not {"state", "param_groups"} <= state.keys():
+            raise ValueError("optimizer_states lacks its state or options")
 
 
 def migrated(checkpoint: dict[str, Any]) -> dict[str, Any]:

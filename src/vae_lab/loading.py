@@ -14,7 +14,7 @@ import torch
 from vae_lab.build import build
 from vae_lab.errors import RunError
 from vae_lab.files import why_not_a_file
-from vae_lab.formats import migrated
+from vae_lab.formats import check_resumable, migrated
 from vae_lab.runs import why_no_run
 from vae_lab.tensor_files import load_tensors
 from vae_lab.types import DataSpec
@@ -210,21 +210,22 @@ def _config(path: Path) -> Mapping[str, Any]:
     return config
 
 
-def read_checkpoint(path: Path, parts: Sequence[str] = ("state_dict",)) -> dict[str, Any]:
+def read_checkpoint(path: Path, resume: bool = False) -> dict[str, Any]:
     """What a checkpoint holds, tensors on the CPU; reading it executes nothing.
 
     Args:
         path: of the checkpoint.
-        parts: that it must have; a dot leads into one, as in ``progress.step``.
+        resume: require all that a run goes on from, and not only weights.
 
     Raises:
         RunError: for a file that is no checkpoint of vae_lab, or not a whole one.
     """
     try:
         checkpoint = migrated(load_tensors(path))
-        missing = [part for part in parts if not _has(checkpoint, part)]
-        if missing or not isinstance(checkpoint["state_dict"], Mapping):
-            raise ValueError(f"it lacks {' and '.join(missing) or 'weights'}")
+        if not isinstance(checkpoint.get("state_dict"), Mapping):
+            raise ValueError("it lacks weights")
+        if resume:
+            check_resumable(checkpoint)
     except OSError as error:
         raise RunError(f"{path}: {error.strerror or error}") from error
     except RunError as error:
@@ -233,12 +234,6 @@ def read_checkpoint(path: Path, parts: Sequence[str] = ("state_dict",)) -> dict[
         reason = " ".join(str(error).split())[:200]
         raise RunError(f"{path}: truncated, corrupt or no checkpoint of vae_lab ({reason})") from error
     return checkpoint
-
-
-def _has(checkpoint: Any, part: str) -> bool:
-    """True if the checkpoint has the part, whose name may lead into others."""
-    name, _, rest = part.partition(".")
-    return isinstance(checkpoint, Mapping) and name in checkpoint and (not rest or _has(checkpoint[name], rest))
 
 
 def model_weights(checkpoint: Mapping[str, Any], path: Path) -> dict[str, torch.Tensor]:

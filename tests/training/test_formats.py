@@ -16,7 +16,7 @@ from conftest import Outcome
 import vae_lab
 from tests.training.same_run import curves_of
 from vae_lab.evaluate import main as evaluate
-from vae_lab.formats import FORMAT
+from vae_lab.formats import FORMAT, RESUMED, check_resumable, migrated
 
 SAVED_RUNS = Path(__file__).parents[1] / "saved_runs"
 OLD = sorted(path.parent.relative_to(SAVED_RUNS) for path in SAVED_RUNS.glob("*/*/config.yaml"))
@@ -114,6 +114,47 @@ def test_an_unknown_format_is_refused_in_one_line(
         assert message in outcome.error_lines[0]
     with pytest.raises(vae_lab.errors.RunError, match=message):
         vae_lab.load_run(run)
+
+
+JUNK: dict[str, Any] = {
+    "absent": None,
+    "text": "junk",
+    "list of texts": ["junk"],
+    "list of an empty dictionary": [{}],
+    "dictionary": {"junk": "junk"},
+}
+
+
+@pytest.mark.parametrize("part", RESUMED)
+@pytest.mark.parametrize("junk", JUNK)
+def test_a_broken_part_of_a_checkpoint_is_named(part: str, junk: str, tmp_path: Path) -> None:
+    path = SAVED_RUNS / "format_0" / "stopped" / "checkpoints" / "last.ckpt"
+    checkpoint = migrated(torch.load(path, weights_only=True))
+    check_resumable(checkpoint)
+    outer, _, inner = part.rpartition(".")
+    place = checkpoint[outer] if outer else checkpoint
+    fits = isinstance(JUNK[junk], RESUMED[part]) and part not in ("callbacks", "optimizer_states", "progress.ranks")
+    if junk == "absent":
+        del place[inner]
+    elif fits or (junk == "list of texts" and part == "lr_schedulers"):
+        return
+    else:
+        place[inner] = JUNK[junk]
+    with pytest.raises(ValueError, match=part):
+        check_resumable(checkpoint)
+
+
+@pytest.mark.parametrize("part", ["optimizer", "schedule_steps", "planned_steps", "lr_schedulers"])
+def test_a_checkpoint_of_today_that_lacks_a_part_is_refused_in_one_line(
+    train: Callable[..., Outcome], tmp_path: Path, part: str
+) -> None:
+    run = copied("format_0/stopped", tmp_path)
+    rewrite(run, lambda checkpoint: (checkpoint.update(migrated(dict(checkpoint))), checkpoint.pop(part)))
+    outcome = train(f"resume={run}")
+    assert outcome.code == 1
+    assert len(outcome.error_lines) == 1
+    assert outcome.error_lines[0].endswith(f"no checkpoint of vae_lab (it lacks {part})")
+    assert "Traceback" not in outcome.err
 
 
 @pytest.mark.parametrize(

@@ -48,10 +48,6 @@ TestCheckpoint = Literal["best", "last"]
 T = TypeVar("T")
 DecoderBias = Literal["default", "data_mean"]
 
-PROGRESS = ("epoch", "batch", "batches", "step", "ranks")
-PARTS = ("state_dict", "optimizer_states", "callbacks", "curves", *(f"progress.{key}" for key in PROGRESS))
-"""Of a checkpoint from which a run goes on."""
-
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 
@@ -135,7 +131,7 @@ def fit(
         print(data.describe())
     data.dtype = dtype_of(trainer.precision, module.model)
     plan = check_plan(trainer, module, data)
-    saved = read_checkpoint(resume, PARTS) if resume else None
+    saved = read_checkpoint(resume, resume=True) if resume else None
     if resume and saved is not None:
         refuse_to_resume(trainer, module, saved, resume)
         if trainer.is_global_zero:
