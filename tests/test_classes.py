@@ -13,6 +13,7 @@ import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import QuotedString
 from matplotlib.figure import Figure
+from omegaconf import OmegaConf
 
 import vae_lab.sample
 from tests.conftest import FAST, Outcome
@@ -21,12 +22,17 @@ from vae_lab.config.words import quoted_classes
 from vae_lab.distributions import Bernoulli
 from vae_lab.models import VAE
 from vae_lab.networks import MlpArchitecture
-from vae_lab.pictures import code_scatter, samples_by_class, traversals
+from vae_lab.pictures import Request, code_scatter, samples_by_class, traversals
 from vae_lab.pictures.classes import class_label, class_of, class_tag
 from vae_lab.types import Batch, DataSpec
 
 SHUFFLED = DataSpec((1,), 12, class_names=tuple(sorted(map(str, range(12)))))  # 0, 1, 10, 11, 2, ...
 ODD = ("a b", "a/b", "a-b", "../x", ".", "_all", "$x_{$", "Ärger", "猫", "true", "1.5", "x" * 300, "CON.txt", "{}", "-")
+
+
+def parsed(value: object) -> object:
+    """The value that a command gets for a value of Hydra's grammar."""
+    return OmegaConf.create({"y": value.text if isinstance(value, QuotedString) else value}).y
 
 
 def named(*names: str) -> DataSpec:
@@ -36,13 +42,31 @@ def named(*names: str) -> DataSpec:
 # What a user types
 
 
-@pytest.mark.parametrize("name", [*ODD, "it's", 'a"b', "a\\", "a\\'b", "\\'", "a#b", "f(x)", "a & b", "${x}"])
+LIKE_VALUES = ("1e3", "1_000", "nan", "inf", "null", "None", "0x10", "007", "no", "~", "all", "1.0")
+"""Names that YAML, or Python, would take for something else."""
+
+
+@pytest.mark.parametrize(
+    "name", [*ODD, *LIKE_VALUES, "it's", 'a"b', "a\\", "a\\'b", "\\'", "a#b", "f(x)", "a & b", "${x}"]
+)
 def test_names_are_typed_as_they_are(name: str) -> None:
     parser = OverridesParser.create()
     typed = [parser.parse_override(quoted_classes(word)).value() for word in (f"y={name}", f"y=[{name}, cat]")]
-    values = [value.value() if isinstance(value, QuotedString) else value for value in (typed[0], *typed[1])]
+    values = [parsed(value) for value in (typed[0], *typed[1])]
     spec = named(name, "cat", *(["a b"] if name != "a b" else []))
     assert [class_of(spec, value) for value in values] == [0, 0, 1]
+
+
+@pytest.mark.parametrize("name", ["a,b", "[x]", "a, b", "[a,b]", ",", "['a']"])
+def test_names_with_commas_and_brackets_stand_in_quotes_in_a_list(name: str) -> None:
+    parser = OverridesParser.create()
+    quotes = "'" if "'" not in name else '"'
+    values = parser.parse_override(quoted_classes(f"y=[cat, {quotes}{name}{quotes} ,cat]")).value()
+    assert [parsed(value) for value in values] == ["cat", name, "cat"]
+    alone = parser.parse_override(quoted_classes(f"y={quotes}{name}{quotes}")).value()
+    assert parsed(alone) == name
+    if not name.startswith("["):
+        assert parsed(parser.parse_override(quoted_classes(f"y={name}")).value()) == name
 
 
 def test_a_name_wins_over_a_number_and_says_so() -> None:
@@ -157,7 +181,21 @@ def test_a_run_shows_and_takes_names(
         assert outcome.code == 0, outcome.err
         with np.load(tmp_path / "out" / f"{stem}.npz") as arrays:
             assert arrays["y"].tolist() == labels
+    assert sample("y=null").error_lines == sample().error_lines != []
     wrong = sample("y=dog")
     assert wrong.error_lines == [
         "error: y=dog: no such class (did you mean red dog?); the classes are cat, red dog, ünü"
     ]
+
+
+def test_classes_called_all_and_null_are_reached() -> None:
+    model, _ = model_of("all", "cat", "null")
+
+    def shown(y: object) -> list[int]:
+        ((_, sheet),) = Request(num=1, y=y).sheets(model, lambda *_: pytest.fail("no examples"))  # type: ignore[arg-type]
+        return list(sheet.arrays["y"])
+
+    with pytest.warns(UserWarning, match=r"y=\[all\] is the class of that name"):
+        assert shown("all") == [0, 1, 2]
+    assert shown(["all"]) == [0]
+    assert shown("null") == shown(["null"]) == [2]

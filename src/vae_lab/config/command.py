@@ -111,7 +111,7 @@ def run(task: Callable[[DictConfig], None], config_name: str) -> None:
         options, typed = ordered(sys.argv[1:])
         multirun = "--multirun" in options
         words = completed_words([with_quoted_path(word, multirun) for word in typed], multirun)
-        sys.argv[1:] = [*options, *map(quoted_classes, words)]
+        sys.argv[1:] = [*options, *(words if multirun else map(quoted_classes, words))]
         check_words(sys.argv[1 + len(options) :], groups())
         command()
     except KeyboardInterrupt:

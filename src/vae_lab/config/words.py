@@ -32,22 +32,28 @@ def check_words(words: Sequence[str], groups: Mapping[str, Sequence[str]]) -> No
 
 
 def quoted_classes(word: str) -> str:
-    """Returns ``y=red dog's`` or ``y=[ü,a b]`` as Hydra's grammar wants it: names that it cannot read are quoted."""
+    """Returns ``y=NAME`` or ``y=[NAME,NAME]`` as strings of Hydra's grammar, which would read nan or a,b otherwise.
+
+    A name in quotes stands for itself, also with commas inside a list or with square brackets around it.
+    """
     key, equals, value = word.partition("=")
-    if key != "y" or not equals:
+    if key != "y" or not equals or value == "[]":
         return word
     if value.startswith("[") and value.endswith("]") and value[1:-1].strip():
-        return f"y=[{','.join(_quoted(name.strip()) for name in value[1:-1].split(','))}]"
+        return f"y=[{','.join(map(_quoted, re.findall(_NAME_IN_LIST, value[1:-1])))}]"
     return f"y={_quoted(value)}"
 
 
+_NAME_IN_LIST = r"""\s*('(?:[^'\\]|\\.)*'(?=\s*(?:,|$))|"(?:[^"\\]|\\.)*"(?=\s*(?:,|$))|[^,]*[^,\s])\s*(?:,|$)"""
+"""One of the names between commas: with quotes, in which commas may stand, or without."""
+
+
 def _quoted(name: str) -> str:
-    """Returns a name in quotes, unless it has some, or is made of what needs none."""
-    quoted = len(name) > 1 and name[0] in "'\"" and name[-1] == name[0]
-    if quoted or name == "[]" or re.fullmatch(r"[\w.,+-]*", name, re.ASCII):
-        return name
-    escaped = re.sub(r"(\\*)'", r"\1\1\'", name)
-    return "'" + re.sub(r"(\\+)$", r"\1\1", escaped) + "'"
+    """Returns a name in quotes, unless it has some."""
+    if not (len(name) > 1 and name[0] in "'\"" and name[-1] == name[0]):
+        name = re.sub(r"(\\*)'", r"\1\1\'", name)
+        name = "'" + re.sub(r"(\\+)$", r"\1\1", name) + "'"
+    return name.replace("${", "\\${")
 
 
 def _parsed(parser: OverridesParser, word: str) -> Override:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 import torch
@@ -94,6 +95,9 @@ class Request:
         Raises:
             ValueError: naming the setting that does not suit the model or the examples.
         """
+        if self.y == "null" and "null" not in _names(model):  # as it is typed for none
+            yield from replace(self, y=None).sheets(model, examples)
+            return
         classes = self._classes(model)
         each: Sequence[int | None] = classes or [None]
         match self.what:
@@ -159,6 +163,8 @@ class Request:
         if self.y is None and self.what == "samples":
             classes = listed(model.spec.class_names) or f"0 to {every[-1]}"
             raise ValueError(f"y: this model is conditional; give y=all or a class: {classes}")
+        if self.y == "all" and "all" in _names(model):
+            warnings.warn("y=all: all classes; y=[all] is the class of that name", stacklevel=2)
         if self.y is None or self.y == "all":
             return every
         labels = [self.y] if isinstance(self.y, Label) else self.y
@@ -180,6 +186,10 @@ class Request:
         """The settings that are not the default."""
         values = {field.name: (getattr(self, field.name), field.default) for field in fields(self)}
         return {name: value for name, (value, default) in values.items() if value != default}
+
+
+def _names(model: LatentVariableModel) -> tuple[str, ...]:
+    return () if model.spec is None else model.spec.class_names
 
 
 def _joined(model: LatentVariableModel, classes: Sequence[int]) -> str:
