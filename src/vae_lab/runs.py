@@ -98,7 +98,8 @@ def save_metrics(
         seed: of the run.
         seconds: that the training took.
         skipped_steps: steps left out because their gradient was not finite.
-        selection: examples by which best.ckpt was chosen: the validation set, or the test set where there is none.
+        selection: examples by which best.ckpt was chosen: the validation set, or the test set where there is none;
+            none if nothing was chosen.
     """
     training = {"training_seconds": round(seconds, 1), "skipped_steps": skipped_steps, "selection": selection}
     _save_record(run / "metrics.json", metrics=dict(metrics), **training, seed=seed)

@@ -16,6 +16,19 @@ MAX_NAMES_SHOWN = 20
 """Classes that a message lists; of more it shows the first ones and their number."""
 
 
+class NoExampleError(ValueError):
+    """A split has no example of some classes.
+
+    Args:
+        name: the classes, by name.
+        split: name of the split.
+    """
+
+    def __init__(self, name: str, split: str) -> None:
+        super().__init__(f"y={name}: the {split} split has no such example")
+        self.name = name
+
+
 class Shard(NamedTuple):
     """Which rows of a whole batch one process holds: rows ``rank, rank + world, ...`` of ``size``."""
 

@@ -82,6 +82,7 @@ def test_a_handful_of_examples_trains_or_is_refused_in_a_line(
         assert not (tmp_path / "run").exists()
     else:
         assert outcome.code == 0, outcome.err
+        assert "few examples train, val, test: fewer than 10, so that their figures mean little" in outcome.out
 
 
 def test_a_run_that_chooses_by_the_test_set_says_so(train: Callable[..., Outcome], tmp_path: Path) -> None:
@@ -91,6 +92,17 @@ def test_a_run_that_chooses_by_the_test_set_says_so(train: Callable[..., Outcome
     (line,) = [line for line in outcome.out.splitlines() if line.startswith("selection ")]
     assert "by the test set, as data.val_size=0: best.ckpt, early stopping and searches see it" in line
     assert record(tmp_path / "run")["selection"] == "test set"
+
+
+@pytest.mark.parametrize("word", ["test_checkpoint=last", "callbacks.checkpoint=null"])
+def test_a_run_that_chooses_nothing_says_nothing_of_it(
+    train: Callable[..., Outcome], tmp_path: Path, word: str
+) -> None:
+    words = (*WORDS, f"data.root={arrays(tmp_path / 'data', 30)}", "data.val_size=0", word)
+    outcome = train(*words, f"hydra.run.dir={tmp_path / 'run'}")
+    assert outcome.code == 0, outcome.err
+    assert "selection " not in outcome.out
+    assert record(tmp_path / "run")["selection"] == "none"
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

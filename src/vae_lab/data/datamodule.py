@@ -18,7 +18,7 @@ from vae_lab.data.image_set import ImageSet, readable
 from vae_lab.data.loader import BatchLoader, EpochSampler, resident_device
 from vae_lab.data.splits import SplitName, evenly_spread, held_out
 from vae_lab.data.summary import summary
-from vae_lab.types import Batch, DataSpec, Support, listed
+from vae_lab.types import Batch, DataSpec, NoExampleError, Support, listed
 
 BINARIZATION_SEED = 0
 """Of fixed binarizations: the same for every run, or test figures of different seeds would not compare."""
@@ -130,9 +130,14 @@ class ImageDataModule(LightningDataModule):
             return self.images.origin(split)
         return "held out of train" if self.val_size else "the test set"
 
-    def describe(self, splits: Sequence[SplitName] = ("train", "val", "test")) -> str:
-        """Returns a few lines on what the data hold; reads the splits that have not been read."""
-        return summary(self, splits)
+    def describe(self, splits: Sequence[SplitName] = ("train", "val", "test"), selects: bool = True) -> str:
+        """Returns a few lines on what the data hold; reads the splits that have not been read.
+
+        Args:
+            splits: names of the splits.
+            selects: True if the validation chooses something, so that its examples matter.
+        """
+        return summary(self, splits, selects)
 
     def train_dataloader(self) -> BatchLoader:
         sampler = EpochSampler(self._train.rows, self.seed)
@@ -189,7 +194,7 @@ class ImageDataModule(LightningDataModule):
             places = places[np.isin(arrays.labels[rows], classes)]
             if not len(places):
                 names = listed([self.spec.name_of(y) for y in classes])
-                raise ValueError(f"y={names}: the {split} split has no such example")
+                raise NoExampleError(names, split)
         places = evenly_spread(places, num)
         picked = rows[places]
         fixed = self._fixed(arrays, picked) if split == "train" else Split(arrays, picked)

@@ -17,8 +17,11 @@ SELECTED_ON_TEST = (
     " figures are not independent of them; data.val_size=0.1 holds out a tenth of the training set instead"
 )
 
+FEW = 10
+"""Examples of a split below which a run says that it has few."""
 
-def summary(data: ImageDataModule, splits: Sequence[SplitName]) -> str:
+
+def summary(data: ImageDataModule, splits: Sequence[SplitName], selects: bool = True) -> str:
     """Returns the set, its shape and classes, the size and origin of each split, and what was passed over."""
     images, spec = data.images, data.spec
     place = f" in {readable(images.place)}" if images.place else ""
@@ -27,8 +30,10 @@ def summary(data: ImageDataModule, splits: Sequence[SplitName]) -> str:
     classes = f"{len(names)} classes ({listed(names)})" if names else "no labels"
     sizes = ", ".join(_size(data, split) for split in splits)
     lines = [f"data         {images.name}{place}: {shape}, {classes}", f"splits       {sizes}"]
-    if data.selection == "test set" and "val" in splits:
+    if selects and data.selection == "test set" and "val" in splits:
         lines.append(SELECTED_ON_TEST)
+    if "val" in splits and (few := [split for split in splits if len(data.split(split).rows) < FEW]):
+        lines.append(f"few examples {', '.join(few)}: fewer than {FEW}, so that their figures mean little")
     return "\n".join([*lines, *(f"passed over  {what}" for what in images.passed_over())])
 
 

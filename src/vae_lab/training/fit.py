@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
 from pytorch_lightning import Trainer, seed_everything
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.strategies import ModelParallelStrategy
 from rich.console import Console
 from rich.table import Table
@@ -34,6 +34,7 @@ from vae_lab.training import curves, interrupts
 from vae_lab.training.averaging import end_averaging, prepare_averaging
 from vae_lab.training.callbacks import LastCheckpoint
 from vae_lab.training.callbacks.last_checkpoint import how_to_resume
+from vae_lab.training.callbacks.pruning import Pruning
 from vae_lab.training.callbacks.writer import report_thread_error, tensorboard_writer
 from vae_lab.training.lit_module import VariationalModule
 from vae_lab.training.opening import Opening
@@ -128,7 +129,7 @@ def fit(
     data.prepare_data()
     data.setup("fit")
     if trainer.is_global_zero:
-        print(data.describe())
+        print(data.describe(selects=_selects(trainer, test_checkpoint)))
     data.dtype = dtype_of(trainer.precision, module.model)
     plan = check_plan(trainer, module, data)
     saved = read_checkpoint(resume, resume=True) if resume else None
@@ -162,7 +163,8 @@ def fit(
     with _saying_what_is_left(trainer):
         metrics = _test(trainer, module, data, weights or None) if plan.tests else {}
     if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-        runs.save_metrics(record.run, metrics, record.seed, seconds, module.guard.skipped, data.selection)
+        selection = data.selection if _selects(trainer, test_checkpoint) else "none"
+        runs.save_metrics(record.run, metrics, record.seed, seconds, module.guard.skipped, selection)
         log_hparams(trainer, record.hparams, metrics)
         compiling = f" ({module.compile_seconds:.0f} s of it compiling)" if module.compile_seconds else ""
         duration, tested = f"{seconds:.0f} s of training{compiling}", "best" if weights else "last"
@@ -170,6 +172,13 @@ def fit(
         if module.guard.skipped:
             print(f"steps skipped, as their gradient was not finite: {module.guard.skipped}")
     return metrics
+
+
+def _selects(trainer: Trainer, test_checkpoint: TestCheckpoint) -> bool:
+    """True if the validation has a part in which weights are tested."""
+    best = _callback(trainer, ModelCheckpoint)
+    chooses = test_checkpoint == "best" and best is not None and str(best.monitor).startswith("val/")
+    return chooses or _callback(trainer, EarlyStopping) is not None or _callback(trainer, Pruning) is not None
 
 
 def _test(trainer: Trainer, module: VariationalModule, data: ImageDataModule, weights: str | None) -> dict[str, float]:
