@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from vae_lab.models import VAE
 from vae_lab.networks import MlpArchitecture
 from vae_lab.pictures import Request, code_scatter, samples_by_class, traversals
 from vae_lab.pictures.classes import class_label, class_of, class_tag
-from vae_lab.types import Batch, DataSpec
+from vae_lab.types import Batch, DataSpec, NoExampleError
 
 SHUFFLED = DataSpec((1,), 12, class_names=tuple(sorted(map(str, range(12)))))  # 0, 1, 10, 11, 2, ...
 ODD = ("a b", "a/b", "a-b", "../x", ".", "_all", "$x_{$", "Ärger", "猫", "true", "1.5", "x" * 300, "CON.txt", "{}", "-")
@@ -199,3 +199,18 @@ def test_classes_called_all_and_null_are_reached() -> None:
         assert shown("all") == [0, 1, 2]
     assert shown(["all"]) == [0]
     assert shown("null") == shown(["null"]) == [2]
+
+
+def test_a_class_without_examples_is_left_out_of_all_traversals_and_named() -> None:
+    model, examples = model_of("cat", "dog")
+
+    def of_dogs(num: int, classes: Sequence[int] | None) -> Batch:
+        if classes == [0]:
+            raise NoExampleError("cat", "test")
+        return examples
+
+    with pytest.warns(UserWarning, match="cat: the test split has no example, so no traversals of it"):
+        sheets = [name for name, _ in Request("traversals", num=1).sheets(model, of_dogs)]
+    assert sheets == ["traversals_ydog_num1"]
+    with pytest.raises(ValueError, match="y=cat: the test split has no such example"):
+        list(Request("traversals", num=1, y="cat").sheets(model, of_dogs))

@@ -1,5 +1,10 @@
 """Errors that end a run and are the run's, not the program's, fault."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class RunError(RuntimeError):
     """Ends a run with one line instead of a stack trace."""
@@ -11,3 +16,16 @@ class PrunedError(RunError):
 
 class NonFiniteLossError(RunError):
     """A term of the loss became NaN or infinite."""
+
+
+@contextmanager
+def naming_data_root() -> Iterator[None]:
+    """Context manager in which errors name ``data_root``, the key of evaluate and sample, and not ``data.root``."""
+    try:
+        yield
+    except (ValueError, FileNotFoundError) as error:
+        text = str(error)
+        if "data.root" not in text:
+            raise
+        remedy = "; data_root=FOLDER names where the data lie now" if text.startswith("data.root=") else ""
+        raise RunError(f"{text.replace('data.root', 'data_root')}{remedy}") from error

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from vae_lab.collapse import collapse_lines, shown_name, unit_title
 from vae_lab.config import command
 from vae_lab.config.trainers import make_trainer
-from vae_lab.errors import RunError
+from vae_lab.errors import RunError, naming_data_root
 
 if TYPE_CHECKING:
     from vae_lab.core import LatentVariableModel
@@ -52,13 +52,16 @@ def evaluate(cfg: DictConfig) -> None:
     prepare_process(cfg.seed)
     model = run.model(cfg.packages)
     root = {"root": cfg.data_root} if cfg.data_root else {}
-    data = run.data(cfg.packages, batch_size=cfg.batch_size, **root)
+    with naming_data_root():
+        data = run.data(cfg.packages, batch_size=cfg.batch_size, **root)
     trainer = make_trainer(cfg.trainer, logger=False, enable_checkpointing=False)
     started = time.monotonic()
-    result = evaluation.evaluate(model, data, trainer, settings)
+    with naming_data_root():
+        result = evaluation.evaluate(model, data, trainer, settings)
     if trainer.is_global_zero:
         refuse_non_finite(result)
-        path = evaluation_path(run, cfg.data_root, settings.split, result["num_examples"])
+        total = len(data.split(settings.split).rows)
+        path = evaluation_path(run, cfg.data_root, settings.split, result["num_examples"], total)
         evaluated = {
             "data_root": str(Path(data.images.root).expanduser().absolute()),
             "own_data": is_own_data(run, cfg.data_root),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from vae_lab.config import command
-from vae_lab.errors import RunError
+from vae_lab.errors import RunError, naming_data_root
 
 if TYPE_CHECKING:
     from vae_lab.core import LatentVariableModel
@@ -35,7 +35,8 @@ def sample(cfg: DictConfig) -> None:
     if folder.exists() and not folder.is_dir():
         raise RunError(f"out={folder}: is a file; name a folder")
     # All of them before the first is written: a mistake leaves nothing behind.
-    sheets = list(request.sheets(model, examples_of(run, model, cfg)))
+    with naming_data_root():
+        sheets = list(request.sheets(model, examples_of(run, model, cfg)))
     for name, sheet in sheets:
         print(save_picture(sheet.draw(), folder, name + weights))
         print(save_arrays(sheet.arrays, folder, name + weights))

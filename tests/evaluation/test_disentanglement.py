@@ -251,5 +251,5 @@ def test_data_without_known_factors_are_not_scored(
     (line,) = outcome.error_lines
     assert "disentanglement=true: the generative factors of mnist are not known" in line
     assert evaluate(f"run={run}", *QUICK).code == 0
-    assert "mig" not in json.loads((run / "evaluation.json").read_text())
+    assert "mig" not in json.loads((run / "evaluation_100_examples.json").read_text())
     assert not (run / "figures").exists()

@@ -37,7 +37,9 @@ def trained(train: Callable[..., Outcome], folder: Path, *words: str) -> Path:
 
 
 def result_of(run: Path, name: str = "evaluation.json") -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((run / name).read_text())
+    stem = name.removesuffix(".json")
+    (path,) = (run / name,) if (run / name).is_file() else run.glob(f"{stem}_[0-9]*_examples.json")
+    content: dict[str, Any] = json.loads(path.read_text())
     return content
 
 

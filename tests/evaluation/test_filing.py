@@ -13,6 +13,7 @@ import pytest
 from tests.conftest import FAST, Outcome
 from vae_lab.evaluate import main
 from vae_lab.reports.reading import read_run
+from vae_lab.sample import main as sample_main
 
 QUICK = ("trainer=cpu", "trainer.enable_progress_bar=false", "elbo_samples=1", "batch_size=10")
 
@@ -34,6 +35,11 @@ def test_an_evaluation_is_filed_by_what_it_evaluated(
     words = ("data=array", "latent_dim=2", f"data.root={own}", f"hydra.run.dir={run}")
     assert train(*FAST, *quiet, *words).code == 0
     evaluate = partial(command, main, *QUICK)
+
+    assert evaluate(f"run={run}", "num_samples=2", "trainer.limit_test_batches=1").code == 0
+    (part,) = run.glob("evaluation*.json")
+    assert part.name == "evaluation_10_examples.json", "the first one, too"
+    part.unlink()
 
     outcome = evaluate(f"run={run}", "num_samples=3")
     assert outcome.code == 0, outcome.err
@@ -71,3 +77,22 @@ def test_an_evaluation_is_filed_by_what_it_evaluated(
     (tmp_path / "link").symlink_to(own)
     assert evaluate(f"run={run}", f"data_root={tmp_path / 'link'}", "num_samples=7").code == 0
     assert json.loads((run / "evaluation.json").read_text())["num_samples"] == 7
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_data_that_are_gone_are_named_by_the_key_of_the_command(
+    train: Callable[..., Outcome], command: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    own = arrays(tmp_path / "own", 0)
+    quiet = ("callbacks.pictures=null", "callbacks.projector=null", "logger=none")
+    assert train(*FAST, *quiet, "data=array", f"data.root={own}", "hydra.run.dir=run").code == 0
+    own.rename(tmp_path / "moved")
+    for outcome in (
+        command(main, *QUICK, "run=run", "num_samples=2"),
+        command(sample_main, "run=run", "what=reconstructions"),
+    ):
+        assert outcome.code == 1
+        (line,) = outcome.error_lines
+        assert line.startswith(f"error: data_root={own}: no such file or folder")
+        assert "data_root=FOLDER names where the data lie now" in line
+        assert "data.root" not in line

@@ -14,14 +14,16 @@ OWN = "evaluation.json"
 MAX_NAME = 40
 
 
-def evaluation_path(run: SavedRun, data_root: str | None, split: str, num_examples: int) -> Path:
+def evaluation_path(run: SavedRun, data_root: str | None, split: str, num_examples: int, total: int) -> Path:
     """Returns the file of an evaluation by what was evaluated; a new one of the same replaces the old.
 
     Args:
         run: the run, with the checkpoint that was evaluated.
         data_root: folder of other data; None for the data that the run was trained on.
         split: split of the data.
-        num_examples: examples that were evaluated; fewer than those of the file that is there do not replace it.
+        num_examples: examples that were evaluated; a part of the split has a name of its own, as have fewer examples
+            than those of the file that is there.
+        total: examples in the split.
     """
     parts = ["evaluation"]
     if not is_own_data(run, data_root):
@@ -31,7 +33,7 @@ def evaluation_path(run: SavedRun, data_root: str | None, split: str, num_exampl
     if run.checkpoint.resolve() != find_run(run.folder).checkpoint.resolve():
         parts.append(_safe(run.checkpoint.stem))
     path = run.folder / f"{'_'.join(parts)}.json"
-    if num_examples < _examples_in(path):
+    if num_examples < max(total, _examples_in(path)):
         return path.with_stem(f"{path.stem}_{num_examples}_examples")
     return path
 

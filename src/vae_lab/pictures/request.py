@@ -19,7 +19,7 @@ from vae_lab.pictures.reconstructions import interpolations, pairs, reconstructi
 from vae_lab.pictures.samples import samples, samples_by_class
 from vae_lab.pictures.sheet import Sheet
 from vae_lab.pictures.traversals import traversals
-from vae_lab.types import Batch, listed
+from vae_lab.types import Batch, NoExampleError, listed
 
 What = Literal["samples", "reconstructions", "traversals", "interpolations", "manifold"]
 Labels = Label | Sequence[Label] | None
@@ -108,8 +108,7 @@ class Request:
             case "interpolations":
                 yield self._name(model, classes), self._interpolations(model, examples, classes)
             case "traversals":
-                for y in each:
-                    yield from self._traversals(model, examples, y)
+                yield from self._all_traversals(model, examples, each)
             case "manifold":
                 for y in each:
                     yield self._name(model, None if y is None else [y]), self._manifold(model, y)
@@ -129,6 +128,22 @@ class Request:
     def _interpolations(self, model: LatentVariableModel, examples: Examples, classes: Classes) -> Sheet:
         found = self._enough(examples, 2 * self._num, classes)
         return interpolations(model, *pairs(varied(found), self._num, same_class=model.conditional), seed=self.seed)
+
+    def _all_traversals(
+        self, model: LatentVariableModel, examples: Examples, each: Sequence[int | None]
+    ) -> Iterator[tuple[str, Sheet]]:
+        """The traversals of each class; of all classes, those of which there is an example."""
+        missing = []
+        for y in each:
+            try:
+                yield from self._traversals(model, examples, y)
+            except NoExampleError as error:
+                missing.append(error)
+                if self.y not in (None, "all") or len(missing) == len(each):
+                    raise
+        if missing:
+            names = listed([error.name for error in missing])
+            warnings.warn(f"{names}: the {self.split} split has no example, so no traversals of it", stacklevel=2)
 
     def _traversals(self, model: LatentVariableModel, examples: Examples, y: int | None) -> Iterator[tuple[str, Sheet]]:
         found = examples(POOL, None if y is None else [y])
