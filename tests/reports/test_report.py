@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from PIL import Image
 from tests.conftest import Outcome
 from tests.reports.folders import draw_samples, write_evaluation, write_failure, write_run
 from vae_lab.report import main
+from vae_lab.reports.comparison import compare
 from vae_lab.reports.reading import find_runs, read_run
 from vae_lab.reports.report import write_report
 
@@ -214,6 +216,31 @@ def test_says_which_runs_were_chosen_by_the_test_set(tmp_path: Path) -> None:
     write_report(tmp_path)
     (line,) = (line for line in (tmp_path / "report.md").read_text().splitlines() if "chosen by the test set" in line)
     assert line.startswith("- latent_dim=2 (1 of 2 runs): best.ckpt")
+
+
+@pytest.mark.usefixtures("no_charts")
+def test_copies_of_a_run_count_once_and_are_named(tmp_path: Path) -> None:
+    runs = [write_run(tmp_path / name, ["seed=" + str(seed)], seed=seed) for name, seed in (("a", 0), ("b", 1))]
+    shutil.copytree(runs[0], tmp_path / "copy")
+    write_evaluation(tmp_path / "copy", 90.0)
+    write_report(tmp_path)
+    (setting,) = compare(find_runs(tmp_path)).settings
+    assert [run.folder.name for run in setting.runs] == ["b", "copy"]
+    assert (
+        "a: has the seed (0) and the settings of copy, which alone counts in the means"
+        in (tmp_path / "report.md").read_text()
+    )
+
+
+@pytest.mark.parametrize("value", ["many", float("nan"), True, None, [1]])
+def test_a_metric_that_is_no_finite_number_is_named_with_its_file(tmp_path: Path, value: object) -> None:
+    run = write_run(tmp_path / "a", [])
+    (run / "evaluation.json").write_text(json.dumps({"nll": value, "nll_error": 0.5}))
+    found = read_run(run)
+    assert found is not None
+    assert found.state == "finished"
+    assert "nll" not in found.metrics
+    assert found.reason.startswith("evaluation.json: nll is not a finite number")
 
 
 def test_names_other_evaluations_and_shows_no_number_of_them(tmp_path: Path) -> None:

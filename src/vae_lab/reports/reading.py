@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from vae_lab.untrusted import parse_yaml, read_json, read_yaml
 
@@ -160,13 +161,24 @@ def _expect(path: Path, fulfilled: bool, otherwise: str, problems: list[str]) ->
 
 
 def _metrics(folder: Path, record: Mapping[str, Any], problems: list[str]) -> dict[str, float]:
-    found = {name.removeprefix("test/"): value for name, value in record["metrics"].items()}
     evaluation = _read(folder / "evaluation.json", read_json, problems)
-    found |= {name: evaluation[name] for name in ("nll", "nll_error") if name in evaluation}
-    found["training_seconds"] = record.get("training_seconds")
-    # An integer of hundreds of digits is JSON, too, but no float.
-    return {name: float(value) for name, value in found.items() if isinstance(value, float | int) and _is_float(value)}
+    files = {
+        "metrics.json": {name.removeprefix("test/"): value for name, value in record["metrics"].items()},
+        "evaluation.json": {name: evaluation[name] for name in ("nll", "nll_error") if name in evaluation},
+    }
+    found = {}
+    for file, values in files.items():
+        for name, value in values.items():
+            if _is_number(value):
+                found[name] = float(value)
+            else:
+                problems.append(f"{file}: {name} is not a finite number ({shown(value)[:30]})")
+    seconds = record.get("training_seconds")
+    return found | ({"training_seconds": float(seconds)} if _is_number(seconds) else {})
 
 
-def _is_float(value: float) -> bool:
-    return isinstance(value, float) or abs(value) < 2**1000
+def _is_number(value: Any) -> TypeGuard[float]:
+    """True for a finite number; an integer of hundreds of digits is JSON, too, but no float."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**1000

@@ -85,7 +85,7 @@ def _section(group: Comparison, folder: Path, name: str, pictures: Mapping[str, 
         parts += [f"{level} Settings", *([usual] if usual else [])]
         parts.append(tables.markdown(tables.setting_rows(group)))
     remarks = [*tables.collapse_remarks(group), *tables.selection_remarks(group)]
-    if remarks := [*remarks, *tables.evaluation_remarks(group, folder)]:
+    if remarks := [*remarks, *tables.copy_remarks(group, folder), *tables.evaluation_remarks(group, folder)]:
         parts.append("\n".join(f"- {text.markdown(remark)}" for remark in remarks))
     parts += [f"![{title}]({PICTURES}/{picture}.png)" for picture, title in pictures.items()]
     if group.finished:

@@ -21,11 +21,13 @@ class Setting:
 
     Attributes:
         values: of the keys that vary between settings, as text.
-        runs: of this setting, all finished.
+        runs: of this setting, all finished, one per seed.
+        copies: further runs of the same seeds, which no mean counts.
     """
 
     values: Mapping[str, str]
     runs: tuple[Run, ...]
+    copies: tuple[Run, ...] = ()
 
     @property
     def label(self) -> str:
@@ -54,7 +56,18 @@ def settings_of(runs: Iterable[Run], keys: Sequence[str]) -> list[Setting]:
         if run.state == "finished":
             groups.setdefault(_values(run, keys), []).append(run)
     ordered = sorted(groups.items(), key=lambda item: [order(value) for value in item[0]])
-    return [Setting(dict(zip(keys, values, strict=True)), tuple(members)) for values, members in ordered]
+    return [Setting(dict(zip(keys, values, strict=True)), *_one_per_seed(members)) for values, members in ordered]
+
+
+def _one_per_seed(runs: Sequence[Run]) -> tuple[tuple[Run, ...], tuple[Run, ...]]:
+    """Returns the first run of each seed, an evaluated one where there is one, and the others; no seed is like none."""
+    chosen: dict[str, Run] = {}
+    for number, run in enumerate(runs):
+        known = chosen.setdefault(run.seed or f"unknown {number}", run)
+        if "nll" in run.metrics and "nll" not in known.metrics:
+            chosen[run.seed] = run
+    counted = [id(run) for run in chosen.values()]
+    return tuple(run for run in runs if id(run) in counted), tuple(run for run in runs if id(run) not in counted)
 
 
 def varied_keys(runs: Sequence[Run]) -> list[str]:

@@ -120,6 +120,18 @@ def selection_remarks(comparison: Comparison) -> list[str]:
     return remarks
 
 
+def copy_remarks(comparison: Comparison, folder: Path) -> list[str]:
+    """Returns a remark per run whose seed and settings another run has, too: the means count one of them."""
+    return [
+        f"{_relative(copy.folder, folder)}: has the seed ({copy.seed}) and the settings of "
+        f"{_relative(run.folder, folder)}, which alone counts in the means"
+        for of_setting in comparison.settings
+        for copy in of_setting.copies
+        for run in of_setting.runs
+        if run.seed == copy.seed
+    ]
+
+
 def evaluation_remarks(comparison: Comparison, folder: Path) -> list[str]:
     """Returns a remark per run that was also evaluated on other data, splits or weights: the tables leave these out."""
     return [
