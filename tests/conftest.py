@@ -12,8 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 
 
@@ -38,6 +40,13 @@ def command(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
     monkeypatch.delenv("VAE_LAB_FULL_ERROR", raising=False)
+    mode = Hydra.get_mode
+
+    def mode_in_words(hydra: Hydra, config_name: str | None, overrides: list[str]) -> Any:
+        """Hydra composes the whole config a second time to read this key, which only the command line sets."""
+        return mode(hydra, config_name, overrides) if any("hydra.mode" in word for word in overrides) else None
+
+    monkeypatch.setattr(Hydra, "get_mode", mode_in_words)
 
     def run(main: Callable[[], None], *words: str) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["command", *words])
@@ -76,3 +85,19 @@ FAST = (
     "network.widths=[16]",
 )
 """A whole run in about a second."""
+
+NO_PICTURES = ("callbacks.pictures=null", "callbacks.projector=null")
+"""Leaves out more than half of the time of `FAST`."""
+
+
+def trained_run(folder: Path, *words: str) -> Path:
+    """Trains a run that several tests share, in this process, and returns its folder."""
+    from vae_lab.train import main
+
+    with pytest.MonkeyPatch.context() as patch:
+        for key in ("HYDRA_FULL_ERROR", "VAE_LAB_FULL_ERROR"):  # the command sets them
+            patch.setenv(key, "0")
+        patch.setattr(sys, "argv", ["train", *words, f"hydra.run.dir={folder}"])
+        main()
+        GlobalHydra.instance().clear()
+    return folder

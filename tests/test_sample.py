@@ -11,12 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 
 import vae_lab
 import vae_lab.train
-from tests.conftest import FAST, Outcome
+from tests.conftest import FAST, NO_PICTURES, Outcome, trained_run
 from vae_lab.loading import find_run
 from vae_lab.pictures.latents import still, varied
 from vae_lab.pictures.sheet import MAX_ROWS
@@ -42,13 +41,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_colours(folder / "colours")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        for key in ("HYDRA_FULL_ERROR", "VAE_LAB_FULL_ERROR"):  # the command sets them
-            patch.setenv(key, "0")
         for name, words in RUNS.items():
-            quiet = ("callbacks.pictures=null", "callbacks.projector=null", "logger=none")
-            patch.setattr(sys, "argv", ["train", *FAST, *words, *quiet, f"hydra.run.dir={folder / name}"])
-            vae_lab.train.main()
-            GlobalHydra.instance().clear()
+            trained_run(folder / name, *FAST, *words, *NO_PICTURES, "logger=none")
     return folder
 
 

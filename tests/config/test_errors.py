@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import FAST, Outcome
+from conftest import FAST, NO_PICTURES, Outcome
 
 MISTAKES = [
     (["latnt_dim=4"], ["latnt_dim", "did you mean latent_dim"]),
@@ -140,7 +140,7 @@ def test_every_key_of_a_constructor_is_taken_and_recorded(train: Callable[..., O
 def test_sweeps_over_keys_that_no_yaml_lists(
     train: Callable[..., Outcome], tmp_path: Path, search: tuple[str, ...]
 ) -> None:
-    fast = (*FAST, "trainer.max_epochs=0", "callbacks=none") if not search else FAST
+    fast = (*FAST, *NO_PICTURES) if search else (*FAST, "trainer.max_epochs=0", "callbacks=none")
     outcome = train("-m", *fast, *search, "optimizer.amsgrad=true,false", "hydra.sweep.dir=sweep")
     assert outcome.code == 0, outcome.err
     configs = [yaml.safe_load(path.read_text()) for path in (tmp_path / "sweep").glob("*/config.yaml")]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import doctest
 import pickle
+import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,18 +16,22 @@ import yaml
 
 import vae_lab
 import vae_lab.loading
-from tests.conftest import FAST, Outcome
+from tests.conftest import FAST, NO_PICTURES, Outcome, trained_run
 from vae_lab.build import build
 from vae_lab.errors import RunError
 
 
-@pytest.fixture
-def run(train: Callable[..., Outcome], tmp_path: Path) -> Path:
-    """A conditional hierarchy whose prior is made of its posterior, hardly trained."""
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A conditional hierarchy whose prior is made of its posterior, hardly trained; not to be changed."""
     words = ("model=mhvae", "model.conditional=true", "prior=vamp", "prior.num_components=7")
-    pictures = ("callbacks.pictures=null", "callbacks.projector=null")
-    assert train(*FAST, *words, *pictures, f"hydra.run.dir={tmp_path / 'run'}").code == 0
-    return tmp_path / "run"
+    return trained_run(tmp_path_factory.mktemp("trained") / "run", *FAST, *words, *NO_PICTURES)
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path) -> Path:
+    """A copy of the trained run, for a test to break."""
+    return Path(shutil.copytree(trained, tmp_path / "run"))
 
 
 def test_the_model_comes_back_with_its_weights(run: Path) -> None:
@@ -41,7 +47,13 @@ def test_the_model_comes_back_with_its_weights(run: Path) -> None:
     assert model.log_marginal(x, y, num_samples=4).shape == (3,)
 
 
-def test_the_example_of_the_documentation_runs() -> None:
+def test_the_example_of_the_documentation_runs(train: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(command: list[str], **options: Any) -> None:
+        """In this process: another one would import everything again."""
+        assert command[:3] == [sys.executable, "-m", "vae_lab.train"]
+        assert train(*command[3:]).code == 0
+
+    monkeypatch.setattr("subprocess.run", run)
     assert doctest.testmod(vae_lab.loading, raise_on_error=True).attempted > 5
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import resource
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import FAST, Outcome
+from conftest import FAST, Outcome, trained_run
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from tests.training.same_run import assert_same
@@ -46,13 +45,7 @@ def failing(operation: Callable[..., Any], after: int, code: int, concerned: Cal
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that nothing happened to."""
-    from vae_lab.train import main
-
-    folder = tmp_path_factory.mktemp("reference")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["train", *SHORT, f"hydra.run.dir={folder}"])
-        main()
-    return folder
+    return trained_run(tmp_path_factory.mktemp("reference"), *SHORT)
 
 
 def assert_one_line(outcome: Outcome, run: Path, reason: str) -> None:
