@@ -7,6 +7,7 @@ import os
 # One thread a process, set before torch starts its own: test processes side by side would fight for the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import multiprocessing
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -101,3 +102,21 @@ def trained_run(folder: Path, *words: str) -> Path:
         main()
         GlobalHydra.instance().clear()
     return folder
+
+
+WARM = [
+    "pytest",
+    "torchvision",
+    "torch.utils.tensorboard",
+    "tensorboard.backend.event_processing.event_accumulator",
+    *(f"vae_lab.{name}" for name in ("train", "evaluate", "data", "evaluation", "models", "objectives", "training")),
+]
+"""Modules that a run needs. Those of the tests are not found by the server, whose paths are those of Python alone."""
+
+
+@pytest.fixture(scope="session")
+def forks() -> Any:
+    """Context of processes that are forked from one that has imported the lab, which takes seconds."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(WARM)
+    return context

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import random
 import shutil
@@ -32,14 +31,6 @@ def folder_of_pictures(root: Path, num: int = 6) -> ImageFolder:
     for i in range(num):
         Image.new("L", (8, 8), 10 * i).save(root / f"{i}.png")
     return ImageFolder(str(root), image_size=4, channels=1)
-
-
-@pytest.fixture(scope="module")
-def forks() -> Any:
-    """Processes that start from one that has imported the lab, which takes seconds."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["vae_lab.data", "pytest"])
-    return context
 
 
 def write_at_once(folder: Path, barrier: object) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,6 +14,7 @@ import torch
 
 import vae_lab
 from tests.conftest import FAST, Outcome
+from tests.training.processes import run_forked
 from vae_lab import noise
 from vae_lab.evaluate import main
 from vae_lab.evaluation.module import MeanAndError
@@ -118,15 +117,15 @@ def test_mistakes_are_named_and_nothing_is_written(
     assert not list(run.glob("evaluation*"))
 
 
-def test_two_processes_find_what_one_finds(train: Callable[..., Outcome], tmp_path: Path) -> None:
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_two_processes_find_what_one_finds(
+    train: Callable[..., Outcome], evaluate: Callable[..., Outcome], forks: Any, tmp_path: Path
+) -> None:
     run = trained(train, tmp_path / "run", "model=mhvae")
-    found = []
-    for trainer in (("trainer=cpu",), ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")):
-        words = (*trainer, *QUICK[1:], f"run={run}", "batch_size=50")
-        done = subprocess.run(
-            [sys.executable, "-m", "vae_lab.evaluate", *words], check=False, capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
-        found.append(result_of(run))
+    words = (*QUICK[1:], f"run={run}", "batch_size=50")
+    assert evaluate("trainer=cpu", *words).code == 0
+    one = result_of(run)
+    two = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
+    run_forked(forks, tmp_path, 2, *two, *words, command="evaluate")
     for name in ("nll", "nll_error", "effective_samples", "elbo", "kl_level_1", "active_units", "num_examples"):
-        assert found[1][name] == pytest.approx(found[0][name], rel=1e-5), name
+        assert result_of(run)[name] == pytest.approx(one[name], rel=1e-5), name

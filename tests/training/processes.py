@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
+import importlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -80,3 +83,41 @@ def end_after(folder: Path, step: int, number: signal.Signals, *words: str) -> t
     os.kill(other_process(process), number)
     out, errors = process.communicate(timeout=120)
     return process.returncode, out, errors
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return int(free.getsockname()[1])
+
+
+def run_forked(forks: Any, folder: Path, number: int, *words: str, command: str = "train") -> None:
+    """Runs a command in processes of one run, started as torchrun starts them, but as forks: none imports anything.
+
+    Args:
+        forks: the fixture of that name.
+        folder: working directory of the processes, and where their output goes.
+        number: number of processes.
+        words: words of the command.
+        command: the module of the command.
+    """
+    shared = {"WORLD_SIZE": number, "LOCAL_WORLD_SIZE": number, "GROUP_RANK": 0, "TORCHELASTIC_RUN_ID": "forks"}
+    shared |= {"MASTER_ADDR": "localhost", "MASTER_PORT": free_port()}
+    started = []
+    for rank in range(number):
+        environment = {key: str(value) for key, value in (shared | {"RANK": rank, "LOCAL_RANK": rank}).items()}
+        started.append(forks.Process(target=_command, args=(folder, command, words, environment)))
+        started[-1].start()
+    for process in started:
+        process.join(300)
+    errors = [(folder / f"process_{rank}.txt").read_text() for rank in range(number)]
+    assert [process.exitcode for process in started] == [0] * number, errors
+
+
+def _command(folder: Path, command: str, words: tuple[str, ...], environment: dict[str, str]) -> None:
+    os.chdir(folder)
+    os.environ |= environment
+    sys.stdout = sys.stderr = open(f"process_{environment['RANK']}.txt", "w", buffering=1)  # noqa: SIM115
+    sys.argv = [command, *words]
+    importlib.import_module(f"vae_lab.{command}").main()
+    atexit._run_exitfuncs()  # a process of multiprocessing ends without them, and so would the group of processes

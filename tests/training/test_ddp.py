@@ -3,39 +3,48 @@
 from __future__ import annotations
 
 import signal
-import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from conftest import Outcome
 
-from tests.training.processes import SIZES, end_after, outcome, run, start, step_of, stopped_after
+from tests.training.processes import (
+    SIZES,
+    end_after,
+    free_port,
+    outcome,
+    run,
+    run_forked,
+    start,
+    step_of,
+    stopped_after,
+)
 from tests.training.same_run import assert_same
 
 TWO = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
 LINUX = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="only Linux tells which process is whose")
 
 
-def test_the_loss_does_not_depend_on_the_number_of_processes(tmp_path: Path) -> None:
+def test_the_loss_does_not_depend_on_the_number_of_processes(
+    train: Callable[..., Outcome], forks: Any, tmp_path: Path
+) -> None:
     words = (*SIZES, "model=mhvae", "trainer.limit_test_batches=3")
-    one = run(tmp_path / "one", "trainer=cpu", *words)
-    for processes in (2, 3):
-        many = run(
-            tmp_path / str(processes), "trainer=ddp", "trainer.accelerator=cpu", f"trainer.devices={processes}", *words
-        )
+    assert train("trainer=cpu", *words, f"hydra.run.dir={tmp_path / 'one'}").code == 0
+    one = outcome(tmp_path / "one")
+    for number in (2, 3):
+        several = ("trainer=ddp", "trainer.accelerator=cpu", f"trainer.devices={number}")
+        run_forked(forks, tmp_path, number, *several, *words, f"hydra.run.dir={tmp_path / str(number)}")
+        many = outcome(tmp_path / str(number))
         assert len(many["curves"]["train/loss"]) == 12
         for tag in ("train/loss", "train/elbo", "val/elbo", "val/kl_level_1", "val/iw_bound"):
             assert many["curves"][tag] == pytest.approx(one["curves"][tag], rel=1e-5), tag
         for tag in ("test/elbo", "test/kl", "test/log_likelihood"):
             assert many["metrics"][tag] == pytest.approx(one["metrics"][tag], rel=1e-5), tag
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        return int(free.getsockname()[1])
 
 
 @pytest.mark.slow

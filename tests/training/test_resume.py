@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import random
 import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -206,13 +205,6 @@ def test_curves_are_cut_where_the_checkpoint_saw_them(tmp_path: Path) -> None:
 
 
 # Killed processes. Each attempt is a fork of a server that has imported everything, so that it starts in no time.
-
-
-@pytest.fixture(scope="module")
-def forks() -> Iterator[Any]:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["vae_lab.train", "vae_lab.training", "vae_lab.models", "torch.utils.tensorboard"])
-    return context
 
 
 def run_train(folder: str, words: tuple[str, ...]) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from conftest import Outcome
 
 import vae_lab
-from tests.training.processes import SIZES, run, step_of, stopped_after
+from tests.training.processes import SIZES, outcome, run, run_forked, step_of, stopped_after
 from tests.training.same_run import assert_same
 
 SHARDED = ("trainer=fsdp", "trainer.accelerator=cpu")
@@ -16,10 +19,11 @@ NO_PICTURES = ("callbacks=default", "callbacks.pictures=null", "callbacks.projec
 TEST = ("trainer.limit_test_batches=2",)
 
 
-def test_the_loss_of_shards_is_that_of_whole_weights(tmp_path: Path) -> None:
+def test_the_loss_of_shards_is_that_of_whole_weights(train: Callable[..., Outcome], forks: Any, tmp_path: Path) -> None:
     words = (*SIZES, *NO_PICTURES, *TEST, "model=mhvae", "trainer.gradient_clip_val=20")
-    one = run(tmp_path / "one", "trainer=cpu", *words)
-    two = run(tmp_path / "two", *SHARDED, *words)
+    assert train("trainer=cpu", *words, f"hydra.run.dir={tmp_path / 'one'}").code == 0
+    run_forked(forks, tmp_path, 2, *SHARDED, *words, f"hydra.run.dir={tmp_path / 'two'}")
+    one, two = outcome(tmp_path / "one"), outcome(tmp_path / "two")
     assert len(two["curves"]["train/loss"]) == 12
     for tag in ("train/loss", "train/elbo", "val/elbo", "val/kl_level_1", "val/iw_bound"):
         assert two["curves"][tag] == pytest.approx(one["curves"][tag], rel=1e-5), tag
