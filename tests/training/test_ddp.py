@@ -47,6 +47,32 @@ def test_the_loss_does_not_depend_on_the_number_of_processes(
             assert many["metrics"][tag] == pytest.approx(one["metrics"][tag], rel=1e-5), tag
 
 
+WHOLE_BATCH = ("trainer.max_epochs=1", "data.val_size=59800", "trainer.limit_test_batches=1", "latent_dim=4")
+"""A run of two full batches and a short one, which validates its learned weights."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "objective", "bound"),
+    [
+        (("trainer=ddp", "compile=true", "trainer.precision=64-true"), "objective=beta_tcvae", 1e-6),
+        (("trainer=ddp", "trainer.precision=64-true"), "objective=info_vae", 1e-6),
+        (("trainer=fsdp",), "objective.free_bits=0.05", 1e-5),  # Lightning shards no float64
+    ],
+)
+def test_statistics_of_a_batch_are_those_of_one_process_uncompiled(
+    tmp_path: Path, words: tuple[str, ...], objective: str, bound: float
+) -> None:
+    """Curves keep float32; with statistics of half a batch in each process they differ beyond the bound."""
+    sizes = [word for word in SIZES if not word.startswith(("trainer.max_ep", "trainer.limit_train", "data.val_size"))]
+    precision = [word for word in words if "precision" in word]
+    one = run(tmp_path / "one", "trainer=cpu", "compile=false", objective, *precision, *sizes, *WHOLE_BATCH)
+    two = run(tmp_path / "two", *words, *TWO[1:], objective, *sizes, *WHOLE_BATCH)
+    assert len(one["curves"]["train/loss"]) == 3
+    for tag, points in one["curves"].items():
+        assert two["curves"][tag] == pytest.approx(points, rel=bound, abs=bound), tag
+
+
 @pytest.mark.slow
 def test_two_nodes_of_two_processes_by_torchrun_are_one_process(tmp_path: Path) -> None:
     words = (*SIZES, "trainer.limit_test_batches=3")
