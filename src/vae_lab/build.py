@@ -62,3 +62,11 @@ def _trusted_class(path: Any, packages: Sequence[str]) -> Callable[..., Any]:
 
 def _within(path: str, packages: Sequence[str]) -> bool:
     return any(path.startswith(f"{package}.") for package in packages)
+
+
+def package_names(packages: Any) -> Sequence[str]:
+    """Returns the names of packages, of which one may be given as a string; raises TypeError for anything else."""
+    packages = (packages,) if isinstance(packages, str) else packages
+    if not isinstance(packages, Sequence) or not all(isinstance(name, str) for name in packages):
+        raise TypeError(f"packages={packages!r}: must be names of packages, such as ('mine',)")
+    return packages

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from vae_lab.build import build
+from vae_lab.build import build, package_names
+from vae_lab.devices import check_device
 from vae_lab.errors import RunError
 from vae_lab.files import why_not_a_file
 from vae_lab.formats import check_resumable, migrated
@@ -175,7 +176,7 @@ def load_run(path: str | Path, packages: Sequence[str] = (), device: torch.devic
         device: where the model shall be.
 
     Raises:
-        RunError: in one line, for a missing, broken or foreign run.
+        RunError, TypeError, ValueError: in one line, for a missing, broken or foreign run, or arguments of other kinds.
 
     A run of some seconds, then its model:
 
@@ -197,7 +198,11 @@ def load_run(path: str | Path, packages: Sequence[str] = (), device: torch.devic
     >>> model.log_marginal(x, y, num_samples=50).shape  # nats
     torch.Size([4])
     """
-    return find_run(path).model(packages, device)
+    if not isinstance(path, str | os.PathLike) or not str(path):
+        raise TypeError(f"run={path!r}: must be the path of a run folder or of a checkpoint")
+    check_device(device)
+    names = package_names(packages)
+    return find_run(path).model(names, device)
 
 
 def _config(path: Path) -> Mapping[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import operator
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -68,6 +69,7 @@ class DataSpec:
         class_names: the name of each class, in the order of the labels; empty if the classes have numbers only.
 
     Raises:
+        TypeError: for sizes and numbers that are not integers, or names that are not strings.
         ValueError: for an empty or non-positive shape, a negative number of classes, an unknown support, or names that
             are not one for each class, each of them once.
     """
@@ -79,8 +81,9 @@ class DataSpec:
 
     def __post_init__(self) -> None:
         # Lists would never equal the shapes of tensors.
-        object.__setattr__(self, "shape", tuple(self.shape))
-        object.__setattr__(self, "class_names", tuple(self.class_names))
+        object.__setattr__(self, "shape", _whole_numbers(self.shape))
+        object.__setattr__(self, "num_classes", _whole_number("num_classes", self.num_classes))
+        object.__setattr__(self, "class_names", _names(self.class_names))
         if not self.shape or min(self.shape) < 1:
             raise ValueError(f"shape={self.shape}: every dimension of an example must be at least 1")
         if self.num_classes < 0:
@@ -140,6 +143,28 @@ class DataSpec:
                 f"{source}the model was trained for the classes {listed(self.class_names)}, "
                 f"but those of the data are {listed(data.class_names)}{_first_difference(self, data)}"
             )
+
+
+def _whole_number(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__"):  # NumPy's integers have it, too
+        raise TypeError(f"{name}={value!r}: a {type(value).__name__}, must be an integer")
+    return operator.index(value)
+
+
+def _whole_numbers(shape: Any) -> tuple[int, ...]:
+    if not isinstance(shape, Iterable) or isinstance(shape, str | bytes | set | Mapping):
+        raise TypeError(f"shape={shape!r}: a {type(shape).__name__}, must be integers, such as (1, 28, 28)")
+    return tuple(_whole_number(f"shape={tuple(shape)}: size", size) for size in shape)
+
+
+def _names(names: Any) -> tuple[str, ...]:
+    if not isinstance(names, Iterable) or isinstance(names, str | bytes | set):
+        raise TypeError(f"class_names={names!r}: a {type(names).__name__}, must be strings, such as ('cat', 'dog')")
+    plain: tuple[Any, ...] = tuple(names)
+    odd = next((name for name in plain if not isinstance(name, str)), None)
+    if odd is not None:
+        raise TypeError(f"class_names: {odd!r} is a {type(odd).__name__}, must be a string")
+    return plain
 
 
 def listed(names: Sequence[str]) -> str:

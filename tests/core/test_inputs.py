@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from vae_lab import load_run
 from vae_lab.distributions import Bernoulli, DiscretizedLogistic, Gaussian
 from vae_lab.models import MHVAE, VAE, Ladder
 from vae_lab.networks import MlpArchitecture
@@ -57,6 +58,7 @@ BAD_X: list[tuple[Support, Any, str]] = [
     ("binary", torch.ones(B, *SHAPE).bool(), "x: dtype bool, must be floating-point numbers; x.float() makes them"),
     ("binary", torch.tensor(1.0), "x: shape (), must be"),
     ("binary", torch.ones(B, *SHAPE, device="meta"), "x: on meta, but the model is on cpu"),
+    ("binary", torch.ones(B, *SHAPE).to_sparse(), "x: a sparse tensor, must be a dense one; x.to_dense()"),
     ("binary", np.ones((B, *SHAPE), np.float32), "x: a ndarray, must be a torch.Tensor"),
     ("binary", [[0.0]], "x: a list, must be a torch.Tensor"),
     ("binary", None, "x: a NoneType, must be a torch.Tensor"),
@@ -73,6 +75,7 @@ BAD_Y: list[tuple[Any, str]] = [
     (torch.tensor([0, 1, 2, 3]), "y: class 3 does not exist; classes are 0 to 2 (cat, dog, 3)"),
     (torch.tensor([0, -1, 2, 2]), "y: class -1 does not exist"),
     (torch.zeros(B, dtype=torch.long, device="meta"), "y: on meta, but the model is on cpu"),
+    (torch.zeros(B, dtype=torch.long).to_sparse(), "y: a sparse tensor, must be a dense one; y.to_dense()"),
     (np.zeros(B, np.int64), "y: a ndarray, must be a torch.Tensor of class numbers"),
     ("cat", "y: a str, must be a torch.Tensor of class numbers; classes are 0 to 2 (cat, dog, 3)"),
     (["cat"] * B, "y: a list, must be"),
@@ -113,6 +116,70 @@ def test_generation_checks_its_labels_and_numbers() -> None:
     for temperature in ("hot", None):
         refused(lambda: vae().generate(2, temperature=temperature), f"temperature={temperature}: a ")  # type: ignore[arg-type]  # noqa: B023
     assert model.generate(B, y).mean.shape == (B, *SHAPE)
+
+
+def test_a_context_asked_for_by_hand_checks_its_labels() -> None:
+    model = vae(conditional=True)
+    for y, message in BAD_Y:
+        refused(lambda: model.context(y, B), message)  # noqa: B023
+    refused(lambda: model.context(torch.tensor([5])), "y: class 5 does not exist")
+    refused(lambda: model.context(torch.tensor(1)), "y: shape (), must be (1,)")
+    refused(lambda: vae().context(torch.tensor([0])), "y: this model is unconditional")
+    context = model.context(torch.tensor([1, 2]))
+    assert context is not None
+    assert context.argmax(1).tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("temperature", [torch.ones(2), np.ones(2)], ids=["tensor", "array"])
+def test_a_temperature_is_one_number(temperature: Any) -> None:
+    refused(lambda: vae().generate(2, temperature=temperature), "of several numbers, must be one number")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((784,), "shape=784: a int, must be integers, such as (1, 28, 28)"),
+        (("784",), "shape='784': a str"),
+        (({1, 2},), "shape={1, 2}: a set"),
+        (((1, 28.0, 28),), "shape=(1, 28.0, 28): size=28.0: a float, must be an integer"),
+        (((1, "28", 28),), "size='28': a str, must be an integer"),
+        (((1, True),), "size=True: a bool, must be an integer"),
+        ((SHAPE, 2.0), "num_classes=2.0: a float, must be an integer"),
+        ((SHAPE, None), "num_classes=None: a NoneType, must be an integer"),
+        ((SHAPE, 2, "unit", "ab"), "class_names='ab': a str, must be strings"),
+        ((SHAPE, 2, "unit", [1, 2]), "class_names: 1 is a int, must be a string"),
+    ],
+)
+def test_a_spec_of_other_types_is_refused(words: tuple[Any, ...], message: str) -> None:
+    refused(lambda: DataSpec(*words), message)
+
+
+def test_a_spec_keeps_plain_integers() -> None:
+    spec = DataSpec(np.array(SHAPE), np.int64(3))  # type: ignore[arg-type]
+    assert [type(size) for size in (*spec.shape, spec.num_classes)] == [int] * 4
+    assert spec == DataSpec(SHAPE, 3)
+
+
+@pytest.mark.parametrize("size", [2.0, None, "2", True, [2]])
+def test_a_latent_size_is_an_integer(size: Any) -> None:
+    refused(lambda: VAE(DataSpec(SHAPE), size, NET, Bernoulli), f"latent_dim={size!r}: a ")
+    refused(lambda: MHVAE(DataSpec(SHAPE), [3, size], NET, NET, Bernoulli), f"latent_dim={size!r}: a ")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"path": None}, "run=None: must be the path"),
+        ({"path": 5}, "run=5: must be the path"),
+        ({"path": ""}, "run='': must be the path"),
+        ({"path": "x", "device": "gpu"}, "device='gpu': no device of this machine"),
+        ({"path": "x", "device": ""}, "device='': no device of this machine"),
+        ({"path": "x", "packages": None}, "packages=None: must be names of packages"),
+        ({"path": "x", "packages": [5]}, "packages=[5]: must be names of packages"),
+    ],
+)
+def test_a_run_is_loaded_by_path_package_and_device(words: dict[str, Any], message: str) -> None:
+    refused(lambda: load_run(**words), message)
 
 
 def test_numbers_of_numpy_are_numbers() -> None:

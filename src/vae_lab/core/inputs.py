@@ -33,6 +33,7 @@ def check_data(model: LatentVariableModel, x: Any, y: Any) -> None:
         return
     if not isinstance(x, Tensor):
         raise TypeError(f"x: a {type(x).__name__}, must be a torch.Tensor; torch.as_tensor(x) makes one")
+    _check_dense("x", x)
     if model.spec is not None:
         _check_examples(model, x)
     check_labels(model, y, x.shape[0] if x.dim() else 1)
@@ -50,6 +51,7 @@ def check_labels(model: LatentVariableModel, y: Any, num: int) -> None:
         return
     if not isinstance(y, Tensor):
         raise TypeError(f"y: a {type(y).__name__}, must be a torch.Tensor of class numbers{_classes(model)}")
+    _check_dense("y", y)
     if y.dim() != 1:
         one_each = "y.flatten()" if y.numel() == num else "for one-hot rows, y.argmax(1)"
         raise ValueError(
@@ -110,8 +112,19 @@ def _check_temperature(temperature: Any) -> None:
         return
     if not hasattr(temperature, "__float__"):
         raise TypeError(f"temperature={temperature}: a {type(temperature).__name__}, must be a number of 0 or more")
-    if not 0 <= temperature < math.inf:
+    try:
+        number = float(temperature)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"temperature: a {type(temperature).__name__} of several numbers, must be one number") from None
+    if not 0 <= number < math.inf:
         raise ValueError(f"temperature={temperature}: must be a finite number of 0 or more")
+
+
+def _check_dense(name: str, value: Tensor) -> None:
+    if value.is_nested:
+        raise TypeError(f"{name}: a nested tensor, must be a dense one; torch.stack of its parts makes it")
+    if value.layout is not torch.strided:
+        raise TypeError(f"{name}: a sparse tensor, must be a dense one; {name}.to_dense() makes it")
 
 
 def _check_examples(model: LatentVariableModel, x: Tensor) -> None:

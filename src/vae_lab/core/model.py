@@ -78,16 +78,19 @@ class LatentVariableModel(nn.Module):
         """L."""
         return len(self.prior.links)
 
-    def context(self, y: Tensor | None, num: int | None = None) -> Tensor | None:
+    def context(self, y: Tensor | None, num: int | None = None, check: bool = True) -> Tensor | None:
         """What encoder, decoder and prior read of the labels, (B, C).
 
         Args:
             y: class indices (B,) for a conditional model.
             num: how many examples the labels are for; None: any number.
+            check: check y, for which a GPU is waited for.
 
         Raises:
             ValueError: for labels that the model does not take, none where it needs them, or not one for each example.
         """
+        if check:
+            check_labels(self, y, _rows(y) if num is None else num)
         if self.embed is None:
             if y is not None:
                 raise ValueError("this model is unconditional: it takes no labels y")
@@ -114,7 +117,7 @@ class LatentVariableModel(nn.Module):
         if check:
             check_number(num_samples=num_samples)
             check_data(self, x, y)
-        context = self.context(y, x.shape[0])
+        context = self.context(y, x.shape[0], check=False)
         levels = self.posterior(x, context, self.prior, num_samples)
         return ElboTerms(self.likelihood(levels[0].state, context).log_prob(x), levels)
 
@@ -133,7 +136,9 @@ class LatentVariableModel(nn.Module):
         Raises:
             ValueError: as `context`.
         """
-        distribution: Distribution = self.likelihood(self._drawn(num, y, temperature).states[-1], self.context(y))
+        distribution: Distribution = self.likelihood(
+            self._drawn(num, y, temperature).states[-1], self.context(y, check=False)
+        )
         return distribution
 
     def sample_prior(
@@ -146,7 +151,7 @@ class LatentVariableModel(nn.Module):
         check_number(num=num)
         check_labels(self, y, num)
         temperatures = temperatures_of(temperature, self.num_levels)
-        context = self.context(y, num)
+        context = self.context(y, num, check=False)
         return self.prior.rsample(None, context, (num,) if context is None else (), temperatures[::-1])
 
     def decode(
@@ -178,7 +183,6 @@ class LatentVariableModel(nn.Module):
             raise ValueError(f"z: codes of {len(z)} levels, must be those of the top 1 to {self.num_levels} levels")
         temperatures = temperatures_of(temperature, self.num_levels)[::-1]
         if context is None:
-            check_labels(self, y, len(z[0]))
             context = self.context(y, len(z[0]))
         values = z[::-1]
 
@@ -196,7 +200,7 @@ class LatentVariableModel(nn.Module):
         In a top-down posterior that mean follows a sample of the levels above.
         """
         check_data(self, x, y)
-        context = self.context(y, x.shape[0])
+        context = self.context(y, x.shape[0], check=False)
         levels = self.posterior(x, context, self.prior, 1)
         above = levels[1].state if self.num_levels > 1 else self.prior.start(None, context)
         state = self.prior.absorb(self.num_levels - 1, above, levels[0].center, context)
@@ -217,7 +221,7 @@ class LatentVariableModel(nn.Module):
             ValueError: as `context`.
         """
         check_data(self, x, y)
-        levels = self.posterior(x, self.context(y, x.shape[0]), self.prior, 1)
+        levels = self.posterior(x, self.context(y, x.shape[0], check=False), self.prior, 1)
         return [level.center[0] for level in levels]
 
     def log_marginal(
@@ -261,6 +265,10 @@ class LatentVariableModel(nn.Module):
         """What one sample of every example makes of numbers: pixels, or densities of a mixture prior's components."""
         components: int = getattr(self.prior.links[0], "num_components", 0)
         return x.shape[0] * max(math.prod(x.shape[1:]), components)
+
+
+def _rows(y: Tensor | None) -> int:
+    return len(y) if isinstance(y, Tensor) and y.dim() else 1
 
 
 def _numbers_at_once(device: torch.device) -> int:

@@ -33,7 +33,10 @@ def label_embedding(spec: DataSpec, conditional: bool) -> tuple[OneHot | None, i
 
 
 def check_latent_dims(latent_dims: Sequence[int]) -> None:
-    """Raises ValueError for no level, or one without a dimension."""
+    """Raises ValueError for no level, or one without a dimension; TypeError for sizes that are not integers."""
+    for size in latent_dims:
+        if isinstance(size, bool) or not hasattr(size, "__index__"):
+            raise TypeError(f"latent_dim={size!r}: a {type(size).__name__}, must be an integer of 1 or more")
     if not latent_dims:
         raise ValueError("latent_dims=[]: name the size of at least one level, nearest the data first")
     if min(latent_dims) < 1:
