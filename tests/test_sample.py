@@ -346,7 +346,7 @@ MISTAKES = [
     ("vae", ["what=interpolations", "num=6000"], "num=6000: takes 12000 examples, but the test split has 10000"),
     ("rgb", ["y=3"], "y=3: this model has classes 0 to 2"),
     ("rgb", ["y=cat"], "y=cat: this model has classes 0 to 2"),
-    ("rgb", ["what=traversals"], "y=2: the test split has no such example"),
+    ("rgb", ["what=traversals", "y=2"], "y=2: the test split has no such example"),
     ("rgb", ["what=reconstructions", "y=2"], "y=2: the test split has no such example"),
     ("nowhere", [], "run=nowhere: no such file or folder"),
     (".", [], "run=.: no run there"),
