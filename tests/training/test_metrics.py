@@ -74,6 +74,14 @@ def test_two_samples_take_the_sampling_noise_off() -> None:
     assert metric.compute().active_units == 4, "one sample cannot tell; so the default draws two"
 
 
+def test_no_more_than_the_sampling_noise_is_taken_off() -> None:
+    generator = torch.Generator().manual_seed(0)
+    mean = torch.randn(1, 10_000, 4, generator=generator) + 2 * torch.randn(2, 10_000, 4, generator=generator)
+    metric = ActiveUnitsMetric()
+    metric.update(LatentLevel(mean, gaussian(mean), gaussian(torch.zeros(4)), analytic_kl=False))
+    assert metric.compute().active_units == 4, "the variance 1 + 4 / 2 of the mean of two is that of the data and noise"
+
+
 def test_a_mean_that_follows_the_prior_has_no_kl() -> None:
     # As on the lower level of a collapsed ladder: q is p, and both follow the level above.
     mean = torch.randn(1, 100, 3, generator=torch.Generator().manual_seed(0))

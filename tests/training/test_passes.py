@@ -23,6 +23,7 @@ from vae_lab.networks import MlpArchitecture
 from vae_lab.objectives import Elbo, Loss, Objective
 from vae_lab.objectives.schedules import Linear
 from vae_lab.training import Optimization, VariationalModule, passes
+from vae_lab.training.optimization import total_steps
 from vae_lab.training.passes import MAX_STEPS, steps_in_pass
 from vae_lab.training.schedulers import cosine
 
@@ -217,3 +218,12 @@ def _parts() -> tuple[Any, ...]:
     data = ImageDataModule(image_set(STEPS_AN_EPOCH * BATCH + 8 + 5), batch_size=BATCH, val_size=5)
     model = VAE(data.spec, 2, MlpArchitecture([8]), Bernoulli)
     return model, Elbo(), Optimization(lambda parameters: torch.optim.SGD(parameters, lr=1e-3)), data.spec
+
+
+@pytest.mark.parametrize(("accumulate", "max_steps", "steps"), [(1, -1, 21), (2, -1, 12), (8, -1, 3), (2, 5, 5)])
+def test_a_schedule_counts_the_short_accumulation_at_the_end_of_an_epoch(
+    accumulate: int, max_steps: int, steps: int
+) -> None:
+    loop = SimpleNamespace(setup_data=lambda: None)
+    trainer = SimpleNamespace(max_epochs=3, max_steps=max_steps, num_training_batches=7, fit_loop=loop)
+    assert total_steps(trainer, accumulate) == steps
