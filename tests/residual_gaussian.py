@@ -22,26 +22,26 @@ from vae_lab.networks import OneHot
 
 
 class Link(nn.Module):
-    def __init__(self, a: Tensor, b: Tensor, v: Tensor) -> None:
+    def __init__(self, a: Tensor, b: Tensor, v: Tensor, initial: nn.Module) -> None:
         super().__init__()
-        self.a, self.b, self.v = a, b, v
+        self.a, self.b, self.v, self.initial = a, b, v, initial
 
-    def forward(self, state: Tensor, context: Tensor | None = None) -> Distribution:
-        loc = (self.a * state).sum(-1) + self.b
+    def forward(self, state: Tensor | None, context: Tensor | None = None) -> Distribution:
+        loc = (self.a * (self.initial(context) if state is None else state)).sum(-1) + self.b
         return diagonal_gaussian(loc, self.v.sqrt().expand_as(loc), 1)
 
 
 class Update(nn.Module):
-    def __init__(self, u: Tensor) -> None:
+    def __init__(self, u: Tensor, initial: nn.Module) -> None:
         super().__init__()
-        self.u = u
+        self.u, self.initial = u, initial
 
-    def forward(self, state: Tensor, value: Tensor, context: Tensor | None = None) -> Tensor:
-        return state + self.u * value[..., None]
+    def forward(self, state: Tensor | None, value: Tensor, context: Tensor | None = None) -> Tensor:
+        return (self.initial(context) if state is None else state) + self.u * value[..., None]
 
 
 class Initial(nn.Module):
-    """The first state: one for all examples, or one for each label."""
+    """The state above the top level: one for all examples, or one for each label."""
 
     def __init__(self, table: Tensor) -> None:
         super().__init__()
@@ -69,16 +69,18 @@ class ExactPosterior(TopDownPosterior):
         super().__init__()
         self.numbers, self.widen = numbers, widen
 
-    def observe(self, x: Tensor, context: Tensor | None) -> list[Tensor]:
+    def observe(self, x: Tensor, context: Tensor | None) -> list[tuple[Tensor, Tensor]]:
         n = self.numbers
-        return [(x - n.offset) @ n.weight / n.weight.square().sum(0)] * n.num_levels
+        return [((x - n.offset) @ n.weight / n.weight.square().sum(0), n.initial(context))] * n.num_levels
 
-    def infer(self, i: int, seen: Tensor, p: Distribution, state: Tensor | None) -> Distribution:
+    def infer(self, i: int, seen: tuple[Tensor, Tensor], p: Distribution, state: Tensor | None) -> Distribution:
+        t, initial = seen
+        state = initial if state is None else state
         c, d, s = self.numbers.below(i)
         gain = (c * self.numbers.u[i]).sum(-1)
         mean, v = p.base_dist.loc, p.base_dist.scale.square()
         variance = 1 / (1 / v + gain**2 / s)
-        loc = variance * (mean / v + gain * (seen - (c * state).sum(-1) - d) / s)
+        loc = variance * (mean / v + gain * (t - (c * state).sum(-1) - d) / s)
         return diagonal_gaussian(loc, (self.widen * variance).sqrt().expand_as(loc), 1)
 
     def top(self, given: Tensor, context: Tensor | None) -> Distribution:
@@ -118,6 +120,7 @@ class ResidualGaussian:
         self.u = normal(L, M, S)
         self.read = normal(M, S)
         self.table = normal(max(self.num_classes, 1), M, S)
+        self.initial = Initial(self.table)
 
     def below(self, i: int) -> tuple[Tensor, Tensor, Tensor]:
         """c, d, s of t | h for the state h after the value of link ``i``."""
@@ -137,8 +140,8 @@ class ResidualGaussian:
 
     def model(self, widen: float = 1.0) -> LatentVariableModel:
         """The lab's model with these numbers; exact unless ``widen``."""
-        links = [Link(a, b, v) for a, b, v in zip(self.a, self.b, self.v, strict=True)]
-        prior = ResidualChain(links, [Update(u) for u in self.u], Initial(self.table))
+        links = [Link(a, b, v, self.initial) for a, b, v in zip(self.a, self.b, self.v, strict=True)]
+        prior = ResidualChain(links, [Update(u, self.initial) for u in self.u])
         embed = OneHot(self.num_classes).double() if self.num_classes else None
         return LatentVariableModel(prior, ExactPosterior(self, widen), Likelihood(self), embed)
 

@@ -208,7 +208,7 @@ def test_interpolations_have_both_ends(sample: Callable[..., dict[str, Arrays]],
     arrays = sample(name, "what=interpolations", "num=3")["interpolations_num3"]
     assert shapes(arrays) == {
         "images": (33, *image(name)),
-        "z_1": (33, LEVELS[name][0]),
+        **{f"z_{level}": (33, size) for level, size in enumerate(LEVELS[name], start=1)},
         "steps": (11,),
         **of_examples(name, 3, 2),
         "y": (3, 2),
@@ -235,7 +235,7 @@ def test_traversals_of_every_level_and_class(
         arrays = written[stem]
         assert shapes(arrays) == {
             "images": (size * 13, *image(name)),
-            f"z_{level}": (size * 13, size),
+            **{f"z_{above}": (size * 13, LEVELS[name][above - 1]) for above in range(level, len(LEVELS[name]) + 1)},
             "dimensions": (size,),
             "kl": (size,),
             "steps": (13,),

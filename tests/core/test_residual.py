@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 from linear_gaussian import within
-from residual_gaussian import Initial, Link, ResidualGaussian, Update
+from residual_gaussian import Link, ResidualGaussian, Update
 
 from vae_lab.core import ResidualChain
 
@@ -107,6 +107,6 @@ def test_wrong_numbers_of_codes_and_temperatures_are_refused() -> None:
 
 def test_a_residual_chain_needs_an_update_for_each_link() -> None:
     n = ResidualGaussian(7, 2)
-    links = [Link(a, b, v) for a, b, v in zip(n.a, n.b, n.v, strict=True)]
+    links = [Link(a, b, v, n.initial) for a, b, v in zip(n.a, n.b, n.v, strict=True)]
     with pytest.raises(ValueError, match="as many updates"):
-        ResidualChain(links, [Update(n.u[0])], Initial(n.table))
+        ResidualChain(links, [Update(n.u[0], n.initial)])

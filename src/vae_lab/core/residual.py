@@ -17,24 +17,19 @@ class ResidualChain(Chain):
     Args:
         links: modules, each called as link(state, context), which returns the distribution of the next value.
         updates: for each link, a module called as update(state, value, context), which returns the next state.
-        initial: called as initial(context), returns the first state: with the batch shape of the context, or without.
+            The state of the first link is what the chain is given, None for a prior.
 
     Raises:
         ValueError: for no links, or not an update for each.
     """
 
-    def __init__(self, links: Sequence[nn.Module], updates: Sequence[nn.Module], initial: nn.Module) -> None:
+    def __init__(self, links: Sequence[nn.Module], updates: Sequence[nn.Module]) -> None:
         super().__init__(links)
         if len(updates) != len(links):
             raise ValueError(
                 f"a residual chain of {len(links)} links needs as many updates of its state: {len(updates)}"
             )
         self.updates = nn.ModuleList(updates)
-        self.initial = initial
-
-    def start(self, given: Tensor | None, context: Tensor | None) -> Tensor:
-        state: Tensor = self.initial(context)
-        return state
 
     def absorb(self, i: int, state: Tensor | None, value: Tensor, context: Tensor | None) -> Tensor:
         after: Tensor = self.updates[i](state, value, context)
