@@ -57,7 +57,7 @@ def collapse_lines(metrics: Mapping[str, Any], config: Mapping[str, Any]) -> lis
 def _levels(metrics: Mapping[str, Any]) -> dict[str, float]:
     """The KL of each level by its name; of the whole latent space where there is one level."""
     found = {name: kl for name, kl in metrics.items() if isinstance(kl, int | float)}
-    levels = {f"level {name.rpartition('_')[2]}": kl for name, kl in found.items() if name.startswith("kl_level_")}
+    levels = {name.removeprefix("kl_").replace("_", " "): kl for name, kl in found.items() if name.startswith("kl_")}
     return levels or {"the latent space": found["kl"]} if "kl" in found else {}
 
 

@@ -29,14 +29,14 @@ def update(metric: BoundMetric, terms: ElboTerms) -> None:
 
 def test_a_short_last_batch_weighs_what_it_should() -> None:
     values = torch.randn(2, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    metric = BoundMetric(1)
+    metric = BoundMetric()
     for batch in values.split((3, 3, 1), dim=1):
         update(metric, terms(batch))
     assert metric.compute()["log_likelihood"] == pytest.approx(float(values.mean()), abs=1e-12)
 
 
 def test_large_sums_keep_their_decimals() -> None:
-    metric = BoundMetric(1)
+    metric = BoundMetric()
     for _ in range(1000):
         update(metric, terms(torch.full((1, 1000), -1000.1)))
     assert metric.compute()["log_likelihood"] == pytest.approx(float(torch.tensor(-1000.1)), abs=1e-6)
@@ -44,7 +44,7 @@ def test_large_sums_keep_their_decimals() -> None:
 
 def test_the_bound_is_the_likelihood_less_the_divergence() -> None:
     mean = torch.ones(1, 5, 3)
-    metric = BoundMetric(1, importance_weighted=True)
+    metric = BoundMetric(importance_weighted=True)
     update(metric, terms(torch.full((1, 5), -2.0), mean))
     means = metric.compute()
     assert means["kl"] == pytest.approx(1.5)
@@ -109,7 +109,16 @@ def test_a_level_whose_prior_does_not_factorise_has_no_count_by_kl() -> None:
     metric = ActiveUnitsMetric()
     metric.update(LatentLevel(mean, gaussian(mean), mixture, analytic_kl=False))
     assert metric.compute().units_with_kl is None
-    assert unit_counts([metric.compute()]) == {"active_units": 0}
-    assert unit_counts([UnitCounts(4, 5), UnitCounts(None, 2)]) == {
+    assert unit_counts([metric.compute()], ["level_1"]) == {"active_units": 0}
+    assert unit_counts([UnitCounts(4, 5), UnitCounts(None, 2)], ["level_1", "level_2"]) == {
         "units_with_kl_level_1": 4, "active_units": 7, "active_units_level_1": 5, "active_units_level_2": 2,
     }  # fmt: skip
+
+
+def test_the_levels_of_a_group_are_added() -> None:
+    metric = BoundMetric(["grid", "grid", "top"])
+    metric.update(torch.zeros(1, 4), torch.tensor([1.0, 2.0, 4.0]).expand(1, 4, 3))
+    assert metric.compute() == {"elbo": -7.0, "kl": 7.0, "log_likelihood": 0.0, "kl_grid": 3.0, "kl_top": 4.0}
+    assert metric.term_names == ["log_likelihood", "kl_grid", "kl_grid", "kl_top"]
+    counts = unit_counts([UnitCounts(1, 2), UnitCounts(3, 4), UnitCounts(None, 6)], ["grid", "grid", "top"])
+    assert counts == {"units_with_kl_grid": 4, "active_units": 12, "active_units_grid": 6, "active_units_top": 6}

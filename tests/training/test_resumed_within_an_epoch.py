@@ -79,7 +79,7 @@ def test_the_sums_of_an_epoch_are_those_of_all_devices_before(before: int, now: 
     for rank in range(now):
         loop = SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=SimpleNamespace(increment_by=lambda _: None)))
         trainer: Any = SimpleNamespace(global_rank=rank, world_size=now, fit_loop=loop, datamodule=data)
-        metrics.append(BoundMetric(1))
+        metrics.append(BoundMetric())
         batches = Batches((Batch(torch.zeros(size, 1, 2, 2), None), 0, 0) for size in (5, 5, 3))
         shape = skip_done_batches(trainer, progress, batches, metrics[-1])
     assert sum(metric.total[0].item() for metric in metrics) == sum(10.0 + rank for rank in range(before))

@@ -78,6 +78,11 @@ class LatentVariableModel(nn.Module):
         """L."""
         return len(self.prior.links)
 
+    @property
+    def level_groups(self) -> tuple[str, ...]:
+        """The group of each level, nearest the data first: levels of a group share a curve and a line of a table."""
+        return tuple(f"level_{level}" for level in range(1, self.num_levels + 1))
+
     def context(self, y: Tensor | None, num: int | None = None, check: bool = True) -> Tensor | None:
         """What encoder, decoder and prior read of the labels, (B, C).
 

@@ -72,9 +72,9 @@ def evaluate(
     Returns:
         ``nll`` and ``nll_error``: the mean of -log p(x|y) over the split and its standard error, in nats;
         ``effective_samples``: of the K, on average (Kong 1992); ``elbo``, ``log_likelihood``, ``kl`` and
-        ``kl_level_<l>``; the counts of `vae_lab.training.metrics.unit_counts`; ``bits_per_dim`` of the
-        NLL where the likelihood is a density or a mass over the data; with all_labels ``nll_unconditional`` and its
-        error; with disentanglement, and in the first process alone, the scores of
+        ``kl_<group>`` of each group of levels; the counts of `vae_lab.training.metrics.unit_counts`; ``bits_per_dim``
+        of the NLL where the likelihood is a density or a mass over the data; with all_labels ``nll_unconditional``
+        and its error; with disentanglement, and in the first process alone, the scores of
         `vae_lab.evaluation.disentanglement.disentanglement`, ``disentanglement_codes`` and ``disentanglement_level``;
         ``num_samples``, ``num_examples``, ``split`` and ``seed``.
 
@@ -137,8 +137,6 @@ def _result(module: EvaluationModule, settings: Settings) -> dict[str, Any]:
         result |= {"nll_unconditional": -means[2], "nll_unconditional_error": errors[2]}
     result |= module.bound.compute()
     result |= module.active_units.finish()
-    if model.num_levels == 1:
-        del result["kl_level_1"]
     if model.spec is not None:
         bits = model.likelihood.head.bits_per_dim(means[0], model.spec.support)  # type: ignore[union-attr,operator]
         result |= {} if bits is None else {"bits_per_dim": bits}

@@ -71,8 +71,8 @@ class EvaluationModule(LightningModule):
         self.all_labels = all_labels
         self.seed = seed
         self.marginal = MeanAndError(3 if all_labels else 2)
-        self.bound = BoundMetric(model.num_levels)
-        self.active_units = UnitMetrics(model.num_levels)
+        self.bound = BoundMetric(model.level_groups)
+        self.active_units = UnitMetrics(model.level_groups)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         y = batch.y if self.model.conditional else None

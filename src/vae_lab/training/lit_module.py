@@ -86,9 +86,9 @@ class VariationalModule(LightningModule):
         self.spec = spec
         self.seed = seed
         self.eval_samples = eval_samples
-        self.train_bound = BoundMetric(model.num_levels)
-        self.eval_bound = BoundMetric(model.num_levels, importance_weighted=eval_samples > 1)
-        self.active_units = UnitMetrics(model.num_levels)
+        self.train_bound = BoundMetric(model.level_groups)
+        self.eval_bound = BoundMetric(model.level_groups, importance_weighted=eval_samples > 1)
+        self.active_units = UnitMetrics(model.level_groups)
         self.guard = StepGuard()
         self._batch: Batch | None = None  # the last of training
         self._planned_steps: float | None = None
@@ -231,7 +231,7 @@ class VariationalModule(LightningModule):
     def _look_at_each(self, steps: list[Step], first_step: int) -> None:
         """Some step of a pass was not as it should be: what is finite counts, the rest is named."""
         for number, step in enumerate(steps, first_step):
-            culprits = [non_finite_term(terms, self.train_bound.names) for terms in step.batches]
+            culprits = [non_finite_term(terms, self.train_bound.term_names) for terms in step.batches]
             for terms, culprit in zip(step.batches, culprits, strict=True):
                 if culprit is None:
                     self.train_bound.update(terms.log_likelihood, terms.kl)
@@ -244,7 +244,7 @@ class VariationalModule(LightningModule):
         with noise.sharded(self._batch.shard):
             x, y = self._batch.x, self._labels(self._batch)
             terms: ElboTerms = self.model(x, y, self.objective.num_samples, check=False)
-        return gradient_culprit(terms, self.train_bound.names, list(self.model.parameters()))
+        return gradient_culprit(terms, self.train_bound.term_names, list(self.model.parameters()))
 
     def note_progress(self) -> None:
         """Has the checkpoints that follow say where the run stands now: the epoch ends before its last batch."""
@@ -303,15 +303,13 @@ class VariationalModule(LightningModule):
     def _log_bound(self, split: str, metric: BoundMetric) -> None:
         means = metric.compute()
         metric.reset()
-        for name in metric.names:
-            if not math.isfinite(means[name]):  # before a checkpoint is written
+        for name in (*metric.names, "kl"):
+            if not math.isfinite(means.get(name, 0.0)):  # before a checkpoint is written
                 raise NonFiniteLossError(f"{split}/{name} is not finite at step {self.global_step}")
         if self.trainer.barebones:
             return
         bits = self.model.likelihood.head.bits_per_dim(means["elbo"], self.spec.support)  # type: ignore[union-attr,operator]
         if bits is not None:
             means["bits_per_dim"] = bits
-        if self.model.num_levels == 1:
-            del means["kl_level_1"]
         for name, value in means.items():
             self.log(f"{split}/{name}", value, prog_bar=name == "elbo", sync_dist=True, batch_size=1)

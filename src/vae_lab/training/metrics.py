@@ -5,8 +5,8 @@ A short last batch weighs what it should, and so does every rank: the states are
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,12 +15,14 @@ from torchmetrics import Metric
 from vae_lab.collapse import MIN_KL_OF_UNIT
 from vae_lab.core import LatentLevel
 
+Number = TypeVar("Number", int, Tensor)
+
 
 class BoundMetric(Metric):
     """Means over examples of the terms of the bound, in nats at beta = 1.
 
     Args:
-        num_levels: L.
+        groups: group of each level, as `LatentVariableModel.level_groups`; the KLs of a group are added.
         importance_weighted: also average the importance-weighted bound of the samples at hand.
     """
 
@@ -28,9 +30,10 @@ class BoundMetric(Metric):
     total: Tensor
     count: Tensor
 
-    def __init__(self, num_levels: int, importance_weighted: bool = False) -> None:
+    def __init__(self, groups: Sequence[str] = ("level_1",), importance_weighted: bool = False) -> None:
         super().__init__()
-        self.names = ["log_likelihood", *(f"kl_level_{level}" for level in range(1, num_levels + 1))]
+        self.groups = tuple(groups)
+        self.names = ["log_likelihood", *(f"kl_{group}" for group in dict.fromkeys(groups))]
         if importance_weighted:
             self.names.append("iw_bound")
         # float64: sums of 10^5 numbers of size 10^2 would lose the third decimal in float32.
@@ -39,17 +42,24 @@ class BoundMetric(Metric):
 
     def update(self, log_likelihood: Tensor, kl: Tensor, iw_bound: Tensor | None = None) -> None:
         """Adds examples: log p(x|z), (K, B), the KL of each level, (K, B, L), and the bound where asked for, (B,)."""
-        rows = [log_likelihood.mean(0), *kl.mean(0).unbind(-1)]
+        rows = [log_likelihood.mean(0), *_sums(self.groups, kl.mean(0).unbind(-1)).values()]
         if iw_bound is not None:
             rows.append(iw_bound)
         self.total += torch.stack(rows).sum(1, dtype=torch.float64)
         self.count += log_likelihood.shape[1]
 
     def compute(self) -> dict[str, float]:
-        """`elbo`, `log_likelihood`, `kl`, `kl_level_<l>` of each level of a hierarchy, `iw_bound` where asked for."""
+        """`elbo`, `log_likelihood`, `kl`, `kl_<group>` of each group of a hierarchy, `iw_bound` where asked for."""
         means = dict(zip(self.names, (self.total / self.count).tolist(), strict=True))
-        kl = sum(mean for name, mean in means.items() if name.startswith("kl_level_"))
+        kl = sum(means[f"kl_{group}"] for group in dict.fromkeys(self.groups))
+        if len(self.groups) == 1:
+            del means[f"kl_{self.groups[0]}"]
         return {"elbo": means["log_likelihood"] - kl, "kl": kl, **means}
+
+    @property
+    def term_names(self) -> list[str]:
+        """The name of the log-likelihood and of the KL of each level, in the order of `ElboTerms`."""
+        return ["log_likelihood", *(f"kl_{group}" for group in self.groups)]
 
 
 class UnitCounts(NamedTuple):
@@ -111,11 +121,12 @@ class UnitMetrics(nn.ModuleList):
     """Counts the informative dimensions of a model, level by level.
 
     Args:
-        num_levels: L.
+        groups: group of each level, as `LatentVariableModel.level_groups`.
     """
 
-    def __init__(self, num_levels: int) -> None:
-        super().__init__(ActiveUnitsMetric() for _ in range(num_levels))
+    def __init__(self, groups: Sequence[str]) -> None:
+        super().__init__(ActiveUnitsMetric() for _ in groups)
+        self.groups = tuple(groups)
 
     def update(self, levels: Iterable[LatentLevel]) -> None:
         """Adds the examples of a batch."""
@@ -127,18 +138,28 @@ class UnitMetrics(nn.ModuleList):
         counts = [metric.compute() for metric in self]  # type: ignore[operator]
         for metric in self:
             metric.reset()  # type: ignore[operator]
-        return unit_counts(counts)
+        return unit_counts(counts, self.groups)
 
 
-def unit_counts(levels: Iterable[UnitCounts]) -> dict[str, int]:
-    """Returns the counts of a model by name: ``units_with_kl`` and, in a hierarchy, ``units_with_kl_level_<l>``, ..."""
+def unit_counts(levels: Iterable[UnitCounts], groups: Sequence[str]) -> dict[str, int]:
+    """Returns the counts of a model by name: ``units_with_kl`` and, in a hierarchy, ``units_with_kl_<group>``, ..."""
     found: dict[str, int] = {}
     for name, counts in zip(UnitCounts._fields, zip(*levels, strict=True), strict=True):
         if None not in counts:
             found[name] = sum(counts)
         if len(counts) > 1:
-            found |= {f"{name}_level_{level}": count for level, count in enumerate(counts, 1) if count is not None}
+            known = [(group, count) for group, count in zip(groups, counts, strict=True) if count is not None]
+            sums = _sums([group for group, _ in known], [count for _, count in known])
+            found |= {f"{name}_{group}": count for group, count in sums.items()}
     return found
+
+
+def _sums(groups: Sequence[str], numbers: Sequence[Number]) -> dict[str, Number]:
+    """Adds the numbers of each group."""
+    sums: dict[str, Number] = {}
+    for group, number in zip(groups, numbers, strict=True):
+        sums[group] = sums[group] + number if group in sums else number
+    return sums
 
 
 def metric_names(split: str, bound: BoundMetric, counts: bool = True) -> list[str]:
@@ -149,8 +170,8 @@ def metric_names(split: str, bound: BoundMetric, counts: bool = True) -> list[st
         bound: metric of the bound.
         counts: include the numbers of units, which the epochs of training do not have.
     """
-    levels = sum(name.startswith("kl_level_") for name in bound.names)
     units = UnitCounts._fields if counts else ()
     names = ["elbo", "kl", *bound.names, "bits_per_dim", *units]
-    names += [f"{name}_level_{level}" for name in units for level in range(1, levels + 1)]
-    return [f"{split}/{name}" for name in names if levels > 1 or not name.endswith("_level_1")]
+    names += [f"{name}_{group}" for name in units for group in dict.fromkeys(bound.groups)]
+    alone = f"_{bound.groups[0]}" if len(bound.groups) == 1 else None
+    return [f"{split}/{name}" for name in names if alone is None or not name.endswith(alone)]
