@@ -22,15 +22,38 @@ def cosine(optimizer: Optimizer, total_steps: int, final_lr: float = 0.0) -> LRS
     Raises:
         ValueError: for a negative final rate, or an optimizer whose rate is 0.
     """
-    rate = optimizer.param_groups[0]["lr"]
-    if final_lr < 0 or rate == 0:
-        raise ValueError(f"scheduler.final_lr={final_lr}: must be 0 or more, and optimizer.lr={rate} above 0")
+    _check_final(final_lr, rate := optimizer.param_groups[0]["lr"])
+    return LambdaLR(optimizer, lambda step: _half_cosine(step, total_steps, final_lr / rate))
+
+
+def warmup_cosine(
+    optimizer: Optimizer, total_steps: int, warmup_steps: int = 200, final_lr: float = 0.0
+) -> LRScheduler:
+    """Rises linearly to the optimizer's rate over ``warmup_steps``, then falls to ``final_lr`` along half a cosine.
+
+    Raises:
+        ValueError: for fewer than 1 step of warm-up, or as `cosine`.
+    """
+    if warmup_steps < 1:
+        raise ValueError(f"scheduler.warmup_steps={warmup_steps}: must be at least 1; scheduler=cosine has none")
+    _check_final(final_lr, rate := optimizer.param_groups[0]["lr"])
 
     def factor(step: int) -> float:
-        part = (1 + math.cos(math.pi * min(1.0, step / max(1, total_steps)))) / 2
-        return float(part + (1 - part) * final_lr / rate)
+        rise = min(1.0, (step + 1) / warmup_steps)
+        return rise * _half_cosine(step, total_steps, final_lr / rate)
 
     return LambdaLR(optimizer, factor)
+
+
+def _half_cosine(step: int, total_steps: int, final: float) -> float:
+    """Falls from 1 to ``final`` within ``total_steps``."""
+    part = (1 + math.cos(math.pi * min(1.0, step / max(1, total_steps)))) / 2
+    return float(part + (1 - part) * final)
+
+
+def _check_final(final_lr: float, rate: float) -> None:
+    if final_lr < 0 or rate == 0:
+        raise ValueError(f"scheduler.final_lr={final_lr}: must be 0 or more, and optimizer.lr={rate} above 0")
 
 
 def multistep(
