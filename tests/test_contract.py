@@ -23,7 +23,7 @@ from vae_lab.distributions import (
     VampPrior,
 )
 from vae_lab.distributions.conditional import Head
-from vae_lab.models import MHVAE, VAE, Ladder
+from vae_lab.models import MHVAE, VAE, Deep, Ladder
 from vae_lab.networks import ConvArchitecture, MlpArchitecture
 from vae_lab.objectives import BetaTcvae, Capacity, Elbo, InfoVae, Iwae, IwaeDreg
 from vae_lab.types import DataSpec, Support
@@ -58,9 +58,17 @@ MODELS: dict[str, Callable[..., LatentVariableModel]] = {
     "ladder-3": lambda spec, net, head=Bernoulli, **options: Ladder(
         spec, [5, 4, 3], [8, 7, 6], net, LATENT, head, **options
     ),
+    "deep": lambda spec, net, head=Bernoulli, **options: Deep(
+        spec, 4, head, levels=[1, 2], channels=[1, 2], widths=[4, 5], blocks=[0, 1], top_width=6, stem=1, **options
+    ),
 }
-HIERARCHIES = {"mhvae-2": [5, 3], "mhvae-3": [5, 4, 3], "ladder-3": [5, 4, 3]}
-LATENT_DIMS = {name: HIERARCHIES.get(name, [4]) for name in MODELS}
+HIERARCHIES = {
+    "mhvae-2": [(5,), (3,)],
+    "mhvae-3": [(5,), (4,), (3,)],
+    "ladder-3": [(5,), (4,), (3,)],
+    "deep": [(1, 6, 5), (2, 3, 3), (2, 3, 3), (4,)],
+}
+LATENT_SHAPES = {name: HIERARCHIES.get(name, [(4,)]) for name in MODELS}
 
 
 OBJECTIVES = {kind.__name__: kind for kind in (Elbo, Iwae, IwaeDreg, BetaTcvae, Capacity, InfoVae)}
@@ -113,24 +121,25 @@ def test_every_pair_of_options_is_in_a_case() -> None:
 @pytest.mark.parametrize("num_samples", [1, 3])
 def test_terms_have_their_shapes_and_agree(case: Case, num_samples: int) -> None:
     terms = case.model(case.x, case.y, num_samples)
-    dims = LATENT_DIMS[case.key[0]]
-    assert case.model.num_levels == len(dims)
+    shapes = LATENT_SHAPES[case.key[0]]
+    assert case.model.num_levels == len(case.model.level_groups) == len(shapes)
     assert terms.log_likelihood.shape == terms.log_weight.shape == (num_samples, B)
-    assert terms.kl.shape == (num_samples, B, len(dims))
+    assert terms.kl.shape == (num_samples, B, len(shapes))
     assert terms.elbo.shape == terms.importance_weighted_bound.shape == (B,)
-    for level, dim in zip(terms.levels, dims, strict=True):
-        assert level.z.shape == (num_samples, B, dim)
+    for level, shape in zip(terms.levels, shapes, strict=True):
+        assert level.z.shape == (num_samples, B, *shape)
         assert level.kl.shape == level.log_ratio.shape == (num_samples, B)
         if level is terms.levels[-1] and MIXTURES & {*case.key[1].split("-")}:
             assert level.kl_per_dimension is None
             continue
-        assert level.kl_per_dimension.shape == (num_samples, B, dim)
-        assert torch.allclose(level.kl_per_dimension.sum(-1), level.kl, atol=1e-4)
+        assert level.kl_per_dimension.shape == (num_samples, B, *shape)
+        assert torch.allclose(level.kl_per_dimension.flatten(2).sum(-1), level.kl, atol=1e-4)
     for tensor in (terms.log_weight, terms.kl, terms.elbo, terms.importance_weighted_bound):
         assert tensor.isfinite().all()
+    z = terms.levels[0].z.flatten(2)
     if num_samples > 1:
-        assert torch.pdist(terms.levels[0].z[:, 0]).min() > 0  # samples differ
-    assert torch.pdist(terms.levels[0].z[0]).min() > 0  # and so do examples
+        assert torch.pdist(z[:, 0]).min() > 0  # samples differ
+    assert torch.pdist(z[0]).min() > 0  # and so do examples
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -105,6 +106,7 @@ def name_whole_root(cfg: DictConfig) -> None:
 def assemble(cfg: DictConfig) -> tuple[ImageDataModule, VariationalModule, Any]:
     """Data, module and Trainer of a run; every mistake in the config shows here, before any data is read."""
     refuse_idle_warmup(cfg)
+    refuse_unused_parts(cfg)
     parts = {key: instantiate(cfg[key], _convert_="all") for key in ("data", "objective", "optimizer", "scheduler")}
     try_optimizer(parts)
     module = build_module(cfg, parts)
@@ -120,6 +122,15 @@ def refuse_idle_warmup(cfg: DictConfig) -> None:
     by_default = warmup == "auto" and not any(word.startswith("warmup=") for word in jobs.job_overrides())
     if warmup not in (None, "none") and not by_default and "warmup" not in cfg.objective:
         raise RunError(f"warmup={warmup}: objective={objective} has none; set warmup=none, or objective=elbo")
+
+
+def refuse_unused_parts(cfg: DictConfig) -> None:
+    """Raises RunError for a part that was asked for and that the model does not refer to: it would do nothing."""
+    model = str(OmegaConf.to_container(cfg.model, resolve=False))
+    for key in ("network", "likelihood", "prior"):
+        words = [word.lstrip("+") for word in jobs.job_overrides() if re.match(rf"\+*{key}[.=]", word)]
+        if words and cfg[key] and f"${{{key}" not in model:
+            raise RunError(f"{words[0]}: {cfg.model._target_} does not use it; leave {key} out")
 
 
 def refuse_unused_val_size(data: ImageDataModule) -> None:

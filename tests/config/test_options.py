@@ -17,6 +17,7 @@ from vae_lab.config.launching import EXTRAS
 from vae_lab.train import build_module, build_trainer
 
 NEEDS = {
+    "network=none": ["model=deep"],
     "prior=label_conditional": ["model=cvae"],
     "likelihood=gaussian": ["data.binarization=none"],
     "likelihood=categorical": ["data.binarization=none"],

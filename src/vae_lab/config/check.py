@@ -65,10 +65,10 @@ INSTANTIATION: dict[str, Any] = {
 """Types of the keys that say how a component is built."""
 
 
-COMPONENTS = ("data", "model", "network", "likelihood", "prior", "objective", "optimizer", "trainer")
+COMPONENTS = ("data", "model", "likelihood", "prior", "objective", "optimizer", "trainer")
 """Keys that are a component's, in the commands that have them."""
 
-OPTIONAL = ("scheduler", "logger", "warmup")
+OPTIONAL = ("network", "scheduler", "logger", "warmup")
 """Keys that are a component's or null."""
 
 

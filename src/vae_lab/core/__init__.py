@@ -4,6 +4,7 @@ from vae_lab.core.chain import Chain, MarkovChain, Walk
 from vae_lab.core.elbo import ElboTerms, LatentLevel
 from vae_lab.core.model import ImportanceEstimate, LatentVariableModel
 from vae_lab.core.posterior import BottomUpPosterior, LadderPosterior, Posterior, TopDownPosterior
+from vae_lab.core.relative import RelativePosterior
 from vae_lab.core.residual import ResidualChain
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "LatentVariableModel",
     "MarkovChain",
     "Posterior",
+    "RelativePosterior",
     "ResidualChain",
     "TopDownPosterior",
     "Walk",

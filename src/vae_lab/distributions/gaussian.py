@@ -105,6 +105,19 @@ def precision_merge(a: Distribution, b: Distribution) -> Distribution:
     return diagonal_gaussian(mean, variance.sqrt(), len(a.event_shape))
 
 
+def relative_gaussian(p: Distribution, raw: Tensor) -> Distribution:
+    """N(m_p + s_p dm, (s_p e^ds)^2) for p = N(m_p, s_p^2), diagonal (Vahdat and Kautz 2020, arXiv:2007.03898).
+
+    Args:
+        p: prior, of event shape (*event_shape).
+        raw: dm and ds, (..., 2, *event_shape); zeros give p itself.
+    """
+    loc, scale = p.base_dist.loc, p.base_dist.scale  # type: ignore[attr-defined]
+    move, log_factor = raw.to(loc.dtype).unbind(-1 - len(p.event_shape))
+    factor = log_factor.clamp(-LOG_SCALE_LIMIT, LOG_SCALE_LIMIT).exp()
+    return diagonal_gaussian(torch.addcmul(loc, scale, move), scale * factor, len(p.event_shape))
+
+
 class Gaussian(Head):
     """A diagonal Gaussian. Raw output: the mean and, with ``scale="per_dimension"``, the log-variance.
 

@@ -1,0 +1,53 @@
+"""A top-down posterior that is told as a change of the prior."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from vae_lab.core.posterior import TopDownPosterior
+from vae_lab.distributions.gaussian import relative_gaussian
+
+
+class RelativePosterior(TopDownPosterior):
+    """q(z_l | state, x) = N(m_p + s_p dm, (s_p e^ds)^2), with dm and ds of the state and x (Vahdat and Kautz 2020).
+
+    With dm = ds = 0 the posterior is the prior, so that a level costs nothing until it is of use (NVAE,
+    arXiv:2007.03898, section 3.2). The top level's posterior is told outright: its prior may be a mixture.
+
+    Args:
+        upward: called as upward(x), returns the features of every grid, from the data up.
+        grid_of_level: for each level but the top, from the data up, the number of the grid that its change reads.
+        top: called as top(features of the last grid, context), returns q(z_L | x).
+        changes: for each level but the top, from the data up, a module with a method ``read(features)``, which is
+            called once for all samples, and called as change(seen, state), which returns dm and ds, (..., 2, *event).
+    """
+
+    def __init__(
+        self, upward: nn.Module, grid_of_level: Sequence[int], top: nn.Module, changes: Sequence[nn.Module]
+    ) -> None:
+        super().__init__()
+        self.upward = upward
+        self.grid_of_level = tuple(grid_of_level)
+        self.q_top = top
+        self.changes = nn.ModuleList(changes)
+
+    def observe(self, x: Tensor, context: Tensor | None) -> list[Any]:
+        features = self.upward(x)
+        pairs = zip(self.grid_of_level, self.changes, strict=True)
+        seen: list[Any] = [change.read(features[grid]) for grid, change in pairs]  # type: ignore[operator]
+        return [*seen, self.q_top(features[-1], context)]
+
+    def infer(self, i: int, seen: Any, p: Distribution, state: Tensor | None) -> Distribution:
+        if i == 0:
+            q: Distribution = seen
+            return q
+        return relative_gaussian(p, self.changes[-i](seen, state))
+
+    def top(self, given: Tensor, context: Tensor | None) -> Distribution:
+        """q(z_L | x = given, context)."""
+        q: Distribution = self.q_top(self.upward(given)[-1], context)
+        return q

@@ -1,0 +1,131 @@
+"""The deep hierarchy of spatial latents."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from torch import nn
+
+from vae_lab.core import LatentVariableModel, RelativePosterior, ResidualChain
+from vae_lab.distributions import ConditionalDistribution, Gaussian, StandardNormal
+from vae_lab.distributions.priors import PriorFactory
+from vae_lab.models.parts import LikelihoodFactory, check_latent_dims, label_embedding, share_posterior
+from vae_lab.networks.spatial import (
+    FeaturesToVector,
+    FirstState,
+    Grid,
+    StateAndFeatures,
+    StateToLatent,
+    StateToPicture,
+    StateUpdate,
+    UpwardPass,
+)
+from vae_lab.types import DataSpec
+
+
+class Deep(LatentVariableModel):
+    """Latents on grids and a vector above them, every level reading all levels above (Child 2021, arXiv:2011.10650).
+
+    p(z) is a `ResidualChain` from the vector down to the finest grid, q(z|x) a `RelativePosterior` (Vahdat and Kautz
+    2020, arXiv:2007.03898). ``network`` is not used: these are networks of their own.
+
+    Args:
+        spec: spec of the data, pictures.
+        latent_dim: dimensions of the top level, a vector.
+        levels: number of levels of latents on each grid, from the data up.
+        channels: channels of the latents of each grid.
+        widths: channels of the state and the features of each grid.
+        top_width: features beside the vector.
+        blocks: residual blocks of the upward pass on each grid.
+        stem: side of the picture over that of the first grid; each further grid halves the one below.
+        likelihood: event_shape -> head over the data.
+        prior: (event_shape, context_features) -> p(z_L|c).
+        conditional: the label enters the first state, and so everything below, and the posterior of the top.
+
+    Raises:
+        ValueError: for lists of different lengths, sizes below 1, or data that are no pictures.
+    """
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        latent_dim: int,
+        likelihood: LikelihoodFactory,
+        levels: Sequence[int] = (2, 3),
+        channels: Sequence[int] = (4, 8),
+        widths: Sequence[int] = (32, 64),
+        top_width: int = 128,
+        blocks: Sequence[int] = (1, 2),
+        stem: int = 2,
+        prior: PriorFactory = StandardNormal,
+        conditional: bool = False,
+    ) -> None:
+        check_latent_dims([latent_dim])
+        _check_sizes(spec, levels, channels, widths, blocks, stem, top_width)
+        embed, context = label_embedding(spec, conditional)
+        grids = _grids(spec.shape, widths, stem)
+        top = Grid(top_width, 1, 1)
+        grid_of_level = [number for number, count in enumerate(levels) for _ in range(count)]
+        heads = [Gaussian((channels[number], grids[number].height, grids[number].side)) for number in grid_of_level]
+        states = [grids[number] for number in grid_of_level]
+        factor = 1 / math.sqrt(len(heads) + 1)
+
+        links: list[nn.Module] = [prior((latent_dim,), context)]
+        updates: list[nn.Module] = [FirstState(top, latent_dim, context, factor, states[-1])]
+        below = [states[0], *states[:-1]]
+        for head, grid, next_grid in reversed(list(zip(heads, states, below, strict=True))):
+            links.append(ConditionalDistribution(StateToLatent(grid, head.param_shape), head))
+            updates.append(StateUpdate(grid, head.event_shape[0], factor, next_grid))
+
+        z_top = Gaussian((latent_dim,))
+        posterior = RelativePosterior(
+            UpwardPass(spec.shape, [*grids, top], [*blocks, 1]),
+            grid_of_level,
+            ConditionalDistribution(FeaturesToVector(top, z_top.param_shape, context), z_top),
+            [StateAndFeatures(grid, head.param_shape) for grid, head in zip(states, heads, strict=True)],
+        )
+        x = likelihood(spec.shape)
+        x.check_support(spec.support)
+        super().__init__(
+            prior=ResidualChain(links, updates),
+            posterior=posterior,
+            likelihood=ConditionalDistribution(StateToPicture(grids[0], x.param_shape), x),
+            embed=embed,
+            spec=spec,
+        )
+        self.grid_of_level = [f"grid_{grid.height}x{grid.side}" for grid in states]
+        share_posterior(self, spec)
+
+    @property
+    def level_groups(self) -> tuple[str, ...]:
+        """The grid of each level: a deep model has too many levels for a curve of each."""
+        return (*self.grid_of_level, "top")
+
+
+def _grids(shape: Sequence[int], widths: Sequence[int], stem: int) -> list[Grid]:
+    """Sides of 28 with a stem of 2: 14, 7, 4, ..."""
+    height, side = shape[1:]
+    grids = []
+    for width, factor in zip(widths, [stem] + [2] * len(widths), strict=False):
+        height, side = math.ceil(height / factor), math.ceil(side / factor)
+        grids.append(Grid(width, height, side, factor))
+    return grids
+
+
+def _check_sizes(
+    spec: DataSpec,
+    levels: Sequence[int],
+    channels: Sequence[int],
+    widths: Sequence[int],
+    blocks: Sequence[int],
+    stem: int,
+    top_width: int,
+) -> None:
+    if len(spec.shape) != 3:
+        raise ValueError(f"model=deep needs pictures, (channels, height, width), but an example has shape {spec.shape}")
+    if not len(levels) == len(channels) == len(widths) == len(blocks) or not levels:
+        lists = f"levels={list(levels)}, channels={list(channels)}, widths={list(widths)}, blocks={list(blocks)}"
+        raise ValueError(f"{lists}: name one number for each grid, from the data up")
+    if min(*levels, *channels, *widths, stem, top_width) < 1 or min(blocks) < 0:
+        raise ValueError("levels, channels, widths, stem and top_width must be at least 1, and blocks 0 or more")

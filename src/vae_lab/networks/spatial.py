@@ -1,0 +1,283 @@
+"""Networks on grids of features, for hierarchies of latents that keep their place in the picture.
+
+Shapes: a state or a feature map is (..., width, height, side); leading dimensions are whatever they are (samples and
+batch), the context is (B, C). There is no batch normalisation: an example's bound must not depend on its batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pixel_shuffle, silu
+
+from vae_lab.networks.context import join
+
+NEAR_ZERO = 0.01
+"""Factor of the weights of layers whose outputs start near zero."""
+
+
+class Grid(NamedTuple):
+    """The size of a feature map without the batch, and how it lies on what is below it.
+
+    Attributes:
+        width, height, side: the size; a vector is (width, 1, 1).
+        factor: side of the grid below, or of the picture, over this one's; 0 for the vector above all grids.
+    """
+
+    width: int
+    height: int
+    side: int
+    factor: int = 0
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """Its shape."""
+        return self[:3]
+
+
+def convolve(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Calls a layer on (N, C, H, W) for x of (..., C, H, W)."""
+    leading = x.shape[:-3]
+    if len(leading) == 1:
+        return layer(x)
+    out = layer(x.reshape(-1, *x.shape[-3:]))
+    return out.reshape(*leading, *out.shape[1:])
+
+
+def conv(inputs: int, outputs: int, kernel: int = 3, factor: float = 1.0) -> nn.Conv2d:
+    """A convolution that keeps the grid, with initial weights times ``factor`` and, if that is not 1, no bias."""
+    layer = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
+    if factor != 1.0:
+        with torch.no_grad():
+            layer.weight.mul_(factor)
+            assert layer.bias is not None
+            layer.bias.zero_()
+    return layer
+
+
+class Residual(nn.Module):
+    """x + conv(silu(conv(silu(x)))) on a grid; on a vector the convolutions are of size 1.
+
+    Args:
+        grid: size of x.
+        factor: of the weights of the last layer, such as 1 / sqrt(number of blocks), which bounds the sum of many.
+    """
+
+    def __init__(self, grid: Grid, factor: float = 1.0) -> None:
+        super().__init__()
+        kernel = 3 if grid.height * grid.side > 1 else 1
+        self.first = conv(grid.width, grid.width, kernel)
+        self.last = conv(grid.width, grid.width, kernel, factor)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + convolve(self._body, x)
+
+    def _body(self, x: Tensor) -> Tensor:
+        out: Tensor = self.last(silu(self.first(silu(x))))
+        return out
+
+
+class Shrink(nn.Module):
+    """From a grid or picture (channels, height, side) to the smaller grid above it: a strided convolution.
+
+    To the vector above all grids it reads all places at once.
+    """
+
+    def __init__(self, below: Sequence[int], above: Grid) -> None:
+        super().__init__()
+        if above.factor:
+            reach = max(1, above.factor - 1)  # sides that the factor does not divide are rounded up
+            self.layer = nn.Conv2d(below[0], above.width, 2 * reach + 1, stride=above.factor, padding=reach)
+        else:
+            self.layer = nn.Conv2d(below[0], above.width, (below[1], below[2]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return convolve(self.layer, x)
+
+
+class Enlarge(nn.Module):
+    """From a grid to the larger one below it: each place gives the features of the places it stands for."""
+
+    def __init__(self, above: Grid, below: Grid) -> None:
+        super().__init__()
+        self.below = below
+        self.factor = above.factor
+        places = self.factor**2 or below.height * below.side
+        self.layer = conv(above.width, below.width * places, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return convolve(self._enlarge, x)
+
+    def _enlarge(self, x: Tensor) -> Tensor:
+        out: Tensor = self.layer(x)
+        if not self.factor:
+            return out.reshape(len(x), *self.below.size)
+        return pixel_shuffle(out, self.factor)[..., : self.below.height, : self.below.side]
+
+
+class UpwardPass(nn.Module):
+    """Picture -> features of every grid, from the data up.
+
+    Args:
+        picture: (channels, height, width).
+        grids: from the data up.
+        blocks: residual blocks of each grid.
+    """
+
+    def __init__(self, picture: Sequence[int], grids: Sequence[Grid], blocks: Sequence[int]) -> None:
+        super().__init__()
+        factor = 1 / math.sqrt(max(1, sum(blocks)))
+        stages = zip([picture, *(grid.size for grid in grids[:-1])], grids, blocks, strict=True)
+        self.stages = nn.ModuleList(
+            nn.Sequential(Shrink(below, grid), *(Residual(grid, factor) for _ in range(number)))
+            for below, grid, number in stages
+        )
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Returns the activated features of each grid, (..., width, height, side)."""
+        features = []
+        for stage in self.stages:
+            x = stage(x)
+            features.append(silu(x))
+        return features
+
+
+class FirstState(nn.Module):
+    """The state after the top level, a vector: made of its latent and the context; a residual block, the first grid.
+
+    Args:
+        grid: size of the vector.
+        latent_dim: dimensions of the top level.
+        context_features: C; 0 for none.
+        factor: as of `Residual`.
+        below: size of the next state.
+    """
+
+    def __init__(self, grid: Grid, latent_dim: int, context_features: int, factor: float, below: Grid) -> None:
+        super().__init__()
+        self.read = nn.Linear(latent_dim + context_features, grid.width)
+        self.block = Residual(grid, factor)
+        self.enlarge = Enlarge(grid, below)
+
+    def forward(self, state: None, value: Tensor, context: Tensor | None = None) -> Tensor:
+        vector = self.read(join(value, context))[..., None, None]
+        after: Tensor = self.enlarge(self.block(vector))
+        return after
+
+
+class StateUpdate(nn.Module):
+    """The state after a level: the latent is added to the state, a residual block follows, and the next grid if any.
+
+    Args:
+        grid: size of the state.
+        channels: channels of the latent.
+        factor: as of `Residual`.
+        below: size of the next state.
+    """
+
+    def __init__(self, grid: Grid, channels: int, factor: float, below: Grid) -> None:
+        super().__init__()
+        self.read = conv(channels, grid.width, 1)
+        self.block = Residual(grid, factor)
+        self.enlarge = Enlarge(grid, below) if below != grid else None
+
+    def forward(self, state: Tensor, value: Tensor, context: Tensor | None = None) -> Tensor:
+        after: Tensor = self.block(state + convolve(self.read, value))
+        return after if self.enlarge is None else self.enlarge(after)
+
+
+class StateToLatent(nn.Module):
+    """State -> raw parameters of a level's prior, (..., params, channels, height, side), near zero at the start.
+
+    Args:
+        grid: size of the state.
+        param_shape: (params, channels, height, side).
+    """
+
+    def __init__(self, grid: Grid, param_shape: Sequence[int]) -> None:
+        super().__init__()
+        self.param_shape = tuple(param_shape)
+        self.out = conv(grid.width, math.prod(param_shape[:2]), 1, NEAR_ZERO)
+
+    def forward(self, given: Tensor, context: Tensor | None = None) -> Tensor:
+        raw = convolve(lambda x: self.out(silu(x)), given)
+        return raw.reshape(*raw.shape[:-3], *self.param_shape)
+
+
+class StateAndFeatures(nn.Module):
+    """State and features of the data -> how the posterior of a level differs from its prior, near zero at the start.
+
+    The features are read once for all samples (`read`); the states differ between samples.
+
+    Args:
+        grid: size of the state and of the features.
+        param_shape: (params, channels, height, side).
+    """
+
+    def __init__(self, grid: Grid, param_shape: Sequence[int]) -> None:
+        super().__init__()
+        self.param_shape = tuple(param_shape)
+        self.from_features = conv(grid.width, grid.width)
+        self.from_state = conv(grid.width, grid.width, 1)
+        self.out = conv(grid.width, math.prod(param_shape[:2]), 1, NEAR_ZERO)
+
+    def read(self, features: Tensor) -> Tensor:
+        """Returns what the features add to the hidden layer."""
+        return convolve(self.from_features, features)
+
+    def forward(self, seen: Tensor, state: Tensor) -> Tensor:
+        hidden = convolve(lambda x: self.from_state(silu(x)), state) + seen
+        raw = convolve(lambda x: self.out(silu(x)), hidden)
+        return raw.reshape(*raw.shape[:-3], *self.param_shape)
+
+
+class FeaturesToVector(nn.Module):
+    """Features of the top grid, and the context, -> raw parameters of the top level, (..., *param_shape)."""
+
+    def __init__(self, grid: Grid, param_shape: Sequence[int], context_features: int = 0) -> None:
+        super().__init__()
+        self.param_shape = tuple(param_shape)
+        self.hidden = nn.Linear(math.prod(grid.size) + context_features, grid.width)
+        self.out = nn.Linear(grid.width, math.prod(param_shape))
+        with torch.no_grad():
+            self.out.weight.mul_(NEAR_ZERO)
+            self.out.bias.zero_()
+
+    def forward(self, given: Tensor, context: Tensor | None = None) -> Tensor:
+        raw: Tensor = self.out(silu(self.hidden(join(given.flatten(-3), context))))
+        return raw.reshape(*raw.shape[:-1], *self.param_shape)
+
+
+class StateToPicture(nn.Module):
+    """The last state -> raw parameters of the likelihood, (..., params, channels, height, width), with a bias a pixel.
+
+    Args:
+        grid: size of the state.
+        param_shape: (params, channels, height, width).
+    """
+
+    def __init__(self, grid: Grid, param_shape: Sequence[int]) -> None:
+        super().__init__()
+        self.param_shape = tuple(param_shape)
+        self.factor = grid.factor
+        self.layer = conv(grid.width, math.prod(param_shape[:2]) * self.factor**2)
+        self.bias = nn.Parameter(torch.zeros(self.param_shape))
+
+    def forward(self, given: Tensor, context: Tensor | None = None) -> Tensor:
+        out = convolve(self._enlarge, given)
+        return out.reshape(*out.shape[:-3], *self.param_shape) + self.bias
+
+    def _enlarge(self, x: Tensor) -> Tensor:
+        height, width = self.param_shape[-2:]
+        return pixel_shuffle(self.layer(silu(x)), self.factor)[..., :height, :width]
+
+    def start_at(self, out: Tensor) -> None:
+        """Sets the bias of each pixel to an output, (*param_shape), that the network starts at."""
+        assert self.layer.bias is not None
+        self.bias.data.copy_(out)
+        self.layer.weight.data.mul_(NEAR_ZERO)
+        self.layer.bias.data.zero_()
