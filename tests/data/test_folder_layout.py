@@ -155,9 +155,10 @@ def test_a_run_says_what_it_found(train: Callable[..., Outcome], tmp_path: Path)
         outcome = train(*WORDS, "model=cvae", "latent_dim=2")
     assert outcome.code == 0, outcome.err
     lines = outcome.out.splitlines()
-    assert lines[:4] == [
+    assert lines[:5] == [
         f"data         image_folder in {tmp_path / 'own'}: 3 x 8 x 8, 2 classes (ant, bee)",
         "splits       train 70 (train/), val 10 (val/), test 9 (test/)",
+        "few examples test: fewer than 10, so that their figures mean little",
         "passed over  1 unreadable files of test",
         "passed over  1 files beside the class folders of train/ (labels.csv)",
     ]

@@ -134,7 +134,8 @@ def test_what_cannot_be_resumed_says_so(train: Callable[..., Outcome], tmp_path:
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*") if path.is_file()}
 
     for words, message in (
-        ((f"resume={tmp_path / 'nowhere'}",), "no run there"),
+        ((f"resume={tmp_path / 'nowhere'}",), "no such file or folder"),
+        ((f"resume={tmp_path}",), "no run there"),
         ((*QUICK, "latent_dim=3", f"hydra.run.dir={run}"), "holds a run already"),
         ((f"resume={run}", "latent_dim=7"), "latent_dim was 10, is 7"),
         ((f"resume={run}", "model=cvae"), "model.conditional was False, is True"),
