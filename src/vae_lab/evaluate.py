@@ -61,10 +61,12 @@ def evaluate(cfg: DictConfig) -> None:
     if trainer.is_global_zero:
         refuse_non_finite(result)
         total = len(data.split(settings.split).rows)
-        path = evaluation_path(run, cfg.data_root, settings.split, result["num_examples"], total)
+        data_root = str(Path(data.images.root).expanduser().absolute())
+        own = is_own_data(run, cfg.data_root, data, settings.split)
+        path = evaluation_path(run, None if own else data_root, settings.split, result["num_examples"], total)
         evaluated = {
-            "data_root": str(Path(data.images.root).expanduser().absolute()),
-            "own_data": is_own_data(run, cfg.data_root),
+            "data_root": data_root,
+            "own_data": own,
             "data": {**run.config["data"], **root},
         }
         seconds = time.monotonic() - started
@@ -72,6 +74,8 @@ def evaluate(cfg: DictConfig) -> None:
         if "mig_by_factor" in result:
             draw(model, data.examples(NUM_EXAMPLES, settings.split), result, path)
         show(result, collapse_lines(result, run.config), str(path))
+        if not own and not cfg.data_root:
+            print(f"             {data_root}: no longer the {settings.split} set that the run was trained with")
         if path.name != OWN:
             print(f"             not the run's own test set as a whole, so reports do not read it; {OWN} is as it was")
 

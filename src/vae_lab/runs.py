@@ -88,7 +88,13 @@ def _relative(node: Any, folder: str) -> Any:
 
 
 def save_metrics(
-    run: Path, metrics: Mapping[str, float], seed: int, seconds: float, skipped_steps: int, selection: str
+    run: Path,
+    metrics: Mapping[str, float],
+    seed: int,
+    seconds: float,
+    skipped_steps: int,
+    selection: str,
+    fingerprints: Mapping[str, str],
 ) -> None:
     """Writes metrics.json: how the run went and how to repeat it.
 
@@ -100,8 +106,10 @@ def save_metrics(
         skipped_steps: steps left out because their gradient was not finite.
         selection: examples by which best.ckpt was chosen: the validation set, or the test set where there is none;
             none if nothing was chosen.
+        fingerprints: digest of the data of each split that was read, by which they are recognised elsewhere.
     """
     training = {"training_seconds": round(seconds, 1), "skipped_steps": skipped_steps, "selection": selection}
+    training |= {"fingerprints": dict(fingerprints)}
     _save_record(run / "metrics.json", metrics=dict(metrics), **training, seed=seed)
 
 

@@ -80,6 +80,53 @@ def test_an_evaluation_is_filed_by_what_it_evaluated(
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
+def test_data_that_were_moved_are_the_runs_own_and_changed_data_are_not(
+    train: Callable[..., Outcome], command: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    run, own, moved = tmp_path / "run", arrays(tmp_path / "own", 0), tmp_path / "moved"
+    quiet = ("callbacks.pictures=null", "callbacks.projector=null", "logger=none")
+    words = (
+        "data=array",
+        "latent_dim=2",
+        f"data.root={own}",
+        f"hydra.run.dir={run}",
+        "data.binarization=dynamic",
+        "likelihood=bernoulli",
+    )
+    assert train(*FAST, *quiet, *words).code == 0
+    evaluate = partial(command, main, *QUICK, f"run={run}", "num_samples=2")
+    own.rename(moved)
+
+    def filed(*words: str) -> tuple[list[str], str]:
+        outcome = evaluate(*words)
+        assert outcome.code == 0, outcome.err
+        paths = sorted(run.glob("evaluation*.json"))
+        for path in paths:
+            assert json.loads(path.read_text())["own_data"] is (path.stem in ("evaluation", "evaluation_train"))
+            path.unlink()
+        return [path.name for path in paths], outcome.out
+
+    for split, name in (("test", "evaluation.json"), ("train", "evaluation_train.json")):
+        assert filed(f"data_root={moved}", f"split={split}")[0] == [name]
+
+    # One value of one picture, in the folder where the run found its data: these are others.
+    moved.rename(own)
+    images = np.load(own / "test_images.npy")
+    images[7, 0, 0] ^= 255
+    np.save(own / "test_images.npy", images)
+    (name,), out = filed()
+    assert name.startswith("evaluation_own_")
+    assert f"{own}: no longer the test set that the run was trained with" in out
+    assert filed("split=train")[0] == ["evaluation_train.json"]
+
+    # Runs of older versions know the folder only.
+    metrics = json.loads((run / "metrics.json").read_text())
+    (run / "metrics.json").write_text(json.dumps({**metrics, "fingerprints": None}))
+    assert evaluate().code == 0
+    assert json.loads((run / "evaluation.json").read_text())["own_data"]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_data_that_are_gone_are_named_by_the_key_of_the_command(
     train: Callable[..., Outcome], command: Callable[..., Outcome], tmp_path: Path
 ) -> None:

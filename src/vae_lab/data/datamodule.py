@@ -14,6 +14,7 @@ from torch import Tensor
 from vae_lab import noise
 from vae_lab.data.arrays import Arrays, Indices, chunks, release
 from vae_lab.data.binarize import Binarization, binarized
+from vae_lab.data.fingerprint import fingerprint
 from vae_lab.data.image_set import ImageSet, readable
 from vae_lab.data.loader import BatchLoader, EpochSampler, resident_device
 from vae_lab.data.splits import SplitName, evenly_spread, held_out
@@ -138,6 +139,10 @@ class ImageDataModule(LightningDataModule):
             selects: True if the validation chooses something, so that its examples matter.
         """
         return summary(self, splits, selects)
+
+    def fingerprint(self, name: SplitName) -> str:
+        """Returns a digest of a split, the same wherever the data lie."""
+        return fingerprint(*self.split(name))
 
     def train_dataloader(self) -> BatchLoader:
         sampler = EpochSampler(self._train.rows, self.seed)

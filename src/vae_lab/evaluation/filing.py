@@ -4,30 +4,36 @@ from __future__ import annotations
 
 import re
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from vae_lab.loading import SavedRun, find_run
 from vae_lab.untrusted import read_json
+
+if TYPE_CHECKING:
+    from vae_lab.data import ImageDataModule
+    from vae_lab.data.splits import SplitName
 
 OWN = "evaluation.json"
 """The evaluation that reports read: the run's own weights on its own, whole test set."""
 MAX_NAME = 40
 
 
-def evaluation_path(run: SavedRun, data_root: str | None, split: str, num_examples: int, total: int) -> Path:
+def evaluation_path(run: SavedRun, other_root: str | None, split: str, num_examples: int, total: int) -> Path:
     """Returns the file of an evaluation by what was evaluated; a new one of the same replaces the old.
 
     Args:
         run: the run, with the checkpoint that was evaluated.
-        data_root: folder of other data; None for the data that the run was trained on.
+        other_root: folder of the data, if they are not those of the run; else None.
         split: split of the data.
         num_examples: examples that were evaluated; a part of the split has a name of its own, as have fewer examples
             than those of the file that is there.
         total: examples in the split.
     """
     parts = ["evaluation"]
-    if not is_own_data(run, data_root):
-        parts.append(_folder_name(str(data_root)))
+    if other_root is not None:
+        parts.append(_folder_name(other_root))
     if split != "test":
         parts.append(split)
     if run.checkpoint.resolve() != find_run(run.folder).checkpoint.resolve():
@@ -38,10 +44,29 @@ def evaluation_path(run: SavedRun, data_root: str | None, split: str, num_exampl
     return path
 
 
-def is_own_data(run: SavedRun, data_root: str | None) -> bool:
-    """True if the folder is the one that the run was trained on."""
+def is_own_data(run: SavedRun, data_root: str | None, data: ImageDataModule, split: SplitName) -> bool:
+    """True if a split holds what it held when the run ended; of older runs, if it lies where it lay.
+
+    Args:
+        run: the run.
+        data_root: folder of the data that was asked for; None for the one in the run's config.
+        data: the data.
+        split: split of them.
+    """
+    recorded = _recorded(run).get(split)
+    if recorded is not None:
+        return bool(recorded == data.fingerprint(split))
     own = run.config["data"].get("root")
     return data_root is None or (isinstance(own, str) and _resolved(data_root) == _resolved(own))
+
+
+def _recorded(run: SavedRun) -> Mapping[str, Any]:
+    """Returns the fingerprints of the splits in metrics.json; none of them in runs that are older or unfinished."""
+    try:
+        found = read_json(run.folder / "metrics.json")["fingerprints"]
+    except (OSError, ValueError, TypeError, KeyError):
+        return {}
+    return found if isinstance(found, Mapping) else {}
 
 
 def _resolved(folder: str) -> Path:

@@ -27,6 +27,7 @@ from torch.utils.tensorboard.summary import hparams as hparams_summaries
 from vae_lab import runs
 from vae_lab.collapse import collapse_lines, shown_name, unit_title
 from vae_lab.data import ImageDataModule
+from vae_lab.data.splits import SplitName
 from vae_lab.errors import NonFiniteLossError, RunError
 from vae_lab.files import remove_unfinished
 from vae_lab.loading import non_finite, other_weights, read_checkpoint
@@ -164,7 +165,9 @@ def fit(
         metrics = _test(trainer, module, data, weights or None) if plan.tests else {}
     if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
         selection = data.selection if _selects(trainer, test_checkpoint) else "none"
-        runs.save_metrics(record.run, metrics, record.seed, seconds, module.guard.skipped, selection)
+        read: tuple[SplitName, ...] = ("train", "val", "test") if plan.tests else ("train", "val")
+        prints: dict[str, str] = {name: data.fingerprint(name) for name in read}
+        runs.save_metrics(record.run, metrics, record.seed, seconds, module.guard.skipped, selection, prints)
         log_hparams(trainer, record.hparams, metrics)
         compiling = f" ({module.compile_seconds:.0f} s of it compiling)" if module.compile_seconds else ""
         duration, tested = f"{seconds:.0f} s of training{compiling}", "best" if weights else "last"
