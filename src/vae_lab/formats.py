@@ -6,6 +6,7 @@ The only place that knows what older checkpoints lack. A change of what a checkp
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ FORMAT = 1
 DEFAULTS: dict[str, Any] = {
     "callbacks": {},
     "curves": None,
+    "loops": None,
     "lr_schedulers": [],
     "optimizer": None,
     "planned_steps": None,
@@ -34,10 +36,12 @@ RESUMED: dict[str, tuple[type, ...]] = {
     "curves": (dict, type(None)),
     "epoch": (int,),
     "global_step": (int,),
+    "loops": (type(None),),  # Lightning's own are not used
     "lr_schedulers": (list,),
     "optimizer": (str, type(None)),
     "optimizer_states": (list,),
     "planned_steps": _NUMBER,
+    "pytorch-lightning_version": (str,),
     "schedule_steps": _NUMBER,
     "state_dict": (Mapping,),
     "progress.batch": (int,),
@@ -63,6 +67,8 @@ def check_resumable(checkpoint: Mapping[str, Any]) -> None:
             raise ValueError(f"it lacks {name}")
         if not isinstance(place[inner], types):
             raise ValueError(f"{name} is a {type(place[inner]).__name__}")
+    if not re.match(r"\d+\.\d+", checkpoint["pytorch-lightning_version"]):
+        raise ValueError(f"pytorch-lightning_version={checkpoint['pytorch-lightning_version']!r} is not a version")
     for name in ("callbacks", "progress.ranks", "optimizer_states"):
         outer, _, inner = name.rpartition(".")
         parts = (checkpoint[outer] if outer else checkpoint)[inner]

@@ -120,3 +120,13 @@ def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr("fcntl.flock", flock)
     with pytest.warns(UserWarning, match="cannot be locked"), locked(tmp_path):
         pass
+
+
+def test_what_cannot_be_a_lock_is_named(tmp_path: Path) -> None:
+    path = tmp_path / NAME
+    for make, remove in ((path.mkdir, path.rmdir), (lambda: path.symlink_to(tmp_path / "x"), path.unlink)):
+        make()
+        with pytest.raises(RunError, match=f"{NAME}: a folder or a link, which cannot lock .*; remove it"):
+            locked(tmp_path).__enter__()
+        remove()
+    assert list(tmp_path.iterdir()) == []
