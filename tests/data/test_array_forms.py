@@ -374,3 +374,9 @@ def test_an_archive_that_announces_terabytes_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.npz").write_bytes(content.replace(b"(20, 4, 4), }        ", b"(2000000000, 4, 4), }"))
     with pytest.raises(ValueError, match=r"a\.npz: x: corrupt, truncated"):
         ArrayFiles(str(tmp_path / "a.npz")).load(train=True)
+
+
+def test_arrays_without_names_are_refused_with_the_way_to_name_them(tmp_path: Path) -> None:
+    np.savez(tmp_path / "own.npz", np.zeros((9, 4, 4), np.uint8), np.zeros(9, np.int64))
+    with pytest.raises(FileNotFoundError, match=r"arr_0, arr_1 in it, .*; save them by name: np.savez\(FILE, train_im"):
+        ArrayFiles(str(tmp_path / "own.npz")).load(True)

@@ -73,6 +73,9 @@ def test_without_a_test_folder_the_test_set_is_drawn_from_training(tmp_path: Pat
 
 
 REFUSED: dict[str, tuple[dict[str, int], str]] = {
+    "another name of a split": ({"train__a": 9, "Eval__a": 9}, "Eval may be a split under another name; rename it to"),
+    "such a name beside classes": ({"a": 9, "b": 9, "held-out set": 9}, "held-out set may be a split under another"),
+    "a split beside classes": ({"a": 9, "b": 9, "testing": 9}, "testing look like splits, a, b like classes"),
     "a class called train": ({"train": 9, "car": 9, "plane": 9}, "train look like splits, car, plane like classes"),
     "others beside splits": (
         {"train__a": 9, "test__a": 9, "extra": 9},

@@ -135,3 +135,19 @@ def test_a_run_says_the_range(train: Callable[..., Outcome], tmp_path: Path) -> 
     with pytest.warns(UserWarning, match="4095 is taken for white"):
         outcome = train(*words)
     assert outcome.code == 0, outcome.err
+
+
+def test_masks_of_zeros_and_ones_beside_others_are_named(tmp_path: Path) -> None:
+    mask = np.zeros((8, 8), np.uint8)
+    mask[:4] = 1
+    for name in ("a", "b", "c", "d"):
+        Image.fromarray(mask * 255).convert("1").save(tmp_path / f"{name}.png")
+    Image.fromarray(mask).save(tmp_path / "e.png")
+    Image.fromarray(mask * 0).save(tmp_path / "f.png")  # nothing in it
+    with pytest.warns(UserWarning, match="1 of 5 pictures hold the values 0 and 1 of 255 alone") as warned:
+        assert len(ImageFolder(str(tmp_path), image_size=8, channels=1, test_fraction=0.01).load(True)) == 5
+    (text,) = [str(warning.message) for warning in warned]
+    assert "e.png" in text
+    assert "a.png" not in text
+    remedied = ImageFolder(str(tmp_path), image_size=8, channels=1, test_fraction=0.01, max_value=1).load(True)
+    assert sorted(int(image.max()) for image in remedied.images) == [0, 255, 255, 255, 255]

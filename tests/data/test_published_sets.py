@@ -11,7 +11,18 @@ import pytest
 from PIL import Image
 
 from tests.data.small_sets import idx_bytes, write_celeba, write_cifar10, write_idx_set, write_svhn
-from vae_lab.data import CelebA, Cifar10, FashionMnist, ImageSet, Kmnist, Mnist, Svhn, mnist, torchvision_sets
+from vae_lab.data import (
+    CelebA,
+    Cifar10,
+    FashionMnist,
+    ImageDataModule,
+    ImageSet,
+    Kmnist,
+    Mnist,
+    Svhn,
+    mnist,
+    torchvision_sets,
+)
 from vae_lab.data.idx import parse_idx, read_idx
 
 IDX_SETS = [(FashionMnist, "FashionMNIST"), (Kmnist, "KMNIST")]
@@ -280,3 +291,17 @@ def test_bad_values_are_named(bad: dict[str, int]) -> None:
 def test_no_published_family_is_forgotten_here() -> None:
     published = {cls for cls in vars(torchvision_sets).values() if isinstance(cls, type) and "name" in vars(cls)}
     assert published == {FashionMnist, Kmnist, Cifar10, Svhn}
+
+
+def test_a_set_that_is_not_under_the_root_says_where_it_was_found(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VAE_LAB_DATA", str(alone / "shared"))
+    write_idx_set(alone / "shared" / "FashionMNIST" / "raw", zipped=False)
+
+    def said(images: type[ImageSet], root: Path) -> str:
+        return ImageDataModule(images, str(root), val_size=1).describe().splitlines()[0]
+
+    found = f"fashion_mnist in {alone / 'shared' / 'FashionMNIST' / 'raw'}"
+    assert f"{found}: 1 x 28" in said(FashionMnist, alone / "shared")
+    assert f"{found} (nothing is read from {alone / 'typed'}): 1 x 28" in said(FashionMnist, alone / "typed")
+    assert f"mnist (nothing is read from {alone / 'typed'}): 1 x 28" in said(Mnist, alone / "typed")
+    assert "mnist: 1 x 28" in said(Mnist, Path("data"))

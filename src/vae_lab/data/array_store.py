@@ -131,6 +131,11 @@ class ArrayStore:
     def _nothing_found(self) -> str:
         if not self.place.is_dir():
             names = ", ".join(self.passed_over[:_NAMED]) or "nothing"
+            if all(re.fullmatch(r"arr_\d+", name) for name in self.passed_over) and self.passed_over:
+                return (
+                    f"data.root={self.root}: {names} in it, which says not what they are; save them by name:"
+                    " np.savez(FILE, train_images=..., train_labels=...)"
+                )
             return f"data.root={self.root}: no array train_images, x_train or images in it, but {names}; rename one"
         files = sorted(path for path in self.place.iterdir() if not path.name.startswith("."))
         arrays = [path for path in files if path.suffix == ".npy"]

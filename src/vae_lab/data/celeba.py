@@ -67,6 +67,10 @@ class CelebA(ImageSet):
     def class_names(self) -> tuple[str, ...]:
         return (f"not {self.attribute}", self.attribute) if self.attribute else ()
 
+    @property
+    def place(self) -> str:
+        return str(self._folder)
+
     def prepare(self) -> None:
         for train in (True, False):
             ensure_decoded(self.name, str(self._folder), self._pictures(train), self._decoder, max_skipped=0)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from vae_lab.data.arrays import Indices
 from vae_lab.data.image_set import readable
-from vae_lab.data.splits import SplitName, split_of_folder
+from vae_lab.data.splits import SplitName, may_be_split, split_of_folder
 from vae_lab.types import listed
 
 Layout = Literal["auto", "splits", "classes"]
@@ -55,9 +55,14 @@ class FolderLayout:
         """The folder of each split; for pictures that are not in splits, the root as the training set."""
         folders = _folders(self.root)
         named = {name: split for name in folders if (split := split_of_folder(name))}
+        others = [name for name in folders if name not in named]
+        if self.layout == "auto" and (doubtful := [name for name in others if may_be_split(name)]):
+            raise ValueError(
+                f"{self._key}: {listed(doubtful)} may be a split under another name; rename it to val or test, or set"
+                " data.images.layout=classes if it is a class, =splits to pass it over"
+            )
         if self.layout == "classes" or (self.layout == "auto" and not named):
             return {"train": self.root}
-        others = [name for name in folders if name not in named]
         if self.layout == "auto" and others:
             raise ValueError(
                 f"{self._key}: {listed(list(named))} look like splits, {listed(others)} like classes; set"

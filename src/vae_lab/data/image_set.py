@@ -40,6 +40,8 @@ class ImageSet(ABC):
     name: ClassVar[str]
     factor_names: ClassVar[tuple[str, ...]] = ()
     """Of the generative factors, the columns of `Arrays.factors`; empty where they are not known."""
+    reads_root: ClassVar[bool] = True
+    """False for a set that is made here, or part of the package."""
 
     def __init__(self, root: str = "data", image_size: int | None = None, memory_limit_gb: float = 4.0) -> None:
         if image_size is not None and not 1 <= image_size <= LARGEST:
@@ -79,7 +81,7 @@ class ImageSet(ABC):
 
     @property
     def place(self) -> str:
-        """The folder or file that the user named for data of one's own; empty for published sets."""
+        """The folder or file that the data are read from; empty if there is none, or if it is not known."""
         return ""
 
     def origin(self, split: SplitName) -> str:

@@ -41,6 +41,7 @@ _FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 4
 class Mnist(ImageSet):
     """Handwritten digits: 60,000 and 10,000 grey images of 28 x 28, 10 classes. ``root`` is not used."""
 
+    reads_root = False
     name = "mnist"
     native_shape = (1, 28, 28)
     num_classes = 10

@@ -53,7 +53,7 @@ class White:
         if image.mode == "F":
             return Image.fromarray(_to_bytes(np.asarray(image), self.floats))
         if not image.mode.startswith("I"):
-            if self.grey_bytes != EIGHT_BITS:
+            if self.grey_bytes != EIGHT_BITS and image.mode != "1":  # black and white are those of the format
                 raise ValueError(f"max_value={self.grey_bytes} is for grey pictures, this one is {image.mode}")
             return image
         # Pillow's own conversion clips 16-bit greys to 255 in place of scaling them.

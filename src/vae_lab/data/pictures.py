@@ -136,7 +136,7 @@ def decoded(
 def _decode_all(
     name: str, paths: Sequence[Path], decoder: Decoder, max_skipped: float, notes: list[str]
 ) -> Iterator[tuple[int, Images]]:
-    skipped, brightest = [], 0
+    skipped, masks, brightest = [], [], 0
     pool = ThreadPoolExecutor(os.cpu_count())
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="PIL")  # of metadata that have nothing to do with the pixels
@@ -147,12 +147,17 @@ def _decode_all(
                 if isinstance(result, str):
                     skipped.append(result)
                 else:
-                    brightest = max(brightest, int(result.max()))
+                    largest = int(result.max())
+                    brightest = max(brightest, largest)
+                    if largest == 1 and result.min() == 0:
+                        masks.append(_printable(paths[place]))
                     yield place, result
         finally:
             pool.shutdown(cancel_futures=True)
     if brightest <= _ALMOST_BLACK and len(skipped) < len(paths):
         notes.append(_darkness(brightest, decoder.white))
+    elif masks:
+        notes.append(_masks_among(masks, len(paths) - len(skipped)))
     if skipped:
         _report(name, skipped, len(paths), max_skipped)
 
@@ -166,6 +171,15 @@ def _darkness(brightest: int, white: White) -> str:
     return (
         f"{found}; if these are masks or few bits,"
         f" set data.images.max_value={brightest} (for grey pictures), or convert them"
+    )
+
+
+def _masks_among(masks: Sequence[str], total: int) -> str:
+    named = ", ".join(masks[:_NAMED]) + (", ..." if len(masks) > _NAMED else "")
+    return (
+        f"{len(masks)} of {total} pictures hold the values 0 and 1 of 255 alone, so that they look black beside the"
+        f" others: {named}; if these are masks, convert them, or set data.images.max_value=1 if every grey picture of"
+        " 8 bits is one (those of 1 bit stay as they are)"
     )
 
 

@@ -22,6 +22,9 @@ _NAMES: dict[str, SplitName] = {
     "testing": "test",
 }
 
+_DOUBTFUL = {"eval", "evaluation", "evaluate", "holdout", "heldout", "unseen", "validate", "development"}
+"""Names of splits that do not say which one."""
+
 _FILLING = {"", "set", "images", "image", "imgs", "img", "pictures", "photos", "data", "dataset", "split", "seg"}
 
 
@@ -32,8 +35,18 @@ def split_named(name: str) -> SplitName | None:
 
 def split_of_folder(name: str) -> SplitName | None:
     """Returns the split that the name of a folder says, alone or beside words of no meaning, as in ``training_set``."""
-    words = [word for word in re.split(r"[\W_]+", name.casefold()) if word not in _FILLING]
+    words = _words(name)
     return split_named(words[0]) or split_named(words[0].removesuffix("set")) if len(words) == 1 else None
+
+
+def may_be_split(name: str) -> bool:
+    """True if the name of a folder says that it is a split, but not which one."""
+    return "".join(_words(name)).removesuffix("set") in _DOUBTFUL
+
+
+def _words(name: str) -> list[str]:
+    """Returns the words of a name that have a meaning."""
+    return [word for word in re.split(r"[\W_]+", name.casefold()) if word not in _FILLING]
 
 
 def held_out(size: int, num: int, seed: int) -> tuple[Indices, Indices]:

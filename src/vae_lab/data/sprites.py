@@ -45,6 +45,7 @@ class Sprites(ImageSet):
         ValueError: for a number out of its range or an image size that does not divide.
     """
 
+    reads_root = False
     name = "sprites"
     binary = True
     num_classes = len(SHAPES)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vae_lab.data.image_set import readable
+from vae_lab.data.image_set import ImageSet, readable
 from vae_lab.data.splits import SplitName
 from vae_lab.types import listed
 
@@ -24,7 +26,7 @@ FEW = 10
 def summary(data: ImageDataModule, splits: Sequence[SplitName], selects: bool = True) -> str:
     """Returns the set, its shape and classes, the size and origin of each split, and what was passed over."""
     images, spec = data.images, data.spec
-    place = f" in {readable(images.place)}" if images.place else ""
+    place = (f" in {readable(images.place)}" if images.place else "") + _unread_root(images)
     shape = " x ".join(map(str, spec.shape))
     names = [spec.name_of(y) for y in range(spec.num_classes)]
     classes = f"{len(names)} classes ({listed(names)})" if names else "no labels"
@@ -40,3 +42,17 @@ def summary(data: ImageDataModule, splits: Sequence[SplitName], selects: bool = 
 def _size(data: ImageDataModule, split: SplitName) -> str:
     origin = data.origin(split)
     return f"{split} {len(data.split(split).rows)}" + (f" ({readable(origin)})" if origin else "")
+
+
+def _unread_root(images: ImageSet) -> str:
+    """Returns that nothing is read from a ``root`` of the user's, if that is so."""
+    root = _whole(images.root)
+    usual = {_whole("data"), _whole(os.environ.get("VAE_LAB_DATA", "data"))}
+    elsewhere = bool(images.place) and not _whole(images.place).is_relative_to(root)
+    if root in usual or not (elsewhere or not images.reads_root):
+        return ""
+    return f" (nothing is read from {readable(images.root)})"
+
+
+def _whole(path: str) -> Path:
+    return Path(path).expanduser().resolve()

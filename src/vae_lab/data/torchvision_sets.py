@@ -25,6 +25,10 @@ class _PublishedSet(ImageSet):
     def locate(self) -> Path:
         """The folder of the files, after a download if need be."""
 
+    @property
+    def place(self) -> str:
+        return str(self.locate())
+
     def prepare(self) -> None:
         self.locate()
 
