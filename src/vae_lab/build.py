@@ -48,7 +48,9 @@ def build(node: Any, packages: Sequence[str] = ()) -> Any:
 def _trusted_class(path: Any, packages: Sequence[str]) -> Callable[..., Any]:
     refused = f"_target_={path}: not a class of {', '.join(packages)}"
     if not isinstance(path, str) or not _within(path, packages):
-        raise RunError(f"{refused}; name its package if you trust it")
+        package = path.partition(".")[0] if isinstance(path, str) and "." in path else ""
+        named = f": packages=[{package}]" if package.isidentifier() else ""
+        raise RunError(f"{refused}; name its package if you trust it{named}")
     module, _, name = path.rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name, None)

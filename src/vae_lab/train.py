@@ -195,7 +195,7 @@ def build_trainer(cfg: DictConfig) -> Any:
 
 def refuse_blind_callbacks(cfg: DictConfig, module: VariationalModule, trainer: Any) -> None:
     """Raises RunError for a callback that monitors what this run never logs; Lightning would after an epoch."""
-    from vae_lab.training import check_monitor  # noqa: PLC0415
+    from vae_lab.training import check_monitor, check_searched  # noqa: PLC0415
 
     ours = ("vae_lab.", "pytorch_lightning.")
     if not all(type(part).__module__.startswith(ours) for part in (module, *trainer.callbacks)):
@@ -204,6 +204,8 @@ def refuse_blind_callbacks(cfg: DictConfig, module: VariationalModule, trainer: 
         if node and node.get("monitor"):
             saves = str(node.get("_target_")).endswith("Checkpoint")
             check_monitor(f"callbacks.{name}", str(node.monitor), saves, module, trainer)
+        elif name == "pruning" and node:
+            check_searched(str(node.metric), module, trainer)
 
 
 def hyperparameters(cfg: DictConfig) -> dict[str, Any]:

@@ -44,6 +44,14 @@ REFUSED = [
         ["callbacks=early_stopping", "trainer.check_val_every_n_epoch=9"],
         ["early_stopping", "trainer.check_val_every_n_epoch=9"],
     ),
+    (
+        ["prior=vamp", "callbacks=early_stopping", "callbacks.early_stopping.monitor=val/units_with_kl"],
+        ["early_stopping.monitor=val/units_with_kl: no such metric", "val/active_units"],
+    ),
+    (
+        ["model=mhvae", "prior=mixture", "callbacks.checkpoint.monitor=val/units_with_kl_level_3"],
+        ["checkpoint.monitor=val/units_with_kl_level_3: no such metric", "val/units_with_kl_level_2"],
+    ),
     (["trainer.num_nodes=2"], ["trainer.num_nodes=2", "torchrun"]),
     (["trainer.num_nodes=0"], ["trainer.num_nodes=0: must be 1 or more"]),
     (["trainer.max_time=00:00:00:00"], ["trainer.max_time=00:00:00:00: leaves no time"]),

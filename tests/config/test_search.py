@@ -162,6 +162,27 @@ def test_a_stopped_search_goes_on_as_if_it_never_was(
     assert len(list((tmp_path / "s").glob("trial_*"))) == 4
 
 
+def test_a_trial_in_a_shared_study_is_taken_up_where_its_sweep_was_moved_to(
+    train: Train, tmp_path: Path, curves: dict[int, BaseException]
+) -> None:
+    shared = (*SEARCH, "search.trials=3", f"search.storage=sqlite:///{tmp_path / 'mine.db'}")
+    curves[1] = SystemExit(143)
+    assert train(*shared, "hydra.sweep.dir=s").code == 143
+    curves.clear()
+    (tmp_path / "s").rename(tmp_path / "moved")
+    assert train(*shared, "hydra.sweep.dir=other").code == 0, "another sweep leaves it alone"
+    storage = f"sqlite:///{tmp_path / 'mine.db'}"
+
+    def states() -> list[str]:
+        return [trial.state.name for trial in optuna.load_study(study_name="vae_lab", storage=storage).trials]
+
+    assert states() == ["COMPLETE", "RUNNING", "COMPLETE"]
+    outcome = train(*shared, "sweep.resume=moved")
+    assert outcome.code == 0, outcome.err
+    assert states() == ["COMPLETE"] * 3
+    assert len(list((tmp_path / "moved").glob("trial_001*"))) == 1
+
+
 def test_minimising_takes_the_least(train: Train, tmp_path: Path, curves: dict[int, BaseException]) -> None:
     assert train(*SEARCH, "hydra.sweep.dir=s", "search.trials=1", "search.direction=minimize").code == 0
     (trial,) = study(tmp_path / "s").trials
@@ -181,6 +202,7 @@ MISTAKES = [
     (["search.at_once=0"], ["search.at_once=0", "1 or more"]),
     (["search.direction=up"], ["search.direction=up", "maximize"]),
     (["search.metric=test/elbo"], ["search.metric=test/elbo", "validation", "test set"]),
+    (["trainer.limit_val_batches=0"], ["search.metric=val/elbo: trainer.limit_val_batches=0 validates nothing"]),
     (["search.metric=val/elb"], ["search.metric=val/elb", "no validation logs it", "val/elbo"]),
     (["search.storage=sqlite:////nowhere/at/all.db"], ["search.storage=sqlite:////nowhere/at/all.db", "cannot be"]),
     (["search.storage=nosql://x"], ["search.storage=nosql://x", "cannot be opened"]),

@@ -165,6 +165,6 @@ def test_only_classes_of_trusted_packages_are_built(target: Any, tmp_path: Path)
 
 
 def test_packages_that_the_caller_names_are_trusted() -> None:
-    with pytest.raises(RunError, match="name its package"):
+    with pytest.raises(RunError, match=r"name its package if you trust it: packages=\[collections\]$"):
         build({"_target_": "collections.Counter"})
     assert build({"_target_": "collections.Counter"}, ["collections"]) == {}

@@ -25,7 +25,7 @@ from vae_lab.config.launching import enduring, jobs_at_once
 from vae_lab.config.space import search_space, suggest
 from vae_lab.errors import RunError
 from vae_lab.reports.reading import read_run
-from vae_lab.reports.search import DATABASE, save_search
+from vae_lab.reports.search import DATABASE, save_search, sweep_name
 from vae_lab.studies import check_installed, open_storage, whole_storage
 
 if TYPE_CHECKING:
@@ -110,7 +110,8 @@ class OptunaSearch(Sweeper):
         import optuna  # noqa: PLC0415
 
         running = self.study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.RUNNING])
-        own = [t for t in running if t.user_attrs.get("sweep") == str(self.folder) or not self.settings.storage]
+        names = (sweep_name(self.folder), str(self.folder))  # older sweeps went by their path
+        own = [t for t in running if t.user_attrs.get("sweep") in names or not self.settings.storage]
         return [optuna.Trial(self.study, trial._trial_id) for trial in own]
 
     def _asked(self) -> list[Job]:
@@ -119,7 +120,7 @@ class OptunaSearch(Sweeper):
 
     def _ask(self) -> Job:
         trial = self.study.ask()
-        trial.set_user_attr("sweep", str(self.folder))
+        trial.set_user_attr("sweep", sweep_name(self.folder))
         return self._job(trial)
 
     def _job(self, trial: Trial) -> Job:
@@ -153,6 +154,8 @@ class OptunaSearch(Sweeper):
 
     def _value(self, number: int) -> float:
         curve = self.study.get_trials(deepcopy=False)[number].intermediate_values.values()
+        if not curve:
+            raise RunError(f"search.metric={self.settings.metric}: trial {number} has ended without a validation")
         return float(max(curve) if self.settings.direction == "maximize" else min(curve))
 
     def _save_record(self) -> None:

@@ -7,11 +7,13 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from vae_lab.files import write_text
 from vae_lab.untrusted import read_json
 
 RECORD = "search.json"
+NAME = "sweep_name.txt"
 DATABASE = "optuna.db"
 """In the folder of the sweep, where the user names no storage."""
 
@@ -19,6 +21,14 @@ DATABASE = "optuna.db"
 def save_search(folder: Path, record: Mapping[str, Any]) -> None:
     """Writes search.json: the study, its metric, how many trials ended how, and the best one."""
     write_text(folder / RECORD, json.dumps(record, indent=2) + "\n")
+
+
+def sweep_name(folder: Path) -> str:
+    """Returns the name by which a study knows a sweep, which moves with its folder; a new sweep is given one."""
+    path = folder / NAME
+    if not path.is_file():
+        write_text(path, uuid4().hex + "\n")
+    return path.read_text().strip()
 
 
 def search_lines(folder: Path) -> list[str]:

@@ -4,7 +4,7 @@ from vae_lab.training.atomic import AtomicCheckpointIO
 from vae_lab.training.fit import Record, fit, prepare_process
 from vae_lab.training.initial_weights import take_weights
 from vae_lab.training.lit_module import VariationalModule
-from vae_lab.training.monitors import check_monitor
+from vae_lab.training.monitors import check_monitor, check_searched
 from vae_lab.training.optimization import Optimization
 from vae_lab.training.settings import check_trainer, naming_the_key
 
@@ -14,6 +14,7 @@ __all__ = [
     "Record",
     "VariationalModule",
     "check_monitor",
+    "check_searched",
     "check_trainer",
     "fit",
     "naming_the_key",

@@ -37,11 +37,30 @@ def check_monitor(key: str, name: str, saves: bool, module: VariationalModule, t
 def logged_names(module: VariationalModule) -> list[str]:
     """Returns the names of the metrics that every run of a module logs, those of the validation first."""
     of_training = metric_names("train", module.train_bound, counts=False)
-    names = [*metric_names("val", module.eval_bound), "train/loss", *of_training]
+    uncounted = _uncounted(module)
+    of_validation = [name for name in metric_names("val", module.eval_bound) if name not in uncounted]
+    names = [*of_validation, "train/loss", *of_training]
     names += [f"train/{name}" for name in module.objective.log_names]
     head: Any = module.model.likelihood.head
     has_bits = head.bits_per_dim(0.0, module.spec.support) is not None
     return [name for name in names if has_bits or not name.endswith("/bits_per_dim")]
+
+
+def _uncounted(module: VariationalModule) -> set[str]:
+    """Returns the names of counts that a mixture at the top leaves out, since it does not factorise."""
+    if not hasattr(module.model.prior.links[0], "num_components"):
+        return set()
+    *below, top = module.model.level_groups
+    return {"val/units_with_kl"} | (set() if top in below else {f"val/units_with_kl_{top}"})
+
+
+def check_searched(name: str, module: VariationalModule, trainer: Any) -> None:
+    """Checks that the validations of a run log the metric that a search goes by; raises as `check_monitor`."""
+    known = [logged for logged in logged_names(module) if logged.startswith("val/")]
+    if name not in known:
+        raise RunError(f"search.metric={name}: no validation logs it; there are {', '.join(sorted(known))}")
+    if reason := why_unvalidated(trainer):
+        raise RunError(f"search.metric={name}: {reason} validates nothing")
 
 
 def why_unvalidated(trainer: Any) -> str:
