@@ -12,7 +12,7 @@ import torch
 
 from vae_lab import load_run
 from vae_lab.distributions import Bernoulli, DiscretizedLogistic, Gaussian
-from vae_lab.models import MHVAE, VAE, Ladder
+from vae_lab.models import MHVAE, VAE, Deep, Ladder
 from vae_lab.networks import MlpArchitecture
 from vae_lab.types import DataSpec, Support
 
@@ -253,3 +253,40 @@ def test_gradients_of_functions_of_a_model_are_taken() -> None:
 
     gradients = torch.func.vmap(torch.func.grad(loss), (None, 0), randomness="different")(state, pixels())
     assert all(gradient.shape[0] == B for gradient in gradients.values())
+
+
+@asked
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_models_of_16_bits_are_refused(ask: Callable[[Any, Any, Any], Any], dtype: torch.dtype) -> None:
+    model = vae(conditional=True).to(dtype)
+    refused(
+        lambda: ask(model, pixels().to(dtype), torch.zeros(B, dtype=torch.long)), "too coarse for densities; model."
+    )
+
+
+@pytest.mark.parametrize("num", [10**14, 10**20])
+def test_more_samples_than_memory_holds_are_refused(num: int) -> None:
+    refused(lambda: vae().generate(num), f"num={num}: must be at most 2147483647")
+    refused(lambda: vae()(pixels(), num_samples=num), f"num_samples={num}: must be at most 2147483647")
+
+
+SPEC = DataSpec(SHAPE)
+WRONG_PARTS: list[tuple[Callable[[], Any], str]] = [
+    (lambda: MlpArchitecture(5), "widths=5: must be a list of integers"),  # type: ignore[arg-type]
+    (lambda: MlpArchitecture("64"), "widths='64': must be a list of integers"),  # type: ignore[arg-type]
+    (lambda: MlpArchitecture([8.0]), "widths=[8.0]: must be a list of integers"),  # type: ignore[list-item]
+    (lambda: MHVAE(SPEC, 5, NET, NET, Bernoulli), "latent_dims=5: a int, must be a list of integers"),  # type: ignore[arg-type]
+    (lambda: VAE(SHAPE, 2, NET, Bernoulli), "spec=(1, 2, 3): a tuple, must be a DataSpec"),  # type: ignore[arg-type]
+    (lambda: Ladder(None, [2], [8], NET, NET, Bernoulli), "spec=None: a NoneType, must be a DataSpec"),  # type: ignore[arg-type]
+    (lambda: Deep(SHAPE, 2, Bernoulli), "spec=(1, 2, 3): a tuple, must be a DataSpec"),  # type: ignore[call-arg, arg-type]
+    (lambda: VAE(SPEC, 2, 8, Bernoulli), "network=8: must be an architecture"),  # type: ignore[arg-type]
+    (lambda: MHVAE(SPEC, [2], NET, MlpArchitecture, Bernoulli), "must be an architecture"),  # type: ignore[arg-type]
+    (lambda: VAE(SPEC, 2, NET, "bernoulli"), "likelihood='bernoulli': must be a class"),  # type: ignore[arg-type]
+    (lambda: VAE(SPEC, 2, NET, Bernoulli(SHAPE)), "likelihood=Bernoulli(): must be a class"),  # type: ignore[arg-type]
+    (lambda: VAE(SPEC, 2, NET, Bernoulli, "vamp"), "prior='vamp': must be a class"),  # type: ignore[arg-type]
+]
+
+
+@pytest.mark.parametrize(("make", "message"), WRONG_PARTS, ids=lambda value: value if isinstance(value, str) else "")
+def test_parts_of_another_kind_are_refused(make: Callable[[], Any], message: str) -> None:
+    refused(make, message)

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 ROUNDING = 1e-3
 """Distance outside [0, 1] that resampling and half precision may leave."""
+MAX_NUMBER = 2**31 - 1
+"""Samples of one call; more than any memory holds."""
+_HALF = (torch.float16, torch.bfloat16)
 
 
 def check_data(model: LatentVariableModel, x: Any, y: Any) -> None:
@@ -34,6 +37,7 @@ def check_data(model: LatentVariableModel, x: Any, y: Any) -> None:
     if not isinstance(x, Tensor):
         raise TypeError(f"x: a {type(x).__name__}, must be a torch.Tensor; torch.as_tensor(x) makes one")
     _check_dense("x", x)
+    _check_precision(model, x)
     if model.spec is not None:
         _check_examples(model, x)
     check_labels(model, y, x.shape[0] if x.dim() else 1)
@@ -70,11 +74,11 @@ def check_labels(model: LatentVariableModel, y: Any, num: int) -> None:
 
 
 def check_number(**values: Any) -> None:
-    """Checks that every value is a whole number of at least 1.
+    """Checks that every value is a whole number from 1 to `MAX_NUMBER`.
 
     Raises:
         TypeError: for anything but an integer.
-        ValueError: for one below 1.
+        ValueError: for one outside that range.
     """
     if _tracing():
         return
@@ -83,6 +87,8 @@ def check_number(**values: Any) -> None:
             raise TypeError(f"{name}={value}: a {type(value).__name__}, must be an integer of 1 or more")
         if value < 1:
             raise ValueError(f"{name}={value}: must be at least 1")
+        if value > MAX_NUMBER:
+            raise ValueError(f"{name}={value}: must be at most {MAX_NUMBER}; call several times for more")
 
 
 def temperatures_of(temperature: Any, num_levels: int) -> list[float]:
@@ -118,6 +124,20 @@ def _check_temperature(temperature: Any) -> None:
         raise TypeError(f"temperature: a {type(temperature).__name__} of several numbers, must be one number") from None
     if not 0 <= number < math.inf:
         raise ValueError(f"temperature={temperature}: must be a finite number of 0 or more")
+
+
+def _check_precision(model: LatentVariableModel, x: Tensor) -> None:
+    """Densities are sums of hundreds of terms, of which 16 bits keep three digits."""
+    parameter = _parameter(model)
+    if parameter is None or parameter.dtype not in _HALF or not _readable(x):
+        return
+    if torch.is_autocast_enabled(x.device.type):
+        return
+    name = _name(parameter.dtype)
+    raise TypeError(
+        f"the model computes in {name}, too coarse for densities; model.float() and x.float() convert them, and"
+        f" torch.autocast('{x.device.type}', torch.bfloat16) computes the networks alone in 16 bits"
+    )
 
 
 def _check_dense(name: str, value: Tensor) -> None:

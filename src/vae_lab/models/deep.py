@@ -10,7 +10,7 @@ from torch import nn
 from vae_lab.core import LatentVariableModel, RelativePosterior, ResidualChain
 from vae_lab.distributions import ConditionalDistribution, Gaussian, StandardNormal
 from vae_lab.distributions.priors import PriorFactory
-from vae_lab.models.parts import LikelihoodFactory, check_latent_dims, label_embedding, share_posterior
+from vae_lab.models.parts import LikelihoodFactory, check_kinds, check_latent_dims, label_embedding, share_posterior
 from vae_lab.networks.spatial import (
     FeaturesToVector,
     FirstState,
@@ -61,6 +61,7 @@ class Deep(LatentVariableModel):
         prior: PriorFactory = StandardNormal,
         conditional: bool = False,
     ) -> None:
+        check_kinds(spec, likelihood, prior)
         check_latent_dims([latent_dim])
         _check_sizes(spec, levels, channels, widths, blocks, stem, top_width)
         embed, context = label_embedding(spec, conditional)

@@ -10,6 +10,7 @@ from vae_lab.distributions import ConditionalDistribution, Gaussian, StandardNor
 from vae_lab.distributions.priors import PriorFactory
 from vae_lab.models.parts import (
     LikelihoodFactory,
+    check_kinds,
     check_latent_dims,
     image_likelihood,
     label_embedding,
@@ -46,6 +47,7 @@ class Ladder(LatentVariableModel):
         prior: PriorFactory = StandardNormal,
         conditional: bool = False,
     ) -> None:
+        check_kinds(spec, likelihood, prior, network, latent_network)
         check_latent_dims(latent_dims)
         if len(features) != len(latent_dims):
             raise ValueError(

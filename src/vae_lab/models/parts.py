@@ -19,6 +19,18 @@ LikelihoodFactory = Callable[[Sequence[int]], Head]
 """event_shape -> likelihood head."""
 
 
+def check_kinds(spec: DataSpec, likelihood: LikelihoodFactory, prior: PriorFactory, *networks: Architecture) -> None:
+    """Raises TypeError for a part of a model that is of another kind; without it Python would name an attribute."""
+    if not isinstance(spec, DataSpec):
+        raise TypeError(f"spec={spec!r}: a {type(spec).__name__}, must be a DataSpec, such as DataSpec((1, 28, 28))")
+    for key, factory, example in (("likelihood", likelihood, "Bernoulli"), ("prior", prior, "StandardNormal")):
+        if isinstance(factory, nn.Module) or not callable(factory):
+            raise TypeError(f"{key}={factory!r}: must be a class, or a functools.partial of one, such as {example}")
+    for network in networks:
+        if isinstance(network, type) or not (hasattr(network, "encoder") and hasattr(network, "decoder")):
+            raise TypeError(f"network={network!r}: must be an architecture, such as MlpArchitecture([512, 512])")
+
+
 def label_embedding(spec: DataSpec, conditional: bool) -> tuple[OneHot | None, int]:
     """The embedding of the labels and C, the width of the context it gives; (None, 0) for an unconditional model.
 
@@ -34,6 +46,9 @@ def label_embedding(spec: DataSpec, conditional: bool) -> tuple[OneHot | None, i
 
 def check_latent_dims(latent_dims: Sequence[int]) -> None:
     """Raises ValueError for no level, or one without a dimension; TypeError for sizes that are not integers."""
+    if not isinstance(latent_dims, Sequence) or isinstance(latent_dims, str):
+        kind = type(latent_dims).__name__
+        raise TypeError(f"latent_dims={latent_dims!r}: a {kind}, must be a list of integers, such as [40, 10]")
     for size in latent_dims:
         if isinstance(size, bool) or not hasattr(size, "__index__"):
             raise TypeError(f"latent_dim={size!r}: a {type(size).__name__}, must be an integer of 1 or more")

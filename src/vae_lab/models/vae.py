@@ -7,6 +7,7 @@ from vae_lab.distributions import ConditionalDistribution, Gaussian, StandardNor
 from vae_lab.distributions.priors import PriorFactory
 from vae_lab.models.parts import (
     LikelihoodFactory,
+    check_kinds,
     check_latent_dims,
     image_likelihood,
     label_embedding,
@@ -43,6 +44,7 @@ class VAE(LatentVariableModel):
         prior: PriorFactory = StandardNormal,
         conditional: bool = False,
     ) -> None:
+        check_kinds(spec, likelihood, prior, network)
         check_latent_dims([latent_dim])
         embed, context = label_embedding(spec, conditional)
         z = Gaussian((latent_dim,))

@@ -117,6 +117,9 @@ class MlpArchitecture(Architecture):
     Args:
         widths: hidden layers of an encoder, from the data side up; a decoder has them in reverse.
         activation, initialization, batch_norm: see `Mlp`.
+
+    Raises:
+        TypeError: for widths that are not integers.
     """
 
     def __init__(
@@ -126,6 +129,8 @@ class MlpArchitecture(Architecture):
         initialization: Initialization = "torch",
         batch_norm: bool = False,
     ) -> None:
+        if not isinstance(widths, Sequence) or not all(hasattr(width, "__index__") for width in widths):
+            raise TypeError(f"widths={widths!r}: must be a list of integers, such as [512, 512]")
         self.widths = tuple(widths)
         self.mlp = partial(Mlp, activation=activation, initialization=initialization, batch_norm=batch_norm)
 
