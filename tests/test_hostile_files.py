@@ -17,9 +17,10 @@ import yaml
 import vae_lab
 from tests.conftest import FAST, Outcome
 from vae_lab import evaluate, sample
+from vae_lab.checkpoints import read_checkpoint
 from vae_lab.distributions import Bernoulli
 from vae_lab.errors import RunError
-from vae_lab.loading import find_run, read_checkpoint
+from vae_lab.loading import find_run
 from vae_lab.models import VAE
 from vae_lab.networks import MlpArchitecture
 from vae_lab.types import DataSpec

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from vae_lab.build import build, package_names
+from vae_lab.checkpoints import Weights, check_sizes, check_weights, load_weights, model_weights, read_checkpoint
 from vae_lab.devices import check_device
 from vae_lab.errors import RunError
 from vae_lab.files import why_not_a_file
-from vae_lab.formats import check_resumable, migrated
 from vae_lab.runs import why_no_run
-from vae_lab.tensor_files import load_tensors
 from vae_lab.types import DataSpec
 from vae_lab.untrusted import read_json, read_yaml
 
@@ -43,20 +42,22 @@ class SavedRun:
     checkpoint: Path
     config: Mapping[str, Any]
 
-    def model(self, packages: Sequence[str] = (), device: torch.device | str = "cpu") -> LatentVariableModel:
+    def model(
+        self, packages: Sequence[str] = (), device: torch.device | str = "cpu", weights: Weights = "average"
+    ) -> LatentVariableModel:
         """The trained model in evaluation mode, with the `spec` of its data; see `load_run`."""
         # Here and not above: a report reads checkpoints, but builds no model.
         from vae_lab.core import LatentVariableModel  # noqa: PLC0415
 
         spec = self.spec(packages)
-        weights = model_weights(read_checkpoint(self.checkpoint), self.checkpoint)
+        tensors = model_weights(read_checkpoint(self.checkpoint), self.checkpoint, weights)
         with self._naming_the_config():
             make = build(self.config["model"], packages)
-            _check_sizes(self.checkpoint, weights, lambda: make(spec=spec))
+            check_sizes(self.checkpoint, tensors, lambda: make(spec=spec))
             model = make(spec=spec)
         if not isinstance(model, LatentVariableModel):
             raise RunError(f"{self.folder / 'config.yaml'}: {type(model).__name__} is no LatentVariableModel")
-        _load(model, weights, self.checkpoint)
+        load_weights(model, tensors, self.checkpoint)
         model.spec = spec
         return model.to(device).eval()
 
@@ -164,7 +165,12 @@ def _check_is_file(path: Path, checkpoint: Path, key: str) -> None:
         raise RunError(f"{key}={path}: {checkpoint.name} {problem}, not a checkpoint{remedy}")
 
 
-def load_run(path: str | Path, packages: Sequence[str] = (), device: torch.device | str = "cpu") -> LatentVariableModel:
+def load_run(
+    path: str | Path,
+    packages: Sequence[str] = (),
+    device: torch.device | str = "cpu",
+    weights: Weights = "average",
+) -> LatentVariableModel:
     """The trained model of a run, ready to use, with the `DataSpec` of its data as ``model.spec``.
 
     Nothing in the run is executed: weights are read as bare tensors, and the model is rebuilt only from classes of
@@ -174,6 +180,8 @@ def load_run(path: str | Path, packages: Sequence[str] = (), device: torch.devic
         path: a run folder, whose best weights by val/elbo are taken, or a checkpoint in it.
         packages: further packages whose classes the run's config may name.
         device: where the model shall be.
+        weights: of a run that averages its weights, the average or the raw weights of the last step; any other run has
+            one set of weights.
 
     Raises:
         RunError, TypeError, ValueError: in one line, for a missing, broken or foreign run, or arguments of other kinds.
@@ -202,7 +210,8 @@ def load_run(path: str | Path, packages: Sequence[str] = (), device: torch.devic
         raise TypeError(f"run={path!r}: must be the path of a run folder or of a checkpoint")
     check_device(device)
     names = package_names(packages)
-    return find_run(path).model(names, device)
+    check_weights(weights)
+    return find_run(path).model(names, device, weights)
 
 
 def _config(path: Path) -> Mapping[str, Any]:
@@ -213,108 +222,3 @@ def _config(path: Path) -> Mapping[str, Any]:
     if not isinstance(config, dict) or not {"model", "data"} <= set(config):
         raise RunError(f"{path}: not the config of a run; model and data are missing")
     return config
-
-
-def read_checkpoint(path: Path, resume: bool = False) -> dict[str, Any]:
-    """What a checkpoint holds, tensors on the CPU; reading it executes nothing.
-
-    Args:
-        path: of the checkpoint.
-        resume: require all that a run goes on from, and not only weights.
-
-    Raises:
-        RunError: for a file that is no checkpoint of vae_lab, or not a whole one.
-    """
-    try:
-        checkpoint = migrated(load_tensors(path))
-        if not isinstance(checkpoint.get("state_dict"), Mapping):
-            raise ValueError("it lacks weights")
-        if resume:
-            check_resumable(checkpoint)
-    except OSError as error:
-        raise RunError(f"{path}: {error.strerror or error}") from error
-    except RunError as error:
-        raise RunError(f"{path}: {error}") from error
-    except Exception as error:  # of a corrupt file anything may come
-        reason = " ".join(str(error).split())[:200]
-        raise RunError(f"{path}: truncated, corrupt or no checkpoint of vae_lab ({reason})") from error
-    return checkpoint
-
-
-def model_weights(checkpoint: Mapping[str, Any], path: Path) -> dict[str, torch.Tensor]:
-    """Returns the tensors of the model in a checkpoint that `read_checkpoint` has read from the path."""
-    state = checkpoint["state_dict"]
-    weights = {str(name).removeprefix("model."): value for name, value in state.items() if _is_of_model(name)}
-    odd = next((name for name, value in weights.items() if not isinstance(value, torch.Tensor)), None)
-    if odd is not None:
-        raise RunError(f"{path}: truncated, corrupt or no checkpoint of vae_lab ({odd} is no tensor)")
-    return weights
-
-
-def _is_of_model(name: Any) -> bool:
-    return isinstance(name, str) and name.startswith("model.")
-
-
-def _check_sizes(path: Path, weights: Mapping[str, torch.Tensor], make: Callable[[], Any]) -> None:
-    """Refuses a config whose model has not the sizes of the weights, before the model takes any memory."""
-    try:
-        with torch.device("meta"):
-            expected = make().state_dict()
-    except (NotImplementedError, RuntimeError):  # of another package: its constructor computes with its tensors
-        return
-    for name, value in expected.items():
-        if name in weights and _shape_and_kind(weights[name]) != _shape_and_kind(value):
-            found = f"{_shape_and_kind(weights[name])}, the config makes it {_shape_and_kind(value)}"
-            raise RunError(f"{path}: the weights of another model ({name} is {found})")
-
-
-def _shape_and_kind(tensor: torch.Tensor) -> str:
-    """Such as ``(3, 4) real``: torch would copy complex numbers into real ones, and fractions into integers."""
-    kind = "real" if tensor.is_floating_point() else "complex" if tensor.is_complex() else str(tensor.dtype)
-    return f"{tuple(tensor.shape)} {kind.removeprefix('torch.')}"
-
-
-def other_weights(expected: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor]) -> str | None:
-    """Returns the first difference in names and shapes, such as 'bias is (3,), the config makes it (4,)', or None."""
-    for name, value in expected.items():
-        if name not in weights:
-            return f"{name} is not there, the config makes it {tuple(value.shape)}"
-        if weights[name].shape != value.shape:
-            return f"{name} is {tuple(weights[name].shape)}, the config makes it {tuple(value.shape)}"
-        if _shape_and_kind(weights[name]) != _shape_and_kind(value):
-            return f"{name} is {_shape_and_kind(weights[name])}, the config makes it {_shape_and_kind(value)}"
-    return next((f"{name} has no place in the config" for name in weights if name not in expected), None)
-
-
-def _load(model: torch.nn.Module, weights: dict[str, torch.Tensor], path: Path) -> None:
-    if any(weight.dtype == torch.float64 for weight in weights.values()):  # of a run with trainer.precision=64-true
-        model.double()
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise RunError(f"{path}: the weights of another model ({reason[:200]})") from error
-    check_finite(model, path)
-
-
-def check_finite(model: torch.nn.Module, path: Path) -> None:
-    """Raises RunError if the weights of a model, taken from a checkpoint, are those of a training that has diverged."""
-    if reason := non_finite(model, model.state_dict()):
-        raise RunError(f"{path}: {reason}; name another checkpoint, or train again")
-
-
-def non_finite(model: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> str | None:
-    """Returns the first of the weights that is not finite, such as ``bias is not finite (NaN or infinity)``, or None.
-
-    Args:
-        model: module that the weights are for; a buffer of it may hold infinities, as a mask does.
-        weights: tensors by the names of the model.
-    """
-    parameters = dict(model.named_parameters())
-    broken = [
-        name
-        for name, weight in weights.items()
-        if (weight.isnan().any() if name not in parameters else not weight.isfinite().all())
-    ]
-    others = f" and {len(broken) - 1} others are" if len(broken) > 1 else " is"
-    return f"{broken[0]}{others} not finite (NaN or infinity)" if broken else None
