@@ -13,7 +13,7 @@ from torch.distributions import Independent, Normal
 
 from vae_lab.core import BottomUpPosterior, LatentVariableModel, MarkovChain
 from vae_lab.distributions import Bernoulli, LabelConditional, MixtureOfGaussians, StandardNormal, VampPrior
-from vae_lab.models import MHVAE, VAE, Ladder
+from vae_lab.models import MHVAE, VAE, Deep, Ladder
 from vae_lab.networks import MlpArchitecture, OneHot
 from vae_lab.pictures import (
     Album,
@@ -23,8 +23,11 @@ from vae_lab.pictures import (
     decode,
     image_grid,
     interpolations,
+    kl_by_level,
     manifold,
+    progressive,
     reconstructions,
+    redrawn,
     samples,
     samples_by_class,
     save_arrays,
@@ -34,6 +37,7 @@ from vae_lab.pictures import (
 )
 from vae_lab.pictures.grid import PADDING, PADDING_GREY, displayable
 from vae_lab.pictures.latents import still
+from vae_lab.pictures.levels import groups, most_used_levels
 from vae_lab.pictures.reconstructions import pairs
 from vae_lab.pictures.samples import class_rows
 from vae_lab.pictures.sheet import MAX_ROWS
@@ -51,6 +55,9 @@ def vae(latent_dim: int = 4, spec: DataSpec = SPEC, prior=StandardNormal, condit
     return VAE(spec, latent_dim, NET, Bernoulli, prior, conditional)
 
 
+DEEP = {"levels": [1, 2], "channels": [1, 2], "widths": [3, 4], "blocks": [0, 1], "top_width": 5}
+
+
 def every_model() -> dict[str, LatentVariableModel]:
     torch.manual_seed(1)
     return {
@@ -60,6 +67,8 @@ def every_model() -> dict[str, LatentVariableModel]:
         "mhvae": MHVAE(SPEC, [4, 3, 2], NET, NET, Bernoulli),
         "conditional mhvae": MHVAE(SPEC, [4, 2], NET, NET, Bernoulli, conditional=True),
         "ladder": Ladder(SPEC, [4, 3], [8, 8], NET, NET, Bernoulli),
+        "deep": Deep(SPEC, 3, Bernoulli, **DEEP),
+        "conditional deep": Deep(SPEC, 2, Bernoulli, **DEEP, conditional=True, prior=LabelConditional),
         "mixture": vae(2, prior=MixtureOfGaussians),
         "conditional mixture": vae(2, prior=MixtureOfGaussians, conditional=True),
         "vamp": vae(2, prior=VAMP),
@@ -159,6 +168,9 @@ def test_which_pictures_suit_which_model() -> None:
     ]
     assert tags["mhvae"] == [
         *usual,
+        "progressive",
+        "levels",
+        "kl_by_level",
         *(f"traversals/level_{i}" for i in (1, 2, 3)),
         "interpolations",
         "codes",
@@ -268,7 +280,7 @@ def test_a_sheet_does_not_depend_on_how_many_are_decoded_at_once(name: str, monk
     monkeypatch.setattr("vae_lab.pictures.latents.CHUNK", 7)
     after = every_sheet(name)
     # Not the codes of the others: their posterior's noise is drawn chunk by chunk.
-    for kind in ("samples",) if "ladder" in name else ("samples", "reconstructions"):
+    for kind in ("samples",) if "ladder" in name or "deep" in name else ("samples", "reconstructions"):
         for key in ("images", "z_1"):
             torch.testing.assert_close(after[kind].arrays[key], before[kind].arrays[key])
 
@@ -590,3 +602,52 @@ def test_a_file_holds_the_picture_and_appears_whole(tmp_path, monkeypatch: pytes
         save_picture(picture, tmp_path / "figures", "traversals/level_1/class_2")
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]
+
+
+HIERARCHIES = ["mhvae", "conditional mhvae", "ladder", "deep", "conditional deep", "vamp ladder"]
+
+
+@pytest.mark.parametrize("name", HIERARCHIES)
+def test_progressive_rows_end_in_the_reconstruction(name: str) -> None:
+    """Row by row one more group of codes; the rest are means of the prior."""
+    model, batch = every_model()[name], examples(5)
+    sheet = progressive(model, batch)
+    parts = groups(model)
+    assert [label.removeprefix("+ ") for label in sheet.row_labels] == ["original", *(n for n, _ in reversed(parts))]
+    images = sheet.arrays["images"].reshape(len(parts), 5, *SPEC.shape)
+    torch.testing.assert_close(images[-1], reconstructions(model, batch).arrays["images"])
+    z = [sheet.arrays[f"z_{level}"] for level in range(1, model.num_levels + 1)]
+    context = model.context(batch.y) if model.conditional else None
+    with torch.no_grad():
+        torch.testing.assert_close(images[0], decode(model, z[parts[-1][1].start :], context))
+    assert torch.equal(sheet.tiles[:5], batch.x)
+
+
+@pytest.mark.parametrize("name", HIERARCHIES)
+def test_levels_are_drawn_anew_one_group_at_a_time(name: str) -> None:
+    model, one = every_model()[name], examples(1)
+    for parameter in model.parameters():  # away from the start, where no level matters yet
+        parameter.data.mul_(3)
+    sheet = redrawn(model, one, num=4)
+    parts = groups(model)
+    images = sheet.arrays["images"].reshape(len(parts), 4, -1)
+    assert all(torch.pdist(row).min() > 0 for row in images), "the draws of a row differ"
+    assert torch.equal(sheet.tiles[::5], one.x.expand(len(parts), *SPEC.shape))
+    again = redrawn(model, one, num=4)
+    assert torch.equal(again.arrays["images"], sheet.arrays["images"])
+    assert not torch.equal(redrawn(model, one, seed=1, num=4).arrays["images"], sheet.arrays["images"])
+
+
+@pytest.mark.parametrize("name", HIERARCHIES)
+def test_the_nats_of_levels_are_drawn(name: str) -> None:
+    model, batch = every_model()[name], examples()
+    picture = kl_by_level(model, batch)
+    assert picture.shape[0] == 3
+    assert 0 <= picture.min() < picture.max() <= 1
+    kls = [code.kl for code in codes(model, batch)]
+    known = [float("inf") if kl is None else float(kl.sum()) for kl in kls]
+    best = most_used_levels(model, batch, 2)
+    assert best == sorted(best)
+    assert min(known[level - 1] for level in best) >= max(
+        (nats for level, nats in enumerate(known, 1) if level not in best), default=0
+    )

@@ -29,9 +29,10 @@ def sample(cfg: DictConfig) -> None:
     settings = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
     request = Request(**{name: settings[name] for name in Request.__dataclass_fields__})
     run = find_run(cfg.run)
-    model = run.model(cfg.packages)
+    model = run.model(cfg.packages, weights=cfg.weights)
     folder = Path(cfg.out).expanduser() if cfg.out else run.folder / FOLDER
     weights = "" if run.checkpoint.stem == "best" else f"_{run.checkpoint.stem}"
+    weights += "_raw_weights" if cfg.weights == "raw" else ""
     if folder.exists() and not folder.is_dir():
         raise RunError(f"out={folder}: is a file; name a folder")
     # All of them before the first is written: a mistake leaves nothing behind.

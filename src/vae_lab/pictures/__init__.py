@@ -7,6 +7,7 @@ from vae_lab.pictures.album import Album
 from vae_lab.pictures.files import save_arrays, save_picture
 from vae_lab.pictures.grid import image_grid
 from vae_lab.pictures.latents import LevelCodes, codes, decode
+from vae_lab.pictures.levels import kl_by_level, progressive, redrawn
 from vae_lab.pictures.plane import code_scatter, latent_plane, manifold
 from vae_lab.pictures.reconstructions import interpolations, reconstructions
 from vae_lab.pictures.request import Request
@@ -24,9 +25,12 @@ __all__ = [
     "decode",
     "image_grid",
     "interpolations",
+    "kl_by_level",
     "latent_plane",
     "manifold",
+    "progressive",
     "reconstructions",
+    "redrawn",
     "samples",
     "samples_by_class",
     "save_arrays",

@@ -11,12 +11,18 @@ from torch import Tensor
 from vae_lab.core import LatentVariableModel
 from vae_lab.pictures.classes import class_tag
 from vae_lab.pictures.latents import rows_of, varied
+from vae_lab.pictures.levels import kl_by_level, most_used_levels, progressive, redrawn
 from vae_lab.pictures.plane import code_scatter, latent_plane, manifold
 from vae_lab.pictures.reconstructions import interpolations, pairs, reconstructions
 from vae_lab.pictures.samples import class_rows, samples, samples_by_class
 from vae_lab.pictures.sheet import Sheet
 from vae_lab.pictures.traversals import traversals
 from vae_lab.types import Batch
+
+NUM_PROGRESSIVE = 12
+"""Examples that are shown from their codes, level by level."""
+MAX_TRAVERSED = 4
+"""Levels that are traversed, those with most nats: a deep model has many."""
 
 Picture = tuple[str, Tensor]
 """A tag, such as ``traversals/level_1``, and an image (3, H, W) in [0, 1]."""
@@ -62,6 +68,8 @@ class Album:
             classes = range(self.num_classes)
             by_class = samples_by_class(model, classes, temperature=self.temperature, seed=self.seed)
             yield "samples_by_class", by_class.draw()
+        if model.num_levels > 1:
+            yield from self._levels(model)
         yield from self._traversals(model)
         if len(self.examples.x) > 1:
             ends = pairs(varied(self.examples), self.num_interpolations, same_class=model.conditional)
@@ -75,8 +83,15 @@ class Album:
         y, columns = class_rows(self.num_samples, self.num_classes)
         return samples(model, len(y), y, self.temperature, self.seed, columns)
 
+    def _levels(self, model: LatentVariableModel) -> Iterator[Picture]:
+        """What each level of a hierarchy adds and costs."""
+        shown = varied(self.examples)
+        yield "progressive", progressive(model, rows_of(shown, slice(NUM_PROGRESSIVE)), self.seed).draw()
+        yield "levels", redrawn(model, rows_of(shown, slice(1)), self.seed).draw()
+        yield "kl_by_level", kl_by_level(model, self.examples, self.seed)
+
     def _traversals(self, model: LatentVariableModel) -> Iterator[Picture]:
-        for level in range(1, model.num_levels + 1):
+        for level in most_used_levels(model, self.examples, MAX_TRAVERSED, self.seed):
             tag = "traversals" if model.num_levels == 1 else f"traversals/level_{level}"
             if not model.conditional:
                 yield tag, traversals(model, self.examples, level, seed=self.seed).draw()

@@ -14,6 +14,7 @@ import torch
 from vae_lab.core import LatentVariableModel
 from vae_lab.pictures.classes import Label, class_of, class_tag
 from vae_lab.pictures.latents import Draw, rows_of, varied
+from vae_lab.pictures.levels import progressive, redrawn
 from vae_lab.pictures.plane import latent_plane, manifold
 from vae_lab.pictures.reconstructions import interpolations, pairs, reconstructions
 from vae_lab.pictures.samples import samples, samples_by_class
@@ -21,7 +22,7 @@ from vae_lab.pictures.sheet import Sheet
 from vae_lab.pictures.traversals import traversals
 from vae_lab.types import Batch, NoExampleError, listed
 
-What = Literal["samples", "reconstructions", "traversals", "interpolations", "manifold"]
+What = Literal["samples", "reconstructions", "traversals", "interpolations", "manifold", "progressive", "levels"]
 Labels = Label | Sequence[Label] | None
 """A class by name or number, several, or all."""
 Classes = Sequence[int] | None
@@ -29,7 +30,15 @@ Classes = Sequence[int] | None
 Examples = Callable[[int, Classes], Batch]
 """(num, classes) -> so many examples of these classes, or all there are."""
 
-NUM = {"samples": 64, "reconstructions": 32, "traversals": 10, "interpolations": 8, "manifold": 20}
+NUM = {
+    "samples": 64,
+    "reconstructions": 32,
+    "traversals": 10,
+    "interpolations": 8,
+    "manifold": 20,
+    "progressive": 12,
+    "levels": 10,
+}
 NUM_OF_EACH_CLASS = 8
 """Samples, where several classes stand side by side."""
 MAX_JOINED = 120
@@ -41,7 +50,7 @@ USED_BY: dict[str, tuple[What, ...]] = {
     "level": ("traversals",),
     "temperature": ("samples",),
     "draw": ("samples",),
-    "split": ("reconstructions", "traversals", "interpolations"),
+    "split": ("reconstructions", "traversals", "interpolations", "progressive", "levels"),
 }
 """Settings that mean something to some kinds of sheets alone."""
 IN_NAMES = {"num": "num", "temperature": "t", "draw": "draw_", "split": "", "seed": "seed"}
@@ -55,10 +64,11 @@ class Request:
     Attributes:
         what: the kind of sheet.
         num: samples (of each class), reconstructions, rows of traversals or interpolations, images a side of a
-            manifold; None: the usual number.
+            manifold, columns of progressive reconstructions, draws of each level; None: the usual number.
         y: class of a conditional model, by name or number; several; or all.
         level: of traversals; None: every level.
-        temperature: of samples; see `LatentVariableModel.generate`.
+        temperature: of samples, one number or one for each level, nearest the data first; see
+            `LatentVariableModel.generate`.
         draw: of samples: the mean of p(x|z), or a sample.
         split: of the examples.
         seed: of the noise.
@@ -71,7 +81,7 @@ class Request:
     num: int | None = None
     y: Labels = None
     level: int | None = None
-    temperature: float = 1.0
+    temperature: float | Sequence[float] = 1.0
     draw: Draw = "mean"
     split: str = "test"
     seed: int = 0
@@ -79,7 +89,8 @@ class Request:
     def __post_init__(self) -> None:
         if self.num is not None and self.num < 1:
             raise ValueError(f"num={self.num}: must be at least 1")
-        if not 0 <= self.temperature < math.inf:
+        temperatures = [self.temperature] if isinstance(self.temperature, int | float) else self.temperature
+        if not all(0 <= each < math.inf for each in temperatures):
             raise ValueError(f"temperature={self.temperature}: must be 0 or more")
         for key, value in self._changes().items():
             if self.what not in USED_BY.get(key, (self.what,)):
@@ -107,6 +118,8 @@ class Request:
                 yield self._name(model, classes), self._reconstructions(model, examples, classes)
             case "interpolations":
                 yield self._name(model, classes), self._interpolations(model, examples, classes)
+            case "progressive" | "levels":
+                yield self._name(model, classes), self._by_level(model, examples, classes)
             case "traversals":
                 yield from self._all_traversals(model, examples, each)
             case "manifold":
@@ -128,6 +141,15 @@ class Request:
     def _interpolations(self, model: LatentVariableModel, examples: Examples, classes: Classes) -> Sheet:
         found = self._enough(examples, 2 * self._num, classes)
         return interpolations(model, *pairs(varied(found), self._num, same_class=model.conditional), seed=self.seed)
+
+    def _by_level(self, model: LatentVariableModel, examples: Examples, classes: Classes) -> Sheet:
+        if model.num_levels == 1:
+            raise ValueError(f"what={self.what}: shows the levels of a hierarchy, this model has one")
+        num = self._num if self.what == "progressive" else 1
+        found = varied(examples(max(num, POOL), classes))
+        if self.what == "progressive":
+            return progressive(model, rows_of(found, slice(num)), self.seed)
+        return redrawn(model, rows_of(found, slice(1)), self.seed, self._num)
 
     def _all_traversals(
         self, model: LatentVariableModel, examples: Examples, each: Sequence[int | None]
@@ -194,13 +216,17 @@ class Request:
             parts.append(f"y{class_tag(model.spec, classes[0])}")
         elif classes is not None and self.y is not None:
             parts.append("y_all" if self.y == "all" else f"y{_joined(model, classes)}")
-        parts += [f"{IN_NAMES[key]}{value}" for key, value in self._changes().items() if key in IN_NAMES]
+        parts += [f"{IN_NAMES[key]}{_shown(value)}" for key, value in self._changes().items() if key in IN_NAMES]
         return "_".join(parts)
 
     def _changes(self) -> dict[str, Any]:
         """The settings that are not the default."""
         values = {field.name: (getattr(self, field.name), field.default) for field in fields(self)}
         return {name: value for name, (value, default) in values.items() if value != default}
+
+
+def _shown(value: Any) -> str:
+    return "-".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _names(model: LatentVariableModel) -> tuple[str, ...]:

@@ -1,0 +1,133 @@
+"""What each level of a hierarchy adds to an image, and what it costs; levels of one group stand together.
+
+Shapes: B examples, G groups of levels, from the data up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from vae_lab.core import LatentVariableModel
+from vae_lab.pictures.classes import class_label
+from vae_lab.pictures.grid import DPI, figure_picture
+from vae_lab.pictures.latents import by_level, codes, decode, encode, on_model, still
+from vae_lab.pictures.sheet import Sheet, originals
+from vae_lab.types import Batch
+
+NUM_DRAWN = 10
+"""Images a row of `redrawn`."""
+INCHES = (2.4, 2.6)
+"""Width of a group's chart, and height of all."""
+
+
+def groups(model: LatentVariableModel) -> list[tuple[str, range]]:
+    """Returns the groups of levels, nearest the data first: the name of each, and its levels counted from 0."""
+    found, first = [], 0
+    for name, members in groupby(model.level_groups):
+        size = len(list(members))
+        found.append((name.replace("_", " "), range(first, first + size)))
+        first += size
+    return found
+
+
+def progressive(model: LatentVariableModel, examples: Batch, seed: int = 0) -> Sheet:
+    """Examples from the codes of the top levels alone, then with the next ones: the rest are the prior's means.
+
+    What the top row lacks, the levels below it hold.
+
+    Args:
+        model: any hierarchy.
+        examples: B of them, a column each.
+        seed: seed of the posterior's noise where a level's mean follows a sample of another level.
+
+    Returns:
+        A row for each group of levels, the top first, below the originals. With the arrays ``images``, (G * B, ...),
+        row by row, the codes ``z_1``, ..., (B, *event), ``originals`` and, if any, ``y`` and ``grey``.
+    """
+    with still(model, seed):
+        batch = on_model(model, examples)
+        z, context = encode(model, batch), model.context(batch.y)
+        rows = [(name, decode(model, z[levels.start :], context)) for name, levels in reversed(groups(model))]
+    images = torch.cat([row for _, row in rows])
+    shown = batch.x if examples.grey is None else examples.grey.to(images)
+    names = [rows[0][0], *(f"+ {name}" for name, _ in rows[1:])]
+    arrays = {"images": images, **by_level(z), **originals(examples)}
+    return Sheet(torch.cat((shown, images)), len(batch.x), arrays, ["original", *names])
+
+
+def redrawn(model: LatentVariableModel, example: Batch, seed: int = 0, num: int = NUM_DRAWN) -> Sheet:
+    """An example with one group of levels drawn anew from the prior: those above keep their codes, those below follow.
+
+    Args:
+        model: any hierarchy.
+        example: a single one.
+        seed: seed of the draws.
+        num: draws in a row.
+
+    Returns:
+        A row for each group of levels, the top first; the first image of each row is the example. With the arrays
+        ``images``, (G * num, ...), ``originals``, and, if any, ``y`` and ``grey``.
+    """
+    with still(model, seed):
+        batch = on_model(model, example)
+        z = encode(model, batch)
+        rows = [(name, _drawn_anew(model, z, levels, batch.y, num)) for name, levels in reversed(groups(model))]
+    images = torch.cat([row for _, row in rows])
+    shown = (batch.x if example.grey is None else example.grey.to(images)).expand(1, *images.shape[1:])
+    tiles = torch.cat([torch.cat((shown, row)) for _, row in rows])
+    label = class_label(model.spec, int(example.y)) if model.conditional and example.y is not None else ""
+    columns = ["original", *(str(number) for number in range(1, num + 1))]
+    arrays = {"images": images, **originals(example)}
+    return Sheet(tiles, num + 1, arrays, [f"{name} anew" for name, _ in rows], columns, label)
+
+
+def _drawn_anew(model: LatentVariableModel, z: Sequence[Tensor], levels: range, y: Tensor | None, num: int) -> Tensor:
+    """Images (num, ...) with the codes above the levels, the levels drawn from the prior, those below its means."""
+    above = [code.expand(num, *code.shape[1:]) for code in z[levels.stop :]]
+    labels = None if y is None else y.expand(num)
+    temperature = [1.0 if level in levels else 0.0 for level in range(model.num_levels)]
+    p = model.decode(above, labels, temperature) if above else model.generate(num, labels, temperature)
+    return p.mean
+
+
+def kl_by_level(model: LatentVariableModel, examples: Batch, seed: int = 0) -> Tensor:
+    """The nats that each level costs, as bars, and for grids of latents where they are spent, (3, H, W).
+
+    Args:
+        model: any hierarchy.
+        examples: averaged over.
+        seed: seed of the posterior's noise.
+    """
+    kls = [code.kl for code in codes(model, examples, seed)]
+    grids = {name: _map(kls, levels) for name, levels in groups(model)}
+    maps = [(name, grid) for name, grid in grids.items() if grid is not None]
+    figure = Figure(figsize=(INCHES[0] * (1.4 + len(maps)), INCHES[1]), dpi=DPI, layout="constrained")
+    axes = figure.subplots(1, 1 + len(maps), squeeze=False, width_ratios=[1.4, *[1.0] * len(maps)])[0]
+    nats = [float("nan") if kl is None else float(kl.sum()) for kl in kls]
+    axes[0].bar([str(level) for level in range(1, len(nats) + 1)], nats)
+    axes[0].set_xlabel("level, 1 nearest the data")
+    axes[0].set_ylabel("KL, nats")
+    for place, (name, grid) in zip(axes[1:], maps, strict=True):
+        image = place.imshow(grid.numpy(), cmap="viridis", vmin=0)
+        place.set_title(f"{name}: {float(grid.sum()):.1f} nats", fontsize=9)
+        place.set_axis_off()
+        figure.colorbar(image, ax=place, shrink=0.8)
+    return figure_picture(figure)
+
+
+def _map(kls: Sequence[Tensor | None], levels: range) -> Tensor | None:
+    """The nats of each place of a grid, all levels of it and all channels together; None for vectors."""
+    found = (kls[level] for level in levels)
+    grids = [kl.sum(0) for kl in found if kl is not None and kl.dim() == 3]
+    return torch.stack(grids).sum(0).float().cpu() if grids else None
+
+
+def most_used_levels(model: LatentVariableModel, examples: Batch, num: int, seed: int = 0) -> list[int]:
+    """Returns the levels with most nats, at most ``num``, nearest the data first, counted from 1."""
+    nats = [float("inf") if code.kl is None else float(code.kl.sum()) for code in codes(model, examples, seed)]
+    return sorted(sorted(range(1, len(nats) + 1), key=lambda level: -nats[level - 1])[:num])
