@@ -50,7 +50,7 @@ def evaluate(cfg: DictConfig) -> None:
     settings = evaluation.Settings(**{name: cfg[name] for name in evaluation.Settings.__dataclass_fields__})
     run = find_run(cfg.run)
     prepare_process(cfg.seed)
-    model = run.model(cfg.packages)
+    model = run.model(cfg.packages, weights=cfg.weights)
     root = {"root": cfg.data_root} if cfg.data_root else {}
     with naming_data_root():
         data = run.data(cfg.packages, batch_size=cfg.batch_size, **root)
@@ -63,7 +63,8 @@ def evaluate(cfg: DictConfig) -> None:
         total = len(data.split(settings.split).rows)
         data_root = str(Path(data.images.root).expanduser().absolute())
         own = is_own_data(run, cfg.data_root, data, settings.split)
-        path = evaluation_path(run, None if own else data_root, settings.split, result["num_examples"], total)
+        other = None if own else data_root
+        path = evaluation_path(run, other, settings.split, result["num_examples"], total, cfg.weights)
         evaluated = {
             "data_root": data_root,
             "own_data": own,

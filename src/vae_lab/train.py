@@ -169,13 +169,14 @@ def build_module(cfg: DictConfig, parts: dict[str, Any]) -> VariationalModule:
         given = f"the data's shape {data.spec.shape} and {data.spec.num_classes} classes count as well"
         raise RunError(f"not enough memory to build the model ({reason}): reduce {sizes}; {given}") from error
     of_trainer = {key: cfg.trainer[key] for key in OPTIMIZATION}
-    optimization = Optimization(parts["optimizer"], parts["scheduler"], compile=cfg.compile, **of_trainer)
+    how = {"compile": cfg.compile, "gradient_skip": cfg.gradient_skip, **of_trainer}
+    optimization = Optimization(parts["optimizer"], parts["scheduler"], **how)
     return VariationalModule(model, parts["objective"], optimization, data.spec, cfg.seed, cfg.eval_samples)
 
 
 def build_trainer(cfg: DictConfig) -> Any:
     """The Trainer with its callbacks and logger; a callback set to null is left out."""
-    from vae_lab.training import AtomicCheckpointIO  # noqa: PLC0415
+    from vae_lab.training import AtomicCheckpointIO, WeightAverage  # noqa: PLC0415
 
     limits = [cfg.trainer.get(key) for key in ("max_epochs", "max_time")]
     if limits == [None, None] and cfg.trainer.get("max_steps", -1) == -1:
@@ -184,6 +185,8 @@ def build_trainer(cfg: DictConfig) -> Any:
     if not cfg.trainer.enable_progress_bar:
         nodes.pop("progress", None)
     callbacks = [instantiate(node, _convert_="all") for node in nodes.values()]
+    if cfg.average is not None:
+        callbacks.append(WeightAverage(cfg.average))
     logger = instantiate(cfg.logger, _convert_="all") if cfg.logger else False
     saves = bool(nodes.keys() & {"checkpoint", "last_checkpoint"})  # otherwise Lightning would add one of its own
     node = {key: value for key, value in cfg.trainer.items() if key not in OPTIMIZATION}

@@ -165,3 +165,34 @@ def test_a_grid_is_the_rounded_up_part_of_the_one_below(length: int, factor: int
 def test_sizes_that_make_no_model_are_refused(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         deep(**options)
+
+
+def test_recomputed_blocks_have_the_same_gradient_and_keep_less() -> None:
+    x = torch.bernoulli(torch.full((4, *PICTURE), 0.5))
+    gradients, kept = [], []
+    for recomputed in (False, True):
+        model, storages = deep(checkpoint_blocks=recomputed), {}
+
+        def keep(tensor: Tensor, storages: dict[int, int] = storages) -> Tensor:
+            storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        torch.manual_seed(1)
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            loss = model(x).elbo.sum()
+        loss.backward()
+        gradients.append([parameter.grad for parameter in model.parameters()])
+        kept.append(sum(storages.values()))
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+    assert kept[1] < kept[0]
+
+
+def test_the_layout_of_the_weights_changes_nothing_but_rounding() -> None:
+    x = torch.bernoulli(torch.full((4, *PICTURE), 0.5))
+    elbos, weights = [], grown(deep()).state_dict()
+    for memory_format in ("channels_last", "contiguous"):
+        model = deep(memory_format=memory_format)
+        model.load_state_dict(weights)
+        torch.manual_seed(1)
+        elbos.append(model(x).elbo)
+    torch.testing.assert_close(*elbos)

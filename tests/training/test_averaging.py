@@ -6,13 +6,17 @@ import json
 import signal
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from conftest import Outcome
+from pytorch_lightning import LightningModule
 
 from tests.training.same_run import assert_same
 from tests.training.test_resume import QUICK, stopped_at
+from vae_lab import load_run
+from vae_lab.training import WeightAverage
 from vae_lab.training.callbacks import Pictures
 
 __all__ = ["stopped_at"]  # a fixture
@@ -65,6 +69,62 @@ def test_pictures_are_those_of_the_averaged_weights(
     assert len(drawn["reconstructions"]) > 3
     for _, *pictures in drawn.values():
         assert all(torch.equal(picture, pictures[0]) for picture in pictures[1:])
+
+
+def test_three_steps_and_a_skipped_one_have_the_average_of_the_formula() -> None:
+    module, average = Stepping(), WeightAverage(0.5)
+    average.setup(module.trainer, module, "fit")
+    expected = None
+    for step, (weight, skipped) in enumerate([(1.0, False), (3.0, False), (100.0, True), (-2.0, False)], 1):
+        module.weight.data.fill_(weight)
+        module.trainer.global_step, module.skipped_last_step = step, skipped
+        average.on_train_batch_end(module.trainer, module, None, None, 0)
+        if not skipped:
+            decay = min(0.5, (1 + average.steps) / (10 + average.steps))
+            expected = weight if expected is None else decay * expected + (1 - decay) * weight
+        assert average._average_model.module.weight.item() == pytest.approx(expected)
+    assert expected == pytest.approx(((1 * 2 / 11 + 3 * 9 / 11) * 3 / 12) + -2 * 9 / 12)
+
+
+class Stepping(LightningModule):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.skipped_last_step = False
+        self._trainer = SimpleNamespace(global_step=0)
+
+    @property
+    def trainer(self) -> SimpleNamespace:
+        return self._trainer
+
+
+def test_raw_and_averaged_weights_are_loaded_as_asked(train: Callable[..., Outcome], tmp_path: Path) -> None:
+    assert train(*WORDS, "average=0.8", f"hydra.run.dir={tmp_path}").code == 0
+    best = torch.load(tmp_path / "checkpoints" / "best.ckpt", weights_only=True)
+    for weights, key in (("average", "state_dict"), ("raw", "current_model_state")):
+        model = load_run(tmp_path, weights=weights)
+        assert all(torch.equal(value, best[key][f"model.{name}"]) for name, value in model.state_dict().items())
+    assert torch.equal(next(load_run(tmp_path).parameters()), next(load_run(tmp_path, weights="average").parameters()))
+    with pytest.raises(ValueError, match="weights=mean: choose one of average, raw"):
+        load_run(tmp_path, weights="mean")
+
+
+def test_a_run_that_no_longer_averages_goes_on_with_what_was_trained(
+    train: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    plain, run = tmp_path / "plain", tmp_path / "run"
+    assert train(*WORDS, f"hydra.run.dir={plain}").code == 0
+    assert train(*WORDS, "average=0.8", "trainer.max_epochs=1", f"hydra.run.dir={run}").code == 0
+    assert train(f"resume={run}", "average=null", "trainer.max_epochs=2", "resume_changed=true").code == 0
+    states = [torch.load(each / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for each in (plain, run)]
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
+@pytest.mark.parametrize("decay", ["0", "1", "-0.5", "1.5"])
+def test_a_decay_that_averages_nothing_is_refused(train: Callable[..., Outcome], tmp_path: Path, decay: str) -> None:
+    outcome = train(*WORDS, f"average={decay}", f"hydra.run.dir={tmp_path / 'run'}")
+    assert outcome.code == 1
+    assert outcome.error_lines[0].startswith(f"error: average={decay}: must lie between 0 and 1")
 
 
 def test_an_average_of_sharded_weights_is_refused(train: Callable[..., Outcome], tmp_path: Path) -> None:

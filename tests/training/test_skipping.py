@@ -1,9 +1,20 @@
 from __future__ import annotations
 
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 import torch
+from conftest import Outcome
 
+from tests.training.same_run import assert_same, curves_of, state_of
+from tests.training.test_resume import QUICK, stopped_at
+from vae_lab.training import Optimization, skipping
+from vae_lab.training.optimization import refuse_scaled_gradients
 from vae_lab.training.skipping import WINDOW, UnusualGradients
+
+__all__ = ["stopped_at"]  # a fixture
 
 
 def checked(unusual: UnusualGradients, norms: list[float]) -> list[int]:
@@ -54,3 +65,32 @@ def test_a_resumed_run_decides_as_an_unbroken_one() -> None:
 def test_a_factor_that_skips_usual_steps_is_refused(factor: float) -> None:
     with pytest.raises(ValueError, match="gradient_skip"):
         UnusualGradients(factor)
+
+
+def test_a_run_skips_averages_what_it_took_and_goes_on_the_same(
+    train: Callable[..., Outcome], stopped_at: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both options together: a skipped step moves neither the weights nor their average."""
+    monkeypatch.setattr(skipping, "WINDOW", 3)
+    words = [*QUICK, "trainer.max_epochs=2", "trainer.log_every_n_steps=1", "average=0.9", "gradient_skip=1.02"]
+    reference, run = tmp_path / "reference", tmp_path / "run"
+    assert train(*words, f"hydra.run.dir={reference}").code == 0
+    state = state_of(reference)
+    curves = curves_of(reference)
+    skipped = [value for _, value in curves["train/unusual_steps"]]
+    assert 0 < skipped[-1] < state["global_step"] == 14
+    assert state["callbacks"]["WeightAverage"]["steps"] == state["global_step"] - skipped[-1] - 1  # the first is copied
+    for (_, norm), (_, limit), before, after in zip(
+        curves["train/gradient_norm"], curves["train/gradient_limit"], [0.0, *skipped], skipped, strict=False
+    ):
+        assert (norm > limit) == (after > before)
+    stopped_at(9, signal.SIGTERM)
+    assert train(*words, f"hydra.run.dir={run}").code == 143
+    assert train(f"resume={run}").code == 0
+    assert_same(run, reference)
+
+
+def test_fp16_scales_what_would_be_judged() -> None:
+    optimization = Optimization(torch.optim.Adam, gradient_skip=20)
+    with pytest.raises(ValueError, match="gradient_skip=20: precision=16-mixed scales gradients"):
+        refuse_scaled_gradients(optimization, torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))]))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -67,6 +67,12 @@ class LatentVariableModel(nn.Module):
         self.likelihood = likelihood
         self.embed = embed
         self.spec = spec
+
+    compile_pays: ClassVar[bool] = True
+    """False for a model whose compiled loss was not seen to be faster; compile=true compiles it all the same."""
+
+    widest_state = 0
+    """Numbers in the largest state of the prior's chain, where that is more than a vector."""
 
     @property
     def conditional(self) -> bool:
@@ -267,9 +273,9 @@ class LatentVariableModel(nn.Module):
         return ImportanceEstimate(total - math.log(num_samples), (2 * total - squares).exp())
 
     def _numbers_per_sample(self, x: Tensor) -> int:
-        """What one sample of every example makes of numbers: pixels, or densities of a mixture prior's components."""
+        """How many numbers one sample of every example makes: pixels, features, or densities of a mixture prior."""
         components: int = getattr(self.prior.links[0], "num_components", 0)
-        return x.shape[0] * max(math.prod(x.shape[1:]), components)
+        return x.shape[0] * max(math.prod(x.shape[1:]), components, self.widest_state)
 
 
 def _rows(y: Tensor | None) -> int:

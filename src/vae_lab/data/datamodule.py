@@ -86,7 +86,8 @@ class ImageDataModule(LightningDataModule):
         self.drop_last = drop_last
         self.seed = seed
         self.dtype = torch.float32  # of the images in a batch; that of the model
-        self.test_split: SplitName = "test"  # what `test_dataloader` serves; an evaluation may ask for another
+        self.test_split: SplitName = "test"  # what `test_dataloader` serves; an evaluation may ask for another,
+        self.num_test_examples: int | None = None  # and for a part of it
 
     @property
     def spec(self) -> DataSpec:
@@ -157,7 +158,7 @@ class ImageDataModule(LightningDataModule):
         return self._evaluation_loader("val")
 
     def test_dataloader(self) -> BatchLoader:
-        return self._evaluation_loader(self.test_split)
+        return self._evaluation_loader(self.test_split, self.num_test_examples)
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         y = None if batch.y is None else batch.y.to(device, non_blocking=True)
@@ -288,9 +289,10 @@ class ImageDataModule(LightningDataModule):
         """A split as an evaluation sees it: the training set too in one fixed binarization."""
         return self._fixed(*self._train) if name == "train" else self.split(name)
 
-    def _evaluation_loader(self, name: SplitName) -> BatchLoader:
+    def _evaluation_loader(self, name: SplitName, num: int | None = None) -> BatchLoader:
         split = self._evaluation_split(name)
-        return self._loader(split, EpochSampler(split.rows))
+        rows = split.rows if num is None else evenly_spread(split.rows, num)
+        return self._loader(split, EpochSampler(rows))
 
     def _loader(self, split: Split, sampler: EpochSampler, even: bool = False, drop_last: bool = False) -> BatchLoader:
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

@@ -29,6 +29,7 @@ class Settings:
     Attributes:
         num_samples: K of the importance sampling.
         split: of the data.
+        num_examples: as many examples of the split, evenly spread; None: all of them.
         elbo_samples: posterior samples for the ELBO and the active units.
         chunk: samples decoded at once; None: as many as fit. The numbers are the same, to rounding.
         all_labels: for a conditional model, also log p(x), summed over the labels.
@@ -43,6 +44,7 @@ class Settings:
 
     num_samples: int = 5000
     split: SplitName = "test"
+    num_examples: int | None = None
     elbo_samples: int = 32
     chunk: int | None = None
     all_labels: bool = False
@@ -52,9 +54,8 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for key in ("num_samples", "elbo_samples", "chunk", "disentanglement_codes", "disentanglement_level"):
-            value = getattr(self, key)
-            if value is not None and value < 1:
+        for key, value in vars(self).items():
+            if key not in ("seed", "split") and type(value) is int and value < 1:
                 raise ValueError(f"{key}={value}: must be at least 1")
 
 
@@ -96,7 +97,7 @@ def evaluate(
     module = EvaluationModule(
         model, settings.num_samples, settings.elbo_samples, settings.chunk, settings.all_labels, settings.seed
     )
-    data.test_split = settings.split
+    data.test_split, data.num_test_examples = settings.split, settings.num_examples
     with torch.no_grad():
         trainer.test(module, datamodule=data, verbose=False)
     return _result(module, settings) | scores

@@ -20,7 +20,9 @@ OWN = "evaluation.json"
 MAX_NAME = 40
 
 
-def evaluation_path(run: SavedRun, other_root: str | None, split: str, num_examples: int, total: int) -> Path:
+def evaluation_path(
+    run: SavedRun, other_root: str | None, split: str, num_examples: int, total: int, weights: str = "average"
+) -> Path:
     """Returns the file of an evaluation by what was evaluated; a new one of the same replaces the old.
 
     Args:
@@ -30,6 +32,7 @@ def evaluation_path(run: SavedRun, other_root: str | None, split: str, num_examp
         num_examples: examples that were evaluated; a part of the split has a name of its own, as have fewer examples
             than those of the file that is there.
         total: examples in the split.
+        weights: average or raw.
     """
     parts = ["evaluation"]
     if other_root is not None:
@@ -38,6 +41,8 @@ def evaluation_path(run: SavedRun, other_root: str | None, split: str, num_examp
         parts.append(split)
     if run.checkpoint.resolve() != find_run(run.folder).checkpoint.resolve():
         parts.append(_safe(run.checkpoint.stem))
+    if weights == "raw":
+        parts.append("raw_weights")
     path = run.folder / f"{'_'.join(parts)}.json"
     if num_examples < max(total, _examples_in(path)):
         return path.with_stem(f"{path.stem}_{num_examples}_examples")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
+import torch
 from torch import nn
 
 from vae_lab.core import LatentVariableModel, RelativePosterior, ResidualChain
@@ -15,6 +17,7 @@ from vae_lab.networks.spatial import (
     FeaturesToVector,
     FirstState,
     Grid,
+    Residual,
     StateAndFeatures,
     StateToLatent,
     StateToPicture,
@@ -41,11 +44,15 @@ class Deep(LatentVariableModel):
         stem: side of the picture over that of the first grid; each further grid halves the one below.
         likelihood: event_shape -> head over the data.
         prior: (event_shape, context_features) -> p(z_L|c).
+        checkpoint_blocks: compute the residual blocks again for the gradient: less memory, more time.
+        memory_format: layout of the weights; auto is channels_last, which convolutions in bf16 are fastest in.
         conditional: the label enters the first state, and so everything below, and the posterior of the top.
 
     Raises:
         ValueError: for lists of different lengths, sizes below 1, or data that are no pictures.
     """
+
+    compile_pays = False
 
     def __init__(
         self,
@@ -58,6 +65,8 @@ class Deep(LatentVariableModel):
         top_width: int = 128,
         blocks: Sequence[int] = (1, 2),
         stem: int = 2,
+        checkpoint_blocks: bool = False,
+        memory_format: Literal["auto", "channels_last", "contiguous"] = "auto",
         prior: PriorFactory = StandardNormal,
         conditional: bool = False,
     ) -> None:
@@ -95,6 +104,12 @@ class Deep(LatentVariableModel):
             embed=embed,
             spec=spec,
         )
+        for module in self.modules():
+            if isinstance(module, Residual):
+                module.recomputed = checkpoint_blocks
+        if memory_format != "contiguous":
+            self.to(memory_format=torch.channels_last)
+        self.widest_state = max(math.prod(grid.size) for grid in grids)
         self.grid_of_level = [f"grid_{grid.height}x{grid.side}" for grid in states]
         share_posterior(self, spec)
 

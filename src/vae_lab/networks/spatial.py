@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pixel_shuffle, silu
+from torch.utils.checkpoint import checkpoint
 
 from vae_lab.networks.context import join
 
@@ -67,6 +68,9 @@ class Residual(nn.Module):
         factor: of the weights of the last layer, such as 1 / sqrt(number of blocks), which bounds the sum of many.
     """
 
+    recomputed = False
+    """True: what lies within is computed again for the gradient, instead of being kept."""
+
     def __init__(self, grid: Grid, factor: float = 1.0) -> None:
         super().__init__()
         kernel = 3 if grid.height * grid.side > 1 else 1
@@ -77,6 +81,12 @@ class Residual(nn.Module):
         return x + convolve(self._body, x)
 
     def _body(self, x: Tensor) -> Tensor:
+        if self.recomputed and torch.is_grad_enabled():
+            kept: Tensor = checkpoint(self._layers, x, use_reentrant=False, preserve_rng_state=False)
+            return kept
+        return self._layers(x)
+
+    def _layers(self, x: Tensor) -> Tensor:
         out: Tensor = self.last(silu(self.first(silu(x))))
         return out
 

@@ -1,6 +1,7 @@
 """Training with PyTorch Lightning."""
 
 from vae_lab.training.atomic import AtomicCheckpointIO
+from vae_lab.training.averaging import WeightAverage
 from vae_lab.training.fit import Record, fit, prepare_process
 from vae_lab.training.initial_weights import take_weights
 from vae_lab.training.lit_module import VariationalModule
@@ -13,6 +14,7 @@ __all__ = [
     "Optimization",
     "Record",
     "VariationalModule",
+    "WeightAverage",
     "check_monitor",
     "check_searched",
     "check_trainer",

@@ -25,12 +25,12 @@ from rich.table import Table
 from torch.utils.tensorboard.summary import hparams as hparams_summaries
 
 from vae_lab import runs
+from vae_lab.checkpoints import non_finite, other_weights, read_checkpoint
 from vae_lab.collapse import collapse_lines, shown_name, unit_title
 from vae_lab.data import ImageDataModule
 from vae_lab.data.splits import SplitName
 from vae_lab.errors import NonFiniteLossError, RunError
 from vae_lab.files import remove_unfinished
-from vae_lab.loading import non_finite, other_weights, read_checkpoint
 from vae_lab.training import curves, interrupts
 from vae_lab.training.averaging import end_averaging, prepare_averaging
 from vae_lab.training.callbacks import LastCheckpoint

@@ -11,7 +11,8 @@ from torch.amp.grad_scaler import GradScaler
 
 from vae_lab.core import ElboTerms
 from vae_lab.errors import NonFiniteLossError
-from vae_lab.training.optimization import StepTerms
+from vae_lab.training.metrics import BoundMetric
+from vae_lab.training.optimization import Step, StepTerms
 from vae_lab.training.processes import gathered
 
 PATIENCE = 10
@@ -33,6 +34,30 @@ class StepGuard:
     def all_taken(self) -> None:
         """The usual case."""
         self.in_a_row = 0
+
+    def look_at_each(
+        self,
+        steps: Sequence[Step],
+        first_step: int,
+        bound: BoundMetric,
+        gradient_culprit: Callable[[], str],
+        scaler: GradScaler | None = None,
+    ) -> None:
+        """Adds the finite batches of a pass to the averages, and names what is not finite in the others.
+
+        Args:
+            steps: optimizer steps of the pass, at least one of which is not as it should be.
+            first_step: number of the first of them.
+            bound: averages of the epoch.
+            gradient_culprit, scaler: see `look`.
+        """
+        for number, step in enumerate(steps, first_step):
+            culprits = [non_finite_term(terms, bound.term_names) for terms in step.batches]
+            for terms, culprit in zip(step.batches, culprits, strict=True):
+                if culprit is None:
+                    bound.update(terms.log_likelihood, terms.kl)
+            term = next(filter(None, culprits), None)
+            self.look(number, bool(step.found_inf), term, gradient_culprit, scaler)
 
     def look(
         self,

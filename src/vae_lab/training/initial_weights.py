@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vae_lab.checkpoints import check_finite, model_weights, other_weights, read_checkpoint
 from vae_lab.errors import RunError
-from vae_lab.loading import SavedRun, check_finite, model_weights, other_weights, read_checkpoint
+from vae_lab.loading import SavedRun
 from vae_lab.training.lit_module import VariationalModule
 from vae_lab.types import DataSpec, listed
 

@@ -17,8 +17,9 @@ from vae_lab.errors import NonFiniteLossError
 from vae_lab.formats import FORMAT, migrated
 from vae_lab.objectives import Objective
 from vae_lab.training import interrupts, passes, resumed_optimizer
+from vae_lab.training.averaging import keep_trained_weights
 from vae_lab.training.compiled import CompiledLoss
-from vae_lab.training.guard import StepGuard, gradient_culprit, non_finite_term
+from vae_lab.training.guard import StepGuard, gradient_culprit
 from vae_lab.training.metrics import BoundMetric, UnitMetrics
 from vae_lab.training.optimization import (
     Optimization,
@@ -26,8 +27,9 @@ from vae_lab.training.optimization import (
     StepTerms,
     check_optimization,
     forget_gradients,
+    gradient_norm,
     look_for_non_finite,
-    refuse_fused_clipping,
+    refuse_scaled_gradients,
     schedules,
     step_unless,
     step_with_scaler,
@@ -36,6 +38,7 @@ from vae_lab.training.optimization import (
 from vae_lab.training.places import make_absolute, make_relative
 from vae_lab.training.progress import Progress, progress_of, restore_progress, skip_done_batches
 from vae_lab.training.sharding import is_sharded, refuse_fused_sgd, shard
+from vae_lab.training.skipping import UnusualGradients
 from vae_lab.types import Batch, DataSpec
 
 EVALUATION_SEED = 0
@@ -90,6 +93,7 @@ class VariationalModule(LightningModule):
         self.eval_bound = BoundMetric(model.level_groups, importance_weighted=eval_samples > 1)
         self.active_units = UnitMetrics(model.level_groups)
         self.guard = StepGuard()
+        self.unusual = UnusualGradients(optimization.gradient_skip) if optimization.gradient_skip is not None else None
         self._batch: Batch | None = None  # the last of training
         self._planned_steps: float | None = None
         self._restored: Mapping[str, Any] | None = None  # the checkpoint of a run that goes on
@@ -105,7 +109,7 @@ class VariationalModule(LightningModule):
     def configure_optimizers(self) -> Any:
         optimizer = self.optimization.optimizer(self.model.parameters())
         if self.trainer.precision == "16-mixed":
-            refuse_fused_clipping(self.optimization, optimizer)
+            refuse_scaled_gradients(self.optimization, optimizer)
         if is_sharded(self.model):
             refuse_fused_sgd(optimizer)
         passes.clip_steps(self, optimizer, self.optimization)
@@ -120,13 +124,17 @@ class VariationalModule(LightningModule):
         self._watchers = passes.batch_watchers(self.trainer, self)
         self._direct = not self._watchers and passes.can_bypass_lightning(self.trainer)
         self._scaler = getattr(self.trainer.precision_plugin, "scaler", None)
-        choice = self.optimization.compile
         steps = total_steps(self.trainer, self.optimization.accumulate_grad_batches)
         # A run that goes on, longer than planned, keeps the plan it began with.
         self._planned_steps = self.objective.plan(self._planned_steps or steps)
-        pays = steps >= COMPILING_PAYS and not is_sharded(self.model)
-        if choice is True or (choice == "auto" and pays):
+        pays = steps >= COMPILING_PAYS and self.model.compile_pays and not is_sharded(self.model)
+        if self.optimization.compile is True or (self.optimization.compile == "auto" and pays):
             self._loss = CompiledLoss(self._step_terms)
+
+    @property
+    def skipped_last_step(self) -> bool:
+        """True if the last optimizer step was skipped; the host waits for the device."""
+        return bool(self._skipped)
 
     @property
     def compile_seconds(self) -> float:
@@ -199,14 +207,15 @@ class VariationalModule(LightningModule):
         if self in self._watchers:
             step = partial(self.optimizer_step, self.current_epoch, index, optimizer, lambda: None)
         if self._scaler is not None:
-            return step_with_scaler(step, self._scaler)
-        found_inf = look_for_non_finite(optimizer.optimizer)
+            self._skipped = step_with_scaler(step, self._scaler)
+            return self._skipped
+        self._skipped = found_inf = look_for_non_finite(optimizer.optimizer)
+        if self.unusual is not None:
+            self._skipped = torch.maximum(found_inf, self.unusual.check(gradient_norm(optimizer.optimizer)))
         before = self.global_step
-        step_unless(found_inf, optimizer.optimizer, step)
-        if self.global_step == before:  # not counted by Lightning
-            progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
-            progress.increment_ready()
-            progress.increment_completed()
+        step_unless(self._skipped, optimizer.optimizer, step)
+        if self.global_step == before:
+            passes.count_step(self.trainer)
         return found_inf
 
     def _watch(self, steps: list[Step], first_step: int) -> None:
@@ -220,23 +229,15 @@ class VariationalModule(LightningModule):
             self.guard.all_taken()
             self.train_bound.update(log_likelihood, kl)
         else:
-            self._look_at_each(steps, first_step)
+            self.guard.look_at_each(steps, first_step, self.train_bound, self._gradient_culprit, self._scaler)
         interval = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if interval and self.global_step % interval == 0:
             self.log("train/loss", last.loss, prog_bar=True, sync_dist=True, batch_size=1)
             self.log_dict({f"train/{name}": value for name, value in last.logs.items()}, sync_dist=True, batch_size=1)
             if self.guard.skipped:
                 self.log("train/skipped_steps", float(self.guard.skipped), batch_size=1)
-
-    def _look_at_each(self, steps: list[Step], first_step: int) -> None:
-        """Some step of a pass was not as it should be: what is finite counts, the rest is named."""
-        for number, step in enumerate(steps, first_step):
-            culprits = [non_finite_term(terms, self.train_bound.term_names) for terms in step.batches]
-            for terms, culprit in zip(step.batches, culprits, strict=True):
-                if culprit is None:
-                    self.train_bound.update(terms.log_likelihood, terms.kl)
-            term = next(filter(None, culprits), None)
-            self.guard.look(number, bool(step.found_inf), term, self._gradient_culprit, self._scaler)
+            if self.unusual is not None:
+                self.log_dict({f"train/{name}": value for name, value in self.unusual.curves().items()}, batch_size=1)
 
     def _gradient_culprit(self) -> str:
         """The term of the last batch whose gradient is not finite, where every term is."""
@@ -255,14 +256,18 @@ class VariationalModule(LightningModule):
         checkpoint["progress"] = self._resumed or progress_of(self.trainer, self.train_bound, self.guard)
         checkpoint |= {"format": FORMAT, "loops": None, "planned_steps": self._planned_steps}  # loops: Lightning's own
         checkpoint |= resumed_optimizer.description(self.trainer, self.optimization)
+        checkpoint["gradient_norms"] = None if self.unusual is None else self.unusual.state()
         make_relative(self.trainer, checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint.update(migrated(checkpoint))  # a strategy may have read it by itself
         make_absolute(self.trainer, checkpoint)
         resumed_optimizer.drop_absent_callbacks(self.trainer, checkpoint)
+        keep_trained_weights(self.trainer, checkpoint)
         if self.trainer.training:
             self._planned_steps = checkpoint["planned_steps"]
+            if self.unusual is not None and checkpoint.get("gradient_norms"):
+                self.unusual.restore(checkpoint["gradient_norms"])
             restore_progress(self.trainer, checkpoint, self.guard)
             self._resumed = checkpoint["progress"] if checkpoint["progress"]["batch"] else None
             self._restored = resumed_optimizer.keep_what_is_asked_for(self.trainer, checkpoint, self.optimization)

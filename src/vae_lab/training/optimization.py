@@ -28,6 +28,8 @@ class Optimization(NamedTuple):
         gradient_clip_algorithm: "norm" or "value".
         accumulate_grad_batches: batches whose gradients are averaged for one optimizer step.
         compile: compile the loss and its gradient with `torch.compile`; "auto": where that pays for itself.
+        gradient_skip: steps whose gradient has a norm of more than this multiple of the usual one are skipped; None:
+            no step is. See `vae_lab.training.skipping`.
     """
 
     optimizer: OptimizerFactory
@@ -36,6 +38,7 @@ class Optimization(NamedTuple):
     gradient_clip_algorithm: Literal["norm", "value"] = "norm"
     accumulate_grad_batches: int = 1
     compile: bool | Literal["auto"] = "auto"
+    gradient_skip: float | None = None
 
 
 def check_optimization(optimization: Optimization) -> None:
@@ -88,6 +91,13 @@ def look_for_non_finite(optimizer: Optimizer) -> Tensor:
     if sharded:
         all_reduce(found_inf, ReduceOp.MAX)
     return found_inf
+
+
+def gradient_norm(optimizer: Optimizer) -> Tensor:
+    """Returns the norm of the whole gradient in float32, (); of a sharded one, every process must ask."""
+    gradients = [parameter.grad for parameter in _parameters(optimizer) if parameter.grad is not None]
+    norm: Any = nn.utils.get_total_norm(gradients)
+    return (norm.full_tensor() if isinstance(norm, DTensor) else norm).float()
 
 
 def forget_gradients(optimizer: Optimizer) -> None:
@@ -182,8 +192,11 @@ def schedules(trainer: Any, optimization: Optimization, optimizer: Optimizer) ->
     return [optimization.scheduler(optimizer, int(steps))]
 
 
-def refuse_fused_clipping(optimization: Optimization, optimizer: Optimizer) -> None:
-    """Raises ValueError where the gradient is to be clipped that only a fused optimizer will unscale."""
+def refuse_scaled_gradients(optimization: Optimization, optimizer: Optimizer) -> None:
+    """Raises ValueError for what fp16's scaled gradients do not allow: to be judged, or clipped before a fused step."""
+    if optimization.gradient_skip is not None:
+        reason = "precision=16-mixed scales gradients and skips steps itself; use bf16-mixed"
+        raise ValueError(f"gradient_skip={optimization.gradient_skip:g}: {reason}")
     if optimization.gradient_clip_val and any(group.get("fused") for group in optimizer.param_groups):
         raise ValueError(
             "precision=16-mixed with gradient_clip_val: a fused optimizer sees scaled gradients only; "

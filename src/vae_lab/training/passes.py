@@ -75,6 +75,13 @@ def count_pass(trainer: Trainer, steps: int, batches: int) -> None:
     loop._batches_that_stepped += steps - 1
 
 
+def count_step(trainer: Trainer) -> None:
+    """Counts an optimizer step that Lightning has not seen."""
+    progress = trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
+    progress.increment_ready()
+    progress.increment_completed()
+
+
 def can_bypass_lightning(trainer: Trainer) -> bool:
     """Whether PyTorch may be called directly for the gradient and the step of the optimizer.
 

@@ -53,6 +53,11 @@ class UnusualGradients:
         self.last = torch.stack((norm, limit))
         return unusual.float()
 
+    def curves(self) -> dict[str, Tensor]:
+        """Returns the norm of the last gradient, the limit it was held against, and the steps skipped so far."""
+        norm, limit = self.last
+        return {"gradient_norm": norm, "gradient_limit": limit, "unusual_steps": self.skipped}
+
     def state(self) -> dict[str, Any]:
         """Returns what a resumed run needs."""
         return {"norms": self.norms.cpu(), "seen": self.seen, "skipped": self.skipped.cpu()}
