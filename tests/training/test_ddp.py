@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import Outcome
 
@@ -47,7 +48,11 @@ def test_the_loss_does_not_depend_on_the_number_of_processes(
             assert many["metrics"][tag] == pytest.approx(one["metrics"][tag], rel=1e-5), tag
 
 
-WHOLE_BATCH = ("trainer.max_epochs=1", "data.val_size=59800", "trainer.limit_test_batches=1", "latent_dim=4")
+WHOLE_BATCH = (
+    *(word for word in SIZES if not word.startswith(("trainer.max_ep", "trainer.limit_train", "data."))),
+    *("data=array", "data.root=own", "data.batch_size=84", "likelihood=bernoulli", "network=mlp", "latent_dim=4"),
+    *("trainer.max_epochs=1", "trainer.limit_test_batches=1"),
+)
 """A run of two full batches and a short one, which validates its learned weights."""
 
 
@@ -61,13 +66,18 @@ WHOLE_BATCH = ("trainer.max_epochs=1", "data.val_size=59800", "trainer.limit_tes
     ],
 )
 def test_statistics_of_a_batch_are_those_of_one_process_uncompiled(
-    tmp_path: Path, words: tuple[str, ...], objective: str, bound: float
+    train: Callable[..., Outcome], forks: Any, tmp_path: Path, words: tuple[str, ...], objective: str, bound: float
 ) -> None:
     """Curves keep float32; with statistics of half a batch in each process they differ beyond the bound."""
-    sizes = [word for word in SIZES if not word.startswith(("trainer.max_ep", "trainer.limit_train", "data.val_size"))]
+    (tmp_path / "own").mkdir()
+    for split, size in (("train", 200), ("val", 50), ("test", 20)):
+        images = np.random.default_rng(size).integers(0, 2, (size, 12, 12), np.uint8)
+        np.save(tmp_path / "own" / f"{split}_images.npy", images)
     precision = [word for word in words if "precision" in word]
-    one = run(tmp_path / "one", "trainer=cpu", "compile=false", objective, *precision, *sizes, *WHOLE_BATCH)
-    two = run(tmp_path / "two", *words, *TWO[1:], objective, *sizes, *WHOLE_BATCH)
+    outcome_of_one = train("trainer=cpu", "compile=false", objective, *precision, *WHOLE_BATCH, "hydra.run.dir=one")
+    assert outcome_of_one.code == 0, outcome_of_one.err
+    run_forked(forks, tmp_path, 2, *words, *TWO[1:], objective, *WHOLE_BATCH, "hydra.run.dir=two")
+    one, two = outcome(tmp_path / "one"), outcome(tmp_path / "two")
     assert len(one["curves"]["train/loss"]) == 3
     for tag, points in one["curves"].items():
         assert two["curves"][tag] == pytest.approx(points, rel=bound, abs=bound), tag
