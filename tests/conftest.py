@@ -7,6 +7,7 @@ import os
 # One thread a process, set before torch starts its own: test processes side by side would fight for the cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import gc
 import multiprocessing
 import sys
 from collections.abc import Callable
@@ -16,8 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
+
+from tests import quick_hydra
+
+quick_hydra.remember()
+
+
+def pytest_collection_finish() -> None:
+    """Spares the garbage collector what was imported and collected: it lives as long as this process."""
+    gc.collect()
+    gc.freeze()
 
 
 @dataclass(frozen=True)
@@ -41,13 +51,6 @@ def command(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
     monkeypatch.delenv("VAE_LAB_FULL_ERROR", raising=False)
-    mode = Hydra.get_mode
-
-    def mode_in_words(hydra: Hydra, config_name: str | None, overrides: list[str]) -> Any:
-        """Hydra composes the whole config a second time to read this key, which only the command line sets."""
-        return mode(hydra, config_name, overrides) if any("hydra.mode" in word for word in overrides) else None
-
-    monkeypatch.setattr(Hydra, "get_mode", mode_in_words)
 
     def run(main: Callable[[], None], *words: str) -> Outcome:
         monkeypatch.setattr(sys, "argv", ["command", *words])
@@ -77,7 +80,7 @@ def train(command: Callable[..., Outcome]) -> Callable[..., Outcome]:
     return partial(command, main)
 
 
-FAST = (
+DRAWN = (
     "trainer=cpu",
     "debug=fast",
     "trainer.log_every_n_steps=1",
@@ -85,10 +88,13 @@ FAST = (
     "data.batch_size=20",
     "network.widths=[16]",
 )
-"""A whole run in about a second."""
+"""A whole run with its pictures, which take most of its second or two."""
 
-NO_PICTURES = ("callbacks.pictures=null", "callbacks.projector=null")
-"""Leaves out more than half of the time of `FAST`."""
+FAST = (*DRAWN, "callbacks.pictures=null", "callbacks.projector=null")
+"""The same in less than half a second, without pictures."""
+
+BARE = (*DRAWN, "callbacks=none")
+"""The same without checkpoints, too."""
 
 
 def trained_run(folder: Path, *words: str) -> Path:

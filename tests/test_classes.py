@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
 import vae_lab.sample
-from tests.conftest import FAST, Outcome
+from tests.conftest import DRAWN, Outcome
 from tests.data.test_class_names import folder_of
 from vae_lab.config.words import quoted_classes
 from vae_lab.distributions import Bernoulli
@@ -162,7 +162,7 @@ def test_a_run_shows_and_takes_names(
     run = tmp_path / "run"
     root = folder_of(tmp_path / "pets", "cat", "red dog", "ünü")
     words = ("model=cvae", "latent_dim=2", "network=mlp", "data=image_folder", "data.image_size=8", f"data.root={root}")
-    assert train(*FAST, *words, f"hydra.run.dir={run}").code == 0
+    assert train(*DRAWN, *words, f"hydra.run.dir={run}").code == 0
     figures = {path.stem for path in (run / "figures").iterdir()}
     assert {"traversals_class_cat", "traversals_class_1_red_dog", "manifold_class_ünü"} <= figures
     (metadata,) = run.rglob("metadata.tsv")

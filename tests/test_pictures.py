@@ -155,7 +155,8 @@ def test_every_picture_is_an_image_and_the_same_each_time(name: str) -> None:
 
 
 def test_which_pictures_suit_which_model() -> None:
-    tags = {name: list(dict(Album(examples(), 3).full(model))) for name, model in every_model().items()}
+    models, shown = every_model(), ("vae", "cvae", "mhvae", "conditional mhvae")
+    tags = {name: [tag for tag, _ in Album(examples(), 3).full(models[name])] for name in shown}
     usual = ["samples", "reconstructions"]
     assert tags["vae"] == [*usual, "traversals", "interpolations"]
     assert tags["cvae"] == [

@@ -15,7 +15,7 @@ from PIL import Image
 
 import vae_lab
 import vae_lab.train
-from tests.conftest import FAST, NO_PICTURES, Outcome, trained_run
+from tests.conftest import FAST, Outcome, trained_run
 from vae_lab.loading import find_run
 from vae_lab.pictures.latents import still, varied
 from vae_lab.pictures.sheet import MAX_ROWS
@@ -42,7 +42,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for name, words in RUNS.items():
-            trained_run(folder / name, *FAST, *words, *NO_PICTURES, "logger=none")
+            trained_run(folder / name, *FAST, *words, "logger=none")
     return folder
 
 

@@ -21,7 +21,7 @@ from vae_lab.build import build
 from vae_lab.errors import RunError
 from vae_lab.training import AtomicCheckpointIO, curves
 
-WORDS = (*FAST, "callbacks.pictures=null", "callbacks.projector=null", "latent_dim=2")
+WORDS = (*FAST, "latent_dim=2")
 
 
 @pytest.fixture(scope="module")

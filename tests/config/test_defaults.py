@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import FAST, Outcome
+from conftest import BARE, FAST, Outcome
 from omegaconf import DictConfig, OmegaConf
 
 from tests.config.test_options import composed
@@ -78,7 +78,7 @@ def test_the_default_warm_up_gives_way_to_an_objective_without_one(
     mine = tmp_path / "mine" / "objective"
     mine.mkdir(parents=True)
     (mine / "own.yaml").write_text("_target_: vae_lab.objectives.Iwae\nnum_samples: 2\n")
-    words = ("--config-dir", "mine", *FAST, "callbacks=none", "logger=none", "model=mhvae", "objective=own")
+    words = ("--config-dir", "mine", *BARE, "logger=none", "model=mhvae", "objective=own")
     outcome = train(*words)
     assert outcome.code == 0, outcome.err
     (line,) = train(*words, "warmup=linear").error_lines
@@ -117,8 +117,6 @@ RESUMABLE = (
     "trainer.limit_train_batches=5",
     "trainer.limit_val_batches=1",
     "trainer.limit_test_batches=1",
-    "callbacks.pictures=null",
-    "callbacks.projector=null",
 )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import FAST, Outcome
+from conftest import BARE, FAST, Outcome
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 
@@ -23,7 +23,7 @@ from vae_lab.config import launching
 from vae_lab.config.launching import EXTRAS, Share, jobs_at_once, visible_gpus
 
 Train = Callable[..., Outcome]
-QUICK = (*FAST, "callbacks=none")
+QUICK = BARE
 IN_PROCESS = ("launcher=joblib", "hydra.launcher.n_jobs=1")
 """joblib runs the jobs of one worker in the process itself."""
 
@@ -204,7 +204,7 @@ def test_without_slurm_one_line(train: Train) -> None:
 
 # A process killed in the middle.
 
-LONG = (*FAST, "callbacks.pictures=null", "callbacks.projector=null", "trainer.max_epochs=200", "latent_dim=2,3")
+LONG = (*FAST, "trainer.max_epochs=200", "latent_dim=2,3")
 
 
 def sweep(folder: Path, *words: str) -> subprocess.Popen[str]:

@@ -16,7 +16,7 @@ import vae_lab
 from vae_lab.evaluate import main as evaluate_main
 from vae_lab.sample import main as sample_main
 
-QUIET = (*FAST, "callbacks.pictures=null", "callbacks.projector=null")
+QUIET = FAST
 NORMALISED = ("data=array", "data.root=own", "network.batch_norm=true", "latent_dim=2", "data.val_size=0")
 
 REFUSED = [

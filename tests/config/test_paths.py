@@ -22,7 +22,7 @@ from vae_lab.sample import main as sample_main
 from vae_lab.train import main as train_main
 
 ODD = 'ü [/b] it\'s #1 a=b,c (d) $x {y} "q" \\back'
-QUIET = (*FAST, "callbacks.pictures=null", "callbacks.projector=null")
+QUIET = FAST
 PATH = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=12)
 
 

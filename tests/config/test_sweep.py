@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import FAST, Outcome
+from conftest import BARE, Outcome
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,7 +26,7 @@ from vae_lab.config.sweep import claim
 from vae_lab.evaluate import main as evaluate_main
 
 Train = Callable[..., Outcome]
-QUICK = (*FAST, "callbacks=none")
+QUICK = BARE
 
 
 @pytest.fixture

@@ -14,12 +14,13 @@ from conftest import FAST, Outcome
 WORDS = [word for word in FAST if word != "trainer=cpu"]
 
 
+@pytest.mark.slow  # three processes that each import everything
 def test_two_jobs_of_two_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # As in a job of SLURM with one task, where Lightning would wait for srun to start the second process.
     slurm = {"NTASKS": "1", "NTASKS_PER_NODE": "1", "PROCID": "0", "LOCALID": "0", "NODEID": "0", "JOB_NAME": "sweep"}
     for key, value in slurm.items():
         monkeypatch.setenv(f"SLURM_{key}", value)
-    words = [*WORDS, "trainer=ddp", "trainer.accelerator=cpu", "callbacks.pictures=null", "callbacks.projector=null"]
+    words = [*WORDS, "trainer=ddp", "trainer.accelerator=cpu"]
     command = [sys.executable, "-m", "vae_lab.train", "-m", "latent_dim=2,0", *words]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
 

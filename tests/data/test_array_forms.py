@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import FAST, Outcome
+from tests.conftest import BARE, Outcome
 from vae_lab.data import ArrayFiles, ImageDataModule
 
-WORDS = ("data=array", "data.root=own", "network=mlp", "callbacks=none", "logger=none", *FAST)
+WORDS = ("data=array", "data.root=own", "network=mlp", "logger=none", *BARE)
 
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.conftest import FAST, Outcome
+from tests.conftest import BARE, Outcome
 from tests.data.small_sets import image_set
 from vae_lab.data import ImageDataModule, ImageFolder, Mnist
 
@@ -18,9 +18,8 @@ WORDS = (
     "data.root=own",
     "data.image_size=8",
     "network=mlp",
-    "callbacks=none",
     "logger=none",
-    *FAST,
+    *BARE,
 )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import FAST, Outcome
+from tests.conftest import BARE, Outcome
 from vae_lab.data import ImageFolder
 
 RAMP = np.linspace(0, 1, 64, dtype=np.float64).reshape(8, 8)
@@ -131,7 +131,7 @@ def test_masks_and_few_bits_in_8_bit_pictures_are_warned_of(tmp_path: Path, high
 
 def test_a_run_says_the_range(train: Callable[..., Outcome], tmp_path: Path) -> None:
     deep(tmp_path / "own", 4095, np.uint16, number=60)
-    words = ("data=image_folder", "data.root=own", "data.image_size=8", "network=mlp", "callbacks=none", *FAST)
+    words = ("data=image_folder", "data.root=own", "data.image_size=8", "network=mlp", *BARE)
     with pytest.warns(UserWarning, match="4095 is taken for white"):
         outcome = train(*words)
     assert outcome.code == 0, outcome.err

@@ -29,9 +29,7 @@ def evaluate(command: Callable[..., Outcome]) -> Callable[..., Outcome]:
 
 
 def trained(train: Callable[..., Outcome], folder: Path, *words: str) -> Path:
-    assert (
-        train(*FAST, *words, "callbacks.pictures=null", "callbacks.projector=null", f"hydra.run.dir={folder}").code == 0
-    )
+    assert train(*FAST, *words, f"hydra.run.dir={folder}").code == 0
     return folder
 
 

@@ -19,7 +19,7 @@ import yaml
 
 import vae_lab
 import vae_lab.loading
-from tests.conftest import FAST, NO_PICTURES, Outcome, trained_run
+from tests.conftest import FAST, Outcome, trained_run
 from vae_lab.build import build
 from vae_lab.errors import RunError
 
@@ -28,7 +28,7 @@ from vae_lab.errors import RunError
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A conditional hierarchy whose prior is made of its posterior, hardly trained; not to be changed."""
     words = ("model=mhvae", "model.conditional=true", "prior=vamp", "prior.num_components=7")
-    return trained_run(tmp_path_factory.mktemp("trained") / "run", *FAST, *words, *NO_PICTURES)
+    return trained_run(tmp_path_factory.mktemp("trained") / "run", *FAST, *words)
 
 
 @pytest.fixture

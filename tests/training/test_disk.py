@@ -22,8 +22,6 @@ SHORT = (
     "trainer.limit_train_batches=6",
     "trainer.limit_val_batches=2",
     "trainer.limit_test_batches=2",
-    "callbacks.projector=null",
-    "callbacks.pictures=null",
 )
 
 

@@ -8,13 +8,13 @@ from types import SimpleNamespace
 import pytest
 from pytorch_lightning import Trainer
 
-from tests.conftest import FAST, Outcome
+from tests.conftest import BARE, Outcome
 from vae_lab.training.plan import _check_length
 
 
 @pytest.mark.parametrize("limit", ["trainer.max_time='00:00:00:01'", "trainer.max_steps=4"])
 def test_a_run_without_a_last_epoch_ends_by_its_other_limit(train: Callable[..., Outcome], limit: str) -> None:
-    outcome = train(*FAST, "trainer.max_epochs=-1", limit, "callbacks=none", "logger=none")
+    outcome = train(*BARE, "trainer.max_epochs=-1", limit, "logger=none")
     assert outcome.code == 0, outcome.err
     assert "trains without end" not in outcome.out
 

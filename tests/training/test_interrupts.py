@@ -34,7 +34,7 @@ def queue() -> Iterator[list[bool]]:
 def test_a_run_is_saved_before_it_is_queued_again(
     train: Callable[..., Outcome], queue: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = (*FAST, "callbacks.pictures=null", "callbacks.projector=null", "hydra.run.dir=run", "resume=auto")
+    words = (*FAST, "hydra.run.dir=run", "resume=auto")
     step, steps = torch.optim.Adam.step, itertools.count()
 
     def signalling(self: Any, *args: Any, **options: Any) -> Any:

@@ -13,8 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 optuna = pytest.importorskip("optuna")
 
 Train = Callable[..., Outcome]
-TRIAL = ("search=optuna", "search.trial=0", "search.study=mine", "trainer.max_epochs=3", *FAST,
-         "callbacks.pictures=null", "callbacks.projector=null", "hydra.run.dir=run")  # fmt: skip
+TRIAL = ("search=optuna", "search.trial=0", "search.study=mine", "trainer.max_epochs=3", *FAST, "hydra.run.dir=run")
 
 
 @pytest.fixture

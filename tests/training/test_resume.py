@@ -31,8 +31,6 @@ QUICK = (
     f"trainer.limit_train_batches={BATCHES}",
     "trainer.limit_val_batches=2",
     "trainer.limit_test_batches=2",
-    "callbacks.pictures=null",
-    "callbacks.projector=null",
 )
 
 

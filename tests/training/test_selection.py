@@ -15,7 +15,7 @@ from tests.conftest import FAST, Outcome
 from tests.data.small_sets import image_set
 from vae_lab.data import ArrayFiles, ImageDataModule
 
-WORDS = (*FAST, "data=array", "latent_dim=2", "callbacks.pictures=null", "callbacks.projector=null", "logger=none")
+WORDS = (*FAST, "data=array", "latent_dim=2", "logger=none")
 
 
 def arrays(root: Path, num: int) -> Path:
