@@ -68,8 +68,9 @@ def process(rank: int, folder: str) -> None:
     distributed.destroy_process_group()
 
 
+@pytest.mark.usefixtures("forks")
 def test_two_processes_have_the_loss_and_the_gradient_of_one(tmp_path: Path) -> None:
-    multiprocessing.spawn(process, (str(tmp_path),), nprocs=WORLD)
+    multiprocessing.start_processes(process, (str(tmp_path),), nprocs=WORLD, start_method="forkserver")
     found = torch.load(tmp_path / "found")
     try:
         one = list(losses(Shard(0, 1, SIZE)))
