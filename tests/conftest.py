@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -110,19 +111,12 @@ def trained_run(folder: Path, *words: str) -> Path:
     return folder
 
 
-WARM = [
-    "pytest",
-    "torchvision",
-    "torch.utils.tensorboard",
-    "tensorboard.backend.event_processing.event_accumulator",
-    *(f"vae_lab.{name}" for name in ("train", "evaluate", "data", "evaluation", "models", "objectives", "training")),
-]
-"""Modules that a run needs. Those of the tests are not found by the server, whose paths are those of Python alone."""
-
-
 @pytest.fixture(scope="session")
 def forks() -> Any:
-    """Context of processes that are forked from one that has imported the lab, which takes seconds."""
+    """Context of processes that are forked from one that has imported the lab and more, which takes seconds."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(WARM)
+    context.set_forkserver_preload(["tests.warm"])
+    with pytest.MonkeyPatch.context() as patch:  # the server finds no other modules
+        patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]), prepend=os.pathsep)
+        forkserver.ensure_running()
     return context
