@@ -57,6 +57,23 @@ def test_yaml_is_refused_in_bounded_time(kind: str) -> None:
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("seed: 0\nmodel: {}\nseed: 5\n", "it has the key seed twice"),
+        ("model:\n  a: 1\n  'a': 2\n", "it has the key a twice"),
+        ("{" + ",".join(f"k{i % 20_000}: 1" for i in range(40_000)) + "}", "it has the key k0 twice"),
+        (f"? {'k' * 10_000}\n: 1\n", "it has a key of 10000 characters"),
+    ],
+    ids=["twice", "within", "many", "long"],
+)
+def test_a_key_that_says_two_things_is_refused(text: str, message: str) -> None:
+    started = time.process_time()
+    with pytest.raises(ValueError, match=message):
+        parse_yaml(text)
+    assert time.process_time() - started < 2
+
+
 @pytest.mark.parametrize("kind", ["plain", "quoted", "literal"])
 def test_long_texts_are_still_read(kind: str) -> None:
     text = "long words " * 50_000

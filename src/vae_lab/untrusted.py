@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,24 @@ MAX_DIGITS = 64
 """Digits of a number: 1:59:59:... is base 60 to YAML, and takes a time that grows with the square of its length."""
 MAX_BITS = 64
 """Of an integer. Longer ones may all have the same hash, so that a mapping with them as keys takes quadratic time."""
+MAX_KEY = 1000
+"""Characters of a key, which messages show."""
 MAX_TAG_DIRECTIVES = 10
 """Each is compared with all others."""
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # libyaml's is ten times as fast
-    """Reads plain values, and only numbers that take no time."""
+    """Reads plain values, only numbers that take no time, and each key of a mapping once."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        """Raises ValueError for a key that is there twice, of which YAML's readers would take the last."""
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        longest = max(map(len, keys), default=0)
+        if longest > MAX_KEY:
+            raise ValueError(f"it has a key of {longest} characters")
+        if len(set(keys)) < len(keys):
+            raise ValueError(f"it has the key {Counter(keys).most_common(1)[0][0]} twice")
+        return super().construct_mapping(node, deep)
 
 
 def _number(loader: Any, node: yaml.ScalarNode) -> Any:

@@ -71,6 +71,14 @@ REFUSED = [
         ["+callbacks.x={_target_:pytorch_lightning.callbacks.GradientAccumulationScheduler,scheduling:{0:2}}"],
         ["GradientAccumulationScheduler", "trainer.accumulate_grad_batches"],
     ),
+    *(
+        ([f"+callbacks.x._target_=pytorch_lightning.callbacks.{name}"], [kind, remedy])
+        for name, kind, remedy in (
+            ("BatchSizeFinder", "BatchSizeFinder is not supported", "set data.batch_size"),
+            ("LearningRateFinder", "LearningRateFinder is not supported", "set optimizer.lr"),
+            ("BackboneFinetuning", "BaseFinetuning is not supported", "init_from"),
+        )
+    ),
     (["network.batch_norm=true", "data.batch_size=1"], ["data.batch_size=1", "batch_norm"]),
     (["trainer.devices=2", "trainer.strategy=ddp", "data.batch_size=7"], ["data.batch_size=7", "trainer.devices"]),
 ]

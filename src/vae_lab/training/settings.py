@@ -9,7 +9,14 @@ from typing import Any
 
 import torch
 from pytorch_lightning import Trainer
-from pytorch_lightning.callbacks import GradientAccumulationScheduler, Timer
+from pytorch_lightning.callbacks import (
+    BaseFinetuning,
+    BatchSizeFinder,
+    Callback,
+    GradientAccumulationScheduler,
+    LearningRateFinder,
+    Timer,
+)
 from pytorch_lightning.plugins.environments import LightningEnvironment  # type: ignore[attr-defined]
 from pytorch_lightning.strategies.launchers import _MultiProcessingLauncher
 from torch import nn
@@ -18,6 +25,14 @@ from vae_lab.errors import RunError
 
 PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
 """By Lightning's names. Weights of 16 bits are too coarse for the small steps of an optimizer."""
+
+UNSUPPORTED: dict[type[Callback], str] = {
+    BaseFinetuning: "init_from starts from the weights of another run",
+    BatchSizeFinder: "set data.batch_size",
+    GradientAccumulationScheduler: "use trainer.accumulate_grad_batches",
+    LearningRateFinder: "set optimizer.lr, or try several values with -m",
+}
+"""Lightning's callbacks that would change the run behind its config, and what to do instead."""
 
 UNNAMED = {
     "accelerator": "accelerator|gpu backend|torch_xla|MPS",
@@ -66,8 +81,9 @@ def check_trainer(trainer: Trainer) -> None:
         raise RunError(f"trainer.precision={trainer.precision}: weights of 16 bits are not supported; choose {choice}")
     if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):
         raise RunError("trainer.strategy: processes that are spawned or forked cannot share a run; use trainer=ddp")
-    if any(isinstance(callback, GradientAccumulationScheduler) for callback in trainer.callbacks):  # type: ignore[attr-defined]
-        raise RunError("callbacks: GradientAccumulationScheduler is not supported; use trainer.accumulate_grad_batches")
+    for kind, remedy in UNSUPPORTED.items():
+        if any(isinstance(callback, kind) for callback in trainer.callbacks):  # type: ignore[attr-defined]
+            raise RunError(f"callbacks: {kind.__name__} is not supported; {remedy}")
     _check_nodes(trainer)
     if any(isinstance(callback, Timer) and callback._duration == 0 for callback in trainer.callbacks):  # type: ignore[attr-defined]
         raise RunError(f"trainer.max_time=00:00:00:00: leaves no time to train; {REMEDIES['max_time']}")
