@@ -19,6 +19,7 @@ from vae_lab.distributions import (
     DiscretizedLogistic,
     Gaussian,
     LabelConditional,
+    LogisticMixture,
     MixtureOfGaussians,
     VampPrior,
 )
@@ -35,6 +36,7 @@ LIKELIHOODS: dict[str, tuple[Callable[..., Head], Support]] = {
     "gaussian": (partial(Gaussian, scale="shared"), "real"),
     "gaussian-pixel": (partial(Gaussian, scale="per_dimension"), "unit"),
     "logistic": (DiscretizedLogistic, "uint8"),
+    "logistic-mixture": (partial(LogisticMixture, num_components=2), "uint8"),
     "categorical": (partial(Categorical, levels=4), "uint8"),
 }
 NETWORKS = {"mlp": MlpArchitecture([12], "silu"), "conv": ConvArchitecture([4, 5], features=8)}

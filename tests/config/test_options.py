@@ -22,6 +22,7 @@ NEEDS = {
     "likelihood=gaussian": ["data.binarization=none"],
     "likelihood=categorical": ["data.binarization=none"],
     "likelihood=discretized_logistic": ["data.binarization=none"],
+    "likelihood=logistic_mixture": ["data.binarization=none"],
     "trainer=gpu": ["trainer.accelerator=cpu"],
     "trainer=gpu_fp16": ["trainer.accelerator=cpu"],
     "trainer=ddp": ["trainer.accelerator=cpu"],

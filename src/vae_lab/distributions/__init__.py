@@ -5,6 +5,7 @@ from vae_lab.distributions.categorical import Categorical
 from vae_lab.distributions.conditional import ConditionalDistribution, Head
 from vae_lab.distributions.discretized_logistic import DiscretizedLogistic
 from vae_lab.distributions.gaussian import Gaussian
+from vae_lab.distributions.logistic_mixture import LogisticMixture
 from vae_lab.distributions.mixture import DiagonalGaussianMixture, MixtureOfGaussians
 from vae_lab.distributions.priors import LabelConditional, StandardNormal
 from vae_lab.distributions.vamp import VampPrior
@@ -18,6 +19,7 @@ __all__ = [
     "Gaussian",
     "Head",
     "LabelConditional",
+    "LogisticMixture",
     "MixtureOfGaussians",
     "StandardNormal",
     "VampPrior",

@@ -17,7 +17,8 @@ from vae_lab.types import Support
 SUITABLE: dict[Support, str] = {
     "binary": "likelihood=bernoulli, or data.binarization=none if that is what made them binary",
     "unit": "likelihood=gaussian",
-    "uint8": "likelihood=discretized_logistic, categorical or gaussian, or data.binarization=dynamic with bernoulli",
+    "uint8": "likelihood=discretized_logistic, logistic_mixture, categorical or gaussian, "
+    "or data.binarization=dynamic with bernoulli",
     "real": "likelihood=gaussian",
 }
 
