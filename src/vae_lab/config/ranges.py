@@ -38,6 +38,8 @@ RANGES = {
     "trainer.num_nodes": Range(1),
     "trainer.max_epochs": Range(0, also=(-1,)),
     "trainer.max_steps": Range(1, also=(-1,)),
+    "trainer.min_epochs": Range(0),
+    "trainer.min_steps": Range(0),
     "trainer.check_val_every_n_epoch": Range(1),
     "trainer.log_every_n_steps": Range(1),
     "trainer.num_sanity_val_steps": Range(0, also=(-1,)),

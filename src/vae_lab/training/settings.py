@@ -73,8 +73,8 @@ def check_trainer(trainer: Trainer) -> None:
 
     Raises:
         RunError: for a precision that is none of `PRECISIONS`, processes that are forked or spawned from this one,
-            Lightning's own scheduler of accumulation, an interval of validation that is no number of batches, no time
-            at all, or several nodes of which nothing says which one this is.
+            `UNSUPPORTED` callbacks, an interval of validation that is no number of batches, a least number of epochs
+            or steps above the largest, no time at all, or several nodes of which nothing says which one this is.
     """
     if trainer.precision not in PRECISIONS:
         choice = ", ".join(PRECISIONS)
@@ -87,6 +87,10 @@ def check_trainer(trainer: Trainer) -> None:
     _check_nodes(trainer)
     if any(isinstance(callback, Timer) and callback._duration == 0 for callback in trainer.callbacks):  # type: ignore[attr-defined]
         raise RunError(f"trainer.max_time=00:00:00:00: leaves no time to train; {REMEDIES['max_time']}")
+    for unit in ("epochs", "steps"):
+        least, most = getattr(trainer, f"min_{unit}"), getattr(trainer, f"max_{unit}")
+        if least is not None and most not in (None, -1) and least > most:
+            raise RunError(f"trainer.min_{unit}={least}: more than trainer.max_{unit}={most}, which ends the run first")
     interval = trainer.val_check_interval
     if (isinstance(interval, int) and interval < 1) or (isinstance(interval, float) and not 0 < interval <= 1):
         raise RunError(
