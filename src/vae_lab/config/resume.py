@@ -80,7 +80,8 @@ def completed_words(words: Sequence[str], multirun: bool = False) -> list[str]:
         raise RunError(f"resume={path}: goes on with one run, not with -m; sweep.resume=FOLDER goes on with a sweep")
     _refuse_another_folder(words, path)
     recorded = _without_foreign(_recorded_words(path, given), words, saved_config(path).get("choices"))
-    return [*_former_defaults(path, recorded, given), *recorded, *words, f"hydra.run.dir={quoted(str(path))}"]
+    classes = [word for word in words if _key(word).endswith("._target_")]  # first: their options were recorded
+    return [*_former_defaults(path, recorded, given), *classes, *recorded, *words, f"hydra.run.dir={quoted(str(path))}"]
 
 
 def _refuse_another_folder(words: Sequence[str], run: Path) -> None:

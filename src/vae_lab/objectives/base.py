@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
@@ -69,6 +69,14 @@ class Objective(nn.Module, ABC):
     def plan(self, steps: float) -> float | None:
         """Takes note of the steps that a run plans (infinity: no end); returns them if they matter, else None."""
         return None
+
+    def parameter_groups(self, model: LatentVariableModel) -> list[dict[str, Any]]:
+        """Returns what the optimizer gets: groups of parameters, each with options that replace the optimizer's.
+
+        By default one group, the parameters of the model and those of the objective, such as a learned weight or a
+        discriminator: both are trained, clipped, saved and resumed.
+        """
+        return [{"params": [*model.parameters(), *self.parameters()]}]
 
     @abstractmethod
     def loss(self, terms: ElboTerms, weight: Tensor | float) -> Loss:

@@ -44,6 +44,7 @@ from vae_lab.training.processes import disband, lost_a_process
 from vae_lab.training.resumed_callbacks import check_saves, fresh_callbacks
 from vae_lab.training.resumed_optimizer import why_fresh
 from vae_lab.training.settings import dtype_of
+from vae_lab.training.sharding import refuse_own_parameters
 from vae_lab.training.stopping import why_nothing_is_left
 
 TestCheckpoint = Literal["best", "last"]
@@ -124,13 +125,14 @@ def fit(
         RunError: where something cannot be written, or another process of the run has died; it says how to go on.
     """
     prepare_averaging(trainer)
+    refuse_own_parameters(trainer, module.objective)
     if _callback(trainer, LastCheckpoint):
         interrupts.listen()
     # What is wrong with the data must show before the run folder is written to.
     data.prepare_data()
     data.setup("fit")
     if trainer.is_global_zero:
-        print(data.describe(selects=_selects(trainer, test_checkpoint)))
+        print(_description(module, data, selects=_selects(trainer, test_checkpoint)))
     data.dtype = dtype_of(trainer.precision, module.model)
     plan = check_plan(trainer, module, data)
     saved = read_checkpoint(resume, resume=True) if resume else None
@@ -175,6 +177,13 @@ def fit(
         if module.guard.skipped:
             print(f"steps skipped, as their gradient was not finite: {module.guard.skipped}")
     return metrics
+
+
+def _description(module: VariationalModule, data: ImageDataModule, selects: bool) -> str:
+    """Returns the lines that say what is trained, and on what."""
+    own = sum(parameter.numel() for parameter in module.objective.parameters())
+    line = f"\nobjective    {own} parameters of its own, trained with those of the model" if own else ""
+    return f"{data.describe(selects=selects)}{line}"
 
 
 def _selects(trainer: Trainer, test_checkpoint: TestCheckpoint) -> bool:

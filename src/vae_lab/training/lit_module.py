@@ -107,7 +107,7 @@ class VariationalModule(LightningModule):
             shard(self.model, self.device, self.trainer.world_size)
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.optimization.optimizer(self.model.parameters())
+        optimizer = self.optimization.optimizer(self.objective.parameter_groups(self.model))
         if self.trainer.precision == "16-mixed":
             refuse_scaled_gradients(self.optimization, optimizer)
         if is_sharded(self.model):
@@ -159,8 +159,7 @@ class VariationalModule(LightningModule):
             if shape and isinstance(self._loss, CompiledLoss):
                 self._loss.shape = shape
             self._resumed = None
-        first = self.global_step
-        steps: list[Step] = []
+        first, steps = self.global_step, list[Step]()
         for _ in range(1 if self._watchers else passes.steps_in_pass(self.trainer, dataloader_iter.fetched)):
             if dataloader_iter.done or (self.trainer.world_size == 1 and interrupts.received()):
                 break

@@ -14,7 +14,8 @@ from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
+OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
+"""Parameters, or groups of them with options of their own -> optimizer."""
 SchedulerFactory = Callable[[Optimizer, int], LRScheduler]
 
 
@@ -22,7 +23,7 @@ class Optimization(NamedTuple):
     """How the loss is minimised.
 
     Attributes:
-        optimizer: parameters -> optimizer.
+        optimizer: parameters, or groups of them -> optimizer.
         scheduler: (optimizer, total_steps) -> learning-rate schedule, stepped with the optimizer; None: constant.
         gradient_clip_val: largest norm (or value) of the gradient; None: not clipped.
         gradient_clip_algorithm: "norm" or "value".
@@ -81,7 +82,7 @@ def look_for_non_finite(optimizer: Optimizer) -> Tensor:
 
     Of a gradient that is sharded over processes, every process must look.
     """
-    gradients: list[Any] = [parameter.grad for parameter in _parameters(optimizer) if parameter.grad is not None]
+    gradients: list[Any] = [parameter.grad for parameter in parameters_of(optimizer) if parameter.grad is not None]
     sharded = isinstance(gradients[0], DTensor)
     if sharded:
         gradients = [gradient.to_local() for gradient in gradients]
@@ -95,18 +96,18 @@ def look_for_non_finite(optimizer: Optimizer) -> Tensor:
 
 def gradient_norm(optimizer: Optimizer) -> Tensor:
     """Returns the norm of the whole gradient in float32, (); of a sharded one, every process must ask."""
-    gradients = [parameter.grad for parameter in _parameters(optimizer) if parameter.grad is not None]
+    gradients = [parameter.grad for parameter in parameters_of(optimizer) if parameter.grad is not None]
     norm: Any = nn.utils.get_total_norm(gradients)
     return (norm.full_tensor() if isinstance(norm, DTensor) else norm).float()
 
 
 def forget_gradients(optimizer: Optimizer) -> None:
     """As its `zero_grad`, without that one's marks for a profiler, which take longer than the rest."""
-    for parameter in _parameters(optimizer):
+    for parameter in parameters_of(optimizer):
         parameter.grad = None
 
 
-def _parameters(optimizer: Optimizer) -> Iterator[nn.Parameter]:
+def parameters_of(optimizer: Optimizer) -> Iterator[nn.Parameter]:
     """From its own list: to walk through the modules of the model would take longer than to look at the gradient."""
     return (parameter for group in optimizer.param_groups for parameter in group["params"])
 

@@ -26,7 +26,7 @@ from pytorch_lightning.profilers import PassThroughProfiler
 from pytorch_lightning.strategies import SingleDeviceStrategy
 from torch.optim import Optimizer
 
-from vae_lab.training.optimization import Optimization, clip_before_step, clip_gradient
+from vae_lab.training.optimization import Optimization, clip_before_step, clip_gradient, parameters_of
 from vae_lab.types import Batch
 
 MAX_STEPS = 32
@@ -122,7 +122,7 @@ def clip_steps(module: Any, optimizer: Optimizer, optimization: Optimization) ->
     if _watches(module, CLIPPING_HOOKS):
         clip_before_step(optimizer, lambda: module.configure_gradient_clipping(optimizer, limit, algorithm))
     elif limit:
-        clip_before_step(optimizer, lambda: clip_gradient(module.model.parameters(), optimization))
+        clip_before_step(optimizer, lambda: clip_gradient(parameters_of(optimizer), optimization))
 
 
 def to_device(module: LightningModule, batch: Batch, direct: bool) -> Batch:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from pytorch_lightning import Trainer
+from pytorch_lightning.strategies import ModelParallelStrategy
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
@@ -26,6 +28,14 @@ def refuse_fused_sgd(optimizer: Optimizer) -> None:
     """Raises ValueError for the one fused optimizer that torch cannot run on parts of weights."""
     if isinstance(optimizer, SGD) and any(group["fused"] for group in optimizer.param_groups):
         raise ValueError("optimizer.fused=true: torch has no fused SGD for sharded weights; set optimizer.fused=false")
+
+
+def refuse_own_parameters(trainer: Trainer, objective: nn.Module) -> None:
+    """Raises ValueError for an objective with parameters if those of the model are spread over processes."""
+    if isinstance(trainer.strategy, ModelParallelStrategy) and list(objective.parameters()):
+        raise ValueError(
+            f"trainer=fsdp: cannot spread the parameters of {type(objective).__name__} over processes; use trainer=ddp"
+        )
 
 
 @contextmanager
