@@ -109,7 +109,8 @@ def kl_by_level(model: LatentVariableModel, examples: Batch, seed: int = 0) -> T
     figure = Figure(figsize=(INCHES[0] * (1.4 + len(maps)), INCHES[1]), dpi=DPI, layout="constrained")
     axes = figure.subplots(1, 1 + len(maps), squeeze=False, width_ratios=[1.4, *[1.0] * len(maps)])[0]
     nats = [float("nan") if kl is None else float(kl.sum()) for kl in kls]
-    axes[0].bar([str(level) for level in range(1, len(nats) + 1)], nats)
+    axes[0].bar(range(1, len(nats) + 1), nats)
+    axes[0].xaxis.get_major_locator().set_params(integer=True)
     axes[0].set_xlabel("level, 1 nearest the data")
     axes[0].set_ylabel("KL, nats")
     for place, (name, grid) in zip(axes[1:], maps, strict=True):
