@@ -223,3 +223,30 @@ def test_batch_normalisation_would_mix_data_and_inputs(name: str, monkeypatch: p
     monkeypatch.setitem(globals(), "NET", MlpArchitecture([8], batch_norm=True))
     with pytest.raises(ValueError, match=r"prior=vamp.*network.batch_norm=false"):
         build(name)
+
+
+def test_any_context_has_the_mixture_of_its_own() -> None:
+    """Not that of its largest entry: contexts need not be one-hot."""
+    torch.manual_seed(0)
+    model = VAE(
+        DataSpec((1, 4, 4), 3, "binary"),
+        2,
+        MlpArchitecture([5]),
+        Bernoulli,
+        partial(VampPrior, num_components=4),
+        conditional=True,
+    )
+    prior, contexts = model.prior.links[0], torch.randn(6, 3)
+    prior.one_hot = False
+    for context in (contexts, contexts.reshape(2, 3, 3), contexts[0]):
+        mixture = prior(None, context)
+        assert mixture.batch_shape == context.shape[:-1]
+        rows = context.reshape(-1, 3)
+        means = mixture.component_distribution.mean.reshape(len(rows), *mixture.component_distribution.mean.shape[-2:])
+        for row, mean in zip(rows, means, strict=True):
+            q = model.posterior.top(prior.inputs.clamp(0, 1), row.expand(len(prior.inputs), 3))
+            torch.testing.assert_close(mean, q.mean)
+    labels = torch.eye(3)
+    general = prior(None, labels).component_distribution.mean
+    prior.one_hot = True
+    torch.testing.assert_close(prior(None, labels).component_distribution.mean, general)

@@ -23,7 +23,7 @@ class VampPrior(nn.Module):
 
     Args:
         event_shape: unused, as q knows it; every prior takes it.
-        context_features: unused. The context must be one-hot, as that of `vae_lab.networks.OneHot`.
+        context_features: unused.
         num_components: M.
 
     Raises:
@@ -38,18 +38,20 @@ class VampPrior(nn.Module):
         self.num_components = num_components
         self.encode: Encode | None = None
         self.images = False
+        self.one_hot = False
 
-    def attach(self, encode: Encode, input_shape: Sequence[int], images: bool) -> None:
+    def attach(self, encode: Encode, input_shape: Sequence[int], images: bool, one_hot: bool = False) -> None:
         """Takes the posterior that the mixture is made of, and makes inputs for it.
 
         Args:
             encode: a function or bound method and no module, so that its parameters are the posterior's alone.
             input_shape: of what it reads.
             images: the inputs are images, kept within [0, 1]; otherwise latents, which may be any numbers.
+            one_hot: every context is one-hot, so that the inputs are encoded for each label instead of each example.
         """
         assert not isinstance(encode, nn.Module)
         self.encode = encode
-        self.images = images
+        self.images, self.one_hot = images, one_hot
         shape = (self.num_components, *input_shape)
         self.inputs = nn.Parameter(torch.rand(shape) if images else torch.randn(shape))
 
@@ -58,8 +60,19 @@ class VampPrior(nn.Module):
         if self.encode is None:
             raise ValueError("prior=vamp: this model has not shared its posterior (models.parts.share_posterior)")
         inputs = self.inputs.clamp(0, 1) if self.images else self.inputs
-        components = self.encode(inputs, None) if context is None else _under_labels(self.encode, inputs, context)
+        under = _under_labels if self.one_hot else _under_contexts
+        components = self.encode(inputs, None) if context is None else under(self.encode, inputs, context)
         return DiagonalGaussianMixture(torch.zeros_like(components.mean[..., 0]), components)
+
+
+def _under_contexts(encode: Encode, inputs: Tensor, context: Tensor) -> Distribution:
+    """q(z|u_m, c), batch shape (*batch_shape, M), for any contexts (*batch_shape, C)."""
+    rows = context.reshape(-1, context.shape[-1])
+    q = encode(inputs[:, None].expand(-1, len(rows), *inputs.shape[1:]), rows)  # batch shape (M, B)
+    base = q.base_dist  # type: ignore[attr-defined]
+    shape = (*context.shape[:-1], len(inputs), *q.event_shape)
+    loc, scale = (each.transpose(0, 1).reshape(shape) for each in (base.loc, base.scale))
+    return diagonal_gaussian(loc, scale, len(q.event_shape))
 
 
 def _under_labels(encode: Encode, inputs: Tensor, context: Tensor) -> Distribution:

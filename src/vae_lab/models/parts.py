@@ -97,4 +97,5 @@ def share_posterior(model: LatentVariableModel, spec: DataSpec, below: int | Non
     if any(isinstance(module, nn.BatchNorm1d) for module in model.posterior.modules()):
         raise ValueError("prior=vamp needs an encoder without batch normalisation: set network.batch_norm=false")
     in_shape = spec.shape if below is None else (below,)
-    prior.attach(model.posterior.top, in_shape, images=below is None and spec.support != "real")
+    images = below is None and spec.support != "real"
+    prior.attach(model.posterior.top, in_shape, images, one_hot=isinstance(model.embed, OneHot))
