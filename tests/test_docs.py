@@ -254,6 +254,7 @@ def example_files() -> dict[str, str]:
 EXAMPLES = {
     "laplace": ["likelihood=laplace", "data.binarization=none"],
     "renyi": ["objective=renyi"],
+    "geco": ["objective=geco"],
     "linear": ["model=linear", "likelihood=gaussian", "data.binarization=none"],
     "bars": ["data=bars"],
 }
@@ -320,6 +321,7 @@ def test_an_example_is_built_from_the_command_line(followed: Path, name: str) ->
     owner = {
         "laplace": module.model.likelihood.head,
         "renyi": module.objective,
+        "geco": module.objective,
         "linear": module.model,
         "bars": parts["data"].images,
     }[name]
