@@ -48,6 +48,23 @@ def test_the_loss_does_not_depend_on_the_number_of_processes(
             assert many["metrics"][tag] == pytest.approx(one["metrics"][tag], rel=1e-5), tag
 
 
+DEEP = ("model=deep", "model.levels=[1,1]", "model.channels=[1,2]", "model.widths=[4,6]", "model.top_width=8")
+
+
+@pytest.mark.slow
+def test_a_deep_model_with_averaged_weights_does_not_depend_on_the_number_of_processes(
+    train: Callable[..., Outcome], forks: Any, tmp_path: Path
+) -> None:
+    sizes = [word for word in SIZES if not word.startswith("network")]
+    words = (*sizes, *DEEP, "average=0.9", "gradient_skip=20", "trainer.log_every_n_steps=1")
+    assert train("trainer=cpu", *words, f"hydra.run.dir={tmp_path / 'one'}").code == 0
+    run_forked(forks, tmp_path, 2, *TWO, *words, f"hydra.run.dir={tmp_path / 'two'}")
+    one, two = outcome(tmp_path / "one"), outcome(tmp_path / "two")
+    for tag in ("train/loss", "train/gradient_norm", "train/elbo", "val/elbo", "val/kl_top"):
+        assert two["curves"][tag] == pytest.approx(one["curves"][tag], rel=1e-4), tag
+    assert two["metrics"]["test/elbo"] == pytest.approx(one["metrics"]["test/elbo"], rel=1e-5)
+
+
 WHOLE_BATCH = (
     *(word for word in SIZES if not word.startswith(("trainer.max_ep", "trainer.limit_train", "data."))),
     *("data=array", "data.root=own", "data.batch_size=84", "likelihood=bernoulli", "network=mlp", "latent_dim=4"),
