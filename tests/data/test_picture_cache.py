@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -88,32 +88,46 @@ def test_a_process_killed_in_the_midst_leaves_the_cache_to_the_others(forks: Any
     assert set(tmp_path.iterdir()) == {folder, tmp_path / "another"}
 
 
-def prepare(root: Path, begun: object) -> None:
-    begun.set()  # type: ignore[attr-defined]
+def prepare(root: Path, begun: Any, number: int, stays: bool) -> None:
+    """Decodes and writes; says so when the picture of this number is reached, and may stay there."""
+    whole = picture_cache.write
+
+    def write(folder: Path, pictures: Iterable[tuple[int, np.ndarray]], *notes: Any) -> None:
+        def counted() -> Iterator[tuple[int, np.ndarray]]:
+            for i, picture in enumerate(pictures):
+                if i == number:
+                    begun.set()
+                    time.sleep(600 * stays)
+                yield picture
+
+        whole(folder, counted(), *notes)
+
+    picture_cache.write = write  # in this process alone
     ImageFolder(str(root), image_size=4, channels=1).prepare()
 
 
 @pytest.mark.slow
 def test_processes_killed_at_random_moments_never_spoil_a_cache(forks: Any, tmp_path: Path) -> None:
+    """Every second one is killed where it surely writes, the others wherever they happen to be by then."""
     (tmp_path / "sound").mkdir()
     expected = folder_of_pictures(tmp_path / "sound", num=25).load(train=True).images
     (tmp_path / "killed").mkdir()
     folder_of_pictures(tmp_path / "killed", num=25)
     rng = random.Random(0)
     caches, in_the_midst = tmp_path / "killed" / ".vae_lab", 0
-    for _ in range(100):
-        begun = forks.Event()
-        worker = forks.Process(target=prepare, args=(tmp_path / "killed", begun))
+    for turn in range(100):
+        begun, number = forks.Event(), rng.randrange(20)  # of 23 for training
+        worker = forks.Process(target=prepare, args=(tmp_path / "killed", begun, number, turn % 2 == 0))
         worker.start()
         assert begun.wait(300)
-        time.sleep(rng.uniform(0, 0.05))
+        time.sleep(0 if turn % 2 == 0 else rng.uniform(0, 0.02))
         worker.kill()
         worker.join()
         in_the_midst += any(caches.glob(".partial-*"))
         images = ImageFolder(str(tmp_path / "killed"), image_size=4, channels=1).load(train=True).images
         np.testing.assert_array_equal(images, expected)
         shutil.rmtree(caches)
-    assert in_the_midst > 5
+    assert in_the_midst >= 50
 
 
 def test_what_another_process_still_writes_is_left_alone_for_days(tmp_path: Path) -> None:
