@@ -10,6 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from torch import Tensor
+
 from vae_lab.errors import RunError
 
 FORMAT = 1
@@ -76,6 +78,12 @@ def check_resumable(checkpoint: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} holds other things than dictionaries")
     if not all({"random", "train_bound"} <= rank.keys() for rank in checkpoint["progress"]["ranks"]):
         raise ValueError("progress.ranks lacks random states or sums")
+    norms = checkpoint.get("gradient_norms")  # of runs with gradient_skip
+    kinds = {"norms": Tensor, "seen": int, "skipped": Tensor}
+    if norms is not None and not (
+        isinstance(norms, dict) and all(isinstance(norms.get(name), kind) for name, kind in kinds.items())
+    ):
+        raise ValueError("gradient_norms lacks norms or counts")
     for state in checkpoint["optimizer_states"]:
         if not {"state", "param_groups"} <= state.keys():
             raise ValueError("optimizer_states lacks its state or options")

@@ -110,3 +110,19 @@ def test_a_residual_chain_needs_an_update_for_each_link() -> None:
     links = [Link(a, b, v, n.initial) for a, b, v in zip(n.a, n.b, n.v, strict=True)]
     with pytest.raises(ValueError, match="as many updates"):
         ResidualChain(links, [Update(n.u[0], n.initial)])
+
+
+def test_codes_that_are_none_are_refused_in_one_line() -> None:
+    model = ResidualGaussian(8, 2).model()
+    z = model.sample_prior(3)
+    for wrong, message in (
+        ([z[0].numpy(), z[1]], r"z\[0\]: a ndarray, must be a tensor; torch.as_tensor"),
+        ([z[0].long(), z[1]], r"z\[0\]: int64 of shape"),
+        ([z[0][0], z[1]], r"must be floats, \(N, \*event\)"),
+        ([3, z[1]], r"z\[0\]: a int, must be a tensor"),
+        ([z[0], z[1].to_sparse()], r"z\[1\]: a sparse tensor"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            model.decode(wrong)
+    with pytest.raises(ValueError, match="codes of 2, 3 examples, must be equally many"):
+        model.decode([z[0][:2], z[1]])

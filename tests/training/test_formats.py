@@ -17,6 +17,7 @@ import vae_lab
 from tests.training.same_run import curves_of
 from vae_lab.evaluate import main as evaluate
 from vae_lab.formats import FORMAT, RESUMED, check_resumable, migrated
+from vae_lab.training.skipping import UnusualGradients
 
 SAVED_RUNS = Path(__file__).parents[1] / "saved_runs"
 OLD = sorted(path.parent.relative_to(SAVED_RUNS) for path in SAVED_RUNS.glob("*/*/config.yaml"))
@@ -170,3 +171,12 @@ def test_a_checkpoint_that_lacks_what_nothing_implies_is_refused(
     assert outcome.code == 1
     assert len(outcome.error_lines) == 1
     assert re.search(f"it lacks .*{part}", outcome.error_lines[0])
+
+
+@pytest.mark.parametrize("junk", ["junk", {}, {"norms": [1.0], "seen": 1, "skipped": 0}])
+def test_norms_of_gradients_that_are_none_are_named(junk: Any) -> None:
+    checkpoint = migrated(torch.load(SAVED_RUNS / "format_0/stopped/checkpoints/last.ckpt", weights_only=True))
+    for whole in ({}, {"gradient_norms": None}, {"gradient_norms": UnusualGradients(20).state()}):
+        check_resumable(checkpoint | whole)
+    with pytest.raises(ValueError, match="gradient_norms"):
+        check_resumable(checkpoint | {"gradient_norms": junk})

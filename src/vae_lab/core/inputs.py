@@ -7,6 +7,7 @@ nothing is checked: their graphs hold the model alone.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +72,28 @@ def check_labels(model: LatentVariableModel, y: Any, num: int) -> None:
     least, most = (int(value) for value in y.aminmax())
     if least < 0 or most >= model.spec.num_classes:
         raise ValueError(f"y: class {least if least < 0 else most} does not exist{_classes(model)}")
+
+
+def check_codes(model: LatentVariableModel, z: Sequence[Any]) -> None:
+    """Checks codes of latent levels, a tensor for each; their shapes are left to the networks.
+
+    Raises:
+        TypeError: for anything but dense tensors of floating-point numbers.
+        ValueError: for other numbers of examples in different levels.
+    """
+    if _tracing():
+        return
+    for number, code in enumerate(z):
+        name = f"z[{number}]"
+        if not isinstance(code, Tensor):
+            remedy = f"torch.as_tensor({name}) makes it" if hasattr(code, "__array__") else "give what encode returned"
+            raise TypeError(f"{name}: a {type(code).__name__}, must be a tensor; {remedy}")
+        _check_dense(name, code)
+        if not code.is_floating_point() or code.dim() < 2:
+            raise TypeError(f"{name}: {_name(code.dtype)} of shape {tuple(code.shape)}, must be floats, (N, *event)")
+        _check_device(model, name, code)
+    if len({len(code) for code in z}) > 1:
+        raise ValueError(f"z: codes of {', '.join(str(len(code)) for code in z)} examples, must be equally many")
 
 
 def check_number(**values: Any) -> None:

@@ -17,7 +17,7 @@ from torch.distributions import Distribution
 from vae_lab import noise
 from vae_lab.core.chain import Chain, Walk
 from vae_lab.core.elbo import ElboTerms
-from vae_lab.core.inputs import check_data, check_labels, check_number, temperatures_of
+from vae_lab.core.inputs import check_codes, check_data, check_labels, check_number, temperatures_of
 from vae_lab.core.posterior import Posterior
 from vae_lab.distributions.gaussian import rsample
 from vae_lab.types import DataSpec
@@ -188,11 +188,13 @@ class LatentVariableModel(nn.Module):
             A distribution of batch shape (N,).
 
         Raises:
-            ValueError: for no codes or more than levels, and as `context`.
+            TypeError, ValueError: for codes that are no tensors, not as many of each level, none, or more than levels,
+                and as `context`.
         """
         if not 1 <= len(z) <= self.num_levels:
             raise ValueError(f"z: codes of {len(z)} levels, must be those of the top 1 to {self.num_levels} levels")
         temperatures = temperatures_of(temperature, self.num_levels)[::-1]
+        check_codes(self, z)
         if context is None:
             context = self.context(y, len(z[0]))
         values = z[::-1]
@@ -273,7 +275,7 @@ class LatentVariableModel(nn.Module):
         return ImportanceEstimate(total - math.log(num_samples), (2 * total - squares).exp())
 
     def _numbers_per_sample(self, x: Tensor) -> int:
-        """How many numbers one sample of every example makes: pixels, features, or densities of a mixture prior."""
+        """Returns the numbers that one sample of each example makes: pixels, features, or densities of a mixture."""
         components: int = getattr(self.prior.links[0], "num_components", 0)
         return x.shape[0] * max(math.prod(x.shape[1:]), components, self.widest_state)
 

@@ -99,6 +99,7 @@ class VariationalModule(LightningModule):
         self._restored: Mapping[str, Any] | None = None  # the checkpoint of a run that goes on
         self._resumed: Progress | None = None  # an unfinished epoch's, until the batch where it goes on
         self._begun_epoch: int | None = None
+        self._skipped = torch.zeros(())  # 1 if the last optimizer step was skipped
         self._loss: Callable[[Tensor, Tensor | None, float], StepTerms] = self._step_terms
 
     def configure_model(self) -> None:

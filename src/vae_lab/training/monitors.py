@@ -41,6 +41,7 @@ def logged_names(module: VariationalModule) -> list[str]:
     of_validation = [name for name in metric_names("val", module.eval_bound) if name not in uncounted]
     names = [*of_validation, "train/loss", *of_training]
     names += [f"train/{name}" for name in module.objective.log_names]
+    names += [f"train/{name}" for name in (module.unusual.curves() if module.unusual else ())]
     head: Any = module.model.likelihood.head
     has_bits = head.bits_per_dim(0.0, module.spec.support) is not None
     return [name for name in names if has_bits or not name.endswith("/bits_per_dim")]
