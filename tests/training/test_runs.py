@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -104,3 +105,10 @@ def test_configs_of_ones_own(train: Callable[..., Outcome], tmp_path: Path) -> N
         "logger=none",
     )
     assert outcome.code == 0, outcome.err
+
+
+def test_matplotlib_tells_nothing_of_its_fonts(train: Callable[..., Outcome], tmp_path: Path) -> None:
+    """On a first run it would log "generated new fontManager", which Hydra's level of logging shows."""
+    logging.getLogger("matplotlib").setLevel(logging.NOTSET)
+    assert train(*BARE, f"hydra.run.dir={tmp_path}").code == 0
+    assert not logging.getLogger("matplotlib.font_manager").isEnabledFor(logging.INFO)

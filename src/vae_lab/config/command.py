@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import logging
 import os
 import re
 import sys
@@ -90,6 +91,7 @@ def composed(words: Sequence[str]) -> DictConfig | None:
 def run(task: Callable[[DictConfig], None], config_name: str) -> None:
     """Composes the config from the command line and calls ``task`` with it, once or for each job of a sweep."""
     warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # it tells of its font cache, which Hydra would print
     os.environ.setdefault(FULL_ERROR, os.environ.get("HYDRA_FULL_ERROR", "0"))
     # Hydra would print its own errors; with this they reach us as they are.
     os.environ["HYDRA_FULL_ERROR"] = "1"
