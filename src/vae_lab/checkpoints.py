@@ -13,14 +13,14 @@ from vae_lab.formats import check_resumable, migrated
 from vae_lab.tensor_files import load_tensors
 
 Weights = Literal["average", "raw"]
-"""Of a run that averages its weights: the average, or those that are trained."""
+"""Kinds of weights of a run that averages them: the average, or the weights that are trained."""
 
 
 def read_checkpoint(path: Path, resume: bool = False) -> dict[str, Any]:
-    """What a checkpoint holds, tensors on the CPU; reading it executes nothing.
+    """Returns what a checkpoint holds, with its tensors on the CPU. Executes nothing of it.
 
     Args:
-        path: of the checkpoint.
+        path: path of the checkpoint.
         resume: require all that a run goes on from, and not only weights.
 
     Raises:

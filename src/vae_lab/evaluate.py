@@ -78,7 +78,7 @@ def evaluate(cfg: DictConfig) -> None:
         if not own and not cfg.data_root:
             print(f"             {data_root}: no longer the {settings.split} set that the run was trained with")
         if path.name != OWN:
-            print(f"             not the run's own test set as a whole, so reports do not read it; {OWN} is as it was")
+            print(f"             not the run's own weights on its whole test set: reports read {OWN} alone")
 
 
 def refuse_non_finite(result: dict[str, Any]) -> None:

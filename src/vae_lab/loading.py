@@ -180,8 +180,8 @@ def load_run(
         path: a run folder, whose best weights by val/elbo are taken, or a checkpoint in it.
         packages: further packages whose classes the run's config may name.
         device: where the model shall be.
-        weights: of a run that averages its weights, the average or the raw weights of the last step; any other run has
-            one set of weights.
+        weights: average or raw, the weights of the last step, for a run that averages its weights; any other run has
+            one set of weights, and either gives it.
 
     Raises:
         RunError, TypeError, ValueError: in one line, for a missing, broken or foreign run, or arguments of other kinds.

@@ -42,7 +42,7 @@ def test_an_evaluation_is_filed_by_what_it_evaluated(
 
     outcome = evaluate(f"run={run}", "num_samples=3")
     assert outcome.code == 0, outcome.err
-    assert "reports do not read it" not in outcome.out
+    assert "reports read evaluation.json alone" not in outcome.out
     first = (run / "evaluation.json").read_bytes()
     record = json.loads(first)
     assert (record["data_root"], record["own_data"], record["num_samples"]) == (str(own), True, 3)
@@ -64,7 +64,7 @@ def test_an_evaluation_is_filed_by_what_it_evaluated(
         assert outcome.code == 0, outcome.err
         (new,) = set(run.glob("evaluation*.json")) - before
         assert str(new) in outcome.out
-        assert "reports do not read it" in outcome.out
+        assert "reports read evaluation.json alone" in outcome.out
         assert (run / "evaluation.json").read_bytes() == first
     (filed,) = run.glob("evaluation_data_*_val.json")
     assert json.loads(filed.read_text())["data_root"] == str(others[1])

@@ -15,7 +15,7 @@ Choose = Callable[[int, Distribution, Tensor | None], Tensor]
 
 
 class Walk(NamedTuple):
-    """What a walk along a chain leaves behind, in the chain's own order.
+    """Record of a walk along a chain, in the chain's own order.
 
     Attributes:
         values: value of each link.

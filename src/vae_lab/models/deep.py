@@ -110,13 +110,13 @@ class Deep(LatentVariableModel):
         if memory_format != "contiguous":
             self.to(memory_format=torch.channels_last)
         self.widest_state = max(math.prod(grid.size) for grid in grids)
-        self.grid_of_level = [f"grid_{grid.height}x{grid.side}" for grid in states]
+        self._groups = (*(f"grid_{grid.height}x{grid.side}" for grid in states), "top")
         share_posterior(self, spec)
 
     @property
     def level_groups(self) -> tuple[str, ...]:
         """The grid of each level: a deep model has too many levels for a curve of each."""
-        return (*self.grid_of_level, "top")
+        return self._groups
 
 
 def _grids(shape: Sequence[int], widths: Sequence[int], stem: int) -> list[Grid]:

@@ -65,7 +65,7 @@ class Residual(nn.Module):
 
     Args:
         grid: size of x.
-        factor: of the weights of the last layer, such as 1 / sqrt(number of blocks), which bounds the sum of many.
+        factor: factor of the weights of the last layer; 1 / sqrt(number of blocks) bounds the sum of many blocks.
     """
 
     recomputed = False
@@ -163,7 +163,7 @@ class FirstState(nn.Module):
         grid: size of the vector.
         latent_dim: dimensions of the top level.
         context_features: C; 0 for none.
-        factor: as of `Residual`.
+        factor: factor of the weights of the block's last layer, see `Residual`.
         below: size of the next state.
     """
 
@@ -185,7 +185,7 @@ class StateUpdate(nn.Module):
     Args:
         grid: size of the state.
         channels: channels of the latent.
-        factor: as of `Residual`.
+        factor: factor of the weights of the block's last layer, see `Residual`.
         below: size of the next state.
     """
 

@@ -84,7 +84,7 @@ class Album:
         return samples(model, len(y), y, self.temperature, self.seed, columns)
 
     def _levels(self, model: LatentVariableModel) -> Iterator[Picture]:
-        """What each level of a hierarchy adds and costs."""
+        """Draws what each level of a hierarchy adds and costs."""
         shown = varied(self.examples)
         yield "progressive", progressive(model, rows_of(shown, slice(NUM_PROGRESSIVE)), self.seed).draw()
         yield "levels", redrawn(model, rows_of(shown, slice(1)), self.seed).draw()

@@ -1,4 +1,4 @@
-"""Steps with an unusually large gradient: skipped, in the way that cannot lock.
+"""Steps with an unusually large gradient are skipped, by a rule that cannot lock.
 
 Deep hierarchies have rare gradients that would throw the weights far off. A fixed threshold is a trap: once the usual
 norm exceeds it every step is skipped, for ever (openai/vdvae, issue 25). So the threshold follows the running median of
@@ -39,9 +39,9 @@ class UnusualGradients:
         """Norm and limit of the last step, for the curves."""
 
     def check(self, norm: Tensor) -> Tensor:
-        """Returns 1 if the step is to be skipped, else 0, (); and takes note of the norm, () in float32.
+        """Records the norm of a gradient, () in float32, and returns 1 if the step is to be skipped, else 0, ().
 
-        A norm that is not finite is taken for the limit: such steps are skipped by others.
+        A norm that is not finite is recorded as the median: `vae_lab.training.guard` counts such steps.
         """
         self.norms = self.norms.to(norm.device)
         median = self.norms[: max(1, min(self.seen, WINDOW))].median()
