@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 import vae_lab.sample
 from tests.conftest import DRAWN, Outcome
 from tests.data.test_class_names import folder_of
-from vae_lab.config.words import quoted_classes
+from vae_lab.cli.overrides import quoted_classes
 from vae_lab.distributions import Bernoulli
 from vae_lab.models import VAE
 from vae_lab.networks import MlpArchitecture

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from conftest import FAST, Outcome
 
-from tests.config.test_options import composed
+from tests.cli.test_options import composed
 from vae_lab.collapse import collapse_lines
 from vae_lab.evaluate import main as evaluate
 

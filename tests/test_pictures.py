@@ -598,7 +598,7 @@ def test_a_file_holds_the_picture_and_appears_whole(tmp_path, monkeypatch: pytes
         raise OSError("disk full")
 
     before = path.read_bytes()
-    monkeypatch.setattr("vae_lab.pictures.files.save_image", fails)
+    monkeypatch.setattr("vae_lab.pictures.saving.save_image", fails)
     with pytest.raises(OSError, match="disk full"):
         save_picture(picture, tmp_path / "figures", "traversals/level_1/class_2")
     assert path.read_bytes() == before

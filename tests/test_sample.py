@@ -16,9 +16,9 @@ from PIL import Image
 import vae_lab
 import vae_lab.train
 from tests.conftest import FAST, Outcome, trained_run
-from vae_lab.loading import find_run
 from vae_lab.pictures.latents import still, varied
 from vae_lab.pictures.sheet import MAX_ROWS
+from vae_lab.runs.loading import find_run
 from vae_lab.sample import main
 
 RUNS = {

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
+from vae_lab.cli import command
+from vae_lab.cli.trainers import make_trainer
 from vae_lab.collapse import collapse_lines, shown_name, unit_title
-from vae_lab.config import command
-from vae_lab.config.trainers import make_trainer
 from vae_lab.errors import RunError, naming_data_root
 
 if TYPE_CHECKING:
@@ -42,9 +42,10 @@ NOT_SHOWN = ("split", "seed", "num_examples", "mig_by_factor", "disentanglement_
 def evaluate(cfg: DictConfig) -> None:
     """Evaluates a run; writes evaluation.json (see `filing`) and, of disentanglement, a picture into its folder."""
     # Here and not above: --help and a wrong key must not wait for torch.
-    from vae_lab import evaluation, runs  # noqa: PLC0415
-    from vae_lab.evaluation.filing import OWN, evaluation_path, is_own_data  # noqa: PLC0415
-    from vae_lab.loading import find_run  # noqa: PLC0415
+    from vae_lab import evaluation  # noqa: PLC0415
+    from vae_lab.runs import folder as runs  # noqa: PLC0415
+    from vae_lab.runs.evaluations import OWN, evaluation_path, is_own_data  # noqa: PLC0415
+    from vae_lab.runs.loading import find_run  # noqa: PLC0415
     from vae_lab.training import prepare_process  # noqa: PLC0415
 
     settings = evaluation.Settings(**{name: cfg[name] for name in evaluation.Settings.__dataclass_fields__})
@@ -91,7 +92,7 @@ def refuse_non_finite(result: dict[str, Any]) -> None:
 def draw(model: LatentVariableModel, examples: Batch, result: dict[str, Any], path: Path) -> None:
     """Writes figures/traversals_by_factor.png beside evaluation.json, with the same ending for other splits."""
     from vae_lab.pictures import save_picture, traversals_by_factor  # noqa: PLC0415
-    from vae_lab.training.callbacks.pictures import FOLDER  # noqa: PLC0415
+    from vae_lab.training.callbacks.log_pictures import FOLDER  # noqa: PLC0415
 
     best = {name: (of["dimension"], of["mutual_information"]) for name, of in result["mig_by_factor"].items()}
     sheet = traversals_by_factor(model, examples, best, result["disentanglement_level"])

@@ -20,7 +20,7 @@ def report(folder: Path) -> None:
     from rich.console import Console  # noqa: PLC0415
 
     from vae_lab.reports import tables  # noqa: PLC0415
-    from vae_lab.reports.report import write_report  # noqa: PLC0415
+    from vae_lab.reports.page import write_report  # noqa: PLC0415
     from vae_lab.reports.text import printable  # noqa: PLC0415
 
     comparison = write_report(folder)

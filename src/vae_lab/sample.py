@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
-from vae_lab.config import command
+from vae_lab.cli import command
 from vae_lab.errors import RunError, naming_data_root
 
 if TYPE_CHECKING:
     from vae_lab.core import LatentVariableModel
     from vae_lab.data import ImageDataModule
-    from vae_lab.loading import SavedRun
     from vae_lab.pictures.request import Examples
+    from vae_lab.runs.loading import SavedRun
 
 FOLDER = "samples"
 
@@ -23,8 +23,8 @@ FOLDER = "samples"
 def sample(cfg: DictConfig) -> None:
     """Writes each sheet that is asked for as NAME.png and NAME.npz, and prints the paths."""
     # Here and not above: --help and a wrong key must not wait for torch.
-    from vae_lab.loading import find_run  # noqa: PLC0415
     from vae_lab.pictures import Request, save_arrays, save_picture  # noqa: PLC0415
+    from vae_lab.runs.loading import find_run  # noqa: PLC0415
 
     settings = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
     request = Request(**{name: settings[name] for name in Request.__dataclass_fields__})

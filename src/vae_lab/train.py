@@ -11,17 +11,18 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from vae_lab.config import command, jobs
-from vae_lab.config.command import printable
-from vae_lab.config.resume import checkpoint_to_resume, differences, keep_own_defaults, moved_data
-from vae_lab.config.trainers import make_trainer
+from vae_lab.cli import command
+from vae_lab.cli.command import printable
+from vae_lab.cli.resume import checkpoint_to_resume, differences, keep_own_defaults, moved_data
+from vae_lab.cli.trainers import make_trainer
 from vae_lab.errors import PrunedError, RunError
 from vae_lab.files import absolute
-from vae_lab.locks import locked
+from vae_lab.runs.locks import locked
+from vae_lab.sweeps import jobs
 
 if TYPE_CHECKING:
     from vae_lab.data import ImageDataModule
-    from vae_lab.loading import SavedRun
+    from vae_lab.runs.loading import SavedRun
     from vae_lab.training import VariationalModule
 
 SETTINGS = (
@@ -51,7 +52,7 @@ def train(cfg: DictConfig) -> None:
 def train_in_folder(cfg: DictConfig) -> None:
     """Trains one run in a folder that is held."""
     # Here and not above: --help and a wrong key must not wait for torch.
-    from vae_lab.loading import find_run  # noqa: PLC0415
+    from vae_lab.runs.loading import find_run  # noqa: PLC0415
     from vae_lab.training import Record, fit, prepare_process  # noqa: PLC0415
 
     keep_own_defaults(cfg, jobs.job_overrides())

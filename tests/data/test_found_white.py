@@ -16,7 +16,7 @@ from PIL import Image
 from tests.conftest import FAST, Outcome
 from vae_lab import evaluate
 from vae_lab.data import ArrayFiles, ImageDataModule, ImageFolder, picture_depth
-from vae_lab.loading import find_run
+from vae_lab.runs.loading import find_run
 
 WORDS = ("data=image_folder", "data.root=own", "data.image_size=8", "data.images.channels=1", "network=mlp", *FAST)
 QUICK = ("trainer=cpu", "trainer.enable_progress_bar=false", "elbo_samples=1", "num_samples=2", "batch_size=10")

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from vae_lab.data import ArrayFiles, ImageFolder
-from vae_lab.data.pictures import Decoder
+from vae_lab.data.decoding import Decoder
 
 
 def save(path: Path, grey: int = 0) -> Path:

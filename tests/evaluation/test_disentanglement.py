@@ -26,7 +26,7 @@ from vae_lab.evaluation.disentanglement import (
     mutual_information_gaps,
     sap,
 )
-from vae_lab.loading import find_run, load_run
+from vae_lab.runs.loading import find_run, load_run
 
 SCORES = ("mig", "sap", "dci_disentanglement", "dci_completeness", "dci_informativeness", "factor_vae_score")
 

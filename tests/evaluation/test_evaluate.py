@@ -17,7 +17,7 @@ from tests.conftest import FAST, Outcome
 from tests.training.processes import run_forked
 from vae_lab import noise
 from vae_lab.evaluate import main
-from vae_lab.evaluation.module import MeanAndError
+from vae_lab.evaluation.estimator import MeanAndError
 
 QUICK = ("trainer=cpu", "trainer.limit_test_batches=3", "trainer.enable_progress_bar=false", "num_samples=20")
 
@@ -69,7 +69,7 @@ def test_a_run_is_evaluated(train: Callable[..., Outcome], evaluate: Callable[..
 
     # The same numbers by hand, from Python.
     model = vae_lab.load_run(run)
-    data = vae_lab.loading.find_run(run).data(batch_size=50)
+    data = vae_lab.runs.loading.find_run(run).data(batch_size=50)
     log_probs = []
     for index, batch in zip(range(3), data.test_dataloader(), strict=False):
         x = data.transform(batch, training=False).x if batch.x.dtype == torch.uint8 else batch.x

@@ -6,7 +6,7 @@ from itertools import islice
 
 import pytest
 
-from vae_lab.reports import report as reporting
+from vae_lab.reports import page as reporting
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ import yaml
 from tests.conftest import Outcome
 from tests.reports.folders import draw_samples, write_failure, write_run
 from vae_lab.report import main
-from vae_lab.reports import report as reporting
+from vae_lab.reports import page as reporting
 from vae_lab.reports.comparison import compare
-from vae_lab.reports.reading import find_runs
-from vae_lab.reports.report import write_report
-from vae_lab.reports.samples import sample_grid
+from vae_lab.reports.page import write_report
+from vae_lab.reports.sample_grid import sample_grid
+from vae_lab.runs.reading import find_runs
 
 DAMAGES: dict[str, Callable[[Path], object]] = {
     "a truncated picture": lambda run: cut(run / "figures" / "samples.png"),

@@ -17,8 +17,8 @@ from tests.conftest import Outcome
 from tests.reports.folders import draw_samples, write_evaluation, write_failure, write_run
 from vae_lab.report import main
 from vae_lab.reports.comparison import compare
-from vae_lab.reports.reading import find_runs, read_run
-from vae_lab.reports.report import write_report
+from vae_lab.reports.page import write_report
+from vae_lab.runs.reading import find_runs, read_run
 
 Report = Callable[..., Outcome]
 

@@ -9,8 +9,8 @@ import pytest
 
 from tests.reports.folders import write_failure, write_run
 from vae_lab.reports.comparison import compare
-from vae_lab.reports.reading import find_runs
-from vae_lab.reports.settings import order
+from vae_lab.reports.varied import order
+from vae_lab.runs.reading import find_runs
 
 
 def test_mean_and_spread_are_those_of_the_seeds(tmp_path: Path) -> None:

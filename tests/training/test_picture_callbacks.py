@@ -19,7 +19,7 @@ from vae_lab.distributions import Bernoulli
 from vae_lab.models import MHVAE, VAE
 from vae_lab.networks import MlpArchitecture
 from vae_lab.pictures import Album
-from vae_lab.training.callbacks.pictures import Pictures
+from vae_lab.training.callbacks.log_pictures import Pictures
 from vae_lab.training.callbacks.projector import Projector, thumbnails
 from vae_lab.types import Batch, DataSpec
 

@@ -13,9 +13,10 @@ import yaml
 from conftest import FAST, Outcome
 
 from tests.training.same_run import assert_same
-from vae_lab import evaluate, runs, sample
-from vae_lab.data.files import locate
+from vae_lab import evaluate, sample
+from vae_lab.data.published_files import locate
 from vae_lab.files import absolute
+from vae_lab.runs import folder as runs
 
 WORDS = (
     *(word for word in FAST if not word.startswith("debug")),

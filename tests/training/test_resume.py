@@ -18,11 +18,11 @@ import yaml
 from conftest import FAST, Outcome
 
 from tests.training.same_run import assert_same, state_of
-from vae_lab.config.resume import last_checkpoint
+from vae_lab.cli.resume import last_checkpoint
 from vae_lab.errors import RunError
 from vae_lab.training import curves
 from vae_lab.training.callbacks import LastCheckpoint
-from vae_lab.training.lit_module import VariationalModule
+from vae_lab.training.module import VariationalModule
 
 EPOCHS, BATCHES = 3, 7
 QUICK = (

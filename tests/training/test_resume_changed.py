@@ -15,7 +15,7 @@ from pytorch_lightning.callbacks import Timer
 
 from tests.training.same_run import assert_same, curves_of, state_of
 from vae_lab.data import ImageDataModule
-from vae_lab.training.lit_module import VariationalModule
+from vae_lab.training.module import VariationalModule
 
 BATCHES = 6
 QUICK = (

@@ -16,9 +16,9 @@ from torch.distributions import Distribution
 
 from vae_lab import noise
 from vae_lab.core.chain import Chain, Walk
-from vae_lab.core.elbo import ElboTerms
 from vae_lab.core.inputs import check_codes, check_data, check_labels, check_number, temperatures_of
 from vae_lab.core.posterior import Posterior
+from vae_lab.core.terms import ElboTerms
 from vae_lab.distributions.gaussian import rsample
 from vae_lab.types import DataSpec
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vae_lab.core.chain import Chain
-from vae_lab.core.elbo import LatentLevel
+from vae_lab.core.terms import LatentLevel
 from vae_lab.distributions.gaussian import precision_merge, rsample
 
 

@@ -10,9 +10,9 @@ import numpy as np
 from torchvision import datasets
 
 from vae_lab.data.arrays import Arrays
-from vae_lab.data.files import locate
+from vae_lab.data.decoding import Decoder, decoded, ensure_decoded
 from vae_lab.data.image_set import ImageSet
-from vae_lab.data.pictures import Decoder, decoded, ensure_decoded
+from vae_lab.data.published_files import locate
 
 _PARTITION = "list_eval_partition.txt"
 _ATTRIBUTES = "list_attr_celeba.txt"

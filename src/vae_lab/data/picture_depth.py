@@ -209,7 +209,7 @@ def _largest_values(paths: Sequence[Path]) -> _Largest:
 
 def _largest_value(path: Path) -> tuple[str, float] | None:
     """The kind, I or F, or C for colours, and the largest value of a deep picture; None of any other file."""
-    from vae_lab.data.pictures import known_formats  # noqa: PLC0415
+    from vae_lab.data.decoding import known_formats  # noqa: PLC0415
 
     try:
         if not path.is_file():

@@ -11,9 +11,9 @@ import numpy as np
 from torchvision import datasets
 
 from vae_lab.data.arrays import Arrays
-from vae_lab.data.files import corrupt, existing, locate
 from vae_lab.data.idx import as_arrays, read_idx
 from vae_lab.data.image_set import DIGITS, ImageSet
+from vae_lab.data.published_files import corrupt, existing, locate
 
 
 class _PublishedSet(ImageSet):

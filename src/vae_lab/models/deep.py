@@ -12,7 +12,7 @@ from torch import nn
 from vae_lab.core import LatentVariableModel, RelativePosterior, ResidualChain
 from vae_lab.distributions import ConditionalDistribution, Gaussian, StandardNormal
 from vae_lab.distributions.priors import PriorFactory
-from vae_lab.models.parts import LikelihoodFactory, check_kinds, check_latent_dims, label_embedding, share_posterior
+from vae_lab.models.builders import LikelihoodFactory, check_kinds, check_latent_dims, label_embedding, share_posterior
 from vae_lab.networks.spatial import (
     FeaturesToVector,
     FirstState,

@@ -8,7 +8,7 @@ from itertools import pairwise
 from vae_lab.core import BottomUpPosterior, LatentVariableModel, MarkovChain
 from vae_lab.distributions import ConditionalDistribution, Gaussian, StandardNormal
 from vae_lab.distributions.priors import PriorFactory
-from vae_lab.models.parts import (
+from vae_lab.models.builders import (
     LikelihoodFactory,
     check_kinds,
     check_latent_dims,

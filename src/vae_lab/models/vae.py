@@ -5,7 +5,7 @@ from __future__ import annotations
 from vae_lab.core import BottomUpPosterior, LatentVariableModel, MarkovChain
 from vae_lab.distributions import ConditionalDistribution, Gaussian, StandardNormal
 from vae_lab.distributions.priors import PriorFactory
-from vae_lab.models.parts import (
+from vae_lab.models.builders import (
     LikelihoodFactory,
     check_kinds,
     check_latent_dims,

@@ -13,7 +13,7 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from vae_lab.reports import text
 from vae_lab.reports.comparison import Comparison
-from vae_lab.reports.settings import as_number
+from vae_lab.reports.varied import as_number
 
 INCHES = (6.5, 4.5)
 DPI = 120

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from vae_lab.reports.reading import Run, setting
-from vae_lab.reports.settings import Setting, as_number, is_published, label_of, order, settings_of, varied_keys
+from vae_lab.reports.varied import Setting, as_number, is_published, label_of, order, settings_of, varied_keys
+from vae_lab.runs.reading import Run, setting
 
 MAX_KEYS = 3
 """Settings that each have a column of their own; where more vary, a setting is told by what is unusual in it."""

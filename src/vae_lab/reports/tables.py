@@ -14,8 +14,8 @@ from rich.text import Text
 from vae_lab.collapse import collapse_lines
 from vae_lab.reports import text
 from vae_lab.reports.comparison import Comparison
-from vae_lab.reports.reading import Run, setting
-from vae_lab.reports.settings import Setting
+from vae_lab.reports.varied import Setting
+from vae_lab.runs.reading import Run, setting
 
 COLUMNS = {
     "nll": ("NLL", 2),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 
-from vae_lab.reports.settings import as_number
+from vae_lab.reports.varied import as_number
 
 MAX_LETTERS, MAX_LINES = 48, 3
 """Of one line of a label in a picture, and lines of one label."""

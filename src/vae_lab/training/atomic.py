@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from lightning_fabric.plugins.io import TorchCheckpointIO
 
-from vae_lab.checkpoints import read_checkpoint
 from vae_lab.errors import RunError
 from vae_lab.files import write_bytes
+from vae_lab.runs.checkpoints import read_checkpoint
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

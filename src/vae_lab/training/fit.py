@@ -24,28 +24,27 @@ from rich.console import Console
 from rich.table import Table
 from torch.utils.tensorboard.summary import hparams as hparams_summaries
 
-from vae_lab import runs
-from vae_lab.checkpoints import non_finite, other_weights, read_checkpoint
 from vae_lab.collapse import collapse_lines, shown_name, unit_title
 from vae_lab.data import ImageDataModule
 from vae_lab.data.splits import SplitName
 from vae_lab.errors import NonFiniteLossError, RunError
 from vae_lab.files import remove_unfinished
+from vae_lab.runs import folder as runs
+from vae_lab.runs.checkpoints import non_finite, other_weights, read_checkpoint
 from vae_lab.training import curves, interrupts
 from vae_lab.training.averaging import end_averaging, prepare_averaging
 from vae_lab.training.callbacks import LastCheckpoint
 from vae_lab.training.callbacks.last_checkpoint import how_to_resume
-from vae_lab.training.callbacks.pruning import Pruning
 from vae_lab.training.callbacks.writer import report_thread_error, tensorboard_writer
-from vae_lab.training.lit_module import VariationalModule
+from vae_lab.training.module import VariationalModule
 from vae_lab.training.opening import Opening
 from vae_lab.training.plan import check_plan
 from vae_lab.training.processes import disband, lost_a_process
 from vae_lab.training.resumed_callbacks import check_saves, fresh_callbacks
 from vae_lab.training.resumed_optimizer import why_fresh
-from vae_lab.training.settings import dtype_of
 from vae_lab.training.sharding import refuse_own_parameters
 from vae_lab.training.stopping import why_nothing_is_left
+from vae_lab.training.trainer_checks import dtype_of
 
 TestCheckpoint = Literal["best", "last"]
 T = TypeVar("T")
@@ -190,7 +189,11 @@ def _selects(trainer: Trainer, test_checkpoint: TestCheckpoint) -> bool:
     """True if the validation has a part in which weights are tested."""
     best = _callback(trainer, ModelCheckpoint)
     chooses = test_checkpoint == "best" and best is not None and str(best.monitor).startswith("val/")
-    return chooses or _callback(trainer, EarlyStopping) is not None or _callback(trainer, Pruning) is not None
+    stops = any(
+        isinstance(callback, EarlyStopping) or getattr(callback, "stops_by_validation", False)
+        for callback in trainer.callbacks  # type: ignore[attr-defined]
+    )
+    return chooses or stops
 
 
 def _test(trainer: Trainer, module: VariationalModule, data: ImageDataModule, weights: str | None) -> dict[str, float]:

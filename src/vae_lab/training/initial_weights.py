@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vae_lab.checkpoints import check_finite, model_weights, other_weights, read_checkpoint
 from vae_lab.errors import RunError
-from vae_lab.loading import SavedRun
-from vae_lab.training.lit_module import VariationalModule
+from vae_lab.runs.checkpoints import check_finite, model_weights, other_weights, read_checkpoint
+from vae_lab.runs.loading import SavedRun
+from vae_lab.training.module import VariationalModule
 from vae_lab.types import DataSpec, listed
 
 MUST_MATCH = (

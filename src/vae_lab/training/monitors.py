@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from vae_lab.errors import RunError
-from vae_lab.training.lit_module import VariationalModule
 from vae_lab.training.metrics import metric_names
+from vae_lab.training.module import VariationalModule
 
 COUNTERS = ("epoch", "step")
 """Further names that Lightning knows."""

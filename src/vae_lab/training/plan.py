@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from vae_lab.data import ImageDataModule
 from vae_lab.data.loader import batch_sizes
 from vae_lab.errors import RunError
-from vae_lab.training.lit_module import VariationalModule
+from vae_lab.training.module import VariationalModule
 from vae_lab.training.monitors import why_unvalidated
 
 

@@ -1,8 +1,7 @@
-"""Callbacks: the checkpoint to go on from, pictures, the embedding projector, and the curve that a search prunes by."""
+"""Callbacks: the checkpoint to go on from, pictures and the embedding projector."""
 
 from vae_lab.training.callbacks.last_checkpoint import LastCheckpoint
-from vae_lab.training.callbacks.pictures import Pictures
+from vae_lab.training.callbacks.log_pictures import Pictures
 from vae_lab.training.callbacks.projector import Projector
-from vae_lab.training.callbacks.pruning import Pruning
 
-__all__ = ["LastCheckpoint", "Pictures", "Projector", "Pruning"]
+__all__ = ["LastCheckpoint", "Pictures", "Projector"]

@@ -13,7 +13,7 @@ from torchvision.transforms.v2.functional import center_crop
 from vae_lab.core import LatentVariableModel
 from vae_lab.pictures import codes
 from vae_lab.pictures.grid import displayable
-from vae_lab.training.callbacks.pictures import model_of
+from vae_lab.training.callbacks.log_pictures import model_of
 from vae_lab.training.callbacks.writer import tensorboard_writer
 from vae_lab.training.shown_weights import shown_weights
 from vae_lab.types import Batch

@@ -1,0 +1,192 @@
+"""Keys of the command line that no YAML lists: admitted where a component's constructor takes them, refused elsewhere.
+
+Hydra by itself refuses `trainer.profiler=simple`, because no YAML lists that key, and accepts `+foo=1`, although
+nothing reads foo.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType
+from omegaconf import AnyNode, DictConfig, ListConfig, Node, OmegaConf
+
+from vae_lab.cli.check import INSTANTIATION, ConfigError, did_you_mean, locate, no_such_option, parameters_of
+
+SUPPLIED = {
+    "run_dir": "use hydra.run.dir",
+    "trainer.logger": "use logger=none or logger=tensorboard",
+    "trainer.callbacks": "use callbacks=none, or callbacks.NAME=null for one of them",
+    "trainer.enable_checkpointing": "use callbacks=none",
+    "model.spec": "it follows from data",
+    "likelihood.event_shape": "it follows from data",
+    "prior.event_shape": "use latent_dim",
+    "prior.context_features": "use model.conditional",
+    "optimizer.params": "they are the model's",
+    "scheduler.optimizer": "use optimizer=NAME",
+    "scheduler.total_steps": "use trainer.max_epochs or trainer.max_steps",
+    "data.images.root": "use data.root",
+    "data.images.image_size": "use data.image_size",
+    "data.images.memory_limit_gb": "use data.memory_limit_gb",
+    "search.sampler.seed": "use seed",
+}
+"""Keys and arguments of constructors that the program itself sets, and what to use instead."""
+
+OPEN_TO_ALL = (
+    "hydra.launcher",
+    "hydra.sweeper",
+    "hydra.callbacks",
+    "hydra.job",
+    "hydra.job_logging",
+    "hydra.hydra_logging",
+)
+"""Keys of Hydra's own below which plugins and loggers add what they like."""
+
+
+class Place(NamedTuple):
+    """The surroundings of a key that no YAML lists.
+
+    Attributes:
+        key: key of the innermost component around it.
+        component: config of that component; None if there is none.
+        option: part of the key that names an argument of that component.
+        blocked: reason why the key can stand nowhere, or "".
+    """
+
+    key: str = ""
+    component: DictConfig | None = None
+    option: str = ""
+    blocked: str = ""
+
+
+def install() -> None:
+    """Makes Hydra apply each override as `admitted` returns it, in the main process and in jobs of any launcher."""
+    if getattr(ConfigLoaderImpl._apply_overrides_to_config, "admits", False):
+        return
+    original = ConfigLoaderImpl._apply_overrides_to_config
+
+    def apply(overrides: list[Override], cfg: DictConfig) -> None:
+        for override in overrides:
+            original([admitted(override, cfg)], cfg)
+
+    apply.admits = True  # type: ignore[attr-defined]
+    ConfigLoaderImpl._apply_overrides_to_config = staticmethod(apply)  # type: ignore[method-assign]
+
+
+def admitted(override: Override, cfg: DictConfig) -> Override:
+    """Returns the override; that of an unlisted key which its component's constructor takes adds that key.
+
+    Raises:
+        ConfigError: for a key that the program supplies, that no component takes, or that lies below a plain value.
+    """
+    key = override.key_or_group
+    if key.partition(".")[0] == "hydra" or override.package is not None:
+        _refuse_unknown_to_hydra(key, cfg)
+        return override
+    if override.is_delete():
+        _refuse_deletion(key, cfg)
+        return override
+    _refuse_supplied(key)
+    place = _place(cfg, key)
+    if place is None:
+        return override
+    if place.component is None:
+        if key.startswith("callbacks.") and override.type is not OverrideType.CHANGE:  # one of the user's own
+            return override
+        raise ConfigError(f"{key}: no such key{place.blocked or _nearest(key, cfg)}")
+    if place.blocked:
+        raise ConfigError(f"{key}: no such key{place.blocked}")
+    _check_option(place)
+    return replace(override, type=OverrideType.FORCE_ADD) if override.type is OverrideType.CHANGE else override
+
+
+def is_taken(word: str, cfg: DictConfig) -> bool:
+    """Returns True if a config of a training has a place for an override."""
+    override = OverridesParser.create().parse_override(word)
+    try:
+        admitted(override, cfg)
+    except ConfigError:
+        return False
+    return not override.is_delete() or _place(cfg, override.key_or_group) is None
+
+
+def _refuse_deletion(key: str, cfg: DictConfig) -> None:
+    """Raises for a listed key that belongs to no component: those have no default but the one in the YAML."""
+    if _place(cfg, key) is not None:
+        return  # no such key, as Hydra says
+    parent = key.rpartition(".")[0]
+    parts = parent.split(".")
+    above = (OmegaConf.select(cfg, ".".join(parts[:end])) for end in range(1, len(parts) + 1)) if parent else ()
+    if key.startswith("callbacks.") or any(isinstance(node, DictConfig) and "_target_" in node for node in above):
+        return
+    raise ConfigError(f"~{key}: must not be taken away; set its value, {key}=VALUE")
+
+
+def _refuse_unknown_to_hydra(key: str, cfg: DictConfig) -> None:
+    """Raises for a key of Hydra's own that it never reads, such as ``+hydra.foo=1``, which Hydra accepts silently."""
+    place = _place(cfg, key) if key.startswith("hydra.") else None
+    if place is not None and place.component is None and not f"{key}.".startswith(tuple(f"{k}." for k in OPEN_TO_ALL)):
+        raise ConfigError(f"{key}: no such key of Hydra's")
+
+
+def _refuse_supplied(key: str) -> None:
+    for name, instead in SUPPLIED.items():
+        if f"{key}.".startswith(f"{name}."):
+            raise ConfigError(f"{key}: is set by the program itself; {instead}")
+
+
+def _place(cfg: DictConfig, key: str) -> Place | None:
+    """Returns the place of a key that is not listed; None for a listed one, and below an interpolation or a list."""
+    node: Any = cfg
+    place = Place()
+    parts = key.split(".")
+    for number, part in enumerate(parts):
+        if isinstance(node, ListConfig):
+            return None
+        if not isinstance(node, DictConfig) or node._is_none() or node._is_missing():
+            above = ".".join(parts[:number])
+            is_open = isinstance(node, DictConfig | AnyNode) and node._is_none() and place.component is not None
+            return place if is_open else place._replace(blocked=f"; {above}={_shown(node)} holds no keys")
+        if "_target_" in node:
+            place = Place(".".join(parts[:number]), node, part)
+        child = node._get_node(part, validate_access=False)
+        if child is None:
+            return place
+        if child._is_interpolation():
+            return None
+        node = child
+    return None
+
+
+def _shown(node: Node) -> str:
+    return "null" if node._is_none() else str(node)
+
+
+def _check_option(place: Place) -> None:
+    assert place.component is not None
+    if place.option in INSTANTIATION:
+        return
+    target = str(place.component._get_node("_target_"))
+    parameters = parameters_of(locate(place.key, target))
+    if parameters is not None and place.option not in parameters:
+        raise no_such_option(place.key, place.option, target, parameters)
+
+
+def _nearest(key: str, cfg: DictConfig) -> str:
+    content = OmegaConf.to_container(cfg, resolve=False)
+    assert isinstance(content, dict)
+    own = {str(name): node for name, node in content.items() if name != "hydra"}
+    near = did_you_mean(key, _dotted(own))
+    return near if near.startswith("; did") else did_you_mean(key, own)
+
+
+def _dotted(node: object, prefix: str = "") -> Iterator[str]:
+    if isinstance(node, Mapping):
+        for name, child in node.items():
+            if not str(name).startswith("_"):
+                yield f"{prefix}{name}"
+                yield from _dotted(child, f"{prefix}{name}.")

@@ -1,0 +1,84 @@
+"""The words of a command line, each by itself: Hydra refuses some of them without saying which."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+
+from vae_lab.cli.check import ConfigError
+
+NULLABLE = ("sweep", "launcher", "search", "experiment", "debug")
+"""Groups of which a run needs no option."""
+
+
+def check_words(words: Sequence[str], groups: Mapping[str, Sequence[str]]) -> None:
+    """Raises `ConfigError` for the first word that is none of Hydra's or that it would not obey as it stands.
+
+    That is one that gives a group something but names, or that takes a group away.
+
+    Args:
+        words: overrides, without options such as -m.
+        groups: the options of each group of the config tree.
+    """
+    parser = OverridesParser.create()
+    overrides = {word: _parsed(parser, word) for word in words}
+    for word, override in overrides.items():
+        _check_word(word, override, groups)
+
+
+def quoted_classes(word: str) -> str:
+    """Returns ``y=NAME`` or ``y=[NAME,NAME]`` as strings of Hydra's grammar, which would read nan or a,b otherwise.
+
+    A name in quotes stands for itself, also with commas inside a list or with square brackets around it.
+    """
+    key, equals, value = word.partition("=")
+    if key != "y" or not equals or value == "[]":
+        return word
+    if value.startswith("[") and value.endswith("]") and value[1:-1].strip():
+        return f"y=[{','.join(map(_quoted, re.findall(_NAME_IN_LIST, value[1:-1])))}]"
+    return f"y={_quoted(value)}"
+
+
+_NAME_IN_LIST = r"""\s*('(?:[^'\\]|\\.)*'(?=\s*(?:,|$))|"(?:[^"\\]|\\.)*"(?=\s*(?:,|$))|[^,]*[^,\s])\s*(?:,|$)"""
+"""One of the names between commas: with quotes, in which commas may stand, or without."""
+
+
+def _quoted(name: str) -> str:
+    """Returns a name in quotes, unless it has some."""
+    if not (len(name) > 1 and name[0] in "'\"" and name[-1] == name[0]):
+        name = re.sub(r"(\\*)'", r"\1\1\'", name)
+        name = "'" + re.sub(r"(\\+)$", r"\1\1", name) + "'"
+    return name.replace("${", "\\${")
+
+
+def _parsed(parser: OverridesParser, word: str) -> Override:
+    try:
+        return parser.parse_override(word)
+    except (HydraException, RecursionError) as error:
+        # The last line of Hydra's message says no more than where its grammar is described.
+        reason = " ".join(" ".join(str(error).splitlines()[:-1]).split()) or type(error).__name__
+        raise ConfigError(f"{word}: not of the form key=value ({reason[:200]})") from error
+
+
+def _check_word(word: str, override: Override, groups: Mapping[str, Sequence[str]]) -> None:
+    if override.key_or_group == "hydra":
+        raise ConfigError(f"{word}: Hydra's own keys are set one by one, such as hydra.run.dir")
+    if override.is_delete() and override.key_or_group in groups:
+        raise ConfigError(f"{word}: no group can be taken away{_instead(override.key_or_group, groups)}")
+    if override.is_sweep_override() or override.key_or_group not in groups:
+        return
+    value: Any = override.value()
+    names = value if isinstance(value, list) else [value]
+    if not all(isinstance(name, str) and "${" not in name for name in names):
+        raise ConfigError(f"{word}: must be the name of an option of the group {override.key_or_group}")
+
+
+def _instead(group: str, groups: Mapping[str, Sequence[str]]) -> str:
+    if group in NULLABLE or "none" in groups[group]:
+        return f"; use {group}={'null' if group in NULLABLE else 'none'}"
+    return f"; choose one of {', '.join(groups[group])}"

@@ -1,0 +1,315 @@
+"""resume=<run folder>: the words of the run that is to go on, and whether the config is still the same."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence, Set
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from vae_lab.cli.found import keep_found
+from vae_lab.errors import RunError
+from vae_lab.files import absolute, why_not_a_file
+from vae_lab.runs.folder import relative_to_run, why_no_run
+from vae_lab.runs.untrusted import read_yaml
+
+LAST = Path("checkpoints", "last.ckpt")
+"""Within a run's folder, the checkpoint that it goes on from."""
+
+MAY_CHANGE = (
+    "trainer.max_epochs",
+    "trainer.max_steps",
+    "trainer.max_time",
+    "trainer.enable_progress_bar",
+    "checkpoint",
+    "callbacks.last_checkpoint",
+    "callbacks.progress",
+    "resume",
+    "resume_changed",
+    "overrides",
+    "choices",
+    "sweep",
+    "search",
+    "callbacks.pruning",
+    "spec",
+    "run_dir",
+    "data.root",
+)
+"""Keys that may differ from those of the run: how long it goes on, and what has no part in what is trained.
+
+Other data in ``data.root`` are found out by their spec.
+"""
+
+KEPT = {
+    "seed": "the first weights and the validation set came from it",
+    "data.seed": "the validation set came from it",
+    "data.images": "the best score so far is of other data",
+    "data.val_size": "examples of the validation set would be trained on, or the best score is of other data",
+    "data.binarization": "the best score so far is of other data",
+    "data.image_size": "the best score so far is of other data",
+    "decoder_bias": "it acts on the first weights only",
+    "init_from": "it acts on the first weights only",
+}
+"""Keys that a run cannot change once it has begun, with the reason."""
+
+OWN_DEFAULTS = frozenset({"data.val_size", "data.root"})
+"""Keys whose defaults another version or another working directory changes: a run goes on with its own value."""
+
+
+def completed_words(words: Sequence[str], multirun: bool = False) -> list[str]:
+    """The command line of ``resume=FOLDER``: the words that the run was started with, then those given now.
+
+    Args:
+        words: overrides of the command line.
+        multirun: True for a sweep, which cannot go on with a run.
+
+    Raises:
+        RunError: where the folder is no run, or one whose record holds a word that a record may not; in one line.
+    """
+    # Here and not above: Hydra's grammar takes a while to load, and not every user of this module needs it.
+    from vae_lab.cli.paths import path_of, quoted  # noqa: PLC0415
+
+    folder = next((path_of(word) for word in reversed(words) if _key(word) == "resume"), "null")  # the last one counts
+    if folder in ("", "null", "auto"):
+        return list(words)
+    path = Path(folder).expanduser()
+    given = {_key(word) for word in words}
+    if multirun:
+        raise RunError(f"resume={path}: goes on with one run, not with -m; sweep.resume=FOLDER goes on with a sweep")
+    _refuse_another_folder(words, path)
+    recorded = _without_foreign(_recorded_words(path, given), words, saved_config(path).get("choices"))
+    classes = [word for word in words if _key(word).endswith("._target_")]  # first: their options were recorded
+    return [*_former_defaults(path, recorded, given), *classes, *recorded, *words, f"hydra.run.dir={quoted(str(path))}"]
+
+
+def _refuse_another_folder(words: Sequence[str], run: Path) -> None:
+    """Raises RunError where a run shall go on in a folder that is not its own."""
+    from vae_lab.cli.paths import path_of  # noqa: PLC0415
+
+    for word in words:
+        key, _, value = word.partition("=")
+        folder = Path(path_of(word)).expanduser()
+        if key in ("hydra.run.dir", "run_dir") and folder.resolve() != run.resolve():
+            raise RunError(
+                f"{key}={value}: resume={run} goes on in its own folder; leave {key} out, "
+                f"or copy the run there and resume the copy"
+            )
+
+
+def _recorded_words(run: Path, given: Set[str]) -> list[str]:
+    """The words that the run was started with, but for keys that are given anew."""
+    # Here and not above: Hydra's grammar takes a while to load, and few commands resume.
+    from vae_lab.cli.recorded_overrides import refusal  # noqa: PLC0415
+
+    config = saved_config(run)
+    recorded = [_with_recorded_root(word, config) for word in config["overrides"] if _key(str(word)) not in given]
+    for word in recorded:
+        if reason := refusal(word):
+            shown = " ".join(str(word).split())[:200]
+            raise RunError(
+                f"resume={run}: its record of the command line holds {shown}, which {reason}; "
+                "where you trust it, type it yourself"
+            )
+    return recorded
+
+
+def _without_foreign(recorded: Sequence[str], words: Sequence[str], before: object) -> list[str]:
+    """Leaves out, and says so, what the option of a group that is chosen anew does not take, such as Adam's eps."""
+    from vae_lab.cli.command import composed  # noqa: PLC0415  (it imports this module)
+    from vae_lab.cli.keys import is_taken  # noqa: PLC0415
+
+    chosen = dict(word.split("=", 1) for word in words if "=" in word)
+    choices = before if isinstance(before, Mapping) else {}
+    anew = {key for key, option in chosen.items() if key in choices and choices[key] != option}
+    rest = [word for word in (*recorded, *words) if "." not in _key(word) or _key(word).partition(".")[0] not in anew]
+    below = [word for word in recorded if word not in rest]
+    cfg = composed(rest) if below else None
+    foreign = [word for word in below if cfg is not None and not is_taken(word, cfg)]
+    for word in foreign if os.environ.get("LOCAL_RANK", "0") == "0" else ():
+        group = _key(word).partition(".")[0]
+        print(f"{group}={chosen[group]}: has no {_key(word)}, so that {word} of the run is left out")
+    return [word for word in recorded if word not in foreign]
+
+
+def _with_recorded_root(word: Any, config: Mapping[str, Any]) -> Any:
+    """Returns ``data.root=PATH``, which may be relative to where the run was started, with the folder it stood for."""
+    from vae_lab.cli.paths import path_of, quoted  # noqa: PLC0415
+
+    if not isinstance(word, str) or _key(word) != "data.root" or os.path.isabs(path_of(word)):
+        return word
+    data = config.get("data")
+    root = data.get("root") if isinstance(data, Mapping) else None
+    return f"data.root={quoted(root)}" if isinstance(root, str) and os.path.isabs(root) else word
+
+
+def _former_defaults(run: Path, recorded: Sequence[str], given: Set[str]) -> list[str]:
+    """``group=option`` of each group whose default another version of the lab has changed since the run began."""
+    from vae_lab.cli.command import composed_choices  # noqa: PLC0415  (it imports this module)
+
+    before = saved_config(run).get("choices")
+    if not isinstance(before, Mapping) or "experiment" in given:
+        return []
+    return moved_choices(before, composed_choices(recorded), given)
+
+
+def moved_choices(before: Mapping[str, Any], now: Mapping[str, Any], given: Set[str]) -> list[str]:
+    """``group=option`` of each group that has another option now than before, although nobody chose it.
+
+    Args:
+        before, now: the option of each group.
+        given: keys that were set on the command line.
+    """
+    from vae_lab.cli.recorded_overrides import refusal  # noqa: PLC0415
+
+    moved = [
+        f"{group}={option}"
+        for group, option in before.items()
+        if group in now and now[group] != option and group not in given
+    ]
+    return [word for word in moved if refusal(word) is None]
+
+
+def saved_config(run: Path) -> dict[str, Any]:
+    """The config.yaml of a run that can go on.
+
+    Raises:
+        RunError: where there is none, or none that tells how the run was started.
+    """
+    path = run / "config.yaml"
+    try:
+        config = read_yaml(path)
+    except OSError as error:
+        raise RunError(f"resume={run}: {why_no_run(run, 'resume')}") from error
+    except ValueError as error:
+        raise RunError(str(error)) from error
+    if not isinstance(config, dict) or not isinstance(config.get("overrides"), list):
+        raise RunError(f"{path}: does not say how the run was started; overrides are missing")
+    return config
+
+
+def keep_own_defaults(cfg: DictConfig, given: Sequence[str]) -> None:
+    """Sets the keys of `OWN_DEFAULTS` as the run that goes on was started with, unless the command line gives them.
+
+    Where an option was left to the data, it gets the value that the run has found.
+
+    Args:
+        cfg: config of the command line, with ``resume`` and ``run_dir``.
+        given: words of the command line.
+    """
+    run = Path(cfg.run_dir)
+    if cfg.resume is None or last_checkpoint(run) is None:
+        return
+    saved = saved_config(run)
+    recorded = dict(_leaves(saved))
+    for key in OWN_DEFAULTS - {_key(word) for word in given}:
+        if key in recorded and OmegaConf.select(cfg, key) is not None:
+            OmegaConf.update(cfg, key, recorded[key])
+    keep_found(cfg, saved)
+
+
+def checkpoint_to_resume(config: dict[str, Any], run: Path) -> Path | None:
+    """The checkpoint to go on from; None for a run from the start.
+
+    Args:
+        config: of the command line, as plain containers; of a run that goes on, ``init_from`` becomes what it recorded.
+        run: the run's folder.
+
+    Raises:
+        RunError: where there is nothing to go on from, where a new run would write over another, or where the config
+            differs from that of the run and ``resume_changed`` does not allow it.
+    """
+    wish = config["resume"]
+    checkpoint = last_checkpoint(run)
+    if wish is None and checkpoint:
+        raise RunError(
+            f"{run}: holds a run already; resume=auto goes on with it, a new one needs another hydra.run.dir"
+        )
+    if checkpoint is None:
+        if wish in (None, "auto"):
+            return None
+        raise RunError(f"resume={run}: no checkpoint there yet ({run / LAST}); start the run anew")
+    before = {"init_from": None} | saved_config(run)
+    if _names_same_source(before, config):
+        config["init_from"] = before["init_from"]
+    changed = differences(before, config)
+    _refuse_kept(before, config, run)
+    if changed and not config["resume_changed"]:
+        given = {_key(str(word)) for word in config["overrides"]}
+        former = moved_choices(before.get("choices") or {}, config["choices"], given)
+        exactly = f"{' '.join(former)} goes on with the defaults that the run began with; " if former else ""
+        raise RunError(
+            f"resume={run}: the config differs from that of the run: {'; '.join(changed)}. "
+            f"{exactly}resume_changed=true goes on nevertheless"
+        )
+    return checkpoint
+
+
+def _names_same_source(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """True if the command line names the run that the first weights came from, or none; it may be gone by now."""
+    was, asked = (next((w for w in c["overrides"] if _key(str(w)) == "init_from"), None) for c in (before, now))
+    path = now["init_from"]
+    return asked in (None, was) or (path is not None and str(Path(path).expanduser().absolute()) == before["init_from"])
+
+
+def moved_data(run: Path, root: str) -> str | None:
+    """Returns a line for a run that goes on with data in another folder than before; None for the same folder."""
+    before = dict(_leaves(saved_config(run))).get("data.root")
+    if not isinstance(before, str) or absolute(before) == root:
+        return None
+    return f"data.root={root}: the run goes on with the data there; so far they were in {before}"
+
+
+def last_checkpoint(run: Path) -> Path | None:
+    """Returns the checkpoint that a run goes on from; None if it has none.
+
+    Raises:
+        RunError: if last.ckpt is there but is not a file, such as a folder or a link to nothing: a run that started
+            anew instead would lose the one that was.
+    """
+    path = run / LAST
+    try:
+        problem, what = why_not_a_file(path), path
+    except FileNotFoundError:
+        what = path.parent
+        problem = "is a link to nothing" if what.is_symlink() and not what.exists() else ""
+        if not problem:
+            return None
+    if problem:
+        raise RunError(
+            f"resume={run}: {what} {problem}; put the checkpoint back, or start a new run in another hydra.run.dir"
+        )
+    return path
+
+
+def _refuse_kept(before: Mapping[str, Any], now: Mapping[str, Any], run: Path) -> None:
+    """Raises RunError for a change that cannot happen in a run that has begun."""
+    old, new = dict(_leaves(before)), dict(_leaves(now))
+    for key in sorted(old.keys() & new.keys(), key=lambda key: (key.count("."), key)):  # seed before data.seed
+        name = next((kept for kept in KEPT if key == kept or key.startswith(f"{kept}.")), None)
+        reason = KEPT[name or "decoder_bias"] if name or key.endswith(".initialization") else None
+        if reason and old[key] != new[key]:
+            raise RunError(f"{key}={new[key]}: resume={run} keeps {old[key]}, because {reason}; start a new run for it")
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """The keys whose values differ, each as 'key was x, is y'."""
+    old, new = (dict(_leaves(relative_to_run(config))) for config in (before, now))
+    return [
+        f"{key} was {old.get(key)}, is {new.get(key)}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key) and not any(key == name or key.startswith(f"{name}.") for name in MAY_CHANGE)
+    ]
+
+
+def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(node, Mapping) and node:
+        for name, child in node.items():
+            yield from _leaves(child, f"{key}.{name}" if key else str(name))
+    else:
+        yield key, node
+
+
+def _key(word: str) -> str:
+    return word.lstrip("+~").partition("=")[0]

@@ -1,1 +1,0 @@
-"""From the command line to objects: the Hydra tree, its checks and its error messages."""

@@ -1,0 +1,157 @@
+"""The numbers of a trained run, in nats, with their standard errors."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from pytorch_lightning import Trainer
+
+from vae_lab.core import LatentVariableModel
+from vae_lab.data import ImageDataModule
+from vae_lab.data.splits import SplitName
+from vae_lab.evaluation.disentanglement import disentanglement
+from vae_lab.evaluation.estimator import EvaluationModule
+from vae_lab.pictures import codes
+from vae_lab.training.trainer_checks import dtype_of
+
+FEW_EFFECTIVE_SAMPLES = 10.0
+"""Below this the estimate hangs on a few samples, and the bound is likely to be loose."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of an evaluation.
+
+    Attributes:
+        num_samples: K of the importance sampling.
+        split: of the data.
+        num_examples: as many examples of the split, evenly spread; None: all of them.
+        elbo_samples: posterior samples for the ELBO and the active units.
+        chunk: samples decoded at once; None: as many as fit. The numbers are the same, to rounding.
+        all_labels: for a conditional model, also log p(x), summed over the labels.
+        disentanglement: score the codes by the data's generative factors; auto: where these are known.
+        disentanglement_codes: examples that are scored, evenly spread over the split; fewer if it has not so many.
+        disentanglement_level: of a hierarchy, whose posterior means are scored; 1 is nearest the data.
+        seed: of the samples.
+
+    Raises:
+        ValueError: for a number below 1.
+    """
+
+    num_samples: int = 5000
+    split: SplitName = "test"
+    num_examples: int | None = None
+    elbo_samples: int = 32
+    chunk: int | None = None
+    all_labels: bool = False
+    disentanglement: bool | Literal["auto"] = "auto"
+    disentanglement_codes: int = 10_000
+    disentanglement_level: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for key, value in vars(self).items():
+            if key not in ("seed", "split") and type(value) is int and value < 1:
+                raise ValueError(f"{key}={value}: must be at least 1")
+
+
+def evaluate(
+    model: LatentVariableModel, data: ImageDataModule, trainer: Trainer, settings: Settings | None = None
+) -> dict[str, Any]:
+    """Evaluates a model on a split, on the devices of a Trainer; the same for any number of them.
+
+    Args:
+        model: with the ``spec`` of its data, as `vae_lab.load_run` gives it.
+        data: what it is evaluated on.
+        trainer: says where.
+        settings: how.
+
+    Returns:
+        ``nll`` and ``nll_error``: the mean of -log p(x|y) over the split and its standard error, in nats;
+        ``effective_samples``: of the K, on average (Kong 1992); ``elbo``, ``log_likelihood``, ``kl`` and
+        ``kl_<group>`` of each group of levels; the counts of `vae_lab.training.metrics.unit_counts`; ``bits_per_dim``
+        of the NLL where the likelihood is a density or a mass over the data; with all_labels ``nll_unconditional``
+        and its error; with disentanglement, and in the first process alone, the scores of
+        `vae_lab.evaluation.disentanglement.disentanglement`, ``disentanglement_codes`` and ``disentanglement_level``;
+        ``num_samples``, ``num_examples``, ``split`` and ``seed``.
+
+    Raises:
+        ValueError: for all_labels with an unconditional model, disentanglement with data whose factors are not known,
+            or data that do not fit the model.
+    """
+    settings = settings or Settings()
+    _check_fit(model, data, settings)
+    if trainer.limit_test_batches == 0:
+        raise ValueError("trainer.limit_test_batches=0: leaves nothing to evaluate; give a number of batches, or 1.0")
+    data.prepare_data()
+    if trainer.is_global_zero:
+        print(data.describe((settings.split,)))
+    data.dtype = dtype_of(trainer.precision, model)
+    wanted = data.images.factor_names if settings.disentanglement == "auto" else settings.disentanglement
+    # First: it takes a minute, and mistakes in it should not show after hours.
+    scores = _disentanglement(model, data, trainer, settings) if wanted and trainer.is_global_zero else {}
+    module = EvaluationModule(
+        model, settings.num_samples, settings.elbo_samples, settings.chunk, settings.all_labels, settings.seed
+    )
+    data.test_split, data.num_test_examples = settings.split, settings.num_examples
+    with torch.no_grad():
+        trainer.test(module, datamodule=data, verbose=False)
+    return _result(module, settings) | scores
+
+
+def _check_fit(model: LatentVariableModel, data: ImageDataModule, settings: Settings) -> None:
+    if settings.all_labels and not model.conditional:
+        raise ValueError("all_labels=true: the model is unconditional, its nll is that of log p(x) already")
+    if model.spec is not None:
+        model.spec.check_data(data.spec, f"data_root={data.images.root}: ")
+    if settings.disentanglement is True and not data.images.factor_names:
+        raise ValueError(f"disentanglement=true: the generative factors of {data.images.name} are not known")
+    if settings.disentanglement_level > model.num_levels:
+        raise ValueError(
+            f"disentanglement_level={settings.disentanglement_level}: this model has levels 1 to {model.num_levels}"
+        )
+
+
+def _disentanglement(
+    model: LatentVariableModel, data: ImageDataModule, trainer: Trainer, settings: Settings
+) -> dict[str, Any]:
+    data.prepare_data()
+    examples = data.examples(settings.disentanglement_codes, settings.split)
+    factors = data.factors(settings.disentanglement_codes, settings.split)
+    assert factors is not None
+    model.to(trainer.strategy.root_device)
+    level = codes(model, examples, settings.seed)[settings.disentanglement_level - 1]
+    means = level.mean.flatten(1).double().cpu().numpy()
+    used = {"disentanglement_codes": len(means), "disentanglement_level": settings.disentanglement_level}
+    return disentanglement(means, factors, data.images.factor_names, settings.seed) | used
+
+
+def _result(module: EvaluationModule, settings: Settings) -> dict[str, Any]:
+    model = module.model
+    means, errors, examples = module.marginal.compute()
+    result: dict[str, Any] = {"nll": -means[0], "nll_error": errors[0], "effective_samples": means[1]}
+    if settings.all_labels:
+        result |= {"nll_unconditional": -means[2], "nll_unconditional_error": errors[2]}
+    result |= module.bound.compute()
+    result |= module.active_units.finish()
+    if model.spec is not None:
+        bits = model.likelihood.head.bits_per_dim(means[0], model.spec.support)  # type: ignore[union-attr,operator]
+        result |= {} if bits is None else {"bits_per_dim": bits}
+    if means[1] < min(FEW_EFFECTIVE_SAMPLES, settings.num_samples / 2):
+        warnings.warn(
+            f"on average {means[1]:.1f} of {settings.num_samples} samples carry the estimate: the true nll is likely "
+            "to be lower. More samples, or a posterior nearer the truth, would tell.",
+            stacklevel=2,
+        )
+    if not math.isfinite(means[0]):
+        warnings.warn("the nll is not finite", stacklevel=2)
+    return result | {
+        "num_samples": settings.num_samples,
+        "num_examples": examples,
+        "split": settings.split,
+        "seed": settings.seed,
+    }

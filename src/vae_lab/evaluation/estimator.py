@@ -1,0 +1,97 @@
+"""Lightning's part of an evaluation: batches, devices and the progress bar."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor
+from torchmetrics import Metric
+
+from vae_lab import noise
+from vae_lab.core import LatentVariableModel
+from vae_lab.training.metrics import BoundMetric, UnitMetrics
+from vae_lab.types import Batch
+
+
+class MeanAndError(Metric):
+    """Mean over examples of several numbers, with standard errors; the same over any number of processes."""
+
+    full_state_update = False
+    total: Tensor
+    square: Tensor
+    count: Tensor
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.add_state("total", torch.zeros(size, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("square", torch.zeros(size, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, values: Tensor) -> None:
+        """Adds examples, (size, B)."""
+        self.total += values.double().sum(1)
+        self.square += values.double().square().sum(1)
+        self.count += values.shape[1]
+
+    def compute(self) -> tuple[list[float], list[float], int]:
+        """Means, standard errors (the deviation of the examples over the root of their number; nan for one), number."""
+        mean = self.total / self.count
+        variance = (self.square / self.count - mean**2).clamp(min=0) * self.count / (self.count - 1)
+        return mean.tolist(), (variance / self.count).sqrt().tolist(), int(self.count)
+
+
+class EvaluationModule(LightningModule):
+    """Runs a model over a split and keeps the sums that `vae_lab.evaluation.estimate` reads.
+
+    Args:
+        model: to be evaluated.
+        num_samples: K of the importance sampling.
+        elbo_samples: posterior samples for the ELBO and the active units.
+        chunk: samples decoded at once; None: as many as fit.
+        all_labels: for a conditional model, also log p(x) = log sum_y p(x|y) / num_classes.
+        seed: of the samples.
+    """
+
+    def __init__(
+        self,
+        model: LatentVariableModel,
+        num_samples: int,
+        elbo_samples: int,
+        chunk: int | None,
+        all_labels: bool,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.num_samples = num_samples
+        self.elbo_samples = elbo_samples
+        self.chunk = chunk
+        self.all_labels = all_labels
+        self.seed = seed
+        self.marginal = MeanAndError(3 if all_labels else 2)
+        self.bound = BoundMetric(model.level_groups)
+        self.active_units = UnitMetrics(model.level_groups)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        y = batch.y if self.model.conditional else None
+        with noise.fixed_seed(self.seed + batch_idx, self.device), noise.sharded(batch.shard):
+            estimate = self.model.importance_estimate(batch.x, y, self.num_samples, self.chunk)
+            terms = self.model(batch.x, y, self.elbo_samples)
+            rows = [estimate.log_prob, estimate.effective_samples]
+            if self.all_labels:
+                rows.append(self._unconditional(batch.x))
+        self.marginal.update(torch.stack(rows))
+        self.bound.update(terms.log_likelihood, terms.kl)
+        self.active_units.update(terms.levels)
+
+    def _unconditional(self, x: Tensor) -> Tensor:
+        """log p(x) under a uniform p(y), (B,)."""
+        assert self.model.spec is not None
+        classes = self.model.spec.num_classes
+        log_probs = [
+            self.model.log_marginal(x, torch.full((len(x),), label, device=x.device), self.num_samples, self.chunk)
+            for label in range(classes)
+        ]
+        return torch.stack(log_probs).logsumexp(0) - math.log(classes)

@@ -1,0 +1,162 @@
+"""report.md, report.csv and pictures of all runs below a folder."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from vae_lab.errors import RunError
+from vae_lab.files import replaced
+from vae_lab.reports import tables, text
+from vae_lab.reports.charts import DPI, charts
+from vae_lab.reports.comparison import Comparison, compare
+from vae_lab.reports.sample_grid import sample_grid, with_unreadable_pictures
+from vae_lab.runs.reading import Run, find_runs
+from vae_lab.runs.search_record import search_lines
+
+MARK = "<!-- Written by python -m vae_lab.report, which will write over it. -->"
+"""Opens every report, so that nothing else is ever written over."""
+TEXT, NUMBERS, PICTURES = "report.md", "report.csv", "report"
+
+
+def write_report(folder: Path) -> Comparison:
+    """Compares all runs in ``folder`` and below it, and writes report.md, report.csv and the folder report of pictures.
+
+    Raises:
+        RunError: for a folder that is not there or holds no runs, or a report.md, report.csv or report that is not
+            one of ours.
+    """
+    if not folder.is_dir():
+        raise RunError(f"{folder}: no such folder")
+    runs = with_unreadable_pictures(find_runs(folder))
+    if not runs:
+        raise RunError(f"{folder}: no runs there; a run folder holds config.yaml and, once finished, metrics.json")
+    _check_own(folder)
+    comparison = compare(runs)
+    pictures, problems = _draw(comparison)
+    files = {folder / PICTURES / f"{name}.png": content for name, content in pictures.items()}
+    files[folder / NUMBERS] = _encoded(tables.comma_separated(comparison, folder))
+    # The first to be there, as it says that what lies beside it is ours.
+    files[folder / TEXT] = _encoded(page(comparison, folder, pictures, problems))
+    with ExitStack() as whole:  # the old files stay until all new ones are written
+        for path, content in files.items():
+            whole.enter_context(replaced(path)).write_bytes(content)
+    for path in (folder / PICTURES).glob("*.png"):
+        if path not in files:
+            path.unlink()  # of an earlier report
+    return comparison
+
+
+def page(comparison: Comparison, folder: Path, pictures: Iterable[str], problems: Iterable[str] = ()) -> str:
+    """The text of report.md."""
+    parts = [MARK, f"# {text.markdown(folder.resolve().name)}", _counts(comparison.runs)]
+    if comparison.shared:
+        parts.append("All with " + " ".join(map(text.code, comparison.shared)) + ".")
+    if found := search_lines(folder):
+        parts += ["## Best trial", *map(text.markdown, found)]
+    if comparison.settings:
+        parts.append(EXPLANATION)
+    groups = comparison.groups
+    if len(groups) > 1:
+        parts.append(GROUPS)
+    for number, (name, group) in enumerate(groups.items()):
+        named = [picture for picture in pictures if picture.startswith(_prefix(groups, number))]
+        parts += _section(group, folder, name, {picture: _title(picture) for picture in named})
+    parts += [f"Not drawn: {text.markdown(problem)}." for problem in problems]
+    others = tables.other_rows(comparison, folder)
+    if len(others) > 1:
+        parts += ["## Not finished, or not readable", tables.markdown(others)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _section(group: Comparison, folder: Path, name: str, pictures: Mapping[str, str]) -> list[str]:
+    """The tables and the pictures of runs that can be compared."""
+    level, parts = "##", []
+    if name:
+        level, parts = "###", [f"## {text.markdown(name)}"]
+    if group.settings:
+        usual = text.markdown(tables.usual(group))
+        parts += [f"{level} Settings", *([usual] if usual else [])]
+        parts.append(tables.markdown(tables.setting_rows(group)))
+    remarks = [*tables.collapse_remarks(group), *tables.selection_remarks(group)]
+    if remarks := [*remarks, *tables.copy_remarks(group, folder), *tables.evaluation_remarks(group, folder)]:
+        parts.append("\n".join(f"- {text.markdown(remark)}" for remark in remarks))
+    parts += [f"![{title}]({PICTURES}/{picture}.png)" for picture, title in pictures.items()]
+    if group.finished:
+        parts += [f"{level} Runs", tables.markdown(tables.run_rows(group, folder))]
+    return parts
+
+
+GROUPS = (
+    "The nats of different data, and of different kinds of likelihood, do not mean the same. What can be compared is "
+    "shown together; report.csv has all runs."
+)
+EXPLANATION = (
+    "Mean ± sample standard deviation over n seeds, of the test set, in nats an example. The NLL is by importance "
+    "sampling, where `python -m vae_lab.evaluate` was run; the ELBO bounds -NLL from below."
+)
+
+
+def _counts(runs: Iterable[Run]) -> str:
+    states = [run.state for run in runs]
+    counts = [f"{states.count(state)} {state}" for state in dict.fromkeys(sorted(states, key=STATES.index))]
+    return f"{len(states)} run{'s' * (len(states) != 1)}: {', '.join(counts)}."
+
+
+STATES = ["finished", "pruned", "failed", "unfinished", "unreadable"]
+
+
+def _check_own(folder: Path) -> None:
+    """Raises for a file of somebody else's where one of ours would be written."""
+    page = folder / TEXT
+    if page.is_file() and page.read_text(encoding="utf-8", errors="replace").startswith(MARK):
+        return
+    for name in (TEXT, NUMBERS, PICTURES):
+        if (folder / name).exists():
+            raise RunError(f"{folder / name}: not written by vae_lab.report; move it away")
+
+
+def _draw(comparison: Comparison) -> tuple[dict[str, bytes], list[str]]:
+    """The pictures of each group of runs by name, and which could not be drawn, with the reason."""
+    pictures, problems = {}, []
+    groups = comparison.groups
+    for number, group in enumerate(groups.values()):
+        makers: list[tuple[str, Callable[[], Figure | None]]] = [
+            *charts(group),
+            ("samples", partial(sample_grid, group)),
+        ]
+        for name, make in makers:
+            try:
+                figure = make()
+                if figure is not None:
+                    pictures[_prefix(groups, number) + name] = _png(figure)
+            except Exception as error:  # values that no axis can show, such as 1e308
+                problems.append(f"{name}: {type(error).__name__} {error}")
+    return pictures, problems
+
+
+def _prefix(groups: Mapping[str, Comparison], number: int) -> str:
+    """Opens the names of the pictures of a group, where there are several."""
+    return f"group_{number + 1}_" if len(groups) > 1 else ""
+
+
+def _title(picture: str) -> str:
+    return picture.replace("_", " ")
+
+
+def _encoded(content: str) -> bytes:
+    """UTF-8 of texts, in which names of files may have bytes that are none."""
+    return content.encode(errors="backslashreplace")
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    with warnings.catch_warnings(action="ignore"):  # of letters that the font lacks
+        figure.savefig(buffer, format="png", dpi=DPI)
+    return buffer.getvalue()

@@ -1,0 +1,130 @@
+"""The tensors in a checkpoint: read as such, fitted to a model; nothing of a run is executed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+
+from vae_lab.errors import RunError
+from vae_lab.runs.formats import check_resumable, migrated
+from vae_lab.runs.tensor_files import load_tensors
+
+Weights = Literal["average", "raw"]
+"""Kinds of weights of a run that averages them: the average, or the weights that are trained."""
+
+
+def read_checkpoint(path: Path, resume: bool = False) -> dict[str, Any]:
+    """Returns what a checkpoint holds, with its tensors on the CPU. Executes nothing of it.
+
+    Args:
+        path: path of the checkpoint.
+        resume: require all that a run goes on from, and not only weights.
+
+    Raises:
+        RunError: for a file that is no checkpoint of vae_lab, or not a whole one.
+    """
+    try:
+        checkpoint = migrated(load_tensors(path))
+        if not isinstance(checkpoint.get("state_dict"), Mapping):
+            raise ValueError("it lacks weights")
+        if resume:
+            check_resumable(checkpoint)
+    except OSError as error:
+        raise RunError(f"{path}: {error.strerror or error}") from error
+    except RunError as error:
+        raise RunError(f"{path}: {error}") from error
+    except Exception as error:  # of a corrupt file anything may come
+        reason = " ".join(str(error).split())[:200]
+        raise RunError(f"{path}: truncated, corrupt or no checkpoint of vae_lab ({reason})") from error
+    return checkpoint
+
+
+def check_weights(weights: str) -> None:
+    """Raises ValueError for anything but a kind of weights."""
+    if weights not in get_args(Weights):
+        raise ValueError(f"weights={weights}: choose one of {', '.join(get_args(Weights))}")
+
+
+def model_weights(checkpoint: Mapping[str, Any], path: Path, weights: Weights = "average") -> dict[str, torch.Tensor]:
+    """Returns the tensors of the model in a checkpoint that `read_checkpoint` has read from the path."""
+    state = checkpoint["state_dict"]
+    if weights == "raw" and isinstance(checkpoint.get("current_model_state"), Mapping):
+        state = checkpoint["current_model_state"]
+    tensors = {str(name).removeprefix("model."): value for name, value in state.items() if _is_of_model(name)}
+    odd = next((name for name, value in tensors.items() if not isinstance(value, torch.Tensor)), None)
+    if odd is not None:
+        raise RunError(f"{path}: truncated, corrupt or no checkpoint of vae_lab ({odd} is no tensor)")
+    return tensors
+
+
+def _is_of_model(name: Any) -> bool:
+    return isinstance(name, str) and name.startswith("model.")
+
+
+def check_sizes(path: Path, weights: Mapping[str, torch.Tensor], make: Callable[[], Any]) -> None:
+    """Refuses a config whose model has not the sizes of the weights, before the model takes any memory."""
+    try:
+        with torch.device("meta"):
+            expected = make().state_dict()
+    except (NotImplementedError, RuntimeError):  # of another package: its constructor computes with its tensors
+        return
+    for name, value in expected.items():
+        if name in weights and _shape_and_kind(weights[name]) != _shape_and_kind(value):
+            found = f"{_shape_and_kind(weights[name])}, the config makes it {_shape_and_kind(value)}"
+            raise RunError(f"{path}: the weights of another model ({name} is {found})")
+
+
+def _shape_and_kind(tensor: torch.Tensor) -> str:
+    """Such as ``(3, 4) real``: torch would copy complex numbers into real ones, and fractions into integers."""
+    kind = "real" if tensor.is_floating_point() else "complex" if tensor.is_complex() else str(tensor.dtype)
+    return f"{tuple(tensor.shape)} {kind.removeprefix('torch.')}"
+
+
+def other_weights(expected: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor]) -> str | None:
+    """Returns the first difference in names and shapes, such as 'bias is (3,), the config makes it (4,)', or None."""
+    for name, value in expected.items():
+        if name not in weights:
+            return f"{name} is not there, the config makes it {tuple(value.shape)}"
+        if weights[name].shape != value.shape:
+            return f"{name} is {tuple(weights[name].shape)}, the config makes it {tuple(value.shape)}"
+        if _shape_and_kind(weights[name]) != _shape_and_kind(value):
+            return f"{name} is {_shape_and_kind(weights[name])}, the config makes it {_shape_and_kind(value)}"
+    return next((f"{name} has no place in the config" for name in weights if name not in expected), None)
+
+
+def load_weights(model: torch.nn.Module, weights: dict[str, torch.Tensor], path: Path) -> None:
+    """Gives a model the weights of a checkpoint, in their precision; raises RunError for those of another model."""
+    if any(weight.dtype == torch.float64 for weight in weights.values()):  # of a run with trainer.precision=64-true
+        model.double()
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise RunError(f"{path}: the weights of another model ({reason[:200]})") from error
+    check_finite(model, path)
+
+
+def check_finite(model: torch.nn.Module, path: Path) -> None:
+    """Raises RunError if the weights of a model, taken from a checkpoint, are those of a training that has diverged."""
+    if reason := non_finite(model, model.state_dict()):
+        raise RunError(f"{path}: {reason}; name another checkpoint, or train again")
+
+
+def non_finite(model: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> str | None:
+    """Returns the first of the weights that is not finite, such as ``bias is not finite (NaN or infinity)``, or None.
+
+    Args:
+        model: module that the weights are for; a buffer of it may hold infinities, as a mask does.
+        weights: tensors by the names of the model.
+    """
+    parameters = dict(model.named_parameters())
+    broken = [
+        name
+        for name, weight in weights.items()
+        if (weight.isnan().any() if name not in parameters else not weight.isfinite().all())
+    ]
+    others = f" and {len(broken) - 1} others are" if len(broken) > 1 else " is"
+    return f"{broken[0]}{others} not finite (NaN or infinity)" if broken else None

@@ -1,0 +1,184 @@
+"""Runs as their folders tell of them: what was set, how it ended, and its numbers."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeGuard
+
+from vae_lab.runs.untrusted import parse_yaml, read_json, read_yaml
+
+State = Literal["finished", "pruned", "failed", "unfinished", "unreadable"]
+
+_INSIDE_A_RUN = {"checkpoints", "figures"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder.
+
+    Attributes:
+        folder: of the run.
+        state: finished with metrics.json, pruned with pruned.json, failed with failure.json, unfinished with none of
+            them (it still trains, or its process was ended), or unreadable.
+        reason: why it failed or was pruned, or what of it cannot be read, in one line.
+        config: the whole config; empty for a job that failed before it began.
+        overrides: what was set on the command line, ``key=value`` each; None where nothing says so.
+        metrics: by name, in nats an example; those of the test set, ``nll`` and ``nll_error`` of evaluation.json, and
+            ``training_seconds``.
+        selection: "test set" if best.ckpt was chosen by it, "validation set", or '' where the run does not say.
+        other_evaluations: names of the files of evaluations of other splits, data or weights, whose numbers are not
+            among the metrics.
+    """
+
+    folder: Path
+    state: State
+    reason: str = ""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    overrides: tuple[str, ...] | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    selection: str = ""
+    other_evaluations: tuple[str, ...] = ()
+
+    @property
+    def job(self) -> frozenset[str] | None:
+        """The overrides, whatever their order: what makes two runs the same job of a sweep."""
+        return None if self.overrides is None else frozenset(self.overrides)
+
+    @property
+    def seed(self) -> str:
+        """Of the run, as text."""
+        return setting(self, "seed")
+
+
+def find_runs(folder: Path) -> list[Run]:
+    """Every run in ``folder`` and below it, in the order of their paths."""
+    found = []
+    for path, subfolders, files in os.walk(folder):
+        subfolders[:] = sorted(set(subfolders) - _INSIDE_A_RUN)
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        if not {"config.yaml", "metrics.json", "failure.json"}.isdisjoint(files):
+            try:
+                run = read_run(Path(path))
+            except Exception as error:  # one broken run must not end the report of all others
+                run = Run(Path(path), "unreadable", f"{type(error).__name__}: {error}"[:150])
+            if run is not None:
+                found.append(run)
+    return found
+
+
+def read_run(folder: Path) -> Run | None:
+    """The run in a folder; None where there is none."""
+    problems: list[str] = []
+    config = _read(folder / "config.yaml", read_yaml, problems)
+    failure = _read(folder / "failure.json", read_json, problems)
+    record = _read(folder / "metrics.json", read_json, problems)
+    pruned = {} if record else _read(folder / "pruned.json", read_json, problems)
+    if not failure and not record and not problems and not {"model", "data"} <= set(config):
+        return None
+    if record and not problems:
+        _expect(folder / "config.yaml", bool(config), "missing", problems)
+        _expect(folder / "metrics.json", isinstance(record.get("metrics"), Mapping), "no metrics in it", problems)
+    ends: dict[State, Any] = {"failed": failure, "finished": record, "pruned": pruned}
+    state: State = "unreadable" if problems else next((end for end, found in ends.items() if found), "unfinished")
+    metrics = _metrics(folder, record, problems) if state == "finished" else {}
+    overrides = failure.get("overrides", config.get("overrides"))
+    if overrides is not None and not isinstance(overrides, list):
+        problems.append("config.yaml: overrides are not a list")
+        state, overrides = "unreadable", None
+    return Run(
+        folder,
+        state,
+        "; ".join(problems) or str((failure or pruned).get("reason", "")),
+        config,
+        None if overrides is None else tuple(map(str, overrides)),
+        metrics,
+        str(record.get("selection", "")),
+        tuple(sorted(path.name for path in folder.glob("evaluation_*.json"))),
+    )
+
+
+def setting(run: Run, key: str) -> str:
+    """The value of a key of the command line, or the option of a group, as text; '' where the run does not say."""
+    choices = run.config.get("choices")
+    choice = choices.get(key) if isinstance(choices, Mapping) else None
+    if choice is not None:
+        return shown(choice)
+    node: Any = run.config
+    for part in key.split("."):
+        if not isinstance(node, Mapping) or part not in node:
+            return _overridden(run).get(key, "")
+        node = node[part]
+    return shown(node.get("_target_", "")) if isinstance(node, Mapping) else shown(node)
+
+
+def overridden_keys(run: Run) -> list[str]:
+    """The keys that were set on the command line."""
+    return list(_overridden(run))
+
+
+def shown(value: Any) -> str:
+    """A value as one writes it on the command line."""
+    if isinstance(value, list):
+        return f"[{','.join(map(shown, value))}]"
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _overridden(run: Run) -> dict[str, str]:
+    pairs = (word.lstrip("+~").partition("=") for word in run.overrides or ())
+    return {key: _plain(value) for key, _, value in pairs}
+
+
+def _plain(value: str) -> str:
+    """The text of an override as the config would show it: False as false, 1e-3 as 0.001."""
+    with contextlib.suppress(ValueError):
+        value = shown(parse_yaml(value))
+    with contextlib.suppress(ValueError):
+        return value if value.lstrip("-").isdigit() else shown(float(value))
+    return value
+
+
+def _read(path: Path, read: Callable[[Path], Any], problems: list[str]) -> Mapping[str, Any]:
+    """What a file holds; nothing where it is missing or, with a line for ``problems``, broken."""
+    try:
+        content = read(path)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        problems.append(" ".join(str(error).removeprefix(f"{path.parent}{os.sep}").split())[:150])
+        return {}
+    _expect(path, isinstance(content, Mapping) and bool(content), "not the record of a run", problems)
+    return content if isinstance(content, Mapping) else {}
+
+
+def _expect(path: Path, fulfilled: bool, otherwise: str, problems: list[str]) -> None:
+    if not fulfilled:
+        problems.append(f"{path.name}: {otherwise}")
+
+
+def _metrics(folder: Path, record: Mapping[str, Any], problems: list[str]) -> dict[str, float]:
+    evaluation = _read(folder / "evaluation.json", read_json, problems)
+    files = {
+        "metrics.json": {name.removeprefix("test/"): value for name, value in record["metrics"].items()},
+        "evaluation.json": {name: evaluation[name] for name in ("nll", "nll_error") if name in evaluation},
+    }
+    found = {}
+    for file, values in files.items():
+        for name, value in values.items():
+            if _is_number(value):
+                found[name] = float(value)
+            else:
+                problems.append(f"{file}: {name} is not a finite number ({shown(value)[:30]})")
+    seconds = record.get("training_seconds")
+    return found | ({"training_seconds": float(seconds)} if _is_number(seconds) else {})
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    """True for a finite number; an integer of hundreds of digits is JSON, too, but no float."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**1000

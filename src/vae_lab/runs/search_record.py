@@ -1,0 +1,51 @@
+"""What a search found: the record that it keeps beside its trials."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from vae_lab.files import write_text
+from vae_lab.runs.untrusted import read_json
+
+RECORD = "search.json"
+NAME = "sweep_name.txt"
+DATABASE = "optuna.db"
+"""In the folder of the sweep, where the user names no storage."""
+
+
+def save_search(folder: Path, record: Mapping[str, Any]) -> None:
+    """Writes search.json: the study, its metric, how many trials ended how, and the best one."""
+    write_text(folder / RECORD, json.dumps(record, indent=2) + "\n")
+
+
+def sweep_name(folder: Path) -> str:
+    """Returns the name by which a study knows a sweep, which moves with its folder; a new sweep is given one."""
+    path = folder / NAME
+    if not path.is_file():
+        write_text(path, uuid4().hex + "\n")
+    return path.read_text().strip()
+
+
+def search_lines(folder: Path) -> list[str]:
+    """The best trial and how to look at all of them, in a few lines; none where nothing was searched."""
+    try:
+        record = read_json(folder / RECORD)
+        own = (folder / DATABASE).absolute()  # which has moved with the sweep
+        storage = f"sqlite:///{own}" if own.is_file() else record["storage"]
+        return [*_best(record), f"look at them: optuna-dashboard {shlex.quote(storage)}"]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return []
+
+
+def _best(record: Mapping[str, Any]) -> list[str]:
+    counts = ", ".join(f"{number} {state}" for state, number in record["trials"].items())
+    lines = [f"study {record['study']}: {counts}"]
+    if best := record["best"]:
+        words = shlex.join(best["overrides"])
+        lines.append(f"best trial {best['number']}: {record['metric']} {best['value']:.3f} with {words}")
+    return lines

@@ -1,0 +1,58 @@
+"""The table at the end of a sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from vae_lab.runs.reading import Run
+
+
+class JobRow(NamedTuple):
+    """A job: its overrides, finished, failed, skipped (finished before) or what else came of it, and details."""
+
+    overrides: Sequence[str]
+    state: str
+    detail: str
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether it came to the end that was meant for it."""
+        return self.state in ("finished", "skipped", "pruned")
+
+
+def job_rows(
+    runs: Sequence[Run], planned: Sequence[Sequence[str]] | None, finished_before: Set[frozenset[str]]
+) -> list[JobRow]:
+    """Every job that was planned, or, where nobody knows, every run of the folder."""
+    if planned is None:
+        return [_row(run.overrides or [run.folder.name], run, run.job in finished_before) for run in runs]
+    found = {run.job: run for run in runs}
+    return [_row(job, found.get(frozenset(job)), frozenset(job) in finished_before) for job in planned]
+
+
+def _row(overrides: Sequence[str], run: Run | None, skipped: bool) -> JobRow:
+    if run is None:
+        return JobRow(overrides, "not run", "it left nothing behind")
+    if run.state == "finished":
+        elbo = f"{run.metrics['elbo']:.3f}" if "elbo" in run.metrics else ""
+        return JobRow(overrides, "skipped" if skipped else "finished", elbo)
+    return JobRow(overrides, run.state, run.reason or "ended before it was done")
+
+
+def print_jobs(rows: Sequence[JobRow]) -> None:
+    """The table; what all jobs have in common stands above it."""
+    shared = set.intersection(*(set(row.overrides) for row in rows)) if len(rows) > 1 else set()
+    title = " ".join(["sweep", *(word for row in rows[:1] for word in row.overrides if word in shared)])
+    table = Table(title=Text(title), title_justify="left")
+    for column in ("job", "state", "test elbo, or the reason"):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        # As Text: rich would take [16] for one of its tags.
+        own = " ".join(word for word in row.overrides if word not in shared)
+        table.add_row(Text(own), row.state, Text(row.detail))
+    Console(soft_wrap=True).print(table)

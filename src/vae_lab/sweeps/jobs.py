@@ -1,0 +1,167 @@
+"""One job of a sweep, in whatever process it runs: its folder says what it is, and how it ended."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import traceback
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from vae_lab.cli.paths import quoted
+from vae_lab.cli.resume import last_checkpoint
+from vae_lab.errors import RunError
+from vae_lab.files import write_text
+from vae_lab.runs.locks import check_free
+from vae_lab.runs.reading import read_run
+
+LONGEST_NAME = 200
+"""Of a folder; file systems allow 255 bytes."""
+
+
+def folder_name(overrides: str) -> str:
+    """The overrides of a job as a folder's name: readable, unique, and safe in every file system."""
+    if not overrides:
+        return "defaults"
+    safe = re.sub(r"[^\w.,=+\[\]-]+", "-", overrides, flags=re.ASCII).strip("-.")
+    if safe == overrides and len(safe) <= LONGEST_NAME:
+        return safe
+    digest = hashlib.sha256(overrides.encode()).hexdigest()[:8]
+    return f"{safe[: LONGEST_NAME - 9] or 'job'}-{digest}"
+
+
+# For hydra.sweep.subdir. A process that another launcher starts has it too: it imports this module for its job.
+OmegaConf.register_new_resolver("job_folder", folder_name, replace=True)
+# For network=mlp_auto.
+OmegaConf.register_new_resolver("batch_norm_with", lambda prior: not str(prior).endswith(".VampPrior"), replace=True)
+
+
+def in_sweep(cfg: DictConfig) -> bool:
+    """Whether this job is one of a sweep of trainings."""
+    return HydraConfig.get().mode == RunMode.MULTIRUN and "sweep" in cfg
+
+
+def job_folder() -> Path:
+    """Where this job writes."""
+    return Path(HydraConfig.get().runtime.output_dir)
+
+
+def job_overrides() -> list[str]:
+    """What the user set for this job, but for the keys that are no setting of it."""
+    hydra = HydraConfig.get()
+    return without_keys(hydra.overrides.task, hydra.job.config.override_dirname.exclude_keys)
+
+
+def without_keys(overrides: Iterable[str], keys: Iterable[str]) -> list[str]:
+    """The overrides of all other keys: of none that is named, nor of one inside it."""
+    keys = set(keys)
+    return [word for word in overrides if _key(word) not in keys and _key(word).partition(".")[0] not in keys]
+
+
+def _key(word: str) -> str:
+    return word.lstrip("+~").partition("=")[0]
+
+
+def settings() -> dict[str, Any]:
+    """How the config of this job came about, for config.yaml: what the user set, and the option of each group."""
+    chosen = {group: option for group, option in HydraConfig.get().runtime.choices.items() if option}
+    return {
+        "overrides": job_overrides(),
+        "choices": {group: option for group, option in chosen.items() if not group.startswith("hydra/")},
+    }
+
+
+def take_up(folder: Path, overrides: Sequence[str]) -> bool:
+    """Whether the job has still to be run; then its folder is ready for it.
+
+    Raises:
+        RunError: for a folder that holds another job, in which another process works, or whose last.ckpt is no file.
+    """
+    sweep = Path(HydraConfig.get().sweep.dir)
+    if sweep.resolve() not in folder.resolve().parents:
+        raise RunError(f"hydra.sweep.subdir: {folder} is not inside {sweep}; each job needs a folder of its own there")
+    check_free(folder)
+    found = read_run(folder)
+    if found is None:
+        return True
+    if found.job != frozenset(overrides) and (found.job is not None or found.state == "finished"):
+        raise RunError(f"{folder}: holds another run ({' '.join(found.overrides or ())})")
+    if found.state in ("finished", "pruned"):
+        return False
+    if last_checkpoint(folder):
+        (folder / "failure.json").unlink(missing_ok=True)
+    else:
+        start_afresh(folder)
+    return True
+
+
+def start_afresh(folder: Path) -> None:
+    """Repeats from scratch: takes away what a broken attempt left, so that TensorBoard shows no doubled curves."""
+    shutil.rmtree(folder)
+    folder.mkdir()
+
+
+def started_together() -> bool:
+    """Whether torchrun or SLURM's srun has started this process beside others of the same run."""
+    return any(int(os.environ.get(name, "1")) > 1 for name in ("WORLD_SIZE", "SLURM_NTASKS"))
+
+
+def wants_several_processes(cfg: DictConfig) -> bool:
+    """Whether Lightning may start further processes for this job."""
+    return str(cfg.trainer.devices) != "1" or cfg.trainer.num_nodes > 1
+
+
+def run_apart(folder: Path, overrides: Sequence[str]) -> None:
+    """The job as a command of its own.
+
+    Lightning starts the processes of a run by repeating the command line. That of a sweep would start the sweep again
+    in each of them.
+
+    Raises:
+        RunError: with the reason that the command gave.
+    """
+    sources = HydraConfig.get().runtime.config_sources
+    config_dirs = [word for source in sources if source.provider == "command-line" for word in ("-cd", source.path)]
+    of_search = [word for word in HydraConfig.get().overrides.task if _key(word).partition(".")[0] == "search"]
+    words = [*overrides, *of_search, f"hydra.run.dir={quoted(str(folder))}", "resume=auto", *config_dirs]
+    # In a job of SLURM, too, Lightning must start the processes: srun has started this one only.
+    environment = {name: value for name, value in os.environ.items() if name != "SLURM_NTASKS"}
+    command = [sys.executable, "-m", "vae_lab.train", *words]
+    reason = ""
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            print(line, end="", file=sys.stderr)
+            if line.startswith("error: "):
+                reason = reason or line.removeprefix("error: ").strip()
+    if process.returncode:
+        raise RunError(reason or f"ended with exit code {process.returncode}")
+
+
+def save_failure(folder: Path, overrides: Sequence[str], error: Exception, reason: str) -> None:
+    """Writes failure.json: why the job failed, in one line."""
+    content = {"reason": reason, "type": type(error).__name__, "overrides": list(overrides)}
+    write_text(folder / "failure.json", json.dumps(content, indent=2) + "\n")
+
+
+def save_pruned(folder: Path, overrides: Sequence[str], reason: str) -> None:
+    """Writes pruned.json: why a search gave the job up, in one line."""
+    write_text(folder / "pruned.json", json.dumps({"reason": reason, "overrides": list(overrides)}, indent=2) + "\n")
+    print(f"pruned       {reason}")
+
+
+def save_trace(folder: Path, error: Exception) -> Path:
+    """Writes failure.txt, the traceback of an error that nobody expected."""
+    path = folder / "failure.txt"
+    write_text(path, "".join(traceback.format_exception(error)))
+    return path

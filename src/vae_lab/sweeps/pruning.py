@@ -1,0 +1,82 @@
+"""The validation curve of a trial, reported to its Optuna study, which may end a hopeless trial."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from vae_lab.errors import PrunedError, RunError
+from vae_lab.sweeps.study import check_installed, open_storage
+
+if TYPE_CHECKING:
+    from optuna import Trial
+
+
+class Pruning(Callback):
+    """Reports a metric after each validation; ends the run where the pruner sees no hope for it.
+
+    The trial is found by its study and number, so that any process may run it, on any machine that sees the storage.
+    Its steps are the validations: 0, 1, 2, ...
+
+    Args:
+        storage, study: of Optuna, as in `vae_lab.sweeps.study`.
+        trial: its number in the study.
+        metric: such as val/elbo.
+        pruner: of Optuna.
+
+    Raises:
+        PrunedError: where the trial is hopeless.
+        RunError: where no validation logs the metric.
+    """
+
+    stops_by_validation = True
+
+    def __init__(self, storage: str, study: str, trial: int, metric: str, pruner: Any) -> None:
+        self.storage = storage
+        self.study = study
+        self.number = trial
+        self.metric = metric
+        self.pruner = pruner
+        self._validations = 0
+        self._trial: Trial | None = None
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero:
+            self._trial = self._find_trial()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.sanity_checking:
+            return
+        value = self._value(trainer)
+        hopeless = self._trial is not None and self._is_hopeless(self._trial, value)
+        self._validations += 1
+        if trainer.strategy.reduce_boolean_decision(hopeless, all=False):
+            name = type(self.pruner).__name__
+            raise PrunedError(f"{name}: {self.metric} {value:.3f} after {self._validations} validations")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"validations": self._validations}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._validations = state_dict["validations"]
+
+    def _find_trial(self) -> Trial:
+        check_installed()
+        import optuna  # noqa: PLC0415
+
+        study = optuna.load_study(study_name=self.study, storage=open_storage(self.storage), pruner=self.pruner)
+        return optuna.Trial(study, study.get_trials(deepcopy=False)[self.number]._trial_id)
+
+    def _value(self, trainer: Trainer) -> float:
+        logged = trainer.callback_metrics
+        if self.metric not in logged:
+            known = ", ".join(sorted(name for name in logged if name.startswith("val/")))
+            raise RunError(f"search.metric={self.metric}: no validation logs it; there are {known}")
+        return float(logged[self.metric])
+
+    def _is_hopeless(self, trial: Trial, value: float) -> bool:
+        known = trial.study.get_trials(deepcopy=False)[self.number].intermediate_values
+        if self._validations not in known:  # a run that goes on repeats the validations since its checkpoint
+            trial.report(value, self._validations)
+        return bool(trial.should_prune())

@@ -1,0 +1,108 @@
+"""Every option of every group composes, passes the check and builds the objects it names."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from vae_lab.cli.check import check_config
+from vae_lab.cli.command import config_dir
+from vae_lab.sweeps.launchers import EXTRAS
+from vae_lab.train import build_module, build_trainer
+
+NEEDS = {
+    "network=none": ["model=deep"],
+    "prior=label_conditional": ["model=cvae"],
+    "likelihood=gaussian": ["data.binarization=none"],
+    "likelihood=categorical": ["data.binarization=none"],
+    "likelihood=discretized_logistic": ["data.binarization=none"],
+    "likelihood=logistic_mixture": ["data.binarization=none"],
+    "trainer=gpu": ["trainer.accelerator=cpu"],
+    "trainer=gpu_fp16": ["trainer.accelerator=cpu"],
+    "trainer=ddp": ["trainer.accelerator=cpu"],
+    "search=optuna": ["search.trial=0", "search.storage=optuna.log"],
+}
+"""What an option is chosen together with."""
+
+
+def options() -> list[str]:
+    groups = (folder for folder in sorted(config_dir().iterdir()) if folder.is_dir())
+    return [f"{group.name}={file.stem}" for group in groups for file in sorted(group.glob("*.yaml"))]
+
+
+def skip_without_extra(option: str) -> None:
+    """Skips an option of a library that is an extra, where that is not installed."""
+    group, _, name = option.partition("=")
+    if group == "launcher":
+        pytest.importorskip(f"hydra_plugins.hydra_{EXTRAS[name][0]}_launcher")
+    if group == "search":
+        pytest.importorskip(name)
+
+
+def composed(tmp_path: Path, *overrides: str) -> DictConfig:
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        cfg = compose("train", overrides=list(overrides), return_hydra_config=True)
+    HydraConfig.instance().set_config(cfg)
+    with open_dict(cfg):
+        del cfg["hydra"]
+        cfg.run_dir, cfg.name = str(tmp_path), "test"
+    return cfg
+
+
+@pytest.mark.parametrize("option", [option for option in options() if option != "data=default"])
+def test_builds(option: str, tmp_path: Path, own_files: Path) -> None:
+    skip_without_extra(option)
+    extra = [f"data.root={own_files}"] if option.split("=")[1] in ("image_folder", "array") else []
+    cfg = composed(tmp_path, option, *NEEDS.get(option, []), *extra)
+    check_config(cfg)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*is no density.*")
+        parts = {key: instantiate(cfg[key], _convert_="all") for key in ("data", "objective", "optimizer", "scheduler")}
+        module = build_module(cfg, parts)
+        optimizer = parts["optimizer"](module.parameters())
+        if parts["scheduler"]:
+            parts["scheduler"](optimizer, 100)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Lightning's advice on devices that this machine has not
+            build_trainer(cfg)
+    assert sum(parameter.numel() for parameter in module.parameters()) > 0
+
+
+@pytest.fixture(scope="session")
+def own_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The smallest folder that `image_folder` and `array` accept as the user's own data."""
+    import numpy as np
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("own")
+    for name in ("cats", "dogs"):
+        (folder / name).mkdir()
+        for i in range(4):
+            Image.fromarray(np.full((20, 30, 3), 10 * i, np.uint8)).save(folder / name / f"{i}.png")
+    np.save(folder / "train_images.npy", np.zeros((10, 1, 8, 8), np.uint8))
+    return folder
+
+
+def test_every_group_is_in_the_primary_config(tmp_path: Path) -> None:
+    groups = {folder.name for folder in config_dir().iterdir() if folder.is_dir()}
+    defaults = OmegaConf.load(config_dir() / "train.yaml").defaults
+    named = {str(key) for entry in defaults if OmegaConf.is_dict(entry) for key in entry}
+    assert groups <= named
+
+
+def test_every_experiment_names_its_source() -> None:
+    for file in (config_dir() / "experiment").glob("*.yaml"):
+        comment = [line for line in file.read_text().splitlines() if line.startswith("#")]
+        assert len(comment) > 1, file.name
+        assert "xpected figure" in "".join(comment) or "Published" in "".join(comment), file.name
+
+
+def test_the_levels_of_a_hierarchy_obey_latent_dim(tmp_path: Path) -> None:
+    for model in ("mhvae", "ladder"):
+        assert composed(tmp_path, f"model={model}", "latent_dim=7").model.latent_dims[-1] == 7
