@@ -12,11 +12,13 @@ import re
 import shlex
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from conftest import FAST
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -29,8 +31,9 @@ from vae_lab.cli.command import config_dir
 from vae_lab.train import build_module
 
 ROOT = Path(__file__).resolve().parents[1]
-THEORY, CONTRIBUTING = ROOT / "docs" / "theory.md", ROOT / "CONTRIBUTING.md"
-DOCUMENTS = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks/README.md", ROOT / "README.md", CONTRIBUTING]
+THEORY, COMMANDS = ROOT / "docs" / "theory.md", ROOT / "docs" / "commands.md"
+README, CONTRIBUTING = ROOT / "README.md", ROOT / "CONTRIBUTING.md"
+DOCUMENTS = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks/README.md", README, CONTRIBUTING]
 
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\(([^()\s]+)\)")
@@ -239,6 +242,72 @@ def test_the_exercises_are_valid_commands() -> None:
 def test_a_sweep_is_read_value_by_value() -> None:
     text = "```bash\npython -m vae_lab.train -m a=1,2 b=[3,4]  # why\npython -m vae_lab.train c=5,6\n```\n"
     assert commands(text) == [["a=1", "b=[3,4]"], ["a=2", "b=[3,4]"], ["c=5,6"]]
+
+
+# docs/commands.md and README.md.
+
+
+def sections(text: str) -> dict[str, str]:
+    """The second-level sections of a page by title."""
+    parts = re.split(r"^## +(.+)$", prose(text), flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def key_table(text: str) -> dict[str, str]:
+    """Each key that a table lists with its default, as they are typed."""
+    return dict(re.findall(r"^\| `([\w.]+)` \| (?:`([^`]*)`)? *\| ", text, re.MULTILINE))
+
+
+def own_keys(command: str) -> dict[str, Any]:
+    """The keys of a command's YAML that belong to no group, dotted, with their defaults."""
+    tree = yaml.safe_load((ROOT / "configs" / f"{command}.yaml").read_text(encoding="utf-8"))
+    nested = {key: value for key, value in tree.items() if key not in ("defaults", "hydra")}
+    found: dict[str, Any] = {}
+    for key, value in nested.items():
+        found |= {f"{key}.{name}": one for name, one in value.items()} if isinstance(value, dict) else {key: value}
+    return found
+
+
+@pytest.mark.parametrize(("command", "title"), [("train", "Train"), ("evaluate", "Evaluate"), ("sample", "Sample")])
+def test_every_key_of_a_command_is_explained_with_its_default(command: str, title: str) -> None:
+    documented = key_table(sections(COMMANDS.read_text(encoding="utf-8"))[title])
+    keys = own_keys(command)
+    assert set(keys) <= set(documented)
+    for key, default in keys.items():
+        if not isinstance(default, str) or default.isidentifier():  # neither ??? nor ${...}
+            assert yaml.safe_load(documented[key]) == default, key
+
+
+def test_every_group_is_explained_with_its_options() -> None:
+    text = sections(COMMANDS.read_text(encoding="utf-8"))["Train"]
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", text, re.MULTILINE))
+    for folder in (path for path in (ROOT / "configs").iterdir() if path.is_dir()):
+        options = {file.stem for file in folder.glob("*.yaml")}
+        assert options <= set(re.findall(r"`(\w+)`", rows[folder.name])), folder.name
+
+
+@pytest.mark.parametrize("page", [README, COMMANDS], ids=lambda path: path.name)
+def test_the_shown_commands_are_valid(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    shown = re.sub(r"^\|.*?`(python -m [^`]+)`.*$", r"```bash\n\1\n```", text, flags=re.MULTILINE).replace(
+        "```sh", "```bash"
+    )
+    shown = "\n".join(line for line in shown.splitlines() if "search=" not in line)
+    found = [[word for word in words if not word.startswith("launcher=")] for words in commands(shown)]
+    assert len(found) > 10
+    for words in found:
+        check_config(composed(*words))
+
+
+def test_the_notebook_lines_of_the_readme_run(train: Callable[..., Any]) -> None:
+    (block,) = blocks(README.read_text(encoding="utf-8"), "python")
+    (run,) = re.findall(r'load_run\("(.+?)"\)', block)
+    assert train(*FAST, "model=cvae", f"hydra.run.dir={run}").code == 0
+    names: dict[str, Any] = {}
+    exec(compile(block, README.name, "exec"), names)  # the code that a reader pastes
+    assert names["x"].shape == (10, 1, 28, 28)
+    assert names["z"].shape == (10, 10)
+    assert names["terms"].elbo.shape == (10,)
 
 
 # The worked examples of CONTRIBUTING.md: as if somebody had followed it.
