@@ -22,8 +22,9 @@ from vae_lab.cli.overrides import quoted_classes
 from vae_lab.distributions import Bernoulli
 from vae_lab.models import VAE
 from vae_lab.networks import MlpArchitecture
-from vae_lab.pictures import Request, code_scatter, samples_by_class, traversals
+from vae_lab.pictures import code_scatter, requested, samples_by_class, traversals
 from vae_lab.pictures.classes import class_label, class_of, class_tag
+from vae_lab.settings import Request
 from vae_lab.types import Batch, DataSpec, NoExampleError
 
 SHUFFLED = DataSpec((1,), 12, class_names=tuple(sorted(map(str, range(12)))))  # 0, 1, 10, 11, 2, ...
@@ -192,7 +193,7 @@ def test_classes_called_all_and_null_are_reached() -> None:
     model, _ = model_of("all", "cat", "null")
 
     def shown(y: object) -> list[int]:
-        ((_, sheet),) = Request(num=1, y=y).sheets(model, lambda *_: pytest.fail("no examples"))  # type: ignore[arg-type]
+        ((_, sheet),) = requested(Request(num=1, y=y), model, lambda *_: pytest.fail("no examples"))  # type: ignore[arg-type]
         return list(sheet.arrays["y"])
 
     with pytest.warns(UserWarning, match=r"y=\[all\] is the class of that name"):
@@ -210,7 +211,7 @@ def test_a_class_without_examples_is_left_out_of_all_traversals_and_named() -> N
         return examples
 
     with pytest.warns(UserWarning, match="cat: the test split has no example, so no traversals of it"):
-        sheets = [name for name, _ in Request("traversals", num=1).sheets(model, of_dogs)]
+        sheets = [name for name, _ in requested(Request("traversals", num=1), model, of_dogs)]
     assert sheets == ["traversals_ydog_num1"]
     with pytest.raises(ValueError, match="y=cat: the test split has no such example"):
-        list(Request("traversals", num=1, y="cat").sheets(model, of_dogs))
+        list(requested(Request("traversals", num=1, y="cat"), model, of_dogs))

@@ -13,9 +13,10 @@ from vae_lab.data import Arrays, ImageDataModule
 from vae_lab.distributions import Bernoulli
 from vae_lab.models import VAE
 from vae_lab.networks import MlpArchitecture
-from vae_lab.pictures import Request, interpolations, reconstructions
+from vae_lab.pictures import interpolations, reconstructions, requested
 from vae_lab.pictures.grid import displayable
 from vae_lab.pictures.latents import rows_of, varied
+from vae_lab.settings import Request
 from vae_lab.types import Batch, DataSpec
 
 ORDERS = {
@@ -32,7 +33,7 @@ def test_a_few_of_a_set_are_of_every_class(order: str, what: Any) -> None:
     labels = torch.from_numpy(ORDERS[order])
     examples = Batch(torch.linspace(0, 1, 1000)[:, None, None, None].expand(1000, 1, 4, 4), labels)
     model = VAE(DataSpec((1, 4, 4), 10, "binary"), 2, MlpArchitecture([4]), Bernoulli)
-    ((_, sheet),) = Request(what, num=10).sheets(model, lambda num, classes: examples)
+    ((_, sheet),) = requested(Request(what, num=10), model, lambda num, classes: examples)
     assert set(sheet.arrays["y"].flatten().tolist()) == set(range(10))
 
 

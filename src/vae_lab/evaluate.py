@@ -14,6 +14,7 @@ from vae_lab.cli import command
 from vae_lab.cli.trainers import make_trainer
 from vae_lab.collapse import collapse_lines, shown_name, unit_title
 from vae_lab.errors import RunError, naming_data_root
+from vae_lab.settings import EvaluationSettings
 
 if TYPE_CHECKING:
     from vae_lab.core import LatentVariableModel
@@ -40,7 +41,7 @@ NOT_SHOWN = ("split", "seed", "num_examples", "mig_by_factor", "disentanglement_
 
 
 def evaluate(cfg: DictConfig) -> None:
-    """Evaluates a run; writes evaluation.json (see `filing`) and, of disentanglement, a picture into its folder."""
+    """Evaluates a run; writes its numbers as `evaluation_path` says and, of disentanglement, a picture beside them."""
     # Here and not above: --help and a wrong key must not wait for torch.
     from vae_lab import evaluation  # noqa: PLC0415
     from vae_lab.runs import folder as runs  # noqa: PLC0415
@@ -48,7 +49,7 @@ def evaluate(cfg: DictConfig) -> None:
     from vae_lab.runs.loading import find_run  # noqa: PLC0415
     from vae_lab.training import prepare_process  # noqa: PLC0415
 
-    settings = evaluation.Settings(**{name: cfg[name] for name in evaluation.Settings.__dataclass_fields__})
+    settings = EvaluationSettings(**{name: cfg[name] for name in EvaluationSettings.__dataclass_fields__})
     run = find_run(cfg.run)
     prepare_process(cfg.seed)
     model = run.model(cfg.packages, weights=cfg.weights)

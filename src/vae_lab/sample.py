@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from vae_lab.cli import command
 from vae_lab.errors import RunError, naming_data_root
+from vae_lab.settings import Request
 
 if TYPE_CHECKING:
     from vae_lab.core import LatentVariableModel
@@ -23,7 +24,7 @@ FOLDER = "samples"
 def sample(cfg: DictConfig) -> None:
     """Writes each sheet that is asked for as NAME.png and NAME.npz, and prints the paths."""
     # Here and not above: --help and a wrong key must not wait for torch.
-    from vae_lab.pictures import Request, save_arrays, save_picture  # noqa: PLC0415
+    from vae_lab.pictures import requested, save_arrays, save_picture  # noqa: PLC0415
     from vae_lab.runs.loading import find_run  # noqa: PLC0415
 
     settings = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
@@ -37,7 +38,7 @@ def sample(cfg: DictConfig) -> None:
         raise RunError(f"out={folder}: is a file; name a folder")
     # All of them before the first is written: a mistake leaves nothing behind.
     with naming_data_root():
-        sheets = list(request.sheets(model, examples_of(run, model, cfg)))
+        sheets = list(requested(request, model, examples_of(run, model, cfg)))
     for name, sheet in sheets:
         print(save_picture(sheet.draw(), folder, name + weights))
         print(save_arrays(sheet.arrays, folder, name + weights))

@@ -5,10 +5,12 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
-from torch import Tensor
+if TYPE_CHECKING:  # the command line reads types without waiting for torch
+    from torch import Tensor
 
+SplitName = Literal["train", "val", "test"]
 Support = Literal["binary", "unit", "uint8", "real"]
 """What values the data take: {0, 1}; the interval [0, 1]; the 256 levels {0, 1/255, ..., 1}; any real number."""
 

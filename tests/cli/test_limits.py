@@ -218,7 +218,7 @@ def test_out_of_memory_names_what_to_reduce(
 
     monkeypatch.setattr("vae_lab.core.model.LatentVariableModel.forward", full)
     monkeypatch.setattr("vae_lab.core.model.LatentVariableModel.importance_estimate", full)
-    monkeypatch.setattr("vae_lab.pictures.Request.sheets", full)
+    monkeypatch.setattr("vae_lab.pictures.requested", full)
     outcomes = {
         "data.batch_size": train(*QUIET),
         "chunk": command(evaluate_main, "run=run", "trainer=cpu", "num_samples=2"),

@@ -11,7 +11,7 @@ from urllib.error import URLError
 import pytest
 import torchvision.datasets.utils
 
-from vae_lab.data import published_files as files
+from vae_lab.data import published_files
 
 LITTLE = 2 * 10**9
 """Bytes; a corrupt header easily announces terabytes."""
@@ -28,7 +28,7 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, offline: None) -> Path:
     """An empty folder of data, with no network and no other folder to find data in."""
-    monkeypatch.setattr(files, "_CHECKOUT", tmp_path / "a" / "b")
+    monkeypatch.setattr(published_files, "_CHECKOUT", tmp_path / "a" / "b")
     monkeypatch.setattr("vae_lab.data.FashionMnist.elsewhere", {str(tmp_path / "debian"): "dataset-fashion-mnist"})
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (tmp_path / "work").mkdir()

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import FAST
-from vae_lab.data import ImageFolder, files, picture_cache, pictures
+from vae_lab.data import ImageFolder, decoding, picture_cache, published_files
 
 SHAPE = (1, 4, 4)
 
@@ -66,7 +66,7 @@ def write_for_ever(folder: Path, begun: object) -> None:
 
 
 def grow_old(path: Path) -> None:
-    os.utime(path, (yesterday := time.time() - files.ABANDONED - 60, yesterday))
+    os.utime(path, (yesterday := time.time() - published_files.ABANDONED - 60, yesterday))
 
 
 def test_a_process_killed_in_the_midst_leaves_the_cache_to_the_others(forks: Any, tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_pictures_are_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     first = folder_of_pictures(tmp_path)
     first.prepare()
     expected = first.load(train=True).images
-    monkeypatch.setattr(pictures.Decoder, "__call__", None)
+    monkeypatch.setattr(decoding.Decoder, "__call__", None)
     np.testing.assert_array_equal(
         ImageFolder(str(tmp_path), image_size=4, channels=1).load(train=True).images, expected
     )

@@ -13,8 +13,8 @@ from vae_lab.data.array_store import ArrayStore
 from vae_lab.data.array_values import WHITE, Layout, MaxValue, all_black, rescaled, uint8_images, white_beside, white_of
 from vae_lab.data.arrays import GIGABYTE, Arrays, Images, Indices, allocate, chunks, release
 from vae_lab.data.image_set import ImageSet, readable
-from vae_lab.data.splits import SplitName, train_and_test_rows
-from vae_lab.types import listed
+from vae_lab.data.splits import train_and_test_rows
+from vae_lab.types import SplitName, listed
 
 
 class ArrayFiles(ImageSet):

@@ -14,7 +14,8 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from vae_lab.data.arrays import GIGABYTE
-from vae_lab.data.splits import SplitName, split_named
+from vae_lab.data.splits import split_named
+from vae_lab.types import SplitName
 
 Kind = Literal["images", "labels"]
 Role = tuple[SplitName, Kind]

@@ -17,9 +17,9 @@ from vae_lab.data.binarize import Binarization, binarized
 from vae_lab.data.fingerprint import fingerprint
 from vae_lab.data.image_set import ImageSet, readable
 from vae_lab.data.loader import BatchLoader, EpochSampler, resident_device
-from vae_lab.data.splits import SplitName, evenly_spread, held_out
+from vae_lab.data.splits import evenly_spread, held_out
 from vae_lab.data.summary import summary
-from vae_lab.types import Batch, DataSpec, NoExampleError, Support, listed
+from vae_lab.types import Batch, DataSpec, NoExampleError, SplitName, Support, listed
 
 BINARIZATION_SEED = 0
 """Of fixed binarizations: the same for every run, or test figures of different seeds would not compare."""

@@ -12,8 +12,8 @@ from PIL import Image
 
 from vae_lab.data.arrays import Indices
 from vae_lab.data.image_set import readable
-from vae_lab.data.splits import SplitName, may_be_split, split_of_folder
-from vae_lab.types import listed
+from vae_lab.data.splits import may_be_split, split_of_folder
+from vae_lab.types import SplitName, listed
 
 Layout = Literal["auto", "splits", "classes"]
 

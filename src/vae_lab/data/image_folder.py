@@ -12,7 +12,8 @@ from vae_lab.data.decoding import Decoder, decoded, ensure_decoded
 from vae_lab.data.folder_layout import FolderLayout, Layout, Listing
 from vae_lab.data.image_set import ImageSet
 from vae_lab.data.picture_depth import DepthOfSet, MaxValue, check_max_value
-from vae_lab.data.splits import SplitName, train_and_test_rows
+from vae_lab.data.splits import train_and_test_rows
+from vae_lab.types import SplitName
 
 
 class ImageFolder(ImageSet):

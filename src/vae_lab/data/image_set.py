@@ -12,7 +12,7 @@ import torch
 from torchvision.transforms.v2 import functional
 
 from vae_lab.data.arrays import Arrays, Images, allocate, chunks
-from vae_lab.data.splits import SplitName
+from vae_lab.types import SplitName
 
 LARGEST = 2**14
 """Side of an image in pixels."""

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
 
 import numpy as np
 
 from vae_lab.data.arrays import Indices
-
-SplitName = Literal["train", "val", "test"]
+from vae_lab.types import SplitName
 
 _NAMES: dict[str, SplitName] = {
     "train": "train",

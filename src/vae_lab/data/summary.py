@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vae_lab.data.image_set import ImageSet, readable
-from vae_lab.data.splits import SplitName
-from vae_lab.types import listed
+from vae_lab.types import SplitName, listed
 
 if TYPE_CHECKING:
     from vae_lab.data.datamodule import ImageDataModule

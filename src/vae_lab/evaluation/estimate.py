@@ -4,63 +4,25 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from pytorch_lightning import Trainer
 
 from vae_lab.core import LatentVariableModel
 from vae_lab.data import ImageDataModule
-from vae_lab.data.splits import SplitName
 from vae_lab.evaluation.disentanglement import disentanglement
 from vae_lab.evaluation.estimator import EvaluationModule
 from vae_lab.pictures import codes
+from vae_lab.settings import EvaluationSettings
 from vae_lab.training.trainer_checks import dtype_of
 
 FEW_EFFECTIVE_SAMPLES = 10.0
 """Below this the estimate hangs on a few samples, and the bound is likely to be loose."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Of an evaluation.
-
-    Attributes:
-        num_samples: K of the importance sampling.
-        split: of the data.
-        num_examples: as many examples of the split, evenly spread; None: all of them.
-        elbo_samples: posterior samples for the ELBO and the active units.
-        chunk: samples decoded at once; None: as many as fit. The numbers are the same, to rounding.
-        all_labels: for a conditional model, also log p(x), summed over the labels.
-        disentanglement: score the codes by the data's generative factors; auto: where these are known.
-        disentanglement_codes: examples that are scored, evenly spread over the split; fewer if it has not so many.
-        disentanglement_level: of a hierarchy, whose posterior means are scored; 1 is nearest the data.
-        seed: of the samples.
-
-    Raises:
-        ValueError: for a number below 1.
-    """
-
-    num_samples: int = 5000
-    split: SplitName = "test"
-    num_examples: int | None = None
-    elbo_samples: int = 32
-    chunk: int | None = None
-    all_labels: bool = False
-    disentanglement: bool | Literal["auto"] = "auto"
-    disentanglement_codes: int = 10_000
-    disentanglement_level: int = 1
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for key, value in vars(self).items():
-            if key not in ("seed", "split") and type(value) is int and value < 1:
-                raise ValueError(f"{key}={value}: must be at least 1")
-
-
 def evaluate(
-    model: LatentVariableModel, data: ImageDataModule, trainer: Trainer, settings: Settings | None = None
+    model: LatentVariableModel, data: ImageDataModule, trainer: Trainer, settings: EvaluationSettings | None = None
 ) -> dict[str, Any]:
     """Evaluates a model on a split, on the devices of a Trainer; the same for any number of them.
 
@@ -83,7 +45,7 @@ def evaluate(
         ValueError: for all_labels with an unconditional model, disentanglement with data whose factors are not known,
             or data that do not fit the model.
     """
-    settings = settings or Settings()
+    settings = settings or EvaluationSettings()
     _check_fit(model, data, settings)
     if trainer.limit_test_batches == 0:
         raise ValueError("trainer.limit_test_batches=0: leaves nothing to evaluate; give a number of batches, or 1.0")
@@ -103,7 +65,7 @@ def evaluate(
     return _result(module, settings) | scores
 
 
-def _check_fit(model: LatentVariableModel, data: ImageDataModule, settings: Settings) -> None:
+def _check_fit(model: LatentVariableModel, data: ImageDataModule, settings: EvaluationSettings) -> None:
     if settings.all_labels and not model.conditional:
         raise ValueError("all_labels=true: the model is unconditional, its nll is that of log p(x) already")
     if model.spec is not None:
@@ -117,7 +79,7 @@ def _check_fit(model: LatentVariableModel, data: ImageDataModule, settings: Sett
 
 
 def _disentanglement(
-    model: LatentVariableModel, data: ImageDataModule, trainer: Trainer, settings: Settings
+    model: LatentVariableModel, data: ImageDataModule, trainer: Trainer, settings: EvaluationSettings
 ) -> dict[str, Any]:
     data.prepare_data()
     examples = data.examples(settings.disentanglement_codes, settings.split)
@@ -130,7 +92,7 @@ def _disentanglement(
     return disentanglement(means, factors, data.images.factor_names, settings.seed) | used
 
 
-def _result(module: EvaluationModule, settings: Settings) -> dict[str, Any]:
+def _result(module: EvaluationModule, settings: EvaluationSettings) -> dict[str, Any]:
     model = module.model
     means, errors, examples = module.marginal.compute()
     result: dict[str, Any] = {"nll": -means[0], "nll_error": errors[0], "effective_samples": means[1]}

@@ -9,7 +9,7 @@ from vae_lab.pictures.latents import LevelCodes, codes, decode
 from vae_lab.pictures.levels import kl_by_level, progressive, redrawn
 from vae_lab.pictures.plane import code_scatter, latent_plane, manifold
 from vae_lab.pictures.reconstructions import interpolations, reconstructions
-from vae_lab.pictures.request import Request
+from vae_lab.pictures.request import requested
 from vae_lab.pictures.samples import samples, samples_by_class
 from vae_lab.pictures.saving import save_arrays, save_picture
 from vae_lab.pictures.sheet import Sheet
@@ -18,7 +18,6 @@ from vae_lab.pictures.traversals import traversals, traversals_by_factor
 __all__ = [
     "Album",
     "LevelCodes",
-    "Request",
     "Sheet",
     "code_scatter",
     "codes",
@@ -31,6 +30,7 @@ __all__ = [
     "progressive",
     "reconstructions",
     "redrawn",
+    "requested",
     "samples",
     "samples_by_class",
     "save_arrays",

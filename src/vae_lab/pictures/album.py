@@ -10,18 +10,17 @@ from torch import Tensor
 
 from vae_lab.core import LatentVariableModel
 from vae_lab.pictures.classes import class_tag
-from vae_lab.pictures.latents import rows_of, varied
+from vae_lab.pictures.latents import first_varied, rows_of, varied
 from vae_lab.pictures.levels import kl_by_level, most_used_levels, progressive, redrawn
 from vae_lab.pictures.plane import code_scatter, latent_plane, manifold
 from vae_lab.pictures.reconstructions import interpolations, pairs, reconstructions
 from vae_lab.pictures.samples import class_rows, samples, samples_by_class
 from vae_lab.pictures.sheet import Sheet
 from vae_lab.pictures.traversals import traversals
+from vae_lab.settings import NUM
 from vae_lab.types import Batch
 
-NUM_PROGRESSIVE = 12
-"""Examples that are shown from their codes, level by level."""
-MAX_TRAVERSED = 4
+_MAX_TRAVERSED = 4
 """Levels that are traversed, those with most nats: a deep model has many."""
 
 Picture = tuple[str, Tensor]
@@ -45,16 +44,16 @@ class Album:
 
     examples: Batch
     num_classes: int = 0
-    num_samples: int = 64
-    num_reconstructions: int = 32
-    num_interpolations: int = 8
+    num_samples: int = NUM["samples"]
+    num_reconstructions: int = NUM["reconstructions"]
+    num_interpolations: int = NUM["interpolations"]
     temperature: float = 1.0
     seed: int = 0
 
     def quick(self, model: LatentVariableModel) -> Iterator[Picture]:
         """`samples` and `reconstructions`: what shows first whether a model learns at all."""
         yield "samples", self._samples(model).draw()
-        shown = rows_of(varied(self.examples), slice(self.num_reconstructions))
+        shown = first_varied(self.examples, self.num_reconstructions)
         yield "reconstructions", reconstructions(model, shown, seed=self.seed).draw()
 
     def full(self, model: LatentVariableModel) -> Iterator[Picture]:
@@ -85,13 +84,13 @@ class Album:
 
     def _levels(self, model: LatentVariableModel) -> Iterator[Picture]:
         """Draws what each level of a hierarchy adds and costs."""
-        shown = varied(self.examples)
-        yield "progressive", progressive(model, rows_of(shown, slice(NUM_PROGRESSIVE)), self.seed).draw()
-        yield "levels", redrawn(model, rows_of(shown, slice(1)), self.seed).draw()
+        shown = first_varied(self.examples, NUM["progressive"])
+        yield "progressive", progressive(model, shown, self.seed).draw()
+        yield "levels", redrawn(model, first_varied(self.examples, 1), self.seed).draw()
         yield "kl_by_level", kl_by_level(model, self.examples, self.seed)
 
     def _traversals(self, model: LatentVariableModel) -> Iterator[Picture]:
-        for level in most_used_levels(model, self.examples, MAX_TRAVERSED, self.seed):
+        for level in most_used_levels(model, self.examples, _MAX_TRAVERSED, self.seed):
             tag = "traversals" if model.num_levels == 1 else f"traversals/level_{level}"
             if not model.conditional:
                 yield tag, traversals(model, self.examples, level, seed=self.seed).draw()

@@ -6,10 +6,8 @@ import difflib
 import re
 import warnings
 
+from vae_lab.settings import Label
 from vae_lab.types import DataSpec, listed
-
-Label = str | int | float | bool
-"""A class as a command line gives it: a name, which YAML may take for a number or for true, or a number."""
 
 MAX_NAME = 40
 """Characters of a class name in a legend or in the name of a file."""

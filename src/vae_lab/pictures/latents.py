@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,10 +17,9 @@ from torch.distributions import Distribution
 
 from vae_lab import noise
 from vae_lab.core import LatentLevel, LatentVariableModel
+from vae_lab.settings import Draw
 from vae_lab.types import Batch
 
-Draw = Literal["mean", "sample"]
-"""What is shown of p(x|z)."""
 CHUNK = 64
 """Images decoded or encoded at once: with 256 logits for each pixel, a picture of 400 would not fit some devices."""
 POSTERIOR_SAMPLES = 8
@@ -71,6 +70,11 @@ def varied(examples: Batch) -> Batch:
             turns[labels == label] = np.arange((labels == label).sum())
         order = order[np.lexsort((labels, turns))]
     return rows_of(examples, torch.from_numpy(order))
+
+
+def first_varied(examples: Batch, num: int) -> Batch:
+    """Returns at most ``num`` of the examples, the first ones in the order of `varied`."""
+    return rows_of(varied(examples), slice(num))
 
 
 def on_model(model: LatentVariableModel, examples: Batch) -> Batch:

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from vae_lab.core import LatentVariableModel
 from vae_lab.pictures.classes import class_label
-from vae_lab.pictures.latents import Draw, by_level, decode, on_device, still
+from vae_lab.pictures.latents import by_level, decode, on_device, still
 from vae_lab.pictures.sheet import MAX_ROWS, Sheet
+from vae_lab.settings import Draw
 
 
 def samples(

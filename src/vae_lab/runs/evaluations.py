@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from vae_lab.runs.loading import SavedRun, find_run
 from vae_lab.runs.untrusted import read_json
+from vae_lab.types import SplitName
 
 if TYPE_CHECKING:
     from vae_lab.data import ImageDataModule
-    from vae_lab.data.splits import SplitName
 
 OWN = "evaluation.json"
 """The evaluation that reports read: the run's own weights on its own, whole test set."""

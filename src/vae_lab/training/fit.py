@@ -26,7 +26,6 @@ from torch.utils.tensorboard.summary import hparams as hparams_summaries
 
 from vae_lab.collapse import collapse_lines, shown_name, unit_title
 from vae_lab.data import ImageDataModule
-from vae_lab.data.splits import SplitName
 from vae_lab.errors import NonFiniteLossError, RunError
 from vae_lab.files import remove_unfinished
 from vae_lab.runs import folder as runs
@@ -45,6 +44,7 @@ from vae_lab.training.resumed_optimizer import why_fresh
 from vae_lab.training.sharding import refuse_own_parameters
 from vae_lab.training.stopping import why_nothing_is_left
 from vae_lab.training.trainer_checks import dtype_of
+from vae_lab.types import SplitName
 
 TestCheckpoint = Literal["best", "last"]
 T = TypeVar("T")

@@ -1,0 +1,117 @@
+"""Settings of an evaluation, and of pictures on demand: the keys of two commands, which are read without torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from vae_lab.types import SplitName
+
+What = Literal["samples", "reconstructions", "traversals", "interpolations", "manifold", "progressive", "levels"]
+Draw = Literal["mean", "sample"]
+"""What is shown of p(x|z)."""
+Label = str | int | float | bool
+"""A class as a command line gives it: a name, which YAML may take for a number or for true, or a number."""
+
+NUM: dict[What, int] = {
+    "samples": 64,
+    "reconstructions": 32,
+    "traversals": 10,
+    "interpolations": 8,
+    "manifold": 20,
+    "progressive": 12,
+    "levels": 10,
+}
+"""The usual number of each kind of sheet; see `Request.num`."""
+
+_USED_BY: dict[str, tuple[What, ...]] = {
+    "level": ("traversals",),
+    "temperature": ("samples",),
+    "draw": ("samples",),
+    "split": ("reconstructions", "traversals", "interpolations", "progressive", "levels"),
+}
+"""Settings that apply only to some kinds of sheets."""
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """Settings of an evaluation.
+
+    Attributes:
+        num_samples: K of the importance sampling.
+        split: split of the data.
+        num_examples: number of examples of the split, evenly spread over it; None: all of them.
+        elbo_samples: posterior samples for the ELBO and the active units.
+        chunk: samples decoded at once; None: as many as fit. The numbers are the same, to rounding.
+        all_labels: for a conditional model, also estimate log p(x), summed over the labels.
+        disentanglement: score the codes by the data's generative factors; auto: if these are known.
+        disentanglement_codes: examples that are scored, evenly spread over the split; at most as many as it has.
+        disentanglement_level: level of a hierarchy whose posterior means are scored; 1 is nearest the data.
+        seed: seed of the samples.
+
+    Raises:
+        ValueError: for a number below 1.
+    """
+
+    num_samples: int = 5000
+    split: SplitName = "test"
+    num_examples: int | None = None
+    elbo_samples: int = 32
+    chunk: int | None = None
+    all_labels: bool = False
+    disentanglement: bool | Literal["auto"] = "auto"
+    disentanglement_codes: int = 10_000
+    disentanglement_level: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for key, value in vars(self).items():
+            if key not in ("seed", "split") and type(value) is int and value < 1:
+                raise ValueError(f"{key}={value}: must be at least 1")
+
+
+@dataclass(frozen=True)
+class Request:
+    """Request for sheets of one kind; `vae_lab.pictures.requested` makes them.
+
+    Attributes:
+        what: kind of sheet.
+        num: samples (of each class), reconstructions, rows of traversals or interpolations, images on a side of a
+            manifold, columns of progressive reconstructions, draws of each level; None: the usual number.
+        y: class of a conditional model by name or number, several of them, or "all".
+        level: level of the traversals; None: every level.
+        temperature: temperature of the samples, one number or one for each level, nearest the data first; see
+            `vae_lab.core.LatentVariableModel.generate`.
+        draw: mean or sample of p(x|z), for samples.
+        split: split that the examples come from.
+        seed: seed of the noise.
+
+    Raises:
+        ValueError: for a number outside its range, or a setting that does not apply to this kind of sheet.
+    """
+
+    what: What = "samples"
+    num: int | None = None
+    y: Label | Sequence[Label] | None = None
+    level: int | None = None
+    temperature: float | Sequence[float] = 1.0
+    draw: Draw = "mean"
+    split: SplitName = "test"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.num is not None and self.num < 1:
+            raise ValueError(f"num={self.num}: must be at least 1")
+        temperatures = [self.temperature] if isinstance(self.temperature, int | float) else self.temperature
+        if not all(0 <= each < math.inf for each in temperatures):
+            raise ValueError(f"temperature={self.temperature}: must be 0 or more")
+        for key, value in self.changes().items():
+            if self.what not in _USED_BY.get(key, (self.what,)):
+                raise ValueError(f"{key}={value}: does not apply to {self.what}, only to {', '.join(_USED_BY[key])}")
+
+    def changes(self) -> dict[str, Any]:
+        """Returns the settings that differ from their defaults."""
+        values = {field.name: (getattr(self, field.name), field.default) for field in fields(self)}
+        return {name: value for name, (value, default) in values.items() if value != default}
