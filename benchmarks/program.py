@@ -14,7 +14,7 @@ from omegaconf import DictConfig, open_dict
 
 from benchmarks.bare import clock
 from benchmarks.loops import Steps
-from vae_lab.cli.command import config_dir
+from vae_lab.cli.compose import config_dir
 from vae_lab.train import build_module, build_trainer
 from vae_lab.training import VariationalModule
 

@@ -100,6 +100,11 @@ def test_nothing_imports_a_command() -> None:
     assert not offenders({name(path): lab_imports(path) & COMMANDS for path in others})
 
 
+def test_sweeps_import_cli_and_never_the_reverse() -> None:
+    of_cli = [path for path in FILES if part(path) == "cli"]
+    assert not offenders({name(path): lab_imports(path) & {"sweeps", "train", "evaluate", "sample"} for path in of_cli})
+
+
 def test_data_know_nothing_of_models_and_training() -> None:
     of_data = [path for path in FILES if part(path) == "data"]
     assert not offenders({name(path): lab_imports(path) - {"data", "types", "noise"} for path in of_data})

@@ -27,7 +27,7 @@ from omegaconf import DictConfig, open_dict
 
 import vae_lab
 from vae_lab.cli.check import check_config
-from vae_lab.cli.command import config_dir
+from vae_lab.cli.compose import config_dir
 from vae_lab.train import build_module
 
 ROOT = Path(__file__).resolve().parents[1]

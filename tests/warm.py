@@ -6,7 +6,7 @@ import importlib
 from hydra import compose, initialize_config_dir
 
 from tests import quick_hydra
-from vae_lab.cli.command import config_dir
+from vae_lab.cli.compose import config_dir
 from vae_lab.data import Mnist
 
 for name in (

@@ -12,7 +12,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from vae_lab.cli import command
-from vae_lab.cli.command import printable
+from vae_lab.cli.messages import printable
 from vae_lab.cli.resume import checkpoint_to_resume, differences, keep_own_defaults, moved_data
 from vae_lab.cli.trainers import make_trainer
 from vae_lab.errors import PrunedError, RunError
@@ -224,7 +224,7 @@ def hyperparameters(cfg: DictConfig) -> dict[str, Any]:
 
 def main() -> None:
     """The command."""
-    command.run(train, "train")
+    command.run(train, "train", jobs.run_job)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from conftest import BARE, FAST, Outcome
 from omegaconf import DictConfig, OmegaConf
 
 from tests.cli.test_options import composed
-from vae_lab.cli.command import composed_choices, config_dir
+from vae_lab.cli.compose import composed_choices, config_dir
 from vae_lab.objectives.schedules import LinearOfRun
 
 PROTOCOLS: dict[str, dict[str, Any]] = json.loads((Path(__file__).parent / "protocols.json").read_text())

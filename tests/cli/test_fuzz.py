@@ -25,6 +25,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from vae_lab.cli import command
 from vae_lab.cli.check import check_config
+from vae_lab.cli.compose import config_dir, groups
+from vae_lab.cli.messages import fail, printable
 from vae_lab.cli.overrides import check_words
 from vae_lab.train import assemble
 
@@ -39,13 +41,13 @@ LONG = settings(QUICK, max_examples=600)
 
 GROUPS = {
     folder.name: sorted(file.stem for file in folder.glob("*.yaml") if file.stem != "default" or folder.name != "data")
-    for folder in sorted(command.config_dir().iterdir())
+    for folder in sorted(config_dir().iterdir())
     if folder.is_dir() and folder.name not in ("launcher", "search", "sweep")  # those are of sweeps
 }
 
 
 def composed(*words: str) -> DictConfig:
-    with initialize_config_dir(str(command.config_dir()), version_base="1.3"):
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
         return compose("train", overrides=list(words))
 
 
@@ -276,8 +278,8 @@ def run(words: Sequence[str], whole: bool, monkeypatch: pytest.MonkeyPatch) -> R
 def compose_and(build: Callable[[DictConfig], None], words: Sequence[str]) -> None:
     """What `command.run` does with a config, but for the run folder and Hydra's callbacks and logs."""
     try:
-        check_words(words, command.groups())
-        with initialize_config_dir(str(command.config_dir()), version_base="1.3"):
+        check_words(words, groups())
+        with initialize_config_dir(str(config_dir()), version_base="1.3"):
             cfg = compose("train", overrides=list(words), return_hydra_config=True)
         HydraConfig.instance().set_config(cfg)
         with open_dict(cfg):
@@ -286,7 +288,7 @@ def compose_and(build: Callable[[DictConfig], None], words: Sequence[str]) -> No
         check_config(cfg)
         build(cfg)
     except Exception as error:
-        command.fail(error)
+        fail(error)
 
 
 @contextlib.contextmanager
@@ -324,7 +326,7 @@ def names_the_culprit(words: Sequence[str], line: str) -> bool:
     if not words:
         return False
     parts = [part for word in words for part in re.split(r"[=.@\s]+", word.lstrip("+~"))]
-    return any(command.printable(part).lower() in line.lower() for part in parts)
+    return any(printable(part).lower() in line.lower() for part in parts)
 
 
 def assert_obeyed(words: Sequence[str], result: Result) -> None:

@@ -12,8 +12,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from vae_lab.cli.check import check_config
-from vae_lab.cli.command import config_dir
-from vae_lab.sweeps.launchers import EXTRAS
+from vae_lab.cli.compose import config_dir
+from vae_lab.cli.messages import EXTRAS
 from vae_lab.train import build_module, build_trainer
 
 NEEDS = {

@@ -18,9 +18,10 @@ from conftest import BARE, FAST, Outcome
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 
+from vae_lab.cli.messages import EXTRAS
 from vae_lab.runs import folder as runs
 from vae_lab.sweeps import launchers as launching
-from vae_lab.sweeps.launchers import EXTRAS, Share, jobs_at_once, visible_gpus
+from vae_lab.sweeps.launchers import Share, jobs_at_once, visible_gpus
 
 Train = Callable[..., Outcome]
 QUICK = BARE

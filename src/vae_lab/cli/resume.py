@@ -117,7 +117,7 @@ def _recorded_words(run: Path, given: Set[str]) -> list[str]:
 
 def _without_foreign(recorded: Sequence[str], words: Sequence[str], before: object) -> list[str]:
     """Leaves out, and says so, what the option of a group that is chosen anew does not take, such as Adam's eps."""
-    from vae_lab.cli.command import composed  # noqa: PLC0415  (it imports this module)
+    from vae_lab.cli.compose import composed  # noqa: PLC0415
     from vae_lab.cli.keys import is_taken  # noqa: PLC0415
 
     chosen = dict(word.split("=", 1) for word in words if "=" in word)
@@ -146,7 +146,7 @@ def _with_recorded_root(word: Any, config: Mapping[str, Any]) -> Any:
 
 def _former_defaults(run: Path, recorded: Sequence[str], given: Set[str]) -> list[str]:
     """``group=option`` of each group whose default another version of the lab has changed since the run began."""
-    from vae_lab.cli.command import composed_choices  # noqa: PLC0415  (it imports this module)
+    from vae_lab.cli.compose import composed_choices  # noqa: PLC0415
 
     before = saved_config(run).get("choices")
     if not isinstance(before, Mapping) or "experiment" in given:

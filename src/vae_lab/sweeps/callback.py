@@ -20,7 +20,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from vae_lab.cli.command import fail
+from vae_lab.cli.messages import fail
 from vae_lab.cli.paths import quoted
 from vae_lab.errors import RunError
 from vae_lab.runs.locks import hold

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import os
@@ -15,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from vae_lab.cli.check import check_config
+from vae_lab.cli.command import Task
+from vae_lab.cli.messages import is_expected, message
 from vae_lab.cli.paths import quoted
 from vae_lab.cli.resume import last_checkpoint
 from vae_lab.errors import RunError
@@ -42,13 +45,32 @@ def folder_name(overrides: str) -> str:
 
 # For hydra.sweep.subdir. A process that another launcher starts has it too: it imports this module for its job.
 OmegaConf.register_new_resolver("job_folder", folder_name, replace=True)
-# For network=mlp_auto.
-OmegaConf.register_new_resolver("batch_norm_with", lambda prior: not str(prior).endswith(".VampPrior"), replace=True)
 
 
-def in_sweep(cfg: DictConfig) -> bool:
-    """Whether this job is one of a sweep of trainings."""
-    return HydraConfig.get().mode == RunMode.MULTIRUN and "sweep" in cfg
+def run_job(task: Task, cfg: DictConfig) -> None:
+    """Runs a job of a sweep, unless it is finished already; a job that fails records why, so that the others go on."""
+    folder, overrides = job_folder(), job_overrides()
+    try:
+        if not take_up(folder, overrides):
+            return
+    except RunError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return
+    try:
+        check_config(cfg)
+        if wants_several_processes(cfg):
+            run_apart(folder, overrides)
+        else:
+            cfg.resume = "auto"
+            task(cfg)
+    except Exception as error:
+        reason = message(error)
+        if not is_expected(error):
+            reason = f"{type(error).__name__}: {reason}"
+            print(f"the traceback is in {save_trace(folder, error)}", file=sys.stderr)
+        save_failure(folder, overrides, error, reason)
+        print(f"error: {reason}", file=sys.stderr)
+    gc.collect()  # of a failed job, too: the next one may need the memory
 
 
 def job_folder() -> Path:

@@ -21,24 +21,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig, OmegaConf
 
-EXTRAS = {
-    "joblib": ("joblib", "hydra-joblib-launcher"),
-    "ray": ("ray", "hydra-ray-launcher"),
-    "submitit_local": ("submitit", "hydra-submitit-launcher"),
-    "submitit_slurm": ("submitit", "hydra-submitit-launcher"),
-}
-"""The extra of this package, and the package in it, that brings a launcher."""
-
 PLUGINS = "hydra_plugins.vae_lab"
 """The name under which YAML has our sweepers: Hydra takes none from outside hydra_plugins."""
-
-
-def missing_launcher(name: str) -> str | None:
-    """What to tell the user of a launcher whose plugin is not installed; None for one that nobody knows."""
-    if name not in EXTRAS:
-        return None
-    extra, package = EXTRAS[name]
-    return f"launcher={name}: needs {package}; pip install 'vae-lab[{extra}]'"
 
 
 def register(sweeper: type[Sweeper]) -> None:
