@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu_rows import PUBLISHED, schedules
+from benchmarks.results import render_results, write_results
 from benchmarks.tables import DOCUMENT, Section, print_sections, shown_quartiles, write_sections
 from vae_lab.files import write_text
-from vae_lab.reports.results import render_results, write_results
 
 Result = Mapping[str, Any]
 

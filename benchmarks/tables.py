@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vae_lab.files import write_text
+from vae_lab.reports.text import markdown_table
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "performance.md"
 
@@ -37,6 +38,11 @@ def shown_quartiles(low: float, middle: float, high: float) -> str:
     return f"{middle:.2f} ({low:.2f} to {high:.2f})"
 
 
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """A table of a Markdown page in whose cells Markdown is read; the first row has the titles."""
+    return markdown_table([[cell.replace("|", "\\|") for cell in row] for row in rows])
+
+
 def print_sections(sections: Sequence[Section]) -> None:
     for section in sections:
         table = Table(*section.header, title=section.title)
@@ -60,8 +66,7 @@ def write_sections(program: str, sections: Sequence[Section], machine: str, docu
     old, _, after = rest.partition(end)
     tables = {block.partition("\n")[0]: block for block in old.split("### ")[1:]}
     for section in sections:
-        rows = (section.header, ("---",) * len(section.header), *section.rows)
-        lines = ("| " + " | ".join(row) + " |" for row in rows)
-        tables[section.title] = "\n".join((section.title, "", *lines, "", machine, "", ""))
+        table = markdown([section.header, *section.rows])
+        tables[section.title] = "\n".join((section.title, "", table, "", machine, "", ""))
     measured = "".join(f"### {table}" for table in tables.values())
     write_text(document, f"{before}{begin}\n\n{measured}{end}{after}")

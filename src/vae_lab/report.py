@@ -1,7 +1,4 @@
-"""python -m vae_lab.report FOLDER: compares all runs below a folder, in report.md, report.csv and pictures.
-
-python -m vae_lab.report results renders docs/results.md.
-"""
+"""python -m vae_lab.report FOLDER: compares all runs below a folder, in report.md, report.csv and pictures."""
 
 from __future__ import annotations
 
@@ -10,8 +7,6 @@ import sys
 from pathlib import Path
 
 from vae_lab.errors import RunError
-
-RESULTS = Path("docs/results")
 
 
 def report(folder: Path) -> None:
@@ -37,22 +32,15 @@ def report(folder: Path) -> None:
     console.print(f"written to   {folder / 'report.md'}", highlight=False, markup=False)
 
 
-def results() -> None:
-    """Renders docs/results.md from the evaluations that are kept beside it."""
-    from vae_lab.reports.results import write_results  # noqa: PLC0415
-
-    print(f"written to   {write_results(RESULTS)}")
-
-
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(prog="python -m vae_lab.report", description=__doc__.splitlines()[0])
-    parser.add_argument("folder", help="of the runs, such as outputs/sweeps/2026-11-21_10-00-00; or the word results")
+    parser = argparse.ArgumentParser(prog="python -m vae_lab.report", description=__doc__)
+    parser.add_argument("folder", help="folder of the runs, such as outputs/sweeps/2026-11-21_10-00-00")
     folder = parser.parse_args().folder
     try:
         if not folder:
             raise RunError("folder '': is empty; name the folder of the runs")
-        results() if folder == "results" else report(Path(folder).expanduser())
+        report(Path(folder).expanduser())
     except (RunError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from error

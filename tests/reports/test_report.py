@@ -263,13 +263,3 @@ def test_settings_that_are_no_numbers(tmp_path: Path) -> None:
     comparison = write_report(tmp_path)
     assert comparison.values("model") == names
     assert (tmp_path / "report" / "elbo.png").exists()
-
-
-def test_the_results_are_rendered(report: Report, tmp_path: Path) -> None:
-    outcome = report("results")
-    assert outcome.code == 1
-    assert "docs/results: no published.yaml there" in outcome.err
-    (tmp_path / "docs" / "results").mkdir(parents=True)
-    (tmp_path / "docs" / "results" / "published.yaml").write_text("[]")
-    assert report("results").code == 0
-    assert (tmp_path / "docs" / "results.md").read_text().startswith("# Results")

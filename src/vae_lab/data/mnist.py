@@ -2,12 +2,11 @@
 
 ``mnist.xz`` holds the four IDX files one after another. The data are by Y. LeCun, C. Cortes and C. J. C. Burges, "The
 MNIST database of handwritten digits" (1998), under the licence CC BY-SA 3.0
-(https://creativecommons.org/licenses/by-sa/3.0/); recompressed here, otherwise unchanged.
+(https://creativecommons.org/licenses/by-sa/3.0/); recompressed by benchmarks/pack_mnist.py, otherwise unchanged.
 """
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import lzma
 from collections.abc import Mapping
@@ -34,8 +33,6 @@ _SIZES = {
     "t10k-images-idx3-ubyte": 16 + 10_000 * 28 * 28,
     "t10k-labels-idx1-ubyte": 8 + 10_000,
 }
-# Chosen by trying: images of digits gain from four context bits and lose from any alignment. 9.1 MB, 0.5 s to open.
-_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 4, "lp": 0, "pb": 0}]
 
 
 class Mnist(ImageSet):
@@ -81,12 +78,3 @@ def unpack(path: Path) -> dict[str, bytes]:
         files[name] = bytes(part)
         start += size
     return files
-
-
-def pack(raw: Path, path: Path) -> None:
-    """Makes ``mnist.xz`` from a folder with the four gzipped IDX files; it takes 40 s.
-
-    ``python -c 'from vae_lab.data.mnist import *; pack(Path("MNIST/raw"), EMBEDDED)'`` made the file in the package.
-    """
-    content = b"".join(gzip.decompress((raw / f"{name}.gz").read_bytes()) for name in SHA256)
-    path.write_bytes(lzma.compress(content, lzma.FORMAT_XZ, lzma.CHECK_CRC64, filters=_FILTERS))

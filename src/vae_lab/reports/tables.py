@@ -147,10 +147,8 @@ def why(run: Run) -> str:
 
 
 def markdown(rows: Rows) -> str:
-    """A table of a Markdown page, which shows every text as it is."""
-    lines = [[_cell(cell) for cell in row] for row in rows]
-    lines.insert(1, ["---"] * len(rows[0]))
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    """Returns a table of a Markdown page, which shows every string as it is."""
+    return text.markdown_table([[_cell(cell) for cell in row] for row in rows])
 
 
 def _cell(cell: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+from collections.abc import Sequence
 
 from vae_lab.reports.varied import as_number
 
@@ -21,6 +22,11 @@ def printable(text: str) -> str:
 def markdown(text: str) -> str:
     """Returns a text such that a Markdown page shows it as it is: no HTML, no links, no pictures, no table cells."""
     return _MARKUP.sub(lambda match: "\\" + match.group(0), printable(text))
+
+
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    """Returns a table of a Markdown page from cells that are Markdown; the first row has the titles."""
+    return "\n".join(f"| {' | '.join(row)} |" for row in (rows[0], ("---",) * len(rows[0]), *rows[1:]))
 
 
 def code(text: str) -> str:

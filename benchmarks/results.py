@@ -1,4 +1,4 @@
-"""docs/results.md: published figures beside ours, from the evaluations that are kept in docs/results."""
+"""python -m benchmarks.results: renders docs/results.md, published figures beside ours, from docs/results."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import Any
 
 import yaml
 
+from benchmarks.tables import markdown
 from vae_lab.errors import RunError
 from vae_lab.files import write_text
 
+FOLDER = Path(__file__).parents[1] / "docs" / "results"
 HEADER = ("experiment", "published", "here", "difference", "samples", "seed", "training", "machine")
 EXPLAINED_ABOVE = 0.5
 """Nats by which ours may be worse without a word; the note of an experiment explains a larger shortfall."""
@@ -45,9 +47,12 @@ def render_results(folder: Path) -> str:
     found = {entry["record"]: _record(folder / f"{entry['record']}.json") for entry in experiments}
     scored = [entry for entry in experiments if entry["metric"] == "mig"]
     others = [entry for entry in experiments if entry not in scored]
-    parts = [INTRODUCTION, _table(HEADER, [_row(entry, found[entry["record"]]) for entry in others])]
+    parts = [INTRODUCTION, markdown([HEADER, *(_row(entry, found[entry["record"]]) for entry in others)])]
     if scored:
-        parts += [DISENTANGLEMENT, _table(SCORES_HEADER, [_scores(entry, found[entry["record"]]) for entry in scored])]
+        parts += [
+            DISENTANGLEMENT,
+            markdown([SCORES_HEADER, *(_scores(entry, found[entry["record"]]) for entry in scored)]),
+        ]
     parts += [_note(entry, found[entry["record"]]) for entry in experiments]
     notes = folder / "notes.md"
     if notes.is_file():
@@ -58,7 +63,7 @@ def render_results(folder: Path) -> str:
 INTRODUCTION = """# Results
 
 Published figures, run here by one command each: `python -m vae_lab.train experiment=NAME`, then
-`python -m vae_lab.evaluate run=FOLDER`. This page is rendered by `python -m vae_lab.report results` from the
+`python -m vae_lab.evaluate run=FOLDER`. This page is rendered by `python -m benchmarks.results` from the
 evaluations that are kept in [docs/results](results), never typed. Figures are in nats an image, ours with the standard
 error over the images (of the set, not over trainings); lower is better, except where a row says otherwise."""
 
@@ -133,6 +138,5 @@ def _note(entry: Mapping[str, Any], record: Mapping[str, Any] | None) -> str:
     return f"**{entry['title']}.** {note}" if note else ""
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ("---",) * len(header), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+if __name__ == "__main__":
+    print(f"written to   {write_results(FOLDER)}")

@@ -9,10 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from benchmarks.results import FOLDER, render_results, write_results
 from vae_lab.errors import RunError
-from vae_lab.reports.results import render_results, write_results
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def kept(folder: Path, entry: dict[str, Any], **result: float) -> Path:
@@ -85,5 +83,4 @@ def test_broken_folders_are_named(tmp_path: Path) -> None:
 
 
 def test_the_page_of_this_repository_is_rendered() -> None:
-    folder = ROOT / "docs" / "results"
-    assert folder.with_suffix(".md").read_text(encoding="utf-8") == render_results(folder)
+    assert FOLDER.with_suffix(".md").read_text(encoding="utf-8") == render_results(FOLDER)
