@@ -26,7 +26,7 @@ from vae_lab.distributions import (
 from vae_lab.distributions.conditional import Head
 from vae_lab.models import MHVAE, VAE, Deep, Ladder
 from vae_lab.networks import ConvArchitecture, MlpArchitecture
-from vae_lab.objectives import BetaTcvae, Capacity, Elbo, InfoVae, Iwae, IwaeDreg
+from vae_lab.objectives import BetaTcvae, Capacity, Elbo, FactorVae, InfoVae, Iwae, IwaeDreg
 from vae_lab.types import DataSpec, Support
 
 SHAPE, CLASSES, B = (1, 6, 5), 3, 6
@@ -73,7 +73,12 @@ HIERARCHIES = {
 LATENT_SHAPES = {name: HIERARCHIES.get(name, [(4,)]) for name in MODELS}
 
 
-OBJECTIVES = {kind.__name__: kind for kind in (Elbo, Iwae, IwaeDreg, BetaTcvae, Capacity, InfoVae)}
+class SmallFactorVae(FactorVae):
+    def __init__(self, num_samples: int = 1) -> None:
+        super().__init__(4, widths=(5,), num_samples=num_samples)
+
+
+OBJECTIVES = {kind.__name__: kind for kind in (Elbo, Iwae, IwaeDreg, BetaTcvae, Capacity, InfoVae, SmallFactorVae)}
 ONE_LEVEL = [name for name, kind in OBJECTIVES.items() if kind.one_level]
 OPTIONS = (MODELS, LABELS, NETWORKS, LIKELIHOODS)
 

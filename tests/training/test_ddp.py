@@ -79,6 +79,7 @@ WHOLE_BATCH = (
     [
         (("trainer=ddp", "compile=true", "trainer.precision=64-true"), "objective=beta_tcvae", 1e-6),
         (("trainer=ddp", "trainer.precision=64-true"), "objective=info_vae", 1e-6),
+        (("trainer=ddp", "trainer.precision=64-true"), "objective=factor_vae", 1e-6),
         (("trainer=fsdp",), "objective=info_vae", 1e-5),  # Lightning shards no float64
     ],
 )

@@ -4,8 +4,9 @@ from vae_lab.objectives.base import Loss, Objective
 from vae_lab.objectives.beta_tcvae import BetaTcvae
 from vae_lab.objectives.capacity import Capacity
 from vae_lab.objectives.elbo import Elbo
+from vae_lab.objectives.factor_vae import FactorVae
 from vae_lab.objectives.info_vae import InfoVae
 from vae_lab.objectives.iwae import Iwae
 from vae_lab.objectives.iwae_dreg import IwaeDreg
 
-__all__ = ["BetaTcvae", "Capacity", "Elbo", "InfoVae", "Iwae", "IwaeDreg", "Loss", "Objective"]
+__all__ = ["BetaTcvae", "Capacity", "Elbo", "FactorVae", "InfoVae", "Iwae", "IwaeDreg", "Loss", "Objective"]

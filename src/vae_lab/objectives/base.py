@@ -5,8 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
+from vae_lab import noise
 from vae_lab.core import ElboTerms, LatentVariableModel
 
 
@@ -81,3 +83,22 @@ class Objective(nn.Module, ABC):
     @abstractmethod
     def loss(self, terms: ElboTerms, weight: Tensor | float) -> Loss:
         """The loss of a batch, with what `weight` gave for its step."""
+
+
+def example_terms(model: LatentVariableModel) -> ElboTerms | None:
+    """Returns the terms of one blank example, so that `check` can see what kinds of distributions a model has.
+
+    No random number is used up, and the model stays in its mode. None for a model that does not know its data.
+    """
+    if model.spec is None:
+        return None
+    parameter = next(model.parameters())
+    x = parameter.new_zeros(1, *model.spec.shape)
+    y = torch.zeros(1, dtype=torch.long, device=x.device) if model.conditional else None
+    training = model.training
+    try:
+        with torch.no_grad(), noise.fixed_seed(0, x.device):
+            terms: ElboTerms = model.eval()(x, y, check=False)
+    finally:
+        model.train(training)
+    return terms
