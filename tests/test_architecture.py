@@ -22,7 +22,7 @@ MATHS: dict[str, set[str]] = {
     "distributions": {"types", "noise", "networks"},
     "core": {"types", "noise", "distributions"},
     "models": {"types", "noise", "networks", "distributions", "core"},
-    "objectives": {"types", "noise", "distributions", "core"},
+    "objectives": {"types", "noise", "networks", "distributions", "core"},
 }
 FRAMEWORKS = {"hydra", "omegaconf", "pytorch_lightning", "lightning", "torchvision", "torchmetrics", "tensorboard"}
 TORCH_ONLY = {"torch", "numpy", "vae_lab"} | set(sys.stdlib_module_names)
@@ -82,7 +82,9 @@ def test_imports_point_one_way() -> None:
 
 
 def test_the_maths_needs_torch_alone() -> None:
-    assert not offenders({name(path): top_imports(path) - TORCH_ONLY for path in maths_files()})
+    flow = ROOT / "distributions" / "flow.py"  # imports zuko, an extra, when a flow is built
+    assert not offenders({name(path): top_imports(path) - TORCH_ONLY for path in maths_files() if path != flow})
+    assert top_imports(flow) - TORCH_ONLY == {"zuko"}
 
 
 def test_only_training_and_data_know_lightning() -> None:

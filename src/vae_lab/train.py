@@ -31,6 +31,7 @@ SETTINGS = (
     "likelihood",
     "network",
     "prior",
+    "posterior",
     "objective",
     "warmup",
     "optimizer",
@@ -128,9 +129,9 @@ def refuse_idle_warmup(cfg: DictConfig) -> None:
 def refuse_unused_parts(cfg: DictConfig) -> None:
     """Raises RunError for a part that was asked for and that the model does not refer to: it would do nothing."""
     model = str(OmegaConf.to_container(cfg.model, resolve=False))
-    for key in ("network", "likelihood", "prior"):
+    for key in ("network", "likelihood", "prior", "posterior"):
         words = [word.lstrip("+") for word in jobs.job_overrides() if re.match(rf"\+*{key}[.=]", word)]
-        if words and cfg[key] and f"${{{key}" not in model:
+        if words and cfg.get(key) and f"${{{key}" not in model and f"oc.select:{key}," not in model:
             raise RunError(f"{words[0]}: {cfg.model._target_} does not use it; leave {key} out")
 
 

@@ -94,5 +94,5 @@ def test_a_posterior_that_is_not_gaussian_is_refused() -> None:
     terms = numbers.model()(*numbers.data(3), 2)
     (level,) = terms.levels
     q = Independent(Laplace(level.q.base_dist.loc, level.q.base_dist.scale), 1)
-    with pytest.raises(ValueError, match="Gaussian posterior"):
+    with pytest.raises(ValueError, match="posterior of independent Gaussians"):
         IwaeDreg(2)(replace(terms, levels=(replace(level, q=q),)), 0)

@@ -72,7 +72,7 @@ INSTANTIATION: dict[str, Any] = {
 COMPONENTS = ("data", "model", "likelihood", "prior", "objective", "optimizer", "trainer")
 """Keys that are a component's, in the commands that have them."""
 
-OPTIONAL = ("network", "scheduler", "logger", "warmup")
+OPTIONAL = ("network", "posterior", "scheduler", "logger", "warmup")
 """Keys that are a component's or null."""
 
 

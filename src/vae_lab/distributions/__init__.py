@@ -4,6 +4,7 @@ from vae_lab.distributions.bernoulli import Bernoulli
 from vae_lab.distributions.categorical import Categorical
 from vae_lab.distributions.conditional import ConditionalDistribution, Head
 from vae_lab.distributions.discretized_logistic import DiscretizedLogistic
+from vae_lab.distributions.flow import FlowGaussian, FlowPrior
 from vae_lab.distributions.gaussian import Gaussian
 from vae_lab.distributions.logistic_mixture import LogisticMixture
 from vae_lab.distributions.mixture import DiagonalGaussianMixture, MixtureOfGaussians
@@ -16,6 +17,8 @@ __all__ = [
     "ConditionalDistribution",
     "DiagonalGaussianMixture",
     "DiscretizedLogistic",
+    "FlowGaussian",
+    "FlowPrior",
     "Gaussian",
     "Head",
     "LabelConditional",

@@ -45,18 +45,22 @@ def is_diagonal_gaussian(distribution: Distribution) -> bool:
 def rsample(distribution: Distribution, sample_shape: Sequence[int] = (), temperature: float = 1.0) -> Tensor:
     """A reparametrised sample z = loc + temperature * scale * eps, eps ~ N(0, I).
 
-    Of a mixture of Gaussians it is that of a component drawn for each sample; the draw has no derivative. The noise
+    Of a mixture of Gaussians it is that of a component drawn for each sample; the draw has no derivative. Another kind
+    of distribution may bring ``tempered_rsample(sample_shape, temperature)``, as a flow does. The noise
     comes from `vae_lab.noise`, so an example's sample does not depend on the number of processes.
 
     Returns:
         (*sample_shape, *batch_shape, *event_shape).
 
     Raises:
-        ValueError: for a temperature other than 1 where the distribution is no diagonal Gaussian or mixture of them.
+        ValueError: for a temperature other than 1 where the distribution knows no temperature.
     """
     if isinstance(distribution, MixtureSameFamily) and is_diagonal_gaussian(distribution.component_distribution):
         distribution, sample_shape = _drawn_components(distribution, sample_shape), ()
     if not is_diagonal_gaussian(distribution):
+        tempered = getattr(distribution, "tempered_rsample", None)
+        if tempered is not None:
+            return tempered(sample_shape, temperature)  # type: ignore[no-any-return]
         if temperature != 1.0:
             raise ValueError(f"temperature={temperature}: only Gaussian latents can be tempered")
         return distribution.rsample(torch.Size(sample_shape))

@@ -9,6 +9,7 @@ from torch import nn
 
 from vae_lab.core import LatentVariableModel, MarkovChain
 from vae_lab.distributions.conditional import ConditionalDistribution, Head
+from vae_lab.distributions.flow import FlowGaussian
 from vae_lab.distributions.gaussian import Gaussian
 from vae_lab.distributions.priors import PriorFactory
 from vae_lab.distributions.vamp import VampPrior
@@ -89,11 +90,14 @@ def share_posterior(model: LatentVariableModel, spec: DataSpec, below: int | Non
         below: dimensions of the level that the top of the posterior reads; None: it reads the data.
 
     Raises:
-        ValueError: for batch normalisation in the posterior, whose averages would mix the data with the prior's inputs.
+        ValueError: for batch normalisation in the posterior, whose averages would mix the data with the prior's inputs,
+            or a posterior that is not Gaussian.
     """
     prior = model.prior.links[0]
     if not isinstance(prior, VampPrior):
         return
+    if any(isinstance(module, FlowGaussian) for module in model.posterior.modules()):
+        raise ValueError("a VampPrior is a mixture of Gaussian posteriors, and this posterior is a flow")
     if any(isinstance(module, nn.BatchNorm1d) for module in model.posterior.modules()):
         raise ValueError("prior=vamp needs an encoder without batch normalisation: set network.batch_norm=false")
     in_shape = spec.shape if below is None else (below,)

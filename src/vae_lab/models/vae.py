@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from vae_lab.core import BottomUpPosterior, LatentVariableModel, MarkovChain
-from vae_lab.distributions import ConditionalDistribution, Gaussian, StandardNormal
+from vae_lab.distributions import ConditionalDistribution, Gaussian, Head, StandardNormal
 from vae_lab.distributions.priors import PriorFactory
 from vae_lab.models.builders import (
     LikelihoodFactory,
@@ -29,10 +31,11 @@ class VAE(LatentVariableModel):
         prior: (event_shape, context_features) -> p(z|c).
         conditional: give the label to encoder, decoder and prior: p(x|y) instead of p(x), the CVAE (Kingma et al.
             2014, arXiv:1406.5298; Sohn, Lee and Yan 2015).
+        posterior: event_shape -> head of q(z|x), such as `FlowGaussian`; None: `Gaussian`.
 
     Raises:
-        ValueError: for a latent_dim below 1, a conditional model of unlabelled data, or data that the likelihood
-            cannot model.
+        ValueError: for a latent_dim below 1, a conditional model of unlabelled data, data that the likelihood cannot
+            model, or a VampPrior with a posterior that is not Gaussian.
     """
 
     def __init__(
@@ -43,11 +46,12 @@ class VAE(LatentVariableModel):
         likelihood: LikelihoodFactory,
         prior: PriorFactory = StandardNormal,
         conditional: bool = False,
+        posterior: Callable[[Sequence[int]], Head] | None = None,
     ) -> None:
         check_kinds(spec, likelihood, prior, network)
         check_latent_dims([latent_dim])
         embed, context = label_embedding(spec, conditional)
-        z = Gaussian((latent_dim,))
+        z = (posterior or Gaussian)((latent_dim,))
         encoder = ConditionalDistribution(network.encoder(spec.shape, z.param_shape, context), z)
         super().__init__(
             prior=prior_chain([latent_dim], context, network, prior),

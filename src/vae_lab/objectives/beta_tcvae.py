@@ -7,8 +7,9 @@ import math
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vae_lab.core import ElboTerms, LatentLevel
-from vae_lab.objectives.base import Loss, Objective
+from vae_lab.core import ElboTerms, LatentLevel, LatentVariableModel
+from vae_lab.distributions.gaussian import is_diagonal_gaussian
+from vae_lab.objectives.base import Loss, Objective, example_terms
 from vae_lab.objectives.whole_batch import whole_batch
 
 
@@ -31,7 +32,7 @@ class BetaTcvae(Objective):
         num_samples: K, averaged over.
 
     Raises:
-        ValueError: for a negative or non-finite beta.
+        ValueError: for a negative or non-finite beta; in `check`, for a posterior of dependent dimensions.
     """
 
     one_level = True
@@ -42,6 +43,12 @@ class BetaTcvae(Objective):
         if not 0 <= beta < math.inf:
             raise ValueError(f"objective.beta={beta}: must be a finite number, 0 or more")
         self.beta = beta
+
+    def check(self, model: LatentVariableModel) -> None:
+        super().check(model)
+        terms = example_terms(model)
+        if terms is not None and not is_diagonal_gaussian(terms.levels[0].q):
+            raise ValueError("objective BetaTcvae needs a posterior of independent dimensions; FactorVae takes any")
 
     def loss(self, terms: ElboTerms, weight: Tensor | float) -> Loss:
         (level,) = terms.levels

@@ -7,9 +7,9 @@ from dataclasses import replace
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vae_lab.core import ElboTerms
+from vae_lab.core import ElboTerms, LatentVariableModel
 from vae_lab.distributions.gaussian import diagonal_gaussian, is_diagonal_gaussian
-from vae_lab.objectives.base import Loss, Objective
+from vae_lab.objectives.base import Loss, Objective, example_terms
 
 
 class IwaeDreg(Objective):
@@ -28,13 +28,19 @@ class IwaeDreg(Objective):
         num_samples: K; 1 is the path derivative of the ELBO (Roeder, Wu and Duvenaud 2017, arXiv:1703.09194).
 
     Raises:
-        ValueError: in `loss`, for a posterior that is no diagonal Gaussian.
+        ValueError: in `check` and `loss`, for a posterior that is not a diagonal Gaussian.
     """
 
     one_level = True
 
     def __init__(self, num_samples: int = 5) -> None:
         super().__init__(num_samples)
+
+    def check(self, model: LatentVariableModel) -> None:
+        super().check(model)
+        terms = example_terms(model)
+        if terms is not None:
+            without_gradient(terms.levels[0].q)
 
     def loss(self, terms: ElboTerms, weight: Tensor | float) -> Loss:
         (level,) = terms.levels
@@ -50,6 +56,6 @@ class IwaeDreg(Objective):
 def without_gradient(q: Distribution) -> Distribution:
     """The same Gaussian with constant parameters: phi then acts on log w through the sample z alone."""
     if not is_diagonal_gaussian(q):
-        raise ValueError("objective IwaeDreg needs a Gaussian posterior")
+        raise ValueError("objective IwaeDreg needs a posterior of independent Gaussians")
     loc, scale = q.base_dist.loc.detach(), q.base_dist.scale.detach()  # type: ignore[attr-defined]
     return diagonal_gaussian(loc, scale, len(q.event_shape))
