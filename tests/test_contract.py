@@ -307,7 +307,7 @@ def test_a_conditional_model_needs_labelled_data(name: str) -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_refuses_data_that_its_likelihood_cannot_model(name: str) -> None:
-    with pytest.raises(ValueError, match="likelihood=gaussian"):
+    with pytest.raises(ValueError, match="cannot model real data; Gaussian can"):
         MODELS[name](DataSpec(SHAPE, 0, "real"), NETWORKS["mlp"])
 
 

@@ -382,7 +382,7 @@ def test_an_example_is_built_from_the_command_line(followed: Path, name: str) ->
     cfg = composed(f"hydra.searchpath=[file://{followed / 'configs'}]", "network.widths=[4]", *EXAMPLES[name])
     check_config(cfg)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*is no density.*")
+        warnings.filterwarnings("ignore", message=".*is not a density.*")
         parts = {key: instantiate(cfg[key], _convert_="all") for key in ("data", "objective", "optimizer", "scheduler")}
         module = build_module(cfg, parts)
     target = yaml.safe_load(next((followed / "configs").rglob(f"{name}.yaml")).read_text())

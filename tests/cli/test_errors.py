@@ -10,6 +10,9 @@ import pytest
 import yaml
 from conftest import BARE, FAST, Outcome
 
+import vae_lab
+from vae_lab.cli.compose import config_dir
+
 MISTAKES = [
     (["latnt_dim=4"], ["latnt_dim", "did you mean latent_dim"]),
     (["network.width=[3]"], ["network.width", "network.widths"]),
@@ -152,3 +155,40 @@ def test_sweeps_over_keys_that_no_yaml_lists(
     assert train("-m", *FAST, "optimizer.amsgrd=true,false").error_lines == [
         "error: optimizer.amsgrd: torch.optim.Adam has no such option; did you mean optimizer.amsgrad?"
     ]
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ("objective.free_bits=-2", "objective.free_bits=-2: must be a finite number, 0 or more"),
+        ("warmup=cyclic warmup.period=1", "warmup.period=1: must be at least 2"),
+        ("warmup=linear warmup.steps=0", "warmup.steps=0: must be at least 1; warmup=none switches it off"),
+        ("prior=mixture prior.num_components=0", "prior.num_components=0: must be at least 1"),
+        (
+            "likelihood=logistic_mixture likelihood.num_components=0 prior=mixture data.binarization=none",
+            "likelihood.num_components=0: must be at least 1",
+        ),
+        ("model=mhvae model.latent_dims=[4,0]", "model.latent_dims=[4, 0]: every level needs at least 1 dimension"),
+        (
+            "decoder_bias=data_mean likelihood=categorical data.binarization=none data.root=data",
+            "likelihood Categorical has no parameter for the mean; leave out decoder_bias=data_mean",
+        ),
+        ("data.batch_size=0", "data.batch_size=0: must be 1 or more"),
+    ],
+)
+def test_the_argument_of_a_component_gets_its_key(train: Callable[..., Outcome], words: str, line: str) -> None:
+    outcome = train("debug=fast", "trainer.max_epochs=0", *words.split())
+    assert outcome.code == 1
+    assert outcome.error_lines == [f"error: {line}"]
+
+
+MATHS = ("core", "distributions", "models", "networks", "objectives")
+
+
+def test_the_mathematics_names_no_key() -> None:
+    package = Path(vae_lab.__file__).parent
+    groups = "|".join(path.name for path in config_dir().iterdir() if path.is_dir())
+    key = re.compile(rf'"[^"\n]*?\b(?:{groups})(?:\.[\w{{}}]+=|=(?!model|network)\w)')
+    files = [file for part in MATHS for file in (package / part).glob("*.py")]
+    assert len(files) > 25
+    assert not [file.name for file in files if key.search(file.read_text(encoding="utf-8"))]

@@ -62,7 +62,7 @@ def test_builds(option: str, tmp_path: Path, own_files: Path) -> None:
     cfg = composed(tmp_path, option, *NEEDS.get(option, []), *extra)
     check_config(cfg)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*is no density.*")
+        warnings.filterwarnings("ignore", message=".*is not a density.*")
         parts = {key: instantiate(cfg[key], _convert_="all") for key in ("data", "objective", "optimizer", "scheduler")}
         module = build_module(cfg, parts)
         optimizer = parts["optimizer"](module.parameters())

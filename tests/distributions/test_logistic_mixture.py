@@ -82,7 +82,7 @@ def test_shapes_and_the_start_at_a_mean() -> None:
     [
         (((10,),), "needs pictures"),
         (((3, 2, 2), 0), "num_components=0"),
-        (((3, 2, 2), 2, 1), "at least 2 values"),
+        (((3, 2, 2), 2, 1), "levels=1: must be at least 2"),
     ],
 )
 def test_what_makes_no_mixture_is_refused(arguments: tuple, message: str) -> None:

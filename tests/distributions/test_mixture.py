@@ -235,7 +235,7 @@ def test_the_prior_starts_near_a_standard_normal_with_components_apart() -> None
 
 
 def test_a_mixture_needs_a_component() -> None:
-    with pytest.raises(ValueError, match=r"prior.num_components=0: must be at least 1"):
+    with pytest.raises(ValueError, match=r"^num_components=0: must be at least 1"):
         MixtureOfGaussians((D,), num_components=0)
 
 

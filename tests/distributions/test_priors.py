@@ -36,5 +36,5 @@ def test_each_label_has_its_own_place() -> None:
 
 
 def test_label_conditional_prior_needs_labels() -> None:
-    with pytest.raises(ValueError, match=r"label_conditional.*model.conditional=true"):
+    with pytest.raises(ValueError, match=r"LabelConditional.*conditional=True"):
         LabelConditional((3,), 0)

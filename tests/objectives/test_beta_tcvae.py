@@ -121,5 +121,5 @@ def test_a_step_against_the_gradient_makes_the_codes_less_correlated() -> None:
 
 @pytest.mark.parametrize("beta", [-0.1, math.inf, math.nan])
 def test_refuses_weights_that_make_no_sense(beta: float) -> None:
-    with pytest.raises(ValueError, match=f"objective.beta={beta}"):
+    with pytest.raises(ValueError, match=f"^beta={beta}"):
         BetaTcvae(beta)

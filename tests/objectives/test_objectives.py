@@ -77,7 +77,7 @@ def test_a_level_below_the_floor_is_not_pulled_at() -> None:
 @pytest.mark.parametrize("option", ["beta", "free_bits"])
 @pytest.mark.parametrize("value", [-0.1, math.inf, math.nan])
 def test_refuses_weights_that_make_no_sense(option: str, value: float) -> None:
-    with pytest.raises(ValueError, match=f"objective.{option}={value}"):
+    with pytest.raises(ValueError, match=f"^{option}={value}"):
         Elbo(**{option: value})
 
 
@@ -173,10 +173,10 @@ def test_cyclic_repeats_and_ramps_once_a_period(period: int, ramp: float, cycle:
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: Linear(0), "warmup.steps=0"),
-        (lambda: Cyclic(1), "warmup.period=1"),
-        (lambda: Cyclic(10, 0.0), "warmup.ramp=0"),
-        (lambda: Cyclic(10, 1.5), "warmup.ramp=1.5"),
+        (lambda: Linear(0), "^steps=0"),
+        (lambda: Cyclic(1), "^period=1"),
+        (lambda: Cyclic(10, 0.0), "^ramp=0"),
+        (lambda: Cyclic(10, 1.5), "^ramp=1.5"),
     ],
 )
 def test_schedules_refuse_what_makes_no_sense(build, message: str) -> None:

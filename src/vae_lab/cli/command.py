@@ -21,6 +21,7 @@ from vae_lab.cli.compose import config_dir, groups
 from vae_lab.cli.messages import FULL_ERROR, fail, naming_what_takes_memory
 from vae_lab.cli.overrides import check_words, quoted_classes
 from vae_lab.cli.paths import ordered, with_quoted_path
+from vae_lab.cli.remedies import naming_keys, with_remedy
 from vae_lab.cli.resume import completed_words
 from vae_lab.runs import locks
 
@@ -40,14 +41,14 @@ def run(task: Task, config_name: str, run_job: Callable[[Task, DictConfig], None
         config_name: name of the primary config and of the command.
         run_job: calls the task for a job of a sweep; None: as for a single run.
     """
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {with_remedy(str(message))}\n"
     logging.getLogger("matplotlib").setLevel(logging.WARNING)  # Hydra would print what it logs of its font cache
     os.environ.setdefault(FULL_ERROR, os.environ.get("HYDRA_FULL_ERROR", "0"))
     # Hydra would print its own errors; with this they reach us as they are.
     os.environ["HYDRA_FULL_ERROR"] = "1"
 
     def frugal(cfg: DictConfig) -> None:
-        with naming_what_takes_memory(config_name):
+        with naming_what_takes_memory(config_name), naming_keys(cfg):
             task(cfg)
 
     def job(cfg: DictConfig) -> None:

@@ -60,7 +60,7 @@ def is_expected(error: Exception) -> bool:
     if os.environ.get(FULL_ERROR, "0") not in ("0", ""):
         return False
     expected = (ValueError, OSError, ImportError, HydraException, OmegaConfBaseException, RunError)
-    cause = _root(error)
+    cause = root_cause(error)
     if isinstance(cause, RuntimeError) and _raised_by_lightning(cause):
         return True
     return isinstance(cause, expected) or type(cause).__name__ in _EXPECTED_NAMES or _is_of_a_component(error)
@@ -78,7 +78,7 @@ def _is_of_a_component(error: Exception) -> bool:
     return late or isinstance(error, InstantiationException)
 
 
-def _root(error: BaseException) -> BaseException:
+def root_cause(error: BaseException) -> BaseException:
     """Returns the error that Hydra has wrapped."""
     while isinstance(error, HydraException) and error.__cause__ is not None:
         error = error.__cause__
@@ -97,7 +97,7 @@ def message(error: Exception) -> str:
         )
     if isinstance(error, OverrideParseException):
         return f"{error.override}: not of the form key=value ({' '.join(str(error).split())})"
-    root = _root(error)
+    root = root_cause(error)
     if isinstance(root, ConfigAttributeError | ConfigKeyError) and root.full_key:
         return f"{root.full_key}: no such key"
     if isinstance(root, InterpolationKeyError) and (line := _unresolved(str(root))):

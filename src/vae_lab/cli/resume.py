@@ -202,7 +202,7 @@ def keep_own_defaults(cfg: DictConfig, given: Sequence[str]) -> None:
     if cfg.resume is None or last_checkpoint(run) is None:
         return
     saved = saved_config(run)
-    recorded = dict(_leaves(saved))
+    recorded = dict(leaves(saved))
     for key in OWN_DEFAULTS - {_key(word) for word in given}:
         if key in recorded and OmegaConf.select(cfg, key) is not None:
             OmegaConf.update(cfg, key, recorded[key])
@@ -255,7 +255,7 @@ def _names_same_source(before: Mapping[str, Any], now: Mapping[str, Any]) -> boo
 
 def moved_data(run: Path, root: str) -> str | None:
     """Returns a line for a run that goes on with data in another folder than before; None for the same folder."""
-    before = dict(_leaves(saved_config(run))).get("data.root")
+    before = dict(leaves(saved_config(run))).get("data.root")
     if not isinstance(before, str) or absolute(before) == root:
         return None
     return f"data.root={root}: the run goes on with the data there; so far they were in {before}"
@@ -285,7 +285,7 @@ def last_checkpoint(run: Path) -> Path | None:
 
 def _refuse_kept(before: Mapping[str, Any], now: Mapping[str, Any], run: Path) -> None:
     """Raises RunError for a change that cannot happen in a run that has begun."""
-    old, new = dict(_leaves(before)), dict(_leaves(now))
+    old, new = dict(leaves(before)), dict(leaves(now))
     for key in sorted(old.keys() & new.keys(), key=lambda key: (key.count("."), key)):  # seed before data.seed
         name = next((kept for kept in KEPT if key == kept or key.startswith(f"{kept}.")), None)
         reason = KEPT[name or "decoder_bias"] if name or key.endswith(".initialization") else None
@@ -295,7 +295,7 @@ def _refuse_kept(before: Mapping[str, Any], now: Mapping[str, Any], run: Path) -
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """The keys whose values differ, each as 'key was x, is y'."""
-    old, new = (dict(_leaves(relative_to_run(config))) for config in (before, now))
+    old, new = (dict(leaves(relative_to_run(config))) for config in (before, now))
     return [
         f"{key} was {old.get(key)}, is {new.get(key)}"
         for key in sorted(old.keys() | new.keys())
@@ -303,10 +303,11 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields each value of a nested config, lists whole, with its dotted key."""
     if isinstance(node, Mapping) and node:
         for name, child in node.items():
-            yield from _leaves(child, f"{key}.{name}" if key else str(name))
+            yield from leaves(child, f"{key}.{name}" if key else str(name))
     else:
         yield key, node
 

@@ -59,7 +59,7 @@ class Categorical(Head):
     def __init__(self, event_shape: Sequence[int], levels: int = 256) -> None:
         super().__init__(event_shape)
         if levels < 2:
-            raise ValueError(f"levels={levels}: a pixel needs at least 2 values")
+            raise ValueError(f"levels={levels}: must be at least 2")
         self.params_per_dim = levels
 
     def build(self, params: Sequence[Tensor]) -> Distribution:

@@ -14,12 +14,11 @@ from torch.distributions import Distribution
 
 from vae_lab.types import Support
 
-SUITABLE: dict[Support, str] = {
-    "binary": "likelihood=bernoulli, or data.binarization=none if that is what made them binary",
-    "unit": "likelihood=gaussian",
-    "uint8": "likelihood=discretized_logistic, logistic_mixture, categorical or gaussian, "
-    "or data.binarization=dynamic with bernoulli",
-    "real": "likelihood=gaussian",
+_SUITABLE: dict[Support, str] = {
+    "binary": "Bernoulli",
+    "unit": "Gaussian",
+    "uint8": "DiscretizedLogistic, LogisticMixture, Categorical or Gaussian",
+    "real": "Gaussian",
 }
 
 
@@ -69,7 +68,7 @@ class Head(nn.Module, ABC):
         Raises:
             ValueError: for a head that has no such output.
         """
-        raise ValueError(f"decoder_bias=data_mean: likelihood {type(self).__name__} has no parameter for the mean")
+        raise ValueError(f"likelihood {type(self).__name__} has no parameter for the mean")
 
     def check_support(self, support: Support) -> None:
         """Refuses data that this likelihood cannot model; warns where the number it gives is no density.
@@ -80,12 +79,12 @@ class Head(nn.Module, ABC):
         name = type(self).__name__
         if support in self.tolerates:
             warnings.warn(
-                f"{name} on grey values ({support}) is no density: its numbers compare only with themselves. "
-                f"For true likelihoods choose {SUITABLE[support]}.",
+                f"{name} on grey values ({support}) is not a density: its numbers compare only with themselves; "
+                f"{_SUITABLE[support]} would be one",
                 stacklevel=2,
             )
         elif support not in self.exact_on:
-            raise ValueError(f"likelihood {name} cannot model {support} data: choose {SUITABLE[support]}")
+            raise ValueError(f"likelihood {name} cannot model {support} data; {_SUITABLE[support]} can")
 
     def bits_per_dim(self, nats: float, support: Support) -> float | None:
         """Bits per dimension for a (bound on the) log-likelihood of ``nats`` per example; None where they mean nothing.
@@ -131,5 +130,5 @@ class ConditionalDistribution(nn.Module):
         raw = self.head.raw_of_mean(mean)
         start_at = getattr(self.net, "start_at", None)
         if start_at is None:
-            raise ValueError(f"decoder_bias=data_mean: network {type(self.net).__name__} has no start_at(output)")
+            raise ValueError(f"network {type(self.net).__name__} has no start_at(output)")
         start_at(raw)

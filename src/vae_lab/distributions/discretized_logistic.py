@@ -77,7 +77,7 @@ class DiscretizedLogistic(Head):
     def __init__(self, event_shape: Sequence[int], levels: int = 256) -> None:
         super().__init__(event_shape)
         if levels < 2:
-            raise ValueError(f"levels={levels}: a pixel needs at least 2 values")
+            raise ValueError(f"levels={levels}: must be at least 2")
         self.levels = levels
 
     def raw_of_mean(self, mean: Tensor) -> Tensor:

@@ -99,11 +99,11 @@ class LogisticMixture(Head):
     def __init__(self, event_shape: Sequence[int], num_components: int = 10, levels: int = 256) -> None:
         super().__init__(event_shape)
         if len(self.event_shape) != 3:
-            raise ValueError(f"likelihood LogisticMixture needs pictures, not examples of shape {self.event_shape}")
+            raise ValueError(f"LogisticMixture: needs pictures, not examples of shape {self.event_shape}")
         if num_components < 1:
-            raise ValueError(f"likelihood.num_components={num_components}: must be at least 1")
+            raise ValueError(f"num_components={num_components}: must be at least 1")
         if levels < 2:
-            raise ValueError(f"likelihood.levels={levels}: a pixel needs at least 2 values")
+            raise ValueError(f"levels={levels}: must be at least 2")
         self.num_components, self.levels = num_components, levels
         channels = self.event_shape[0]
         self.params_per_dim = num_components * (1 + 2 * channels + channels * (channels - 1) // 2)

@@ -86,4 +86,4 @@ class MixtureOfGaussians(nn.Module):
 def check_num_components(num_components: int) -> None:
     """Raises ValueError for a mixture without components."""
     if num_components < 1:
-        raise ValueError(f"prior.num_components={num_components}: must be at least 1")
+        raise ValueError(f"num_components={num_components}: must be at least 1")

@@ -49,6 +49,6 @@ class LabelConditional(ConditionalDistribution):
 
     def __init__(self, event_shape: Sequence[int], context_features: int = 0) -> None:
         if context_features < 1:
-            raise ValueError("prior=label_conditional needs a conditional model: set model.conditional=true")
+            raise ValueError("LabelConditional: needs a conditional model (conditional=True)")
         head = Gaussian(event_shape)
         super().__init__(Mlp((), head.param_shape, context_features), head)

@@ -58,7 +58,7 @@ class VampPrior(nn.Module):
     def forward(self, given: None = None, context: Tensor | None = None) -> Distribution:
         """The mixture, in the batch shape of the context."""
         if self.encode is None:
-            raise ValueError("prior=vamp: this model has not shared its posterior (models.parts.share_posterior)")
+            raise ValueError("VampPrior: has no posterior yet; `attach` gives it one")
         inputs = self.inputs.clamp(0, 1) if self.images else self.inputs
         under = _under_labels if self.one_hot else _under_contexts
         components = self.encode(inputs, None) if context is None else under(self.encode, inputs, context)

@@ -41,7 +41,7 @@ def label_embedding(spec: DataSpec, conditional: bool) -> tuple[OneHot | None, i
     if not conditional:
         return None, 0
     if not spec.num_classes:
-        raise ValueError("a conditional model needs labels, but these data have none: set model.conditional=false")
+        raise ValueError("conditional=True: these data have no labels")
     return OneHot(spec.num_classes), spec.num_classes
 
 
@@ -56,8 +56,8 @@ def check_latent_dims(latent_dims: Sequence[int]) -> None:
     if not latent_dims:
         raise ValueError("latent_dims=[]: name the size of at least one level, nearest the data first")
     if min(latent_dims) < 1:
-        sizes = ", ".join(map(str, latent_dims))
-        raise ValueError(f"latent_dim={sizes}: every latent level needs at least 1 dimension")
+        name, sizes = ("latent_dims", list(latent_dims)) if len(latent_dims) > 1 else ("latent_dim", latent_dims[0])
+        raise ValueError(f"{name}={sizes}: every level needs at least 1 dimension")
 
 
 def prior_chain(
@@ -99,7 +99,7 @@ def share_posterior(model: LatentVariableModel, spec: DataSpec, below: int | Non
     if any(isinstance(module, FlowGaussian) for module in model.posterior.modules()):
         raise ValueError("a VampPrior is a mixture of Gaussian posteriors, and this posterior is a flow")
     if any(isinstance(module, nn.BatchNorm1d) for module in model.posterior.modules()):
-        raise ValueError("prior=vamp needs an encoder without batch normalisation: set network.batch_norm=false")
+        raise ValueError("VampPrior: needs an encoder without batch normalisation (batch_norm=False)")
     in_shape = spec.shape if below is None else (below,)
     images = below is None and spec.support != "real"
     prior.attach(model.posterior.top, in_shape, images, one_hot=isinstance(model.embed, OneHot))

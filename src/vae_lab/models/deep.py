@@ -139,7 +139,7 @@ def _check_sizes(
     top_width: int,
 ) -> None:
     if len(spec.shape) != 3:
-        raise ValueError(f"model=deep needs pictures, (channels, height, width), but an example has shape {spec.shape}")
+        raise ValueError(f"Deep: needs pictures, (channels, height, width), but an example has shape {spec.shape}")
     if not len(levels) == len(channels) == len(widths) == len(blocks) or not levels:
         lists = f"levels={list(levels)}, channels={list(channels)}, widths={list(widths)}, blocks={list(blocks)}"
         raise ValueError(f"{lists}: name one number for each grid, from the data up")

@@ -50,9 +50,7 @@ class Ladder(LatentVariableModel):
         check_kinds(spec, likelihood, prior, network, latent_network)
         check_latent_dims(latent_dims)
         if len(features) != len(latent_dims):
-            raise ValueError(
-                f"model.features={list(features)}: name one width for each of the {len(latent_dims)} levels"
-            )
+            raise ValueError(f"features={list(features)}: name one width for each of the {len(latent_dims)} levels")
         embed, context = label_embedding(spec, conditional)
         blocks = [network.encoder(spec.shape, features[:1], context)]
         blocks += [latent_network.encoder((below,), (above,), context) for below, above in pairwise(features)]

@@ -53,8 +53,7 @@ class Objective(nn.Module, ABC):
         """
         if self.one_level and model.num_levels > 1:
             raise ValueError(
-                f"objective {type(self).__name__} needs a model of one level, this one has {model.num_levels}: "
-                "choose model=vae or cvae"
+                f"objective {type(self).__name__} needs a model of one level, this one has {model.num_levels}"
             )
 
     def forward(self, terms: ElboTerms, step: int) -> Loss:

@@ -41,7 +41,7 @@ class BetaTcvae(Objective):
     def __init__(self, beta: float = 6.0, num_samples: int = 1) -> None:
         super().__init__(num_samples)
         if not 0 <= beta < math.inf:
-            raise ValueError(f"objective.beta={beta}: must be a finite number, 0 or more")
+            raise ValueError(f"beta={beta}: must be a finite number, 0 or more")
         self.beta = beta
 
     def check(self, model: LatentVariableModel) -> None:

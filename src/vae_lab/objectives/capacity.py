@@ -35,9 +35,7 @@ class Capacity(Objective):
         super().__init__(num_samples)
         for name, number in (("gamma", gamma), ("capacity", capacity)):
             if not 0 <= number < math.inf:
-                raise ValueError(f"objective.{name}={number}: must be a finite number, 0 or more")
-        if steps < 1:
-            raise ValueError(f"objective.steps={steps}: must be at least 1")
+                raise ValueError(f"{name}={number}: must be a finite number, 0 or more")
         self.gamma = gamma
         self.capacity = capacity
         self.rise = Linear(steps)

@@ -36,7 +36,7 @@ class Elbo(Objective):
         super().__init__(num_samples)
         for name, number in (("beta", beta), ("free_bits", free_bits)):
             if not 0 <= number < math.inf:
-                raise ValueError(f"objective.{name}={number}: must be a finite number, 0 or more")
+                raise ValueError(f"{name}={number}: must be a finite number, 0 or more")
         self.beta = beta
         self.warmup = warmup or Constant()
         self.free_bits = free_bits

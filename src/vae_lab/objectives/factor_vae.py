@@ -54,9 +54,9 @@ class FactorVae(Objective):
     ) -> None:
         super().__init__(num_samples)
         if not 0 <= gamma < math.inf:
-            raise ValueError(f"objective.gamma={gamma}: must be a finite number, 0 or more")
+            raise ValueError(f"gamma={gamma}: must be a finite number, 0 or more")
         if not 0 < lr < math.inf:
-            raise ValueError(f"objective.lr={lr}: must be a finite number above 0")
+            raise ValueError(f"lr={lr}: must be a finite number above 0")
         self.gamma, self.lr, self.betas = gamma, lr, betas
         self.discriminator = Mlp((latent_dim,), (), widths=widths, activation="leaky_relu")
         for layer in self.discriminator.layers:

@@ -53,11 +53,11 @@ class InfoVae(Objective):
     ) -> None:
         super().__init__(num_samples)
         if not -math.inf < alpha <= 1:
-            raise ValueError(f"objective.alpha={alpha}: must be a finite number, 1 or less")
+            raise ValueError(f"alpha={alpha}: must be a finite number, 1 or less")
         if not 1 - alpha <= lambda_ < math.inf:
-            raise ValueError(f"objective.lambda_={lambda_}: must be a finite number, 1 - alpha = {1 - alpha} or more")
+            raise ValueError(f"lambda_={lambda_}: must be a finite number, 1 - alpha = {1 - alpha} or more")
         if kernel not in KERNELS:
-            raise ValueError(f"objective.kernel={kernel}: choose {' or '.join(KERNELS)}")
+            raise ValueError(f"kernel={kernel}: choose {' or '.join(KERNELS)}")
         self.alpha = alpha
         self.lambda_ = lambda_
         self.kernel = KERNELS[kernel]

@@ -36,7 +36,7 @@ class Linear(Schedule):
 
     def __init__(self, steps: int) -> None:
         if steps < 1:
-            raise ValueError(f"warmup.steps={steps}: must be at least 1 (warmup=none switches it off)")
+            raise ValueError(f"steps={steps}: must be at least 1")
         self.steps = steps
 
     def __call__(self, step: int) -> float:
@@ -52,9 +52,9 @@ class LinearOfRun(Schedule):
 
     def __init__(self, fraction: float = 0.4, max_steps: int = 5000) -> None:
         if not 0 < fraction <= 1:
-            raise ValueError(f"warmup.fraction={fraction}: must be above 0 and at most 1")
+            raise ValueError(f"fraction={fraction}: must be above 0 and at most 1")
         if max_steps < 1:
-            raise ValueError(f"warmup.max_steps={max_steps}: must be at least 1 (warmup=none switches it off)")
+            raise ValueError(f"max_steps={max_steps}: must be at least 1")
         self.fraction = fraction
         self.max_steps = max_steps
         self._rise = Linear(max_steps)
@@ -76,9 +76,9 @@ class Cyclic(Schedule):
 
     def __init__(self, period: int, ramp: float = 0.5) -> None:
         if period < 2:
-            raise ValueError(f"warmup.period={period}: must be at least 2 steps")
+            raise ValueError(f"period={period}: must be at least 2")
         if not 0 < ramp <= 1:
-            raise ValueError(f"warmup.ramp={ramp}: must be above 0 and at most 1")
+            raise ValueError(f"ramp={ramp}: must be above 0 and at most 1")
         self.period = period
         self.ramp = ramp
 
