@@ -56,7 +56,7 @@ def sections_of(parts: Mapping[str, Result]) -> list[Section]:
     sections = [
         Section("Correctness on a GPU", ("check", "found", "bound", "holds"), checks),
         Section("Training on a GPU beside bare loops", TRAINING_HEADER, of_loops),
-        Section("Evaluation on a GPU, 5000 samples an image", EVALUATION_HEADER, evaluation_rows(parts)),
+        Section("Evaluation on a GPU, 5000 samples per image", EVALUATION_HEADER, evaluation_rows(parts)),
         Section("784-256-2 at batch 128 on a GPU beside pythae", PYTHAE_HEADER, pythae_rows(parts)),
     ]
     return [section for section in sections if section.rows]

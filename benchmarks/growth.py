@@ -99,7 +99,7 @@ def row(num: int = 260_000) -> tuple[str, ...]:
 
 LIMITS = (0.5, 100.0)
 """data.memory_limit_gb below and above the size of the set."""
-HEADER = ("set", "mapped, ms a step", "in memory, ms a step", "ratio of speeds", "peak resident, mapped", "in memory")
+HEADER = ("set", "mapped, ms per step", "in memory, ms per step", "ratio of speeds", "peak resident, mapped", "in RAM")
 
 
 def main() -> None:

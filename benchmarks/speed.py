@@ -129,7 +129,7 @@ def evaluation_section() -> Section:
         row = (name, f"{rate / 1e9:.0f}", f"{matrix / 1e9:.0f}", f"{rate / matrix:.2f}", f"{examples:.0f}")
         rows.append(row)
     header = ("network", "evaluation, GFLOP/s", "matrix product, GFLOP/s", "ratio", "images/s")
-    return Section("Importance-sampled evaluation, 5000 samples an image", header, rows)
+    return Section("Importance-sampled evaluation, 5000 samples per image", header, rows)
 
 
 DEEP = ("latent_dim=50", "network.widths=[200,200]", "network.activation=tanh")
