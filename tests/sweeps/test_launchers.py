@@ -20,8 +20,8 @@ from hydra.core.plugins import Plugins
 
 from vae_lab.cli.messages import EXTRAS
 from vae_lab.runs import folder as runs
-from vae_lab.sweeps import launchers as launching
-from vae_lab.sweeps.launchers import Share, jobs_at_once, visible_gpus
+from vae_lab.sweeps import machine
+from vae_lab.sweeps.machine import ShareMachine, jobs_at_once, visible_gpus
 
 Train = Callable[..., Outcome]
 QUICK = BARE
@@ -101,6 +101,12 @@ def test_a_launcher_that_fails_leaves_a_report(train: Train, tmp_path: Path, mon
     monkeypatch.undo()
 
 
+def test_the_plugins_cost_other_hydra_programs_little() -> None:
+    code = "import sys, hydra_plugins.vae_lab_sweepers; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not [name for name in done.stdout.split() if name.startswith(("vae_lab", "torch", "pydantic"))]
+
+
 # What a job gets of the machine.
 
 
@@ -109,10 +115,10 @@ def test_a_launcher_that_fails_leaves_a_report(train: Train, tmp_path: Path, mon
     [(0, 1, 1), (0, 2, 2), (0, 3, 2), (0, 4, 2), (0, 8, 4), (1, 64, 1), (8, 4, 8)],
 )
 def test_jobs_at_once(monkeypatch: pytest.MonkeyPatch, gpus: int, cores: int, expected: int) -> None:
-    monkeypatch.setattr(launching, "visible_gpus", lambda: [str(i) for i in range(gpus)])
-    monkeypatch.setattr(launching, "_cores", lambda: cores)
+    monkeypatch.setattr(machine, "visible_gpus", lambda: [str(i) for i in range(gpus)])
+    monkeypatch.setattr(machine, "_cores", lambda: cores)
     assert jobs_at_once() == expected
-    assert Share(expected).threads == max(1, cores // expected)
+    assert ShareMachine(expected).threads == max(1, cores // expected)
 
 
 def test_visible_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,7 +132,7 @@ def test_visible_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     assert visible_gpus() == []
 
 
-def job_on_a_gpu(share: Share, seconds: float) -> tuple[str, str, float, float]:
+def job_on_a_gpu(share: ShareMachine, seconds: float) -> tuple[str, str, float, float]:
     share.on_job_start(None)  # type: ignore[arg-type]
     began = time.monotonic()
     time.sleep(seconds)
@@ -136,10 +142,10 @@ def job_on_a_gpu(share: Share, seconds: float) -> tuple[str, str, float, float]:
 def test_each_job_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from joblib import Parallel, delayed
 
-    monkeypatch.setattr(launching, "visible_gpus", lambda: ["5", "GPU-7"])
+    monkeypatch.setattr(machine, "visible_gpus", lambda: ["5", "GPU-7"])
     monkeypatch.delenv("OMP_NUM_THREADS")
-    monkeypatch.setattr(launching, "_cores", lambda: 6)
-    share = Share(jobs_at_once=2)
+    monkeypatch.setattr(machine, "_cores", lambda: 6)
+    share = ShareMachine(jobs_at_once=2)
     share.locks = tmp_path
     lengths = [0.6, 0.1, 0.1, 0.1, 0.3, 0.1]
     done = Parallel(n_jobs=2, batch_size=1)(delayed(job_on_a_gpu)(share, length) for length in lengths)

@@ -257,7 +257,7 @@ def test_without_optuna_it_says_what_to_install(train: Train, monkeypatch: pytes
 
 
 def test_nothing_else_waits_for_optuna() -> None:
-    code = "import sys, vae_lab.train, vae_lab.sweeps.callback; print(*sys.modules)"
+    code = "import sys, vae_lab.train, vae_lab.sweeps.callback, vae_lab.sweeps.launchers; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert {"optuna", "sqlalchemy", "ray", "submitit"}.isdisjoint(done.stdout.split())
 

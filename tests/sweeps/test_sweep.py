@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 import vae_lab.training
 from vae_lab.evaluate import main as evaluate_main
 from vae_lab.runs import folder as runs
-from vae_lab.sweeps.callback import claim
-from vae_lab.sweeps.jobs import LONGEST_NAME, folder_name
+from vae_lab.sweeps.callback import make_unique_folder
+from vae_lab.sweeps.jobs import MAX_NAME_LENGTH, folder_name
 
 Train = Callable[..., Outcome]
 QUICK = BARE
@@ -252,7 +252,7 @@ def test_the_key_and_the_group_of_sweeps_are_shown(train: Train) -> None:
 @given(st.text(max_size=400) | st.text(alphabet="a/ .,=-[]é'", max_size=400))
 def test_names_are_safe(overrides: str) -> None:
     name = folder_name(overrides)
-    assert 0 < len(name) <= LONGEST_NAME
+    assert 0 < len(name) <= MAX_NAME_LENGTH
     assert set(name) <= set(string.ascii_letters + string.digits + "_.,=+-[]")
     assert name == folder_name(overrides)
     assert name[0] not in ".-"
@@ -277,12 +277,12 @@ def test_odd_words_make_folders_of_their_own(train: Train, tmp_path: Path, insta
 
 def test_a_folder_is_claimed_once(tmp_path: Path) -> None:
     with ThreadPoolExecutor(16) as pool:
-        claimed = list(pool.map(claim, [tmp_path / "runs" / "now"] * 64))
+        claimed = list(pool.map(make_unique_folder, [tmp_path / "runs" / "now"] * 64))
     assert len(set(claimed)) == 64
     assert {path.name for path in claimed} == {"now", *(f"now_{i}" for i in range(1, 64))}
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file"):
-        claim(tmp_path / "file" / "now")
+        make_unique_folder(tmp_path / "file" / "now")
 
 
 def test_two_of_the_same_second_do_not_share_a_folder(

@@ -8,13 +8,14 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from vae_lab.cli.check import ConfigError
+from vae_lab.cli.resolvers import register_resolver
 
 # For network=mlp_auto.
-OmegaConf.register_new_resolver("batch_norm_with", lambda prior: not str(prior).endswith(".VampPrior"), replace=True)
+register_resolver("batch_norm_with", lambda prior: not str(prior).endswith(".VampPrior"))
 
 
 def config_dir() -> Path:

@@ -1,6 +1,6 @@
-"""Where runs and sweeps are put, and what a sweep tells when it ends: a callback of Hydra's, in the first process.
+"""A callback of Hydra that chooses the folders of runs and sweeps, and reports on a sweep when it ends.
 
-What it knows of the jobs it reads from their folders: any launcher may have run them anywhere.
+It runs in the first process, and reads how the jobs ended from their folders, because any launcher may have run them.
 """
 
 from __future__ import annotations
@@ -13,10 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
@@ -26,16 +23,11 @@ from vae_lab.errors import RunError
 from vae_lab.runs.locks import hold
 from vae_lab.runs.reading import Run, find_runs
 from vae_lab.sweeps import jobs
-from vae_lab.sweeps.launchers import PLUGINS, Grid, register
-from vae_lab.sweeps.search import OptunaSearch
-
-# By name: Hydra imports its plugins a second time, so that there may be two classes of it.
-GRIDS = (f"{PLUGINS}.Grid", f"{BasicSweeper.__module__}.{BasicSweeper.__qualname__}")
-"""The sweepers that know all their jobs before the first."""
+from vae_lab.sweeps.grid import planned_jobs
 
 
-class Folders(Callback):
-    """Gives each run and each sweep a folder of its own, or the folder that is resumed; ends a sweep with a report."""
+class SweepCallback(Callback):
+    """Gives each run and each sweep its own folder, or the folder that is resumed, and ends a sweep with a report."""
 
     def __init__(self) -> None:
         self.finished_before: set[frozenset[str]] = set()
@@ -53,7 +45,7 @@ class Folders(Callback):
                     raise RunError(
                         "hydra.run.dir: must be given to torchrun and srun, whose processes share the folder"
                     )
-                folder = claim(_resolved(config, "hydra.run.dir"))
+                folder = make_unique_folder(_resolved(config, "hydra.run.dir"))
                 config.hydra.run.dir = str(folder)
             else:
                 _refuse_unusable("hydra.run.dir", _resolved(config, "hydra.run.dir"))
@@ -65,9 +57,7 @@ class Folders(Callback):
                     "-m: torchrun and srun start the processes of one run; without them each job of a sweep starts its "
                     "own (trainer.devices), or use launcher=submitit_slurm"
                 )
-            for sweeper in (Grid, OptunaSearch):
-                register(sweeper)
-            _refuse_empty(config)
+            planned = planned_jobs(config)
             folder = _sweep_folder(config)
             folder.mkdir(parents=True, exist_ok=True)
             hold(folder)
@@ -76,7 +66,7 @@ class Folders(Callback):
             config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted(str(folder))}")
             print(f"sweep folder {folder}; to resume it: the same command with {shlex.quote(f'sweep.resume={folder}')}")
             if config.sweep.resume is not None:
-                self._compare(find_runs(folder), planned_jobs(config))
+                self._compare(find_runs(folder), planned)
 
     def _compare(self, runs: list[Run], planned: list[list[str]] | None) -> None:
         """Says what is left to do, and what of the folder is not in this sweep."""
@@ -112,7 +102,7 @@ class Folders(Callback):
                 raise SystemExit(1)
 
 
-def claim(folder: Path) -> Path:
+def make_unique_folder(folder: Path) -> Path:
     """Makes a folder that nobody else has: ``folder``, or with _1, _2, ... behind it where others were quicker."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     mine, number = folder, 0
@@ -139,16 +129,6 @@ def _refuse_unusable(key: str, folder: Path) -> None:
         raise RunError(f"{key}={folder}: {reason}; name another folder") from error
 
 
-def _refuse_empty(config: DictConfig) -> None:
-    """Raises for a grid without a job, naming the key that has no value."""
-    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
-    if config.hydra.sweeper._target_ not in GRIDS:
-        return
-    for override in parser.parse_overrides(list(config.hydra.overrides.task)):
-        if override.is_sweep_override() and not list(override.sweep_string_iterator()):
-            raise RunError(f"{override.input_line}: has no value, so that there is no job to run")
-
-
 @contextmanager
 def ending_the_command() -> Iterator[None]:
     """Lets an error in a callback end the command, where Hydra would make a warning of it and go on."""
@@ -162,18 +142,6 @@ def ending_the_command() -> Iterator[None]:
             raise SystemExit(1) from error
 
 
-def planned_jobs(config: DictConfig) -> list[list[str]] | None:
-    """The overrides of each job of the sweep; None with a sweeper that decides on them as it goes."""
-    if config.hydra.sweeper._target_ not in GRIDS:
-        return None
-    words = [f"{key}={values}" for key, values in (config.hydra.sweeper.params or {}).items()]
-    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
-    overrides = parser.parse_overrides([*words, *config.hydra.overrides.task])
-    (planned,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)
-    no_settings = config.hydra.job.config.override_dirname.exclude_keys
-    return [jobs.without_keys(job, no_settings) for job in planned]
-
-
 def _sweep_folder(config: DictConfig) -> Path:
     """The folder that is resumed, or a new one."""
     if config.sweep.resume is not None:
@@ -184,7 +152,7 @@ def _sweep_folder(config: DictConfig) -> Path:
         return folder
     folder = _resolved(config, "hydra.sweep.dir")
     if not _is_set(config, "hydra.sweep.dir"):
-        return claim(folder)
+        return make_unique_folder(folder)
     if (folder / "multirun.yaml").is_file():
         raise RunError(f"hydra.sweep.dir={folder}: holds a sweep already; sweep.resume={folder} resumes it")
     _refuse_unusable("hydra.sweep.dir", folder)

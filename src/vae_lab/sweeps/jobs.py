@@ -16,19 +16,21 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from vae_lab.cli.check import check_config
 from vae_lab.cli.command import Task
 from vae_lab.cli.messages import is_expected, message
 from vae_lab.cli.paths import quoted
+from vae_lab.cli.resolvers import register_resolver
 from vae_lab.cli.resume import last_checkpoint
 from vae_lab.errors import RunError
 from vae_lab.files import write_text
 from vae_lab.runs.locks import check_free
 from vae_lab.runs.reading import read_run
+from vae_lab.sweeps.machine import RESOLVERS
 
-LONGEST_NAME = 200
+MAX_NAME_LENGTH = 200
 """Of a folder; file systems allow 255 bytes."""
 
 
@@ -37,21 +39,23 @@ def folder_name(overrides: str) -> str:
     if not overrides:
         return "defaults"
     safe = re.sub(r"[^\w.,=+\[\]-]+", "-", overrides, flags=re.ASCII).strip("-.")
-    if safe == overrides and len(safe) <= LONGEST_NAME:
+    if safe == overrides and len(safe) <= MAX_NAME_LENGTH:
         return safe
     digest = hashlib.sha256(overrides.encode()).hexdigest()[:8]
-    return f"{safe[: LONGEST_NAME - 9] or 'job'}-{digest}"
+    return f"{safe[: MAX_NAME_LENGTH - 9] or 'job'}-{digest}"
 
 
-# For hydra.sweep.subdir. A process that another launcher starts has it too: it imports this module for its job.
-OmegaConf.register_new_resolver("job_folder", folder_name, replace=True)
+# Here, because every process that a launcher starts imports this module for its job.
+register_resolver("job_folder", folder_name)
+for _name, _function in RESOLVERS.items():
+    register_resolver(_name, _function)
 
 
 def run_job(task: Task, cfg: DictConfig) -> None:
     """Runs a job of a sweep, unless it is finished already; a job that fails records why, so that the others go on."""
     folder, overrides = job_folder(), job_overrides()
     try:
-        if not take_up(folder, overrides):
+        if not prepare_job(folder, overrides):
             return
     except RunError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -59,7 +63,7 @@ def run_job(task: Task, cfg: DictConfig) -> None:
     try:
         check_config(cfg)
         if wants_several_processes(cfg):
-            run_apart(folder, overrides)
+            run_in_subprocess(folder, overrides)
         else:
             cfg.resume = "auto"
             task(cfg)
@@ -103,7 +107,7 @@ def settings() -> dict[str, Any]:
     }
 
 
-def take_up(folder: Path, overrides: Sequence[str]) -> bool:
+def prepare_job(folder: Path, overrides: Sequence[str]) -> bool:
     """Whether the job has still to be run; then its folder is ready for it.
 
     Raises:
@@ -143,7 +147,7 @@ def wants_several_processes(cfg: DictConfig) -> bool:
     return str(cfg.trainer.devices) != "1" or cfg.trainer.num_nodes > 1
 
 
-def run_apart(folder: Path, overrides: Sequence[str]) -> None:
+def run_in_subprocess(folder: Path, overrides: Sequence[str]) -> None:
     """The job as a command of its own.
 
     Lightning starts the processes of a run by repeating the command line. That of a sweep would start the sweep again

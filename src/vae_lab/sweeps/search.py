@@ -1,7 +1,4 @@
-"""search=optuna: a sweeper of Hydra that asks Optuna for jobs, has them run and tells Optuna their values.
-
-Hydra's own plugin for Optuna pins version 2.10, whose SQLite storage fails with today's SQLAlchemy.
-"""
+"""Searches with Optuna: asks it for jobs, runs them and returns their values to it."""
 
 from __future__ import annotations
 
@@ -11,20 +8,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Quote, QuotedString
-from hydra.core.plugins import Plugins
+from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.plugins.launcher import Launcher
-from hydra.plugins.sweeper import Sweeper
-from hydra.types import HydraContext, TaskFunction
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from vae_lab.errors import RunError
 from vae_lab.runs.reading import read_run
 from vae_lab.runs.search_record import DATABASE, save_search, sweep_name
 from vae_lab.sweeps.jobs import folder_name, save_failure, without_keys
-from vae_lab.sweeps.launchers import enduring, jobs_at_once
+from vae_lab.sweeps.machine import jobs_at_once
 from vae_lab.sweeps.search_space import search_space, suggest
 from vae_lab.sweeps.study import check_installed, open_storage, whole_storage
 
@@ -41,45 +34,48 @@ class Job(NamedTuple):
     folder: Path
 
 
-class OptunaSearch(Sweeper):
-    """Runs trials in batches until the study has as many as were asked for.
+class OptunaSearch:
+    """Runs trials in batches until the study has as many as the user asked for.
 
-    A trial that is killed stays running in the study; whoever resumes the sweep takes it up again with its own
-    parameters, and its run goes on from the last checkpoint.
+    The trial of a killed process stays running in the study. A resumed sweep runs it again, with its own parameters and
+    from its last checkpoint.
+
+    Args:
+        config: config of the sweep, Hydra's own part included.
+        launcher: launcher of the jobs.
+        max_batch_size: number of jobs that the launcher gets at once, unless search.at_once sets it.
+        overrides: overrides of the command line.
+
+    Raises:
+        RunError: if Optuna is not installed, or for a wrong setting of the search.
     """
 
-    def __init__(self, max_batch_size: int | None = None, params: Mapping[str, str] | None = None) -> None:
-        self.max_batch_size = max_batch_size
-        self.params = dict(params or {})
-
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+    def __init__(
+        self, config: DictConfig, launcher: Launcher, max_batch_size: int | None, overrides: Sequence[Override]
+    ) -> None:
         check_installed()
         check_settings(config.search)
-        self.hydra_context, self.config = hydra_context, config
-        self.settings, self.seed = config.search, config.seed
-        self.no_settings_of_jobs = config.hydra.job.config.override_dirname.exclude_keys
+        self.settings, self.seed, self.launcher = config.search, config.seed, launcher
         self.folder = Path(config.hydra.sweep.dir).absolute()
         self.storage = whole_storage(config.search.storage or f"sqlite:///{self.folder / DATABASE}")
-        self.at_once = config.search.at_once or self.max_batch_size or _at_once(config.hydra)
-        launcher = Plugins.instance().instantiate_launcher(hydra_context, task_function, config)
-        self.launcher: Launcher = enduring(launcher, config)
-
-    def sweep(self, arguments: list[str]) -> None:
-        assert self.hydra_context is not None
-        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        words = [*(f"{key}={value}" for key, value in self.params.items()), *arguments]
-        overrides = list({override.key_or_group: override for override in parser.parse_overrides(words)}.values())
+        self.at_once = config.search.at_once or max_batch_size or _at_once(config.hydra)
         self.space = search_space(overrides)
         self.fixed = [str(override.input_line) for override in overrides if not override.is_sweep_override()]
-        self.validate_batch_is_legal(_corners(self.fixed, self.space))
-        self.folder.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(self.config, self.folder / "multirun.yaml")
-        self.study = self._open_study()
-        self._search()
+        self.of_jobs = without_keys(self.fixed, config.hydra.job.config.override_dirname.exclude_keys)
 
-    def _search(self) -> None:
-        going_on = True
+    def corners(self) -> list[list[str]]:
+        """Returns overrides with each choice and each bound, to test that all of them can be composed."""
+        found = []
+        for key, distribution in self.space.items():
+            values = getattr(distribution, "choices", None) or [distribution.low, distribution.high]  # type: ignore[attr-defined]
+            found += [[*self.fixed, f"{key}={value}"] for value in values]
+        return found
+
+    def run(self) -> None:
+        """Opens the study, finishes the interrupted trials of this sweep and runs new ones."""
+        self.study = self._open_study()
         waiting = self._interrupted()
+        going_on = True
         while going_on:
             batch = [self._job(trial) for trial in waiting[: self.at_once]] or self._asked()
             waiting = waiting[self.at_once :]
@@ -101,8 +97,8 @@ class OptunaSearch(Sweeper):
             pruner=instantiate(settings.pruner, _convert_="all"),
             load_if_exists=True,
         )
-        of_jobs = without_keys(self.fixed, self.no_settings_of_jobs)
-        check_same_search(study, self.storage, _description(settings.metric, settings.direction, of_jobs, self.space))
+        search = _description(settings.metric, settings.direction, self.of_jobs, self.space)
+        check_same_search(study, self.storage, search)
         return study
 
     def _interrupted(self) -> list[Trial]:
@@ -223,15 +219,6 @@ def _description(
 
     texts = {key: json.loads(distribution_to_json(distribution)) for key, distribution in sorted(space.items())}
     return {"space": texts, "fixed": sorted(fixed), "metric": metric, "direction": direction}
-
-
-def _corners(fixed: Sequence[str], space: Mapping[str, BaseDistribution]) -> list[list[str]]:
-    """Overrides in which each choice and each bound comes up, to see that all can be composed."""
-    found = []
-    for key, distribution in space.items():
-        values = getattr(distribution, "choices", None) or [distribution.low, distribution.high]  # type: ignore[attr-defined]
-        found += [[*fixed, f"{key}={value}"] for value in values]
-    return found
 
 
 def _quoted(value: object) -> str:
