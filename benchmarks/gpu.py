@@ -27,7 +27,7 @@ from benchmarks import gpu_correctness, gpu_report, gpu_resume, gpu_rows, gpu_sp
 from benchmarks.bench import Bench, Part
 from vae_lab.errors import RunError
 from vae_lab.files import write_text
-from vae_lab.runs.folder import provenance
+from vae_lab.runs.provenance import provenance
 from vae_lab.training import prepare_process
 
 PARTS: tuple[Part, ...] = (*gpu_correctness.PARTS, *gpu_resume.PARTS, *gpu_speed.PARTS, *gpu_rows.PARTS)

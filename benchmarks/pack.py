@@ -20,7 +20,7 @@ from pathlib import Path
 from vae_lab.data import FashionMnist
 from vae_lab.data.published_files import existing
 from vae_lab.data.torchvision_sets import datasets
-from vae_lab.runs.folder import git_state
+from vae_lab.runs.provenance import git_state
 
 ROOT = Path(__file__).parents[1]
 LACKING = ("hydra-core", "omegaconf", "pydantic")

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from benchmarks import bare, evaluation, growth, loops, peers, program, startup
 from benchmarks.tables import Section, print_sections, quartiles, shown, shown_quartiles, write_sections
-from vae_lab.runs.folder import git_state
+from vae_lab.runs.provenance import git_state
 from vae_lab.training import prepare_process
 
 GREY = ("data.binarization=none", "data.val_size=0")

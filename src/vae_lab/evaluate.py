@@ -45,7 +45,7 @@ def evaluate(cfg: DictConfig) -> None:
     # Here and not above: --help and a wrong key must not wait for torch.
     from vae_lab import evaluation  # noqa: PLC0415
     from vae_lab.runs import folder as runs  # noqa: PLC0415
-    from vae_lab.runs.evaluations import OWN, evaluation_path, is_own_data  # noqa: PLC0415
+    from vae_lab.runs.evaluations import evaluation_path, is_own_data  # noqa: PLC0415
     from vae_lab.runs.loading import find_run  # noqa: PLC0415
     from vae_lab.training import prepare_process  # noqa: PLC0415
 
@@ -79,8 +79,8 @@ def evaluate(cfg: DictConfig) -> None:
         show(result, collapse_lines(result, run.config), str(path))
         if not own and not cfg.data_root:
             print(f"             {data_root}: no longer the {settings.split} set that the run was trained with")
-        if path.name != OWN:
-            print(f"             not the run's own weights on its whole test set: reports read {OWN} alone")
+        if path.name != runs.EVALUATION:
+            print(f"             not the run's own weights on its whole test set: reports read {runs.EVALUATION} alone")
 
 
 def refuse_non_finite(result: dict[str, Any]) -> None:
@@ -93,11 +93,11 @@ def refuse_non_finite(result: dict[str, Any]) -> None:
 def draw(model: LatentVariableModel, examples: Batch, result: dict[str, Any], path: Path) -> None:
     """Writes figures/traversals_by_factor.png beside evaluation.json, with the same ending for other splits."""
     from vae_lab.pictures import save_picture, traversals_by_factor  # noqa: PLC0415
-    from vae_lab.training.callbacks.log_pictures import FOLDER  # noqa: PLC0415
+    from vae_lab.runs.folder import FIGURES  # noqa: PLC0415
 
     best = {name: (of["dimension"], of["mutual_information"]) for name, of in result["mig_by_factor"].items()}
     sheet = traversals_by_factor(model, examples, best, result["disentanglement_level"])
-    save_picture(sheet.draw(), path.parent / FOLDER, path.stem.replace("evaluation", "traversals_by_factor", 1))
+    save_picture(sheet.draw(), path.parent / FIGURES, path.stem.replace("evaluation", "traversals_by_factor", 1))
 
 
 def show(result: dict[str, Any], remarks: Sequence[str], path: str) -> None:

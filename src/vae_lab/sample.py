@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from vae_lab.cli import command
 from vae_lab.errors import RunError, naming_data_root
+from vae_lab.runs.folder import BEST, SAMPLES
 from vae_lab.settings import Request
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from vae_lab.data import ImageDataModule
     from vae_lab.pictures.request import Examples
     from vae_lab.runs.loading import SavedRun
-
-FOLDER = "samples"
 
 
 def sample(cfg: DictConfig) -> None:
@@ -31,8 +30,8 @@ def sample(cfg: DictConfig) -> None:
     request = Request(**{name: settings[name] for name in Request.__dataclass_fields__})
     run = find_run(cfg.run)
     model = run.model(cfg.packages, weights=cfg.weights)
-    folder = Path(cfg.out).expanduser() if cfg.out else run.folder / FOLDER
-    weights = "" if run.checkpoint.stem == "best" else f"_{run.checkpoint.stem}"
+    folder = Path(cfg.out).expanduser() if cfg.out else run.folder / SAMPLES
+    weights = "" if run.checkpoint.name == BEST else f"_{run.checkpoint.stem}"
     weights += "_raw_weights" if cfg.weights == "raw" else ""
     if folder.exists() and not folder.is_dir():
         raise RunError(f"out={folder}: is a file; name a folder")

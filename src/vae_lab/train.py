@@ -17,6 +17,7 @@ from vae_lab.cli.resume import checkpoint_to_resume, differences, keep_own_defau
 from vae_lab.cli.trainers import make_trainer
 from vae_lab.errors import PrunedError, RunError
 from vae_lab.files import absolute
+from vae_lab.runs.folder import save_pruned
 from vae_lab.runs.locks import locked
 from vae_lab.sweeps import jobs
 
@@ -77,7 +78,8 @@ def train_in_folder(cfg: DictConfig) -> None:
         fit(trainer, module, data, record, cfg.test_checkpoint, cfg.decoder_bias, checkpoint)
     except PrunedError as stop:
         if trainer.is_global_zero:
-            jobs.save_pruned(run, jobs.job_overrides(), str(stop))
+            save_pruned(run, jobs.job_overrides(), str(stop))
+            print(f"pruned       {stop}")
 
 
 def start_from(source: SavedRun, module: VariationalModule, config: dict[str, Any], shows: bool) -> None:

@@ -143,7 +143,7 @@ def test_a_malicious_checkpoint_is_not_executed(run: Path, tmp_path: Path) -> No
         "functools.partial",
         "torch.nn.modules.module.os.system",
         "torch.nn.functional.relu",
-        "vae_lab.runs.folder.subprocess.run",
+        "vae_lab.runs.provenance.subprocess.run",
         "vae_lab.runs.folder.write_text",
         "vae_lab.runs.loading.Path",
         "vae_lab.nothing.Here",

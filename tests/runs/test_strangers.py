@@ -196,7 +196,7 @@ TARGETS = [
     "vae_lab.runs.build.importlib.import_module",
     "vae_lab.runs.build.partial",
     "vae_lab.runs.build.build",
-    "vae_lab.runs.folder.subprocess.Popen",
+    "vae_lab.runs.provenance.subprocess.Popen",
     "vae_lab.runs.folder.save_config",
     "vae_lab.files.write_text",
     "vae_lab.runs.loading.Path",

@@ -18,8 +18,8 @@ import yaml
 from conftest import FAST, Outcome
 
 from tests.training.same_run import assert_same, state_of
-from vae_lab.cli.resume import last_checkpoint
 from vae_lab.errors import RunError
+from vae_lab.runs.folder import EVENTS, last_checkpoint
 from vae_lab.training import curves
 from vae_lab.training.callbacks import LastCheckpoint
 from vae_lab.training.module import VariationalModule
@@ -259,8 +259,8 @@ def killed_at_operation(folder: str, words: tuple[str, ...], number: int) -> Non
 
 def wait_for_training(run: Path, process: Any) -> None:
     """Until this process has opened its curves."""
-    before = set(run.glob(curves.PATTERN))
-    while process.is_alive() and set(run.glob(curves.PATTERN)) <= before:
+    before = set(run.glob(EVENTS))
+    while process.is_alive() and set(run.glob(EVENTS)) <= before:
         time.sleep(0.005)
 
 

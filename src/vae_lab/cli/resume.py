@@ -11,12 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from vae_lab.cli.found import keep_found
 from vae_lab.errors import RunError
-from vae_lab.files import absolute, why_not_a_file
-from vae_lab.runs.folder import relative_to_run, why_no_run
-from vae_lab.runs.untrusted import read_yaml
-
-LAST = Path("checkpoints", "last.ckpt")
-"""Within a run's folder, the checkpoint that it goes on from."""
+from vae_lab.files import absolute
+from vae_lab.runs.folder import CHECKPOINTS, LAST, last_checkpoint, relative_to_run
+from vae_lab.runs.reading import saved_config
 
 MAY_CHANGE = (
     "trainer.max_epochs",
@@ -171,24 +168,6 @@ def moved_choices(before: Mapping[str, Any], now: Mapping[str, Any], given: Set[
     return [word for word in moved if refusal(word) is None]
 
 
-def saved_config(run: Path) -> dict[str, Any]:
-    """The config.yaml of a run that can go on.
-
-    Raises:
-        RunError: where there is none, or none that tells how the run was started.
-    """
-    path = run / "config.yaml"
-    try:
-        config = read_yaml(path)
-    except OSError as error:
-        raise RunError(f"resume={run}: {why_no_run(run, 'resume')}") from error
-    except ValueError as error:
-        raise RunError(str(error)) from error
-    if not isinstance(config, dict) or not isinstance(config.get("overrides"), list):
-        raise RunError(f"{path}: does not say how the run was started; overrides are missing")
-    return config
-
-
 def keep_own_defaults(cfg: DictConfig, given: Sequence[str]) -> None:
     """Sets the keys of `OWN_DEFAULTS` as the run that goes on was started with, unless the command line gives them.
 
@@ -229,7 +208,7 @@ def checkpoint_to_resume(config: dict[str, Any], run: Path) -> Path | None:
     if checkpoint is None:
         if wish in (None, "auto"):
             return None
-        raise RunError(f"resume={run}: no checkpoint there yet ({run / LAST}); start the run anew")
+        raise RunError(f"resume={run}: no checkpoint there yet ({run / CHECKPOINTS / LAST}); start the run anew")
     before = {"init_from": None} | saved_config(run)
     if _names_same_source(before, config):
         config["init_from"] = before["init_from"]
@@ -259,28 +238,6 @@ def moved_data(run: Path, root: str) -> str | None:
     if not isinstance(before, str) or absolute(before) == root:
         return None
     return f"data.root={root}: the run goes on with the data there; so far they were in {before}"
-
-
-def last_checkpoint(run: Path) -> Path | None:
-    """Returns the checkpoint that a run goes on from; None if it has none.
-
-    Raises:
-        RunError: if last.ckpt is there but is not a file, such as a folder or a link to nothing: a run that started
-            anew instead would lose the one that was.
-    """
-    path = run / LAST
-    try:
-        problem, what = why_not_a_file(path), path
-    except FileNotFoundError:
-        what = path.parent
-        problem = "is a link to nothing" if what.is_symlink() and not what.exists() else ""
-        if not problem:
-            return None
-    if problem:
-        raise RunError(
-            f"resume={run}: {what} {problem}; put the checkpoint back, or start a new run in another hydra.run.dir"
-        )
-    return path
 
 
 def _refuse_kept(before: Mapping[str, Any], now: Mapping[str, Any], run: Path) -> None:

@@ -14,6 +14,7 @@ from vae_lab.reports import text
 from vae_lab.reports.charts import DPI
 from vae_lab.reports.comparison import Comparison
 from vae_lab.reports.varied import Setting
+from vae_lab.runs.folder import FIGURES
 from vae_lab.runs.reading import Run
 
 INCHES = 2.6
@@ -22,7 +23,7 @@ MAX_COLUMNS = 6
 MAX_TILES = 36
 LETTERS, MAX_PARTS = 32, 5
 """Of a line above a tile, and settings named there."""
-SAMPLES = "samples.png"
+_SAMPLES = "samples.png"
 MAX_PIXELS = 10**8
 
 
@@ -50,13 +51,13 @@ def with_unreadable_pictures(runs: Iterable[Run]) -> list[Run]:
 
 
 def _problem(run: Run) -> str | None:
-    path = run.folder / "figures" / SAMPLES
+    path = run.folder / FIGURES / _SAMPLES
     if run.state != "finished" or not os.path.lexists(path):
         return None
     try:
         _read(path)
     except Exception as error:  # Pillow raises errors of many kinds
-        problem = f"figures/{SAMPLES}: not readable as a picture ({text.printable(str(error))[:100]})"
+        problem = f"{FIGURES}/{_SAMPLES}: not readable as a picture ({text.printable(str(error))[:100]})"
         return f"{run.reason}; {problem}" if run.reason else problem
     return None
 
@@ -92,7 +93,7 @@ def _places(comparison: Comparison) -> Iterator[tuple[tuple[int, int], Setting]]
 def _picture(setting: Setting) -> Image.Image | None:
     """The picture of the first seed that has one."""
     for run in sorted(setting.runs, key=lambda run: run.seed.zfill(10)):
-        path = run.folder / "figures" / SAMPLES
+        path = run.folder / FIGURES / _SAMPLES
         if os.path.lexists(path) and _problem(run) is None:
             return _read(path)
     return None

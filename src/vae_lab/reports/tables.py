@@ -15,6 +15,7 @@ from vae_lab.collapse import collapse_lines
 from vae_lab.reports import text
 from vae_lab.reports.comparison import Comparison
 from vae_lab.reports.varied import Setting
+from vae_lab.runs.folder import TRACEBACK
 from vae_lab.runs.reading import Run, setting
 
 COLUMNS = {
@@ -89,7 +90,7 @@ def other_rows(comparison: Comparison, folder: Path) -> Rows:
     rows = [["run", "state", "reason"]]
     for run in comparison.runs:
         if run.state != "finished" or run.reason:
-            trace = run.folder / "failure.txt"
+            trace = run.folder / TRACEBACK
             target = trace if trace.is_file() else run.folder
             rows.append([Link(_label(comparison, run), _relative(target, folder)), run.state, why(run)])
     return rows

@@ -1,4 +1,4 @@
-"""Builds components from a config that may be a stranger's: only classes of packages that are trusted."""
+"""Builds components from a config that may be a stranger's: only classes of trusted packages."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any
 
 from vae_lab.errors import RunError
 
-TRUSTED = ("vae_lab", "torch.nn")
+_TRUSTED = ("vae_lab", "torch.nn")
 """Packages whose classes a config may name."""
 
 
 def build(node: Any, packages: Sequence[str] = ()) -> Any:
-    """What a config node describes: a node with a `_target_` is called, or prepared if it is `_partial_`.
+    """Returns what a config node describes: a node with a `_target_` is called, or prepared if it is `_partial_`.
 
     Hydra's `instantiate` would call anything that can be imported. Here a target is a class defined in a trusted
     package, so that opening a run executes nothing but the constructors of known components.
 
     Args:
         node: plain containers, as YAML gives them.
-        packages: trusted besides `TRUSTED`.
+        packages: packages that are trusted besides `_TRUSTED`.
 
     Raises:
         RunError: naming a target that is not trusted or does not exist, or a constructor that refuses its values.
@@ -36,7 +36,7 @@ def build(node: Any, packages: Sequence[str] = ()) -> Any:
     }
     if "_target_" not in node:
         return options
-    target = _trusted_class(node["_target_"], (*TRUSTED, *packages))
+    target = _trusted_class(node["_target_"], (*_TRUSTED, *packages))
     if node.get("_partial_"):
         return partial(target, **options)
     try:

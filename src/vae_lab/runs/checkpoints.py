@@ -1,4 +1,4 @@
-"""The tensors in a checkpoint: read as such, fitted to a model; nothing of a run is executed."""
+"""Reads the tensors in a checkpoint and fits them to a model; nothing of a run is executed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def read_checkpoint(path: Path, resume: bool = False) -> dict[str, Any]:
         resume: require all that a run goes on from, and not only weights.
 
     Raises:
-        RunError: for a file that is no checkpoint of vae_lab, or not a whole one.
+        RunError: for a file that is not a checkpoint of vae_lab, or not a whole one.
     """
     try:
         checkpoint = migrated(load_tensors(path))
@@ -53,45 +53,37 @@ def model_weights(checkpoint: Mapping[str, Any], path: Path, weights: Weights = 
     state = checkpoint["state_dict"]
     if weights == "raw" and isinstance(checkpoint.get("current_model_state"), Mapping):
         state = checkpoint["current_model_state"]
-    tensors = {str(name).removeprefix("model."): value for name, value in state.items() if _is_of_model(name)}
+    of_model = {name: value for name, value in state.items() if isinstance(name, str) and name.startswith("model.")}
+    tensors = {name.removeprefix("model."): value for name, value in of_model.items()}
     odd = next((name for name, value in tensors.items() if not isinstance(value, torch.Tensor)), None)
     if odd is not None:
-        raise RunError(f"{path}: truncated, corrupt or no checkpoint of vae_lab ({odd} is no tensor)")
+        raise RunError(f"{path}: truncated, corrupt or no checkpoint of vae_lab ({odd} is not a tensor)")
     return tensors
 
 
-def _is_of_model(name: Any) -> bool:
-    return isinstance(name, str) and name.startswith("model.")
-
-
 def check_sizes(path: Path, weights: Mapping[str, torch.Tensor], make: Callable[[], Any]) -> None:
-    """Refuses a config whose model has not the sizes of the weights, before the model takes any memory."""
+    """Raises RunError for a config whose model does not have the sizes of the weights, before it takes any memory."""
     try:
         with torch.device("meta"):
             expected = make().state_dict()
     except (NotImplementedError, RuntimeError):  # of another package: its constructor computes with its tensors
         return
-    for name, value in expected.items():
-        if name in weights and _shape_and_kind(weights[name]) != _shape_and_kind(value):
-            found = f"{_shape_and_kind(weights[name])}, the config makes it {_shape_and_kind(value)}"
-            raise RunError(f"{path}: the weights of another model ({name} is {found})")
+    if reason := other_weights(expected, weights):
+        raise RunError(f"{path}: the weights of another model ({reason})")
 
 
 def _shape_and_kind(tensor: torch.Tensor) -> str:
-    """Such as ``(3, 4) real``: torch would copy complex numbers into real ones, and fractions into integers."""
+    """Returns ``(3, 4) real``, say: torch would copy complex numbers into real ones, and fractions into integers."""
     kind = "real" if tensor.is_floating_point() else "complex" if tensor.is_complex() else str(tensor.dtype)
     return f"{tuple(tensor.shape)} {kind.removeprefix('torch.')}"
 
 
 def other_weights(expected: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor]) -> str | None:
-    """Returns the first difference in names and shapes, such as 'bias is (3,), the config makes it (4,)', or None."""
+    """Returns the first difference, such as ``bias is (3,) real, the config makes it (4,) real``, or None."""
     for name, value in expected.items():
-        if name not in weights:
-            return f"{name} is not there, the config makes it {tuple(value.shape)}"
-        if weights[name].shape != value.shape:
-            return f"{name} is {tuple(weights[name].shape)}, the config makes it {tuple(value.shape)}"
-        if _shape_and_kind(weights[name]) != _shape_and_kind(value):
-            return f"{name} is {_shape_and_kind(weights[name])}, the config makes it {_shape_and_kind(value)}"
+        found = _shape_and_kind(weights[name]) if name in weights else "not there"
+        if found != _shape_and_kind(value):
+            return f"{name} is {found}, the config makes it {_shape_and_kind(value)}"
     return next((f"{name} has no place in the config" for name in weights if name not in expected), None)
 
 

@@ -1,43 +1,108 @@
-"""A run folder: what a training leaves behind.
+"""A run folder: the names of what lies in one, and the writing of all but checkpoints, curves and pictures.
 
 config.yaml              the whole config, resolved
 checkpoints/best.ckpt    best by val/elbo; checkpoints/last.ckpt, the newest
-events.out.tfevents.*    TensorBoard
+events.out.tfevents.*    TensorBoard, with hparams.yaml
 figures/*.png            the last of each picture
 metrics.json             final test metrics, with versions, git state and seed
-evaluation.json          what `python -m vae_lab.evaluate` found on the run's own test set
-evaluation_*.json        the same of other splits, data, weights, or of a part of the test set
-samples/*                pictures and arrays that `python -m vae_lab.sample` made
-pruned.json              of a search's trial that was given up: why
-failure.json             of a sweep's job that failed: why; failure.txt, the traceback of an unexpected error
+evaluation.json          result of `python -m vae_lab.evaluate` on the run's own test set
+evaluation_*.json        results on other splits, data or weights, or on a part of the test set
+samples/*                pictures and arrays made by `python -m vae_lab.sample`
+pruned.json              reason why a search stopped this trial
+failure.json             reason why a job of a sweep failed; failure.txt, the traceback of an unexpected error
 """
 
 from __future__ import annotations
 
 import json
 import os
-import platform
 import shlex
-import subprocess
-from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
+import traceback
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from vae_lab.files import write_text
+from vae_lab.errors import RunError
+from vae_lab.files import why_not_a_file, write_text
+from vae_lab.runs.provenance import provenance
 
-VERSIONS = ("vae-lab", "torch", "torchvision", "pytorch-lightning", "hydra-core", "numpy", "scikit-learn")
-
-
-OUTCOMES = ("failure.json", "failure.txt", "pruned.json")
-"""How an attempt has ended that did not finish the run; they go when the run goes on."""
+CONFIG = "config.yaml"
+CHECKPOINTS, BEST, LAST = "checkpoints", "best.ckpt", "last.ckpt"
+EVENTS, HPARAMS = "events.out.tfevents.*", "hparams.yaml"
+FIGURES, SAMPLES = "figures", "samples"
+METRICS = "metrics.json"
+EVALUATION = "evaluation.json"
+"""The evaluation that reports read: the run's own weights on its own, whole test set."""
+FAILURE, TRACEBACK, PRUNED = "failure.json", "failure.txt", "pruned.json"
+OUTCOMES = (FAILURE, TRACEBACK, PRUNED)
+"""Outcomes of an attempt that did not finish the run; they are deleted when the run goes on."""
 
 
 def save_config(run: Path, config: Mapping[str, Any]) -> None:
     """Writes config.yaml, with paths inside the run relative to its folder."""
-    write_text(run / "config.yaml", yaml.safe_dump(relative_to_run(config), sort_keys=False))
+    write_text(run / CONFIG, yaml.safe_dump(relative_to_run(config), sort_keys=False))
+
+
+def save_metrics(
+    run: Path,
+    metrics: Mapping[str, float],
+    seed: int,
+    seconds: float,
+    skipped_steps: int,
+    selection: str,
+    fingerprints: Mapping[str, str],
+) -> None:
+    """Writes metrics.json: how the run went and how to repeat it.
+
+    Args:
+        run: run folder.
+        metrics: metrics by name, in nats per example.
+        seed: seed of the run.
+        seconds: duration of the training.
+        skipped_steps: number of steps skipped because of a non-finite gradient.
+        selection: examples by which best.ckpt was chosen: the validation set, or the test set if there is none; none
+            if nothing was chosen.
+        fingerprints: digest of each split that was read, by which its data are recognised elsewhere.
+    """
+    training = {"training_seconds": round(seconds, 1), "skipped_steps": skipped_steps, "selection": selection}
+    training |= {"fingerprints": dict(fingerprints)}
+    _save_json(run / METRICS, {"metrics": dict(metrics), **training, "seed": seed, **provenance()})
+
+
+def save_evaluation(
+    path: Path, result: Mapping[str, Any], run: Mapping[str, Any], checkpoint: str, seconds: float
+) -> None:
+    """Writes the result of `vae_lab.evaluation.evaluate`, of which run and weights it is, and the time that it took."""
+    origin = {"run": dict(run), "checkpoint": checkpoint, "evaluation_seconds": round(seconds, 1)}
+    _save_json(path, {**result, **origin, **provenance()})
+
+
+def save_failure(run: Path, overrides: Sequence[str], error: Exception, reason: str) -> None:
+    """Writes failure.json: why a job failed, in one line."""
+    _save_json(run / FAILURE, {"reason": reason, "type": type(error).__name__, "overrides": list(overrides)})
+
+
+def save_traceback(run: Path, error: Exception) -> Path:
+    """Writes failure.txt, the traceback of an unexpected error."""
+    path = run / TRACEBACK
+    write_text(path, "".join(traceback.format_exception(error)))
+    return path
+
+
+def save_pruned(run: Path, overrides: Sequence[str], reason: str) -> None:
+    """Writes pruned.json: why a search stopped a trial, in one line."""
+    _save_json(run / PRUNED, {"reason": reason, "overrides": list(overrides)})
+
+
+def _save_json(path: Path, content: Mapping[str, Any]) -> None:
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def is_run(folder: Path) -> bool:
+    """True if a folder holds the config of a run."""
+    return (folder / CONFIG).is_file()
 
 
 def why_no_run(path: Path, key: str) -> str:
@@ -49,10 +114,32 @@ def why_no_run(path: Path, key: str) -> str:
     """
     if not os.path.lexists(path):
         return "no such file or folder"
-    around = next((folder for folder in list(path.absolute().parents)[:2] if (folder / "config.yaml").is_file()), None)
+    around = next(filter(is_run, list(path.absolute().parents)[:2]), None)
     if around is None:
-        return "no run there; a run folder holds config.yaml"
+        return f"no run there; a run folder holds {CONFIG}"
     return f"lies inside a run; {shlex.quote(f'{key}={os.path.relpath(around)}')} names it"
+
+
+def last_checkpoint(run: Path) -> Path | None:
+    """Returns the checkpoint that a run goes on from; None if it has none.
+
+    Raises:
+        RunError: if last.ckpt is there but is not a file, such as a folder or a link to nothing: a run that started
+            anew instead would lose the one that was.
+    """
+    path = run / CHECKPOINTS / LAST
+    try:
+        problem, what = why_not_a_file(path), path
+    except FileNotFoundError:
+        what = path.parent
+        problem = "is a link to nothing" if what.is_symlink() and not what.exists() else ""
+        if not problem:
+            return None
+    if problem:
+        raise RunError(
+            f"resume={run}: {what} {problem}; put the checkpoint back, or start a new run in another hydra.run.dir"
+        )
+    return path
 
 
 def with_found(config: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
@@ -69,7 +156,7 @@ def relative_to_run(config: Mapping[str, Any]) -> dict[str, Any]:
     The folder of the data stays as it is: it may hold the run, but does not move with it.
 
     Args:
-        config: of a run; ``run_dir`` is its folder, and ``.`` where the paths are relative already.
+        config: config of a run; ``run_dir`` is its folder, and ``.`` if the paths are relative already.
     """
     folder = str(config.get("run_dir", "."))
     data = {"data": config["data"]} if "data" in config else {}
@@ -77,7 +164,7 @@ def relative_to_run(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _relative(node: Any, folder: str) -> Any:
-    """Plain containers with ``folder/part`` as ``part`` and the folder itself as ``.``."""
+    """Returns plain containers with ``folder/part`` as ``part`` and the folder itself as ``.``."""
     if isinstance(node, Mapping):
         return {name: _relative(child, folder) for name, child in node.items()}
     if isinstance(node, list):
@@ -85,81 +172,3 @@ def _relative(node: Any, folder: str) -> Any:
     if isinstance(node, str) and (node == folder or node.startswith(f"{folder}/")):
         return node[len(folder) + 1 :] or "."
     return node
-
-
-def save_metrics(
-    run: Path,
-    metrics: Mapping[str, float],
-    seed: int,
-    seconds: float,
-    skipped_steps: int,
-    selection: str,
-    fingerprints: Mapping[str, str],
-) -> None:
-    """Writes metrics.json: how the run went and how to repeat it.
-
-    Args:
-        run: its folder.
-        metrics: in nats an example.
-        seed: of the run.
-        seconds: that the training took.
-        skipped_steps: steps left out because their gradient was not finite.
-        selection: examples by which best.ckpt was chosen: the validation set, or the test set where there is none;
-            none if nothing was chosen.
-        fingerprints: digest of the data of each split that was read, by which they are recognised elsewhere.
-    """
-    training = {"training_seconds": round(seconds, 1), "skipped_steps": skipped_steps, "selection": selection}
-    training |= {"fingerprints": dict(fingerprints)}
-    _save_record(run / "metrics.json", metrics=dict(metrics), **training, seed=seed)
-
-
-def save_evaluation(
-    path: Path, result: Mapping[str, Any], run: Mapping[str, Any], checkpoint: str, seconds: float
-) -> None:
-    """Writes evaluation.json: what `vae_lab.evaluation.estimate` found, of which run and weights, and in what time."""
-    _save_record(path, **result, run=dict(run), checkpoint=checkpoint, evaluation_seconds=round(seconds, 1))
-
-
-def _save_record(path: Path, **content: Any) -> None:
-    write_text(path, json.dumps(content | provenance(), indent=2) + "\n")
-
-
-def provenance() -> dict[str, Any]:
-    """Returns the machine, the versions and the state of the code, so that a number can be had again."""
-    return {
-        "machine": {
-            "platform": platform.platform(),
-            "python": platform.python_version(),
-            "cpus": os.cpu_count(),
-            "gpu": _gpu(),
-        },
-        "versions": {name: found for name in VERSIONS if (found := _version(name))},
-        "git": git_state(),
-    }
-
-
-def _gpu() -> str | None:
-    import torch  # noqa: PLC0415  (a report needs this module, but not torch)
-
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
-
-
-def git_state() -> dict[str, Any] | None:
-    """Commit of the working folder and whether it was changed since; None outside a repository."""
-    commit = _git("rev-parse", "HEAD")
-    return None if commit is None else {"commit": commit, "changed": bool(_git("status", "--porcelain"))}
-
-
-def _git(*words: str) -> str | None:
-    try:
-        done = subprocess.run(("git", *words), capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None

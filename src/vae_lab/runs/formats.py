@@ -15,7 +15,7 @@ from torch import Tensor
 from vae_lab.errors import RunError
 
 FORMAT = 1
-"""Of the checkpoints that this version writes. Those of format 0 carry no number."""
+"""Format of the checkpoints that this version writes. Those of format 0 carry no number."""
 
 DEFAULTS: dict[str, Any] = {
     "callbacks": {},
@@ -29,7 +29,7 @@ DEFAULTS: dict[str, Any] = {
 """Values of the parts that a checkpoint of format 0 may lack."""
 
 PROGRESS_DEFAULTS: dict[str, Any] = {"batch_size": None, "monitored": {}, "should_stop": False, "skipped": (0, 0)}
-"""The same for its ``progress``."""
+"""Values of the parts that its ``progress`` may lack."""
 
 
 _NUMBER = (int, float, type(None))
@@ -93,7 +93,7 @@ def migrated(checkpoint: dict[str, Any]) -> dict[str, Any]:
     """Returns a checkpoint of any known format as one of today's.
 
     Args:
-        checkpoint: the dictionary that a checkpoint file holds.
+        checkpoint: content of a checkpoint file.
 
     Raises:
         RunError: for the format of a newer version.

@@ -11,31 +11,28 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from vae_lab.devices import check_device
 from vae_lab.errors import RunError
 from vae_lab.files import why_not_a_file
 from vae_lab.runs.build import build, package_names
 from vae_lab.runs.checkpoints import Weights, check_sizes, check_weights, load_weights, model_weights, read_checkpoint
-from vae_lab.runs.folder import why_no_run
-from vae_lab.runs.untrusted import read_json, read_yaml
+from vae_lab.runs.folder import BEST, CHECKPOINTS, CONFIG, LAST, METRICS, is_run, why_no_run
+from vae_lab.runs.reading import recorded
+from vae_lab.runs.untrusted import read_yaml
 from vae_lab.types import DataSpec
 
 if TYPE_CHECKING:
     from vae_lab.core import LatentVariableModel
     from vae_lab.data import ImageDataModule
 
-CHECKPOINTS = ("best.ckpt", "last.ckpt")
-"""In the order in which they are looked for."""
-
 
 @dataclass(frozen=True)
 class SavedRun:
-    """Where a run lies and what it was: nothing of it is built yet.
+    """A run on disk, of which nothing is built yet.
 
     Attributes:
-        folder: of the run.
-        checkpoint: the weights that are meant.
-        config: the whole config, as plain containers.
+        folder: run folder.
+        checkpoint: checkpoint of the run whose weights are meant.
+        config: whole config, as plain containers.
     """
 
     folder: Path
@@ -45,7 +42,7 @@ class SavedRun:
     def model(
         self, packages: Sequence[str] = (), device: torch.device | str = "cpu", weights: Weights = "average"
     ) -> LatentVariableModel:
-        """The trained model in evaluation mode, with the `spec` of its data; see `load_run`."""
+        """Returns the trained model in evaluation mode, with the `spec` of its data; see `load_run`."""
         # Here and not above: a report reads checkpoints, but builds no model.
         from vae_lab.core import LatentVariableModel  # noqa: PLC0415
 
@@ -56,19 +53,19 @@ class SavedRun:
             check_sizes(self.checkpoint, tensors, lambda: make(spec=spec))
             model = make(spec=spec)
         if not isinstance(model, LatentVariableModel):
-            raise RunError(f"{self.folder / 'config.yaml'}: {type(model).__name__} is no LatentVariableModel")
+            raise RunError(f"{self.folder / CONFIG}: {type(model).__name__} is not a LatentVariableModel")
         load_weights(model, tensors, self.checkpoint)
         model.spec = spec
         return model.to(device).eval()
 
     def data(self, packages: Sequence[str] = (), **changes: Any) -> ImageDataModule:
-        """The data that it was trained on; ``changes`` replace settings such as ``root``."""
+        """Returns the data that it was trained on; ``changes`` replace settings such as ``root``."""
         from vae_lab.data import ImageDataModule  # noqa: PLC0415
 
         with self._naming_the_config():
             data = build({**self.config["data"], **changes}, packages)
         if not isinstance(data, ImageDataModule):
-            raise RunError(f"{self.folder / 'config.yaml'}: {type(data).__name__} is no ImageDataModule")
+            raise RunError(f"{self.folder / CONFIG}: {type(data).__name__} is not an ImageDataModule")
         return data
 
     def check_resumed_data(self, data: DataSpec) -> None:
@@ -86,21 +83,17 @@ class SavedRun:
             raise RunError(str(error)) from error
 
     def summary(self) -> dict[str, Any]:
-        """Which training this was: its name, seed and length; what an unfinished or foreign run lacks is None."""
-        try:
-            seconds = read_json(self.folder / "metrics.json")["training_seconds"]
-        except (OSError, ValueError, TypeError, KeyError):
-            seconds = None
+        """Returns name, seed and length of the training; None for each that an unfinished or foreign run lacks."""
         trainer = self.config.get("trainer")
         return {
             "name": self.config.get("name"),
             "seed": self.config.get("seed"),
             "epochs": trainer.get("max_epochs") if isinstance(trainer, Mapping) else None,
-            "training_seconds": seconds,
+            "training_seconds": recorded(self.folder / METRICS, "training_seconds"),
         }
 
     def spec(self, packages: Sequence[str] = ()) -> DataSpec:
-        """What the model was built for: written in the config, or, in older runs, told by the data."""
+        """Returns what the model was built for, from the config or, in older runs, from the data."""
         if "spec" not in self.config:
             return self.data(packages).spec
         with self._naming_the_config():
@@ -108,61 +101,70 @@ class SavedRun:
 
     @contextmanager
     def _naming_the_config(self) -> Iterator[None]:
-        """Says in one line what is wrong with the config: with a stranger's, a constructor may fail in any way."""
+        """Context manager that reports in one line whatever a constructor raises for a wrong config."""
         try:
             yield
         except RunError:
             raise
         except Exception as error:
             reason = " ".join(str(error).split())[:300] or type(error).__name__
-            raise RunError(f"{self.folder / 'config.yaml'}: {reason}") from error
+            raise RunError(f"{self.folder / CONFIG}: {reason}") from error
 
 
 def find_run(path: str | Path, key: str = "run") -> SavedRun:
-    """A run by its folder, or by one of its checkpoints.
+    """Returns a run by its folder, or by one of its checkpoints.
 
     Args:
-        path: of either.
+        path: path of either.
         key: key of the command line that names it, for messages.
 
     Raises:
-        RunError: where there is no run, no checkpoint or no readable config, naming the path.
+        RunError: if there is no run, no checkpoint or no readable config; it names the path.
     """
     path = Path(path).expanduser()
     if not os.path.lexists(path):
         raise RunError(f"{key}={path}: no such file or folder")
-    if path.is_dir() and path.parent.name != "checkpoints":
-        folder = path
-        if not (folder / "config.yaml").is_file():
+    if path.is_dir() and path.parent.name != CHECKPOINTS:
+        if not is_run(path):
             raise RunError(f"{key}={path}: {why_no_run(path, key)}")
-        checkpoint = _newest(folder, key)
+        folder, checkpoint = path, _best_or_last(path, key)
     else:
-        checkpoint, folder = path, path.parent.parent
-        if path.name == "config.yaml":
+        folder, checkpoint = path.parent.parent, path
+        if path.name == CONFIG:
             raise RunError(f"{key}={path}: {why_no_run(path, key)}")
-        if not (folder / "config.yaml").is_file():
+        if not is_run(folder):
             raise RunError(
-                f"{key}={path}: no config.yaml in {folder}; a checkpoint lies in the folder checkpoints of its run"
+                f"{key}={path}: no {CONFIG} in {folder}; a checkpoint lies in the folder {CHECKPOINTS} of its run"
             )
     _check_is_file(path, checkpoint, key)
-    return SavedRun(folder, checkpoint, _config(folder / "config.yaml"))
+    return SavedRun(folder, checkpoint, _config(folder / CONFIG))
 
 
-def _newest(folder: Path, key: str) -> Path:
-    """The first of `CHECKPOINTS` that a run has, whatever it is: a broken one is not passed over for the next."""
-    for name in CHECKPOINTS:
-        checkpoint = folder / "checkpoints" / name
+def _best_or_last(run: Path, key: str) -> Path:
+    """Returns the best checkpoint of a run or, if there is none, the last; a broken best one is not passed over."""
+    for name in (BEST, LAST):
+        checkpoint = run / CHECKPOINTS / name
         if os.path.lexists(checkpoint):
             return checkpoint
-    raise RunError(f"{key}={folder}: no checkpoint in {folder / 'checkpoints'}; nothing was trained, or nothing saved")
+    raise RunError(f"{key}={run}: no checkpoint in {run / CHECKPOINTS}; nothing was trained, or nothing saved")
 
 
 def _check_is_file(path: Path, checkpoint: Path, key: str) -> None:
     """Raises RunError for a checkpoint that is a folder, a pipe or a link to nothing: reading it might never end."""
     if problem := why_not_a_file(checkpoint):
-        others = [checkpoint.with_name(name) for name in CHECKPOINTS if checkpoint.with_name(name).is_file()]
+        others = [other for name in (BEST, LAST) if (other := checkpoint.with_name(name)).is_file()]
         remedy = f"; {key}={others[0]} takes other weights" if others else ""
         raise RunError(f"{key}={path}: {checkpoint.name} {problem}, not a checkpoint{remedy}")
+
+
+def _config(path: Path) -> Mapping[str, Any]:
+    try:
+        config = read_yaml(path)
+    except ValueError as error:
+        raise RunError(str(error)) from error
+    if not isinstance(config, dict) or not {"model", "data"} <= set(config):
+        raise RunError(f"{path}: not the config of a run; model and data are missing")
+    return config
 
 
 def load_run(
@@ -171,17 +173,17 @@ def load_run(
     device: torch.device | str = "cpu",
     weights: Weights = "average",
 ) -> LatentVariableModel:
-    """The trained model of a run, ready to use, with the `DataSpec` of its data as ``model.spec``.
+    """Returns the trained model of a run, ready to use, with the `DataSpec` of its data as ``model.spec``.
 
     Nothing in the run is executed: weights are read as bare tensors, and the model is rebuilt only from classes of
     vae_lab and torch.nn, or of ``packages``.
 
     Args:
-        path: a run folder, whose best weights by val/elbo are taken, or a checkpoint in it.
+        path: run folder, whose best weights by val/elbo are taken, or a checkpoint in it.
         packages: further packages whose classes the run's config may name.
-        device: where the model shall be.
-        weights: average or raw, the weights of the last step, for a run that averages its weights; any other run has
-            one set of weights, and either gives it.
+        device: device that the model is moved to.
+        weights: average, or raw for the weights of the last step, of a run that averages its weights; any other run
+            has one set of weights, and either gives it.
 
     Raises:
         RunError, TypeError, ValueError: in one line, for a missing, broken or foreign run, or arguments of other kinds.
@@ -208,17 +210,17 @@ def load_run(
     """
     if not isinstance(path, str | os.PathLike) or not str(path):
         raise TypeError(f"run={path!r}: must be the path of a run folder or of a checkpoint")
-    check_device(device)
+    _check_device(device)
     names = package_names(packages)
     check_weights(weights)
     return find_run(path).model(names, device, weights)
 
 
-def _config(path: Path) -> Mapping[str, Any]:
+def _check_device(device: Any) -> None:
+    """Raises ValueError for a device that PyTorch does not know, or that this machine does not have."""
     try:
-        config = read_yaml(path)
-    except ValueError as error:
-        raise RunError(str(error)) from error
-    if not isinstance(config, dict) or not {"model", "data"} <= set(config):
-        raise RunError(f"{path}: not the config of a run; model and data are missing")
-    return config
+        torch.empty(0, device=device)
+    except Exception as error:  # also AssertionError, of a torch without that backend
+        here = "cpu, or cuda" if torch.cuda.is_available() else "cpu; torch finds no GPU"
+        reason = " ".join(str(error).split())[:120]
+        raise ValueError(f"device={device!r}: not a device of this machine ({reason}); choose {here}") from error

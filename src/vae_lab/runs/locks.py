@@ -20,7 +20,6 @@ NAME = ".lock"
 RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
 """Variables of launchers; the first process of a run has none above 0."""
 
-
 HELD = contextlib.ExitStack()
 """Locks that a command holds until it ends, in whatever way; `vae_lab.cli.command.run` closes it."""
 
@@ -38,10 +37,10 @@ def locked(folder: Path) -> Iterator[None]:
     is held.
 
     Args:
-        folder: that exists; a hidden file lies in it meanwhile.
+        folder: existing folder; a hidden file lies in it meanwhile.
 
     Raises:
-        RunError: where another process holds it, naming that process.
+        RunError: if another process holds it; it names that process.
     """
     if sys.platform == "win32" or any(int(os.environ.get(name) or 0) > 0 for name in RANKS):
         yield
@@ -60,14 +59,14 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def check_free(folder: Path) -> None:
-    """Raises `RunError` where another process holds the folder."""
+    """Raises `RunError` if another process holds the folder."""
     if (folder / NAME).is_file():
         with locked(folder):
             pass
 
 
 def _take(path: Path) -> int:
-    """An open file with the lock on it; the file that has the name, not one that another process has just removed."""
+    """Returns an open file with the lock on it: the one of that name, not one that another process has just removed."""
     import fcntl  # noqa: PLC0415  (Windows lacks it)
 
     while True:
@@ -97,7 +96,7 @@ def _own_name() -> str:
 
 
 def _holder(content: bytes) -> str:
-    """The process that wrote its name, in words."""
+    """Returns the process that wrote its name, in words."""
     try:
         host, pid, since = json.loads(content)
     except ValueError:  # of a process that has only just taken it

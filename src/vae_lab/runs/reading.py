@@ -1,4 +1,4 @@
-"""Runs as their folders tell of them: what was set, how it ended, and its numbers."""
+"""Runs as their folders show them: what was set, how it ended, and its numbers."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeGuard
 
+from vae_lab.errors import RunError
+from vae_lab.runs.folder import CHECKPOINTS, CONFIG, EVALUATION, FAILURE, FIGURES, METRICS, PRUNED, why_no_run
 from vae_lab.runs.untrusted import parse_yaml, read_json, read_yaml
 
 State = Literal["finished", "pruned", "failed", "unfinished", "unreadable"]
-
-_INSIDE_A_RUN = {"checkpoints", "figures"}
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,9 @@ def find_runs(folder: Path) -> list[Run]:
     """Every run in ``folder`` and below it, in the order of their paths."""
     found = []
     for path, subfolders, files in os.walk(folder):
-        subfolders[:] = sorted(set(subfolders) - _INSIDE_A_RUN)
+        subfolders[:] = sorted(set(subfolders) - {CHECKPOINTS, FIGURES})
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        if not {"config.yaml", "metrics.json", "failure.json"}.isdisjoint(files):
+        if not {CONFIG, METRICS, FAILURE}.isdisjoint(files):
             try:
                 run = read_run(Path(path))
             except Exception as error:  # one broken run must not end the report of all others
@@ -74,21 +74,21 @@ def find_runs(folder: Path) -> list[Run]:
 def read_run(folder: Path) -> Run | None:
     """The run in a folder; None where there is none."""
     problems: list[str] = []
-    config = _read(folder / "config.yaml", read_yaml, problems)
-    failure = _read(folder / "failure.json", read_json, problems)
-    record = _read(folder / "metrics.json", read_json, problems)
-    pruned = {} if record else _read(folder / "pruned.json", read_json, problems)
+    config = _read(folder / CONFIG, read_yaml, problems)
+    failure = _read(folder / FAILURE, read_json, problems)
+    record = _read(folder / METRICS, read_json, problems)
+    pruned = {} if record else _read(folder / PRUNED, read_json, problems)
     if not failure and not record and not problems and not {"model", "data"} <= set(config):
         return None
     if record and not problems:
-        _expect(folder / "config.yaml", bool(config), "missing", problems)
-        _expect(folder / "metrics.json", isinstance(record.get("metrics"), Mapping), "no metrics in it", problems)
+        _expect(folder / CONFIG, bool(config), "missing", problems)
+        _expect(folder / METRICS, isinstance(record.get("metrics"), Mapping), "no metrics in it", problems)
     ends: dict[State, Any] = {"failed": failure, "finished": record, "pruned": pruned}
     state: State = "unreadable" if problems else next((end for end, found in ends.items() if found), "unfinished")
     metrics = _metrics(folder, record, problems) if state == "finished" else {}
     overrides = failure.get("overrides", config.get("overrides"))
     if overrides is not None and not isinstance(overrides, list):
-        problems.append("config.yaml: overrides are not a list")
+        problems.append(f"{CONFIG}: overrides are not a list")
         state, overrides = "unreadable", None
     return Run(
         folder,
@@ -100,6 +100,31 @@ def read_run(folder: Path) -> Run | None:
         str(record.get("selection", "")),
         tuple(sorted(path.name for path in folder.glob("evaluation_*.json"))),
     )
+
+
+def saved_config(run: Path) -> dict[str, Any]:
+    """Returns the config.yaml of a run that can be resumed.
+
+    Raises:
+        RunError: if there is none, or none that says how the run was started.
+    """
+    try:
+        config = read_yaml(run / CONFIG)
+    except OSError as error:
+        raise RunError(f"resume={run}: {why_no_run(run, 'resume')}") from error
+    except ValueError as error:
+        raise RunError(str(error)) from error
+    if not isinstance(config, dict) or not isinstance(config.get("overrides"), list):
+        raise RunError(f"{run / CONFIG}: does not say how the run was started; overrides are missing")
+    return config
+
+
+def recorded(path: Path, key: str) -> Any:
+    """Returns a value of a record such as metrics.json; None if the file is missing or broken, or lacks it."""
+    try:
+        return read_json(path)[key]
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
 
 
 def setting(run: Run, key: str) -> str:
@@ -161,10 +186,10 @@ def _expect(path: Path, fulfilled: bool, otherwise: str, problems: list[str]) ->
 
 
 def _metrics(folder: Path, record: Mapping[str, Any], problems: list[str]) -> dict[str, float]:
-    evaluation = _read(folder / "evaluation.json", read_json, problems)
+    evaluation = _read(folder / EVALUATION, read_json, problems)
     files = {
-        "metrics.json": {name.removeprefix("test/"): value for name, value in record["metrics"].items()},
-        "evaluation.json": {name: evaluation[name] for name in ("nll", "nll_error") if name in evaluation},
+        METRICS: {name.removeprefix("test/"): value for name, value in record["metrics"].items()},
+        EVALUATION: {name: evaluation[name] for name in ("nll", "nll_error") if name in evaluation},
     }
     found = {}
     for file, values in files.items():

@@ -1,4 +1,4 @@
-"""What a search found: the record that it keeps beside its trials."""
+"""The record of a search, which lies beside its trials."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from uuid import uuid4
 from vae_lab.files import write_text
 from vae_lab.runs.untrusted import read_json
 
-RECORD = "search.json"
-NAME = "sweep_name.txt"
+_RECORD = "search.json"
+_NAME = "sweep_name.txt"
 DATABASE = "optuna.db"
-"""In the folder of the sweep, where the user names no storage."""
+"""Storage in the folder of the sweep, if the user names none."""
 
 
 def save_search(folder: Path, record: Mapping[str, Any]) -> None:
     """Writes search.json: the study, its metric, how many trials ended how, and the best one."""
-    write_text(folder / RECORD, json.dumps(record, indent=2) + "\n")
+    write_text(folder / _RECORD, json.dumps(record, indent=2) + "\n")
 
 
 def sweep_name(folder: Path) -> str:
     """Returns the name by which a study knows a sweep, which moves with its folder; a new sweep is given one."""
-    path = folder / NAME
+    path = folder / _NAME
     if not path.is_file():
         write_text(path, uuid4().hex + "\n")
     return path.read_text().strip()
 
 
 def search_lines(folder: Path) -> list[str]:
-    """The best trial and how to look at all of them, in a few lines; none where nothing was searched."""
+    """Returns the best trial and how to see all of them, in a few lines; none if nothing was searched."""
     try:
-        record = read_json(folder / RECORD)
+        record = read_json(folder / _RECORD)
         own = (folder / DATABASE).absolute()  # which has moved with the sweep
         storage = f"sqlite:///{own}" if own.is_file() else record["storage"]
         return [*_best(record), f"look at them: optuna-dashboard {shlex.quote(storage)}"]

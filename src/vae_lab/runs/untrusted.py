@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-MOST_BYTES = 10**7
-"""Of a config or a record; the largest that the lab writes has some thousands."""
+MAX_BYTES = 10**7
+"""Size of a config or a record; the largest that the lab writes has some thousands."""
 MAX_NODES = 10**5
 """Values, keys, lists and mappings in a YAML file; a million of them would take ten seconds and a gigabyte."""
 MAX_DEPTH = 100
@@ -18,7 +18,7 @@ MAX_DEPTH = 100
 MAX_DIGITS = 64
 """Digits of a number: 1:59:59:... is base 60 to YAML, and takes a time that grows with the square of its length."""
 MAX_BITS = 64
-"""Of an integer. Longer ones may all have the same hash, so that a mapping with them as keys takes quadratic time."""
+"""Size of an integer. Longer ones may share one hash, so that a mapping with them as keys takes quadratic time."""
 MAX_KEY = 1000
 """Characters of a key, which messages show."""
 MAX_TAG_DIRECTIVES = 10
@@ -55,10 +55,10 @@ _Loader.add_constructor("tag:yaml.org,2002:float", _number)
 
 
 def read_yaml(path: Path) -> Any:
-    """The plain containers in a YAML file.
+    """Returns the plain containers in a YAML file.
 
     Raises:
-        OSError: where there is no such file.
+        OSError: if there is no such file.
         ValueError: in one line, for anything but plain YAML: with tags of Python objects, with aliases (a few lines of
             them unfold to more than any memory holds), nested too deep, with too many values or too long a number.
     """
@@ -70,7 +70,7 @@ def read_yaml(path: Path) -> Any:
 
 
 def parse_yaml(text: str) -> Any:
-    """The plain containers in a YAML text.
+    """Returns the plain containers in a YAML string.
 
     Raises:
         ValueError: as `read_yaml`.
@@ -98,11 +98,11 @@ def _check_structure(text: str) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The plain containers in a JSON file.
+    """Returns the plain containers in a JSON file.
 
     Raises:
-        OSError: where there is no such file.
-        ValueError: in one line, for what is no JSON.
+        OSError: if there is no such file.
+        ValueError: in one line, for anything but JSON.
     """
     text = _text(path)
     try:
@@ -114,8 +114,8 @@ def read_json(path: Path) -> Any:
 def _text(path: Path) -> str:
     size = path.stat().st_size
     if not path.is_file():  # a pipe would never end
-        raise ValueError(f"{path}: no regular file")
-    if size > MOST_BYTES:
+        raise ValueError(f"{path}: not a regular file")
+    if size > MAX_BYTES:
         raise ValueError(f"{path}: {size} bytes, more than a config or a record of a run has")
     try:
         return path.read_text(encoding="utf-8")

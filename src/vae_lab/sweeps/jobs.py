@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import gc
 import hashlib
-import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-import traceback
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,9 +21,8 @@ from vae_lab.cli.command import Task
 from vae_lab.cli.messages import is_expected, message
 from vae_lab.cli.paths import quoted
 from vae_lab.cli.resolvers import register_resolver
-from vae_lab.cli.resume import last_checkpoint
 from vae_lab.errors import RunError
-from vae_lab.files import write_text
+from vae_lab.runs.folder import FAILURE, last_checkpoint, save_failure, save_traceback
 from vae_lab.runs.locks import check_free
 from vae_lab.runs.reading import read_run
 from vae_lab.sweeps.machine import RESOLVERS
@@ -71,7 +68,7 @@ def run_job(task: Task, cfg: DictConfig) -> None:
         reason = message(error)
         if not is_expected(error):
             reason = f"{type(error).__name__}: {reason}"
-            print(f"the traceback is in {save_trace(folder, error)}", file=sys.stderr)
+            print(f"the traceback is in {save_traceback(folder, error)}", file=sys.stderr)
         save_failure(folder, overrides, error, reason)
         print(f"error: {reason}", file=sys.stderr)
     gc.collect()  # of a failed job, too: the next one may need the memory
@@ -125,7 +122,7 @@ def prepare_job(folder: Path, overrides: Sequence[str]) -> bool:
     if found.state in ("finished", "pruned"):
         return False
     if last_checkpoint(folder):
-        (folder / "failure.json").unlink(missing_ok=True)
+        (folder / FAILURE).unlink(missing_ok=True)
     else:
         start_afresh(folder)
     return True
@@ -172,22 +169,3 @@ def run_in_subprocess(folder: Path, overrides: Sequence[str]) -> None:
                 reason = reason or line.removeprefix("error: ").strip()
     if process.returncode:
         raise RunError(reason or f"ended with exit code {process.returncode}")
-
-
-def save_failure(folder: Path, overrides: Sequence[str], error: Exception, reason: str) -> None:
-    """Writes failure.json: why the job failed, in one line."""
-    content = {"reason": reason, "type": type(error).__name__, "overrides": list(overrides)}
-    write_text(folder / "failure.json", json.dumps(content, indent=2) + "\n")
-
-
-def save_pruned(folder: Path, overrides: Sequence[str], reason: str) -> None:
-    """Writes pruned.json: why a search gave the job up, in one line."""
-    write_text(folder / "pruned.json", json.dumps({"reason": reason, "overrides": list(overrides)}, indent=2) + "\n")
-    print(f"pruned       {reason}")
-
-
-def save_trace(folder: Path, error: Exception) -> Path:
-    """Writes failure.txt, the traceback of an error that nobody expected."""
-    path = folder / "failure.txt"
-    write_text(path, "".join(traceback.format_exception(error)))
-    return path

@@ -6,13 +6,13 @@ import os
 from collections.abc import Container, Mapping
 from pathlib import Path
 
-PATTERN = "events.out.tfevents.*"
+from vae_lab.runs.folder import EVENTS
 
 
 def sizes(run: Path) -> dict[str, int]:
     """Bytes of each event file of a run, made safe on disk; the writers must have been flushed."""
     found = {}
-    for path in run.glob(PATTERN):
+    for path in run.glob(EVENTS):
         with path.open("rb") as file:
             os.fsync(file.fileno())
             found[path.name] = os.fstat(file.fileno()).st_size
@@ -29,7 +29,7 @@ def rewind(run: Path, sizes: Mapping[str, int] | None, only: Container[Path] | N
     """
     if sizes is None:
         return
-    for path in run.glob(PATTERN):
+    for path in run.glob(EVENTS):
         if only is not None and path not in only:
             continue
         size = 0 if path.is_symlink() else sizes.get(path.name, 0)  # never what lies outside of the run

@@ -203,7 +203,7 @@ def _test(trainer: Trainer, module: VariationalModule, data: ImageDataModule, we
 
 def _clear_up(run: Path, earlier: frozenset[Path], saved: Mapping[str, Any] | None) -> None:
     """Takes away what earlier attempts left in the run folder after their checkpoint, or without one."""
-    if (run / "config.yaml").is_file():  # otherwise the folder may be anybody's
+    if runs.is_run(run):  # otherwise the folder may be anybody's
         curves.rewind(run, {} if saved is None else saved["curves"], earlier)
         remove_unfinished(run)
         for name in runs.OUTCOMES:
@@ -235,7 +235,7 @@ def refuse_to_resume(trainer: Trainer, module: VariationalModule, saved: Mapping
         )
     if reason := non_finite(module, saved["state_dict"]):
         raise RunError(
-            f"resume={run}: {checkpoint}: {reason}; init_from={checkpoint.with_name('best.ckpt')} starts a new run "
+            f"resume={run}: {checkpoint}: {reason}; init_from={checkpoint.with_name(runs.BEST)} starts a new run "
             "from the best weights"
         )
     reason = why_fresh(module.optimization.optimizer, saved)

@@ -10,11 +10,11 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 
-from vae_lab.training import curves
+from vae_lab.runs.folder import EVENTS, HPARAMS
 from vae_lab.training.callbacks import LastCheckpoint
 from vae_lab.training.progress import ends_within_epoch
 
-EARLY_FILES = (curves.PATTERN, "hparams.yaml")
+EARLY_FILES = (EVENTS, HPARAMS)
 """Files that Lightning's logger makes before the run is known to start."""
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 
+from vae_lab.runs.folder import LAST
 from vae_lab.training import curves, interrupts
 from vae_lab.training.callbacks.writer import tensorboard_writer
 
@@ -33,7 +34,7 @@ class LastCheckpoint(Checkpoint):
     def __init__(self, dirpath: str, every_minutes: float = 5.0) -> None:
         if every_minutes < 0:
             raise ValueError(f"checkpoint.every_minutes={every_minutes}: must be 0 (only after epochs) or more")
-        self.path = Path(dirpath) / "last.ckpt"
+        self.path = Path(dirpath) / LAST
         self.every_minutes = every_minutes
         self._started = self._saved_at = time.monotonic()
         self._seconds = 0.0  # of training before this process

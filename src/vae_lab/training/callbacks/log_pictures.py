@@ -13,10 +13,9 @@ from torch import Tensor
 from vae_lab.core import LatentVariableModel
 from vae_lab.pictures import Album, save_picture
 from vae_lab.pictures.album import Picture
+from vae_lab.runs.folder import FIGURES
 from vae_lab.training.callbacks.writer import tensorboard_writer
 from vae_lab.training.shown_weights import shown_weights
-
-FOLDER = "figures"
 
 
 def model_of(module: LightningModule) -> LatentVariableModel:
@@ -126,7 +125,7 @@ class Pictures(Callback):
         for tag, picture in pictures:
             if writer is not None:
                 writer.add_image(tag, picture, trainer.global_step)
-            self._save(picture, Path(trainer.default_root_dir) / FOLDER, tag)
+            self._save(picture, Path(trainer.default_root_dir) / FIGURES, tag)
 
     def _save(self, picture: Tensor, folder: Path, tag: str) -> None:
         """A full disk costs pictures, never the training; it is told once."""

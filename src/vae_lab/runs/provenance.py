@@ -1,0 +1,52 @@
+"""Provenance of a number: the machine, the versions of the packages, and the state of the code."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+_PACKAGES = ("vae-lab", "torch", "torchvision", "pytorch-lightning", "hydra-core", "numpy", "scikit-learn")
+
+
+def provenance() -> dict[str, Any]:
+    """Returns what one needs to get a number again."""
+    return {
+        "machine": {
+            "platform": platform.platform(),
+            "python": platform.python_version(),
+            "cpus": os.cpu_count(),
+            "gpu": _gpu(),
+        },
+        "versions": {name: found for name in _PACKAGES if (found := _version(name))},
+        "git": git_state(),
+    }
+
+
+def git_state() -> dict[str, Any] | None:
+    """Returns the commit of the working folder and whether it was changed since; None outside a repository."""
+    commit = _git("rev-parse", "HEAD")
+    return None if commit is None else {"commit": commit, "changed": bool(_git("status", "--porcelain"))}
+
+
+def _gpu() -> str | None:
+    import torch  # noqa: PLC0415  (a job that fails before it begins does not need it)
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+
+
+def _git(*words: str) -> str | None:
+    try:
+        done = subprocess.run(("git", *words), capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
