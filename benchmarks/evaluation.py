@@ -6,9 +6,8 @@ import torch
 from torch import nn
 
 from benchmarks.bare import clock
-from benchmarks.program import composed, parts_of
+from benchmarks.program import composed
 from vae_lab.core import LatentVariableModel
-from vae_lab.train import build_module
 
 SAMPLES = 5000
 EXAMPLES = 100
@@ -35,10 +34,9 @@ def measure(
     *overrides: str, device: str = "cpu", examples: int = EXAMPLES, samples: int = SAMPLES, size: int = 2048
 ) -> tuple[float, float, float]:
     """Rates in FLOP/s of the evaluation and of the matrix product, and the examples a second."""
-    cfg = composed(".", *overrides)
-    parts = parts_of(cfg)
-    model = build_module(cfg, parts).model.to(device)
-    x = parts["data"].examples(examples).x.to(device)
+    run = composed(*overrides)
+    model = run.module.model.to(device)
+    x = run.data.examples(examples).x.to(device)
     model.log_marginal(x, None, samples // 10)
     rate = matrix_rate(device, size)
     start = clock()

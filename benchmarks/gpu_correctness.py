@@ -17,7 +17,6 @@ from benchmarks import program
 from benchmarks.bench import NOT_APPLICABLE, Bench, Part
 from vae_lab import noise
 from vae_lab.data import ImageDataModule
-from vae_lab.train import build_module
 from vae_lab.training import VariationalModule
 
 SMOOTH = "network.activation=silu"
@@ -69,12 +68,9 @@ class Training:
     """
 
     def __init__(self, words: tuple[str, ...], device: torch.device, dtype: torch.dtype = torch.float32) -> None:
-        cfg = program.composed(".", *words)
-        parts = program.parts_of(cfg)
-        torch.manual_seed(0)
-        module = build_module(cfg, parts)
-        self.model, self.objective, self.data = module.model.to(device, dtype), module.objective, parts["data"]
-        self.optimizer = parts["optimizer"](self.model.parameters())
+        run = program.composed("seed=0", *words)
+        self.model, self.objective, self.data = run.module.model.to(device, dtype), run.module.objective, run.data
+        self.optimizer = run.module.optimization.optimizer(self.model.parameters())
         self.device, self.dtype = device, dtype
         self.first_gradient: Tensor | None = None
 

@@ -69,7 +69,7 @@ class Trial(NamedTuple):
 
 def trial(words: tuple[str, ...], bench: Bench) -> Trial:
     """Batches and seconds of one epoch of the training, without validation and pictures."""
-    data = program.parts_of(program.composed(".", *words))["data"]
+    data = program.composed(*words).data
     whole = len(data.train_dataloader())
     batches = min(bench.pick(400, 2), whole)
     # Not callbacks=none: an experiment that sets an option of a callback would then leave half of one.
@@ -96,7 +96,7 @@ WARM_UP = 0.25
 
 def length_words(words: tuple[str, ...], epochs: int, batches: int) -> tuple[str, ...]:
     """Overrides for that many epochs, with a shorter warm-up where that of the experiment would take too many."""
-    asked = program.composed(".", *words).objective.get("warmup") or {}
+    asked = program.composed(*words).config["objective"].get("warmup") or {}
     most = max(1, int(WARM_UP * epochs * batches))
     shorter = (f"warmup.steps={most}",) if asked.get("steps", 0) > most else ()
     return (f"trainer.max_epochs={epochs}", *shorter)
@@ -126,7 +126,7 @@ def row_of(row: Row, bench: Bench) -> dict[str, Any]:
         limits += ["trainer.check_val_every_n_epoch=1"]
     with tempfile.TemporaryDirectory() as folder:
         command("vae_lab.train", *words, *length, *limits, f"hydra.run.dir={folder}/run", bench=bench)
-        tested = program.composed(".", *words).test_checkpoint
+        tested = program.composed(*words).config["test_checkpoint"]
         evaluated = [
             f"run={folder}/run/checkpoints/{tested}.ckpt",
             f"num_samples={bench.pick(5000, 2)}",

@@ -59,15 +59,13 @@ def measured(root: str, limit_gb: float, epochs: int, batches: int) -> dict[str,
 def steps_beside(root: str, turns: int = 40, steps: int = 10) -> list[tuple[float, float]]:
     """Seconds of some steps with batches from the map and from memory, in turn, of one model in this process."""
     from benchmarks import program  # noqa: PLC0415
-    from vae_lab.train import build_module  # noqa: PLC0415
 
     batches, module = [], None
     for limit in LIMITS:
         words = ("data=array", "data.val_size=500", f"data.root={root}", f"data.memory_limit_gb={limit}", *NETWORK)
-        cfg = program.composed(".", *words)
-        parts = program.parts_of(cfg)
-        module = module or build_module(cfg, parts)
-        batches.append(iter(parts["data"].train_dataloader()))
+        run = program.composed(*words)
+        module = module or run.module
+        batches.append(iter(run.data.train_dataloader()))
     optimizer = torch.optim.Adam(module.model.parameters(), lr=1e-3, fused=True)
     pairs = []
     for _ in range(turns):
@@ -75,7 +73,7 @@ def steps_beside(root: str, turns: int = 40, steps: int = 10) -> list[tuple[floa
         for source in batches:
             start = time.perf_counter()
             for batch in islice(source, steps):
-                x = parts["data"].transform(batch, training=True).x
+                x = run.data.transform(batch, training=True).x
                 module._step_terms(x, None, 1.0).loss.backward()
                 optimizer.step()
                 optimizer.zero_grad()

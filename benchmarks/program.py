@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
-from hydra.utils import instantiate
-from omegaconf import DictConfig, open_dict
 
 from benchmarks.bare import clock
 from benchmarks.loops import Steps
-from vae_lab.cli.compose import config_dir
-from vae_lab.train import build_module, build_trainer
+from vae_lab.cli.compose import ComposedRun, compose
 from vae_lab.training import VariationalModule
 
 
@@ -93,34 +87,21 @@ class EpochTimes(pl.Callback):
         self.seconds.append(clock() - self.start)
 
 
-def composed(folder: str, *overrides: str) -> DictConfig:
-    """The config that the command line would compose; on the CPU unless the overrides choose a trainer."""
+def composed(*overrides: str) -> ComposedRun:
+    """The objects that `python -m vae_lab.train` trains; on the CPU unless the overrides choose a trainer."""
     if not any(word.startswith("trainer=") for word in overrides):
         overrides = ("trainer=cpu", *overrides)
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        cfg = compose("train", overrides=list(overrides), return_hydra_config=True)
-    HydraConfig.instance().set_config(cfg)
-    with open_dict(cfg):
-        del cfg["hydra"]
-        cfg.run_dir, cfg.name = folder, "benchmark"
-    return cfg
-
-
-def parts_of(cfg: DictConfig) -> dict[str, Any]:
-    return {key: instantiate(cfg[key], _convert_="all") for key in ("data", "objective", "optimizer", "scheduler")}
+    return compose(*overrides)
 
 
 def fitted(*overrides: str, callback: pl.Callback | None = None) -> VariationalModule:
     """The module that `python -m vae_lab.train` trains, with a callback more; what it writes is thrown away."""
     with tempfile.TemporaryDirectory() as folder:
-        cfg = composed(folder, *overrides)
-        parts = parts_of(cfg)
-        trainer = build_trainer(cfg)
+        run = composed(*overrides, f"hydra.run.dir={folder}")
         if callback is not None:
-            trainer.callbacks.insert(0, callback)
-        module = build_module(cfg, parts)
-        trainer.fit(module, datamodule=parts["data"])
-        return module
+            run.trainer.callbacks.insert(0, callback)
+        run.trainer.fit(run.module, datamodule=run.data)
+        return run.module
 
 
 def run(callback: pl.Callback, *overrides: str) -> float:

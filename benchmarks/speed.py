@@ -69,7 +69,7 @@ def training_words(training: Training) -> tuple[str, ...]:
 
 def training_images() -> Tensor:
     """The bytes of the training set, (60000, 1, 28, 28)."""
-    data = program.parts_of(program.composed(".", *GREY))["data"]
+    data = program.composed(*GREY).data
     return torch.from_numpy(data.split("train").arrays.images.copy())
 
 

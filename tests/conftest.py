@@ -31,6 +31,12 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_runtest_teardown() -> None:
+    """Switches off what a run switches on in its process, for which hypothesis refuses to make floats."""
+    if torch := sys.modules.get("torch"):
+        torch.set_flush_denormal(False)
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a command left behind."""
@@ -65,8 +71,6 @@ def command(
             GlobalHydra.instance().clear()
             os.environ.pop("VAE_LAB_FULL_ERROR", None)
             os.environ["HYDRA_FULL_ERROR"] = full_error  # the command has set it
-            if torch := sys.modules.get("torch"):
-                torch.set_flush_denormal(False)  # so has it this, for which hypothesis refuses to make floats
         captured = capsys.readouterr()
         return Outcome(code, captured.out, captured.err)
 

@@ -19,16 +19,11 @@ from typing import Any
 import pytest
 import yaml
 from conftest import FAST
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.utils import instantiate
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 
 import vae_lab
+from vae_lab.cli import compose
 from vae_lab.cli.check import check_config
-from vae_lab.cli.compose import config_dir
-from vae_lab.train import build_module
 
 ROOT = Path(__file__).resolve().parents[1]
 THEORY, COMMANDS = ROOT / "docs" / "theory.md", ROOT / "docs" / "commands.md"
@@ -220,16 +215,8 @@ def values(word: str) -> list[str]:
 
 
 def composed(*overrides: str) -> DictConfig:
-    try:
-        with initialize_config_dir(str(config_dir()), version_base="1.3"):
-            cfg = compose("train", overrides=list(overrides), return_hydra_config=True)
-    finally:
-        GlobalHydra.instance().clear()
-    HydraConfig.instance().set_config(cfg)
-    with open_dict(cfg):
-        del cfg["hydra"]
-        cfg.run_dir, cfg.name = "nowhere", "test"
-    return cfg
+    with compose.composed("name=test", *overrides) as composition:
+        return composition.cfg
 
 
 def test_the_exercises_are_valid_commands() -> None:
@@ -379,20 +366,18 @@ def test_the_test_of_an_example_passes(followed: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_is_built_from_the_command_line(followed: Path, name: str) -> None:
-    cfg = composed(f"hydra.searchpath=[file://{followed / 'configs'}]", "network.widths=[4]", *EXAMPLES[name])
-    check_config(cfg)
+    searched = f"hydra.searchpath=[file://{followed / 'configs'}]"
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*is not a density.*")
-        parts = {key: instantiate(cfg[key], _convert_="all") for key in ("data", "objective", "optimizer", "scheduler")}
-        module = build_module(cfg, parts)
+        run = compose.compose(searched, "trainer=cpu", *EXAMPLES[name])
     target = yaml.safe_load(next((followed / "configs").rglob(f"{name}.yaml")).read_text())
     path = str(target.get("_target_") or target["images"]["_target_"])
     owner = {
-        "laplace": module.model.likelihood.head,
-        "renyi": module.objective,
-        "geco": module.objective,
-        "linear": module.model,
-        "bars": parts["data"].images,
+        "laplace": run.module.model.likelihood.head,
+        "renyi": run.module.objective,
+        "geco": run.module.objective,
+        "linear": run.module.model,
+        "bars": run.data.images,
     }[name]
     assert f"{type(owner).__module__}.{type(owner).__name__}" == path
 

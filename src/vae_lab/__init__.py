@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vae_lab.cli.compose import compose
     from vae_lab.runs.loading import load_run
 
 __version__ = "0.1.0"
-__all__ = ["load_run"]
+__all__ = ["compose", "load_run"]
+
+_MODULES = {"compose": "vae_lab.cli.compose", "load_run": "vae_lab.runs.loading"}
 
 
 def __getattr__(name: str) -> Any:
-    """`load_run` is imported when it is asked for: the command line must not wait for torch to say --help."""
-    if name != "load_run":
+    """Imports a function when it is first asked for, because --help must not wait for torch."""
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from vae_lab.runs.loading import load_run  # noqa: PLC0415
-
-    return load_run
+    return getattr(import_module(_MODULES[name]), name)

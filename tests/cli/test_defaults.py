@@ -14,7 +14,7 @@ from conftest import BARE, FAST, Outcome
 from omegaconf import DictConfig, OmegaConf
 
 from tests.cli.test_options import composed
-from vae_lab.cli.compose import composed_choices, config_dir
+from vae_lab.cli.compose import composed_or_none, config_dir
 from vae_lab.objectives.schedules import LinearOfRun
 
 PROTOCOLS: dict[str, dict[str, Any]] = json.loads((Path(__file__).parent / "protocols.json").read_text())
@@ -166,5 +166,7 @@ def test_the_same_command_over_an_old_run_says_what_moved(train: Callable[..., O
 
 
 def test_choices_of_words_that_do_not_compose_are_none() -> None:
-    assert composed_choices(["model=nonsense"]) == {}
-    assert composed_choices(["model=ladder"])["network"] == "mlp_auto"
+    assert composed_or_none(["model=nonsense"]) is None
+    composition = composed_or_none(["model=ladder"])
+    assert composition is not None
+    assert composition.choices["network"] == "mlp_auto"

@@ -25,10 +25,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from vae_lab.cli import command
 from vae_lab.cli.check import check_config
-from vae_lab.cli.compose import config_dir, groups
+from vae_lab.cli.compose import assemble, composition_of, config_dir, groups
 from vae_lab.cli.messages import fail, printable
 from vae_lab.cli.overrides import check_words
-from vae_lab.train import assemble
 
 QUICK = settings(
     max_examples=60,
@@ -259,7 +258,7 @@ def run(words: Sequence[str], whole: bool, monkeypatch: pytest.MonkeyPatch) -> R
 
     def build(cfg: DictConfig) -> None:
         torch.manual_seed(0)
-        assemble(cfg)
+        assemble(composition_of(cfg, HydraConfig.get()))
         result.cfg, result.choices = cfg, dict(HydraConfig.get().runtime.choices)
 
     monkeypatch.setattr(sys, "argv", ["train", *words])

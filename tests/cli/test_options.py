@@ -6,15 +6,11 @@ import warnings
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
-from vae_lab.cli.check import check_config
+from vae_lab.cli import compose
 from vae_lab.cli.compose import config_dir
 from vae_lab.cli.messages import EXTRAS
-from vae_lab.train import build_module, build_trainer
 
 NEEDS = {
     "network=none": ["model=deep"],
@@ -46,32 +42,19 @@ def skip_without_extra(option: str) -> None:
 
 
 def composed(tmp_path: Path, *overrides: str) -> DictConfig:
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        cfg = compose("train", overrides=list(overrides), return_hydra_config=True)
-    HydraConfig.instance().set_config(cfg)
-    with open_dict(cfg):
-        del cfg["hydra"]
-        cfg.run_dir, cfg.name = str(tmp_path), "test"
-    return cfg
+    with compose.composed("name=test", *overrides) as composition:
+        composition.cfg.run_dir = str(tmp_path)
+    return composition.cfg
 
 
 @pytest.mark.parametrize("option", [option for option in options() if option != "data=default"])
 def test_builds(option: str, tmp_path: Path, own_files: Path) -> None:
     skip_without_extra(option)
     extra = [f"data.root={own_files}"] if option.split("=")[1] in ("image_folder", "array") else []
-    cfg = composed(tmp_path, option, *NEEDS.get(option, []), *extra)
-    check_config(cfg)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*is not a density.*")
-        parts = {key: instantiate(cfg[key], _convert_="all") for key in ("data", "objective", "optimizer", "scheduler")}
-        module = build_module(cfg, parts)
-        optimizer = parts["optimizer"](module.parameters())
-        if parts["scheduler"]:
-            parts["scheduler"](optimizer, 100)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Lightning's advice on devices that this machine has not
-            build_trainer(cfg)
-    assert sum(parameter.numel() for parameter in module.parameters()) > 0
+        warnings.simplefilter("ignore")  # Lightning's advice on devices that this machine has not
+        run = compose.compose(f"hydra.run.dir={tmp_path}", option, *NEEDS.get(option, []), *extra)
+    assert sum(parameter.numel() for parameter in run.module.parameters()) > 0
 
 
 @pytest.fixture(scope="session")

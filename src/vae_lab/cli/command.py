@@ -15,7 +15,6 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from vae_lab.cli import keys
 from vae_lab.cli.check import check_config
 from vae_lab.cli.compose import config_dir, groups
 from vae_lab.cli.messages import FULL_ERROR, fail, naming_what_takes_memory
@@ -24,8 +23,6 @@ from vae_lab.cli.paths import ordered, with_quoted_path
 from vae_lab.cli.remedies import naming_keys, with_remedy
 from vae_lab.cli.resume import completed_words
 from vae_lab.runs import locks
-
-keys.install()  # at import, because a job in a process of another launcher composes its config there
 
 Task = Callable[[DictConfig], None]
 

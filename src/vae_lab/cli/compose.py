@@ -1,21 +1,177 @@
-"""Composes configs from words of the command line."""
+"""Composes the objects of a run from words of the command line.
+
+Mistakes are found in this order, all before any data are read:
+
+1. words: each is ``key=value``, and a group gets the name of an option (`vae_lab.cli.overrides.check_words`);
+2. keys: each is one that something reads (`vae_lab.cli.keys.admitted`, called while Hydra composes the config);
+3. values: each has the type and the range that its component takes (`vae_lab.cli.check.check_config`);
+4. objects: what was asked for is used, and the components fit together (`assemble`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from hydra import compose, initialize_config_dir
+import hydra
+from hydra import initialize_config_dir, version
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobRuntime
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from vae_lab.cli.check import ConfigError
+from vae_lab.cli import keys
+from vae_lab.cli.check import ConfigError, check_config
+from vae_lab.cli.messages import message
+from vae_lab.cli.overrides import check_words, quoted_classes, without_keys
+from vae_lab.cli.paths import with_quoted_path
+from vae_lab.cli.remedies import naming_keys
 from vae_lab.cli.resolvers import register_resolver
+from vae_lab.cli.trainers import OPTIMIZATION, build_trainer, refuse_blind_callbacks
+from vae_lab.errors import RunError
+from vae_lab.files import absolute
+from vae_lab.nested import key_of
 
+if TYPE_CHECKING:
+    from vae_lab.data import ImageDataModule
+    from vae_lab.training import VariationalModule
+
+keys.install()  # at import, because a job in a process of another launcher composes its config there
 # For network=mlp_auto.
 register_resolver("batch_norm_with", lambda prior: not str(prior).endswith(".VampPrior"))
+
+
+class Composition(NamedTuple):
+    """A composed config, and how it came about.
+
+    Attributes:
+        cfg: config of a training, without Hydra's own part.
+        overrides: words that set something of the run.
+        choices: option of each group; None for a group without one.
+    """
+
+    cfg: DictConfig
+    overrides: list[str]
+    choices: Mapping[str, str | None]
+
+    def record(self) -> dict[str, Any]:
+        """Returns the whole config as plain containers, as config.yaml records it."""
+        chosen = {group: option for group, option in self.choices.items() if option}
+        resolved = cast(dict[str, Any], OmegaConf.to_container(self.cfg, resolve=True))
+        return resolved | {"overrides": self.overrides, "choices": chosen}
+
+
+class ComposedRun(NamedTuple):
+    """The objects of a run: ``run.trainer.fit(run.module, datamodule=run.data)`` trains it.
+
+    Attributes:
+        data: data module.
+        module: the model with its objective and optimizer.
+        trainer: Lightning's Trainer, with callbacks and logger.
+        config: the whole config, as config.yaml records it.
+    """
+
+    data: ImageDataModule
+    module: VariationalModule
+    trainer: Any
+    config: dict[str, Any]
+
+
+def compose(*words: str) -> ComposedRun:
+    """Returns the objects of the run that ``python -m vae_lab.train`` with these words would train.
+
+    Seeds and prepares the process as the command does, so that the first weights are the same. The run writes to
+    ``hydra.run.dir``.
+
+    Args:
+        words: overrides of the command line, such as ``model=cvae`` and ``latent_dim=8``.
+
+    Raises:
+        ConfigError: for a word, a key or a value that is wrong.
+        RunError: for parts that do not fit together, and for ``resume`` and ``init_from``, which only the command has.
+    """
+    from vae_lab.training import prepare_process  # noqa: PLC0415  (it takes seconds to import)
+
+    with composed(*words) as composition:
+        cfg = composition.cfg
+        check_config(cfg)
+        for key in ("resume", "init_from"):
+            if cfg[key] is not None:
+                raise RunError(f"{key}={cfg[key]}: only for python -m vae_lab.train; use vae_lab.load_run")
+        name_whole_root(cfg)
+        prepare_process(cfg.seed)
+        with naming_keys(cfg):
+            data, module, trainer = assemble(composition)
+        refuse_unused_val_size(composition, data)
+        return ComposedRun(data, module, trainer, composition.record())
+
+
+@contextmanager
+def composed(*words: str) -> Iterator[Composition]:
+    """Context manager with the config of a training; afterwards Hydra's global state is what it was.
+
+    Args:
+        words: overrides of the command line.
+
+    Raises:
+        ConfigError: for a word or a key that is wrong.
+    """
+    quoted = [quoted_classes(with_quoted_path(word)) for word in words]
+    check_words(quoted, groups())
+    with _restored_hydra():
+        try:
+            with initialize_config_dir(str(config_dir()), JobRuntime.instance().get("name"), version_base="1.3"):
+                cfg = hydra.compose("train", quoted, return_hydra_config=True)
+        except HydraException as error:
+            raise ConfigError(message(error)) from error
+        HydraConfig.instance().set_config(cfg)
+        folder, composition = str(cfg.hydra.run.dir), composition_of(cfg, HydraConfig.get())
+        with open_dict(cfg):
+            del cfg["hydra"]
+            cfg.run_dir = os.path.abspath(folder).replace("${", "\\${")
+        yield composition
+
+
+def composed_or_none(words: Sequence[str]) -> Composition | None:
+    """Returns what these words compose; None for a mistake in them, which the command itself reports."""
+    try:
+        with composed(*words) as composition:
+            return composition
+    except (ConfigError, OmegaConfBaseException):
+        return None
+
+
+def composition_of(cfg: DictConfig, of_hydra: Any) -> Composition:
+    """Returns a config with the words and choices that Hydra's own part records."""
+    choices = {group: option for group, option in of_hydra.runtime.choices.items() if not group.startswith("hydra/")}
+    return Composition(cfg, overrides_of(of_hydra), choices)
+
+
+def overrides_of(of_hydra: Any) -> list[str]:
+    """Returns the words that set something of the run, from Hydra's own part of a config."""
+    return without_keys(of_hydra.overrides.task, of_hydra.job.config.override_dirname.exclude_keys)
+
+
+@contextmanager
+def _restored_hydra() -> Iterator[None]:
+    """Context manager in which nobody has initialised Hydra; afterwards it is as it was."""
+    instance, config, base = GlobalHydra.instance(), HydraConfig.instance().cfg, version.getbase()
+    initialised = instance.hydra
+    instance.clear()
+    try:
+        yield
+    finally:
+        instance.hydra = initialised
+        GlobalHydra.set_instance(instance)  # Hydra has restored a copy
+        HydraConfig.instance().cfg = config
+        version.VersionBase.instance().version_base = base
 
 
 def config_dir() -> Path:
@@ -31,19 +187,87 @@ def groups() -> dict[str, list[str]]:
     return {folder.name: sorted(file.stem for file in folder.glob("*.yaml")) for folder in folders}
 
 
-def composed_choices(words: Sequence[str]) -> dict[str, str | None]:
-    """Returns the option that a training with these overrides has in each group; nothing if they do not compose."""
-    cfg = composed(words)
-    return {group: cfg.hydra.runtime.choices.get(group) for group in groups()} if cfg else {}
+def name_whole_root(cfg: DictConfig) -> None:
+    """Makes ``data.root`` absolute, so that the run's config means the same in every working directory."""
+    root = OmegaConf.select(cfg, "data.root")
+    if isinstance(root, str):
+        OmegaConf.update(cfg, "data.root", absolute(root).replace("${", "\\${"))
 
 
-def composed(words: Sequence[str]) -> DictConfig | None:
-    """Returns the config of a training with these overrides, Hydra's own part included; None if they do not compose."""
-    GlobalHydra.instance().clear()
+def assemble(composition: Composition) -> tuple[ImageDataModule, VariationalModule, Any]:
+    """Returns the data, the module and the Trainer of a run.
+
+    Raises:
+        RunError: for a part that was asked for and would do nothing, a model that does not fit into memory, or a
+            callback that monitors what this run never logs.
+        ValueError: for parts that do not fit together.
+    """
+    cfg = composition.cfg
+    _refuse_idle_warmup(composition)
+    _refuse_unused_parts(composition)
+    parts = {key: instantiate(cfg[key], _convert_="all") for key in ("data", "objective", "optimizer", "scheduler")}
+    _try_optimizer(parts)
+    module = _build_module(cfg, parts)
+    trainer = build_trainer(cfg)
+    refuse_blind_callbacks(cfg, module, trainer)
+    return parts["data"], module, trainer
+
+
+def _refuse_idle_warmup(composition: Composition) -> None:
+    """Raises RunError for a warm-up that was asked for, of an objective that has none."""
+    cfg, overrides, choices = composition
+    warmup, objective = choices.get("warmup"), choices.get("objective")
+    by_default = warmup == "auto" and not any(word.startswith("warmup=") for word in overrides)
+    if warmup not in (None, "none") and not by_default and "warmup" not in cfg.objective:
+        raise RunError(f"warmup={warmup}: objective={objective} has none; set warmup=none, or objective=elbo")
+
+
+def _refuse_unused_parts(composition: Composition) -> None:
+    """Raises RunError for a part that was asked for and that the model does not refer to."""
+    cfg = composition.cfg
+    model = str(OmegaConf.to_container(cfg.model, resolve=False))
+    for key in ("network", "likelihood", "prior", "posterior"):
+        words = [word.lstrip("+") for word in composition.overrides if re.match(rf"\+*{key}[.=]", word)]
+        if words and cfg.get(key) and f"${{{key}" not in model and f"oc.select:{key}," not in model:
+            raise RunError(f"{words[0]}: {cfg.model._target_} does not use it; leave {key} out")
+
+
+def refuse_unused_val_size(composition: Composition, data: ImageDataModule) -> None:
+    """Raises RunError for a val_size that was asked for if the data bring a validation set of their own."""
+    word = next((word for word in composition.overrides if key_of(word) == "data.val_size" and "=" in word), None)
+    if word and data.images.has_val:
+        own = data.images.origin("val") or f"the validation set of {data.images.name}"
+        raise RunError(f"{word.lstrip('+')}: not used, because {own} is the validation set; leave val_size out")
+
+
+def _try_optimizer(parts: Mapping[str, Any]) -> None:
+    """Builds a throw-away optimizer and schedule, so that wrong values are reported before the data are read."""
+    from torch import nn, zeros  # noqa: PLC0415
+
     try:
-        with initialize_config_dir(str(config_dir()), version_base="1.3"):
-            return compose("train", overrides=list(words), return_hydra_config=True)
-    except (HydraException, OmegaConfBaseException, ConfigError):  # the command itself will say why
-        return None
-    finally:
-        GlobalHydra.instance().clear()
+        optimizer = parts["optimizer"]([nn.Parameter(zeros(1))])
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise ValueError(f"optimizer: {error}") from error
+    if parts["scheduler"]:
+        parts["scheduler"](optimizer, 100)
+
+
+def _build_module(cfg: DictConfig, parts: Mapping[str, Any]) -> VariationalModule:
+    """Returns the model, sized by the data's spec, with the objective and the optimizer that train it."""
+    from vae_lab.training import Optimization, VariationalModule  # noqa: PLC0415
+
+    spec = parts["data"].spec
+    make_model = instantiate(cfg.model, _convert_="all")
+    try:
+        model = make_model(spec=spec)
+    except (RuntimeError, MemoryError, TypeError) as error:
+        if isinstance(error, TypeError) and "verflow" not in str(error):  # torch's error for a size beyond 64 bits
+            raise
+        reason = " ".join(str(error).split())[:150]
+        sizes = f"latent_dim (now {cfg.latent_dim}) or the sizes under network, likelihood, prior and model"
+        given = f"the data's shape {spec.shape} and {spec.num_classes} classes count as well"
+        raise RunError(f"not enough memory to build the model ({reason}): reduce {sizes}; {given}") from error
+    of_trainer = {key: cfg.trainer[key] for key in OPTIMIZATION}
+    how = {"compile": cfg.compile, "gradient_skip": cfg.gradient_skip, **of_trainer}
+    optimization = Optimization(parts["optimizer"], parts["scheduler"], **how)
+    return VariationalModule(model, parts["objective"], optimization, spec, cfg.seed, cfg.eval_samples)

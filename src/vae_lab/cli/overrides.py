@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -11,6 +11,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
 from vae_lab.cli.check import ConfigError
+from vae_lab.nested import key_of
 
 NULLABLE = ("sweep", "launcher", "search", "experiment", "debug")
 """Groups of which a run needs no option."""
@@ -29,6 +30,12 @@ def check_words(words: Sequence[str], groups: Mapping[str, Sequence[str]]) -> No
     overrides = {word: _parsed(parser, word) for word in words}
     for word, override in overrides.items():
         _check_word(word, override, groups)
+
+
+def without_keys(words: Iterable[str], keys: Iterable[str]) -> list[str]:
+    """Returns the words that set neither one of these keys nor a key inside it."""
+    keys = set(keys)
+    return [word for word in words if keys.isdisjoint({key_of(word), key_of(word).partition(".")[0]})]
 
 
 def quoted_classes(word: str) -> str:

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from vae_lab.cli.check import ConfigError
 from vae_lab.cli.messages import root_cause
-from vae_lab.cli.resume import leaves
+from vae_lab.nested import leaves
 
 _GREY = "likelihood=discretized_logistic, logistic_mixture, categorical or gaussian, or data.binarization=dynamic"
 _REMEDIES = {

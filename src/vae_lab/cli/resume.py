@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from vae_lab.cli.compose import composed_or_none
 from vae_lab.cli.found import keep_found
+from vae_lab.cli.keys import is_taken
+from vae_lab.cli.paths import path_of, quoted
+from vae_lab.cli.recorded_overrides import refusal
 from vae_lab.errors import RunError
 from vae_lab.files import absolute
+from vae_lab.nested import key_of, leaves
 from vae_lab.runs.folder import CHECKPOINTS, LAST, last_checkpoint, relative_to_run
 from vae_lab.runs.reading import saved_config
 
@@ -65,26 +70,22 @@ def completed_words(words: Sequence[str], multirun: bool = False) -> list[str]:
     Raises:
         RunError: where the folder is no run, or one whose record holds a word that a record may not; in one line.
     """
-    # Here and not above: Hydra's grammar takes a while to load, and not every user of this module needs it.
-    from vae_lab.cli.paths import path_of, quoted  # noqa: PLC0415
-
-    folder = next((path_of(word) for word in reversed(words) if _key(word) == "resume"), "null")  # the last one counts
+    # The last one counts.
+    folder = next((path_of(word) for word in reversed(words) if key_of(word) == "resume"), "null")
     if folder in ("", "null", "auto"):
         return list(words)
     path = Path(folder).expanduser()
-    given = {_key(word) for word in words}
+    given = {key_of(word) for word in words}
     if multirun:
         raise RunError(f"resume={path}: goes on with one run, not with -m; sweep.resume=FOLDER goes on with a sweep")
     _refuse_another_folder(words, path)
     recorded = _without_foreign(_recorded_words(path, given), words, saved_config(path).get("choices"))
-    classes = [word for word in words if _key(word).endswith("._target_")]  # first: their options were recorded
+    classes = [word for word in words if key_of(word).endswith("._target_")]  # first: their options were recorded
     return [*_former_defaults(path, recorded, given), *classes, *recorded, *words, f"hydra.run.dir={quoted(str(path))}"]
 
 
 def _refuse_another_folder(words: Sequence[str], run: Path) -> None:
     """Raises RunError where a run shall go on in a folder that is not its own."""
-    from vae_lab.cli.paths import path_of  # noqa: PLC0415
-
     for word in words:
         key, _, value = word.partition("=")
         folder = Path(path_of(word)).expanduser()
@@ -97,11 +98,8 @@ def _refuse_another_folder(words: Sequence[str], run: Path) -> None:
 
 def _recorded_words(run: Path, given: Set[str]) -> list[str]:
     """The words that the run was started with, but for keys that are given anew."""
-    # Here and not above: Hydra's grammar takes a while to load, and few commands resume.
-    from vae_lab.cli.recorded_overrides import refusal  # noqa: PLC0415
-
     config = saved_config(run)
-    recorded = [_with_recorded_root(word, config) for word in config["overrides"] if _key(str(word)) not in given]
+    recorded = [_with_recorded_root(word, config) for word in config["overrides"] if key_of(str(word)) not in given]
     for word in recorded:
         if reason := refusal(word):
             shown = " ".join(str(word).split())[:200]
@@ -114,27 +112,28 @@ def _recorded_words(run: Path, given: Set[str]) -> list[str]:
 
 def _without_foreign(recorded: Sequence[str], words: Sequence[str], before: object) -> list[str]:
     """Leaves out, and says so, what the option of a group that is chosen anew does not take, such as Adam's eps."""
-    from vae_lab.cli.compose import composed  # noqa: PLC0415
-    from vae_lab.cli.keys import is_taken  # noqa: PLC0415
-
     chosen = dict(word.split("=", 1) for word in words if "=" in word)
     choices = before if isinstance(before, Mapping) else {}
     anew = {key for key, option in chosen.items() if key in choices and choices[key] != option}
-    rest = [word for word in (*recorded, *words) if "." not in _key(word) or _key(word).partition(".")[0] not in anew]
-    below = [word for word in recorded if word not in rest]
-    cfg = composed(rest) if below else None
-    foreign = [word for word in below if cfg is not None and not is_taken(word, cfg)]
+    below = [word for word in recorded if _component_of(word) in anew]
+    rest = [word for word in (*recorded, *words) if _component_of(word) not in anew]
+    composition = composed_or_none(rest) if below else None
+    foreign = [word for word in below if composition and not is_taken(word, composition.cfg)]
     for word in foreign if os.environ.get("LOCAL_RANK", "0") == "0" else ():
-        group = _key(word).partition(".")[0]
-        print(f"{group}={chosen[group]}: has no {_key(word)}, so that {word} of the run is left out")
+        group = key_of(word).partition(".")[0]
+        print(f"{group}={chosen[group]}: has no {key_of(word)}, so that {word} of the run is left out")
     return [word for word in recorded if word not in foreign]
+
+
+def _component_of(word: str) -> str | None:
+    """Returns ``optimizer`` for ``optimizer.eps=1e-8``; None for a key without dots."""
+    first, dot, _ = key_of(word).partition(".")
+    return first if dot else None
 
 
 def _with_recorded_root(word: Any, config: Mapping[str, Any]) -> Any:
     """Returns ``data.root=PATH``, which may be relative to where the run was started, with the folder it stood for."""
-    from vae_lab.cli.paths import path_of, quoted  # noqa: PLC0415
-
-    if not isinstance(word, str) or _key(word) != "data.root" or os.path.isabs(path_of(word)):
+    if not isinstance(word, str) or key_of(word) != "data.root" or os.path.isabs(path_of(word)):
         return word
     data = config.get("data")
     root = data.get("root") if isinstance(data, Mapping) else None
@@ -143,12 +142,11 @@ def _with_recorded_root(word: Any, config: Mapping[str, Any]) -> Any:
 
 def _former_defaults(run: Path, recorded: Sequence[str], given: Set[str]) -> list[str]:
     """``group=option`` of each group whose default another version of the lab has changed since the run began."""
-    from vae_lab.cli.compose import composed_choices  # noqa: PLC0415
-
     before = saved_config(run).get("choices")
     if not isinstance(before, Mapping) or "experiment" in given:
         return []
-    return moved_choices(before, composed_choices(recorded), given)
+    composition = composed_or_none(recorded)
+    return moved_choices(before, composition.choices, given) if composition else []
 
 
 def moved_choices(before: Mapping[str, Any], now: Mapping[str, Any], given: Set[str]) -> list[str]:
@@ -158,8 +156,6 @@ def moved_choices(before: Mapping[str, Any], now: Mapping[str, Any], given: Set[
         before, now: the option of each group.
         given: keys that were set on the command line.
     """
-    from vae_lab.cli.recorded_overrides import refusal  # noqa: PLC0415
-
     moved = [
         f"{group}={option}"
         for group, option in before.items()
@@ -182,7 +178,7 @@ def keep_own_defaults(cfg: DictConfig, given: Sequence[str]) -> None:
         return
     saved = saved_config(run)
     recorded = dict(leaves(saved))
-    for key in OWN_DEFAULTS - {_key(word) for word in given}:
+    for key in OWN_DEFAULTS - {key_of(word) for word in given}:
         if key in recorded and OmegaConf.select(cfg, key) is not None:
             OmegaConf.update(cfg, key, recorded[key])
     keep_found(cfg, saved)
@@ -215,7 +211,7 @@ def checkpoint_to_resume(config: dict[str, Any], run: Path) -> Path | None:
     changed = differences(before, config)
     _refuse_kept(before, config, run)
     if changed and not config["resume_changed"]:
-        given = {_key(str(word)) for word in config["overrides"]}
+        given = {key_of(str(word)) for word in config["overrides"]}
         former = moved_choices(before.get("choices") or {}, config["choices"], given)
         exactly = f"{' '.join(former)} goes on with the defaults that the run began with; " if former else ""
         raise RunError(
@@ -227,7 +223,7 @@ def checkpoint_to_resume(config: dict[str, Any], run: Path) -> Path | None:
 
 def _names_same_source(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     """True if the command line names the run that the first weights came from, or none; it may be gone by now."""
-    was, asked = (next((w for w in c["overrides"] if _key(str(w)) == "init_from"), None) for c in (before, now))
+    was, asked = (next((w for w in c["overrides"] if key_of(str(w)) == "init_from"), None) for c in (before, now))
     path = now["init_from"]
     return asked in (None, was) or (path is not None and str(Path(path).expanduser().absolute()) == before["init_from"])
 
@@ -258,16 +254,3 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         for key in sorted(old.keys() | new.keys())
         if old.get(key) != new.get(key) and not any(key == name or key.startswith(f"{name}.") for name in MAY_CHANGE)
     ]
-
-
-def leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields each value of a nested config, lists whole, with its dotted key."""
-    if isinstance(node, Mapping) and node:
-        for name, child in node.items():
-            yield from leaves(child, f"{key}.{name}" if key else str(name))
-    else:
-        yield key, node
-
-
-def _key(word: str) -> str:
-    return word.lstrip("+~").partition("=")[0]

@@ -1,14 +1,21 @@
-"""The Trainer that a config asks for, or one line that names the key for which there is none."""
+"""Builds the Trainer that a config asks for, or raises an error that names the key for which there is none."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
+from omegaconf import DictConfig
 
 from vae_lab.errors import RunError
+
+if TYPE_CHECKING:
+    from vae_lab.training import VariationalModule
+
+OPTIMIZATION = ("gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches")
+"""Keys of Lightning's Trainer that our module obeys, because it takes several optimizer steps in one of Lightning's."""
 
 
 def make_trainer(node: Mapping[Any, Any], **parts: Any) -> Any:
@@ -33,3 +40,40 @@ def make_trainer(node: Mapping[Any, Any], **parts: Any) -> Any:
         raise RunError(naming_the_key(reason, {**node, **parts})) from error
     check_trainer(trainer)
     return trainer
+
+
+def build_trainer(cfg: DictConfig) -> Any:
+    """Returns the Trainer of a training with its callbacks and logger; a callback set to null is left out."""
+    from vae_lab.training import AtomicCheckpointIO, WeightAverage  # noqa: PLC0415
+
+    limits = [cfg.trainer.get(key) for key in ("max_epochs", "max_time")]
+    if limits == [None, None] and cfg.trainer.get("max_steps", -1) == -1:
+        raise RunError("trainer.max_epochs=null: needs trainer.max_steps or trainer.max_time; -1 trains without end")
+    nodes = {name: node for name, node in (cfg.callbacks or {}).items() if node}
+    if not cfg.trainer.enable_progress_bar:
+        nodes.pop("progress", None)
+    callbacks = [instantiate(node, _convert_="all") for node in nodes.values()]
+    if cfg.average is not None:
+        callbacks.append(WeightAverage(cfg.average))
+    logger = instantiate(cfg.logger, _convert_="all") if cfg.logger else False
+    saves = bool(nodes.keys() & {"checkpoint", "last_checkpoint"})  # otherwise Lightning would add one of its own
+    node = {key: value for key, value in cfg.trainer.items() if key not in OPTIMIZATION}
+    plugins = node.pop("plugins", None) or []
+    plugins = [*(plugins if isinstance(plugins, Sequence) else [plugins]), AtomicCheckpointIO()]
+    parts = {"callbacks": callbacks, "logger": logger, "enable_checkpointing": saves, "plugins": plugins}
+    return make_trainer(node, **parts)
+
+
+def refuse_blind_callbacks(cfg: DictConfig, module: VariationalModule, trainer: Any) -> None:
+    """Raises RunError for a callback that monitors what this run never logs; Lightning would after an epoch."""
+    from vae_lab.training import check_monitor, check_searched  # noqa: PLC0415
+
+    ours = ("vae_lab.", "pytorch_lightning.")
+    if not all(type(part).__module__.startswith(ours) for part in (module, *trainer.callbacks)):
+        return  # which may log anything
+    for name, node in (cfg.callbacks or {}).items():
+        if node and node.get("monitor"):
+            saves = str(node.get("_target_")).endswith("Checkpoint")
+            check_monitor(f"callbacks.{name}", str(node.monitor), saves, module, trainer)
+        elif name == "pruning" and node:
+            check_searched(str(node.metric), module, trainer)

@@ -10,8 +10,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
+from vae_lab.cli.overrides import without_keys
 from vae_lab.errors import RunError
-from vae_lab.sweeps.jobs import without_keys
 
 _GRID_SWEEPER = "hydra_plugins.vae_lab_sweepers.GridSweeper"
 

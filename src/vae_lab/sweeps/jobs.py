@@ -9,19 +9,20 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from vae_lab.cli.check import check_config
 from vae_lab.cli.command import Task
+from vae_lab.cli.compose import overrides_of
 from vae_lab.cli.messages import is_expected, message
 from vae_lab.cli.paths import quoted
 from vae_lab.cli.resolvers import register_resolver
 from vae_lab.errors import RunError
+from vae_lab.nested import key_of
 from vae_lab.runs.folder import FAILURE, last_checkpoint, save_failure, save_traceback
 from vae_lab.runs.locks import check_free
 from vae_lab.runs.reading import read_run
@@ -80,28 +81,8 @@ def job_folder() -> Path:
 
 
 def job_overrides() -> list[str]:
-    """What the user set for this job, but for the keys that are no setting of it."""
-    hydra = HydraConfig.get()
-    return without_keys(hydra.overrides.task, hydra.job.config.override_dirname.exclude_keys)
-
-
-def without_keys(overrides: Iterable[str], keys: Iterable[str]) -> list[str]:
-    """The overrides of all other keys: of none that is named, nor of one inside it."""
-    keys = set(keys)
-    return [word for word in overrides if _key(word) not in keys and _key(word).partition(".")[0] not in keys]
-
-
-def _key(word: str) -> str:
-    return word.lstrip("+~").partition("=")[0]
-
-
-def settings() -> dict[str, Any]:
-    """How the config of this job came about, for config.yaml: what the user set, and the option of each group."""
-    chosen = {group: option for group, option in HydraConfig.get().runtime.choices.items() if option}
-    return {
-        "overrides": job_overrides(),
-        "choices": {group: option for group, option in chosen.items() if not group.startswith("hydra/")},
-    }
+    """Returns what the user set for this job, but for the keys that are no setting of it."""
+    return overrides_of(HydraConfig.get())
 
 
 def prepare_job(folder: Path, overrides: Sequence[str]) -> bool:
@@ -155,7 +136,7 @@ def run_in_subprocess(folder: Path, overrides: Sequence[str]) -> None:
     """
     sources = HydraConfig.get().runtime.config_sources
     config_dirs = [word for source in sources if source.provider == "command-line" for word in ("-cd", source.path)]
-    of_search = [word for word in HydraConfig.get().overrides.task if _key(word).partition(".")[0] == "search"]
+    of_search = [word for word in HydraConfig.get().overrides.task if key_of(word).partition(".")[0] == "search"]
     words = [*overrides, *of_search, f"hydra.run.dir={quoted(str(folder))}", "resume=auto", *config_dirs]
     # In a job of SLURM, too, Lightning must start the processes: srun has started this one only.
     environment = {name: value for name, value in os.environ.items() if name != "SLURM_NTASKS"}

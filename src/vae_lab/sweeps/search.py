@@ -13,11 +13,12 @@ from hydra.plugins.launcher import Launcher
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from vae_lab.cli.overrides import without_keys
 from vae_lab.errors import RunError
 from vae_lab.runs.folder import save_failure
 from vae_lab.runs.reading import read_run
 from vae_lab.runs.search_record import DATABASE, save_search, sweep_name
-from vae_lab.sweeps.jobs import folder_name, without_keys
+from vae_lab.sweeps.jobs import folder_name
 from vae_lab.sweeps.machine import jobs_at_once
 from vae_lab.sweeps.search_space import search_space, suggest
 from vae_lab.sweeps.study import check_installed, open_storage, whole_storage

@@ -1,0 +1,45 @@
+"""Nested configs by dotted keys, and the words ``key=value`` that set them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+
+def walk(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields every node of a config with its key, such as ``optimizer``, ``optimizer.betas``, ``optimizer.betas[0]``.
+
+    Args:
+        node: config of mappings and lists; it comes first.
+        key: key of the config itself.
+    """
+    yield key, node
+    if isinstance(node, Mapping):
+        for name, child in node.items():
+            yield from walk(child, f"{key}.{name}" if key else str(name))
+    elif isinstance(node, list):
+        for number, child in enumerate(node):
+            yield from walk(child, f"{key}[{number}]")
+
+
+def leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields every value of a config with its key; a list is a value, and so is an empty mapping."""
+    if isinstance(node, Mapping) and node:
+        for name, child in node.items():
+            yield from leaves(child, f"{key}.{name}" if key else str(name))
+    else:
+        yield key, node
+
+
+def value_at(config: Any, key: str, default: Any = None) -> Any:
+    """Returns the value at a key of nested mappings; ``default`` if there is none."""
+    for name in key.split("."):
+        if not isinstance(config, Mapping) or name not in config:
+            return default
+        config = config[name]
+    return config
+
+
+def key_of(word: str) -> str:
+    """Returns the key of a word of the command line, such as ``trainer.profiler`` of ``+trainer.profiler=simple``."""
+    return word.lstrip("+~").partition("=")[0]
