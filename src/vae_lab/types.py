@@ -16,7 +16,7 @@ Support = Literal["binary", "unit", "uint8", "real"]
 
 
 MAX_NAMES_SHOWN = 20
-"""Classes that a message lists; of more it shows the first ones and their number."""
+"""Names that a message lists; of more it shows the first ones and their number."""
 
 
 class NoExampleError(ValueError):
@@ -169,10 +169,9 @@ def _names(names: Any) -> tuple[str, ...]:
     return plain
 
 
-def listed(names: Sequence[str]) -> str:
-    """Returns names in one line, shortened if there are many."""
-    more = f", ... ({len(names)} in all)" if len(names) > MAX_NAMES_SHOWN else ""
-    return ", ".join(names[:MAX_NAMES_SHOWN]) + more
+def listed(names: Sequence[str], most: int = MAX_NAMES_SHOWN) -> str:
+    """Returns names in one line, shortened if there are more than ``most``."""
+    return ", ".join(names[:most]) + (f", ... ({len(names)} in all)" if len(names) > most else "")
 
 
 def _which(model: DataSpec, data: DataSpec, key: str) -> str:

@@ -12,6 +12,7 @@ from PIL import Image
 from tests.conftest import BARE, Outcome
 from tests.data.small_sets import image_set
 from vae_lab.data import ImageDataModule, ImageFolder, Mnist
+from vae_lab.data.summary import summary
 
 WORDS = (
     "data=image_folder",
@@ -56,7 +57,7 @@ def sizes(folder: ImageFolder) -> list[int]:
 def test_the_usual_names_are_splits(tmp_path: Path, train: str, val: str, test: str) -> None:
     names = {f"{split}__{c}": n for split, n in ((train, 12), (val, 5), (test, 4)) for c in ("ant", "bee")}
     folder = opened(pictures(tmp_path, **names))
-    assert (folder.classes, sizes(folder)) == (("ant", "bee"), [24, 10, 8])
+    assert (folder.class_names, sizes(folder)) == (("ant", "bee"), [24, 10, 8])
     assert set(folder.load_val().images.flatten()) == {100 + len(f"{val}__ant")}
 
 
@@ -94,16 +95,16 @@ def test_what_can_be_read_in_two_ways_is_refused(tmp_path: Path, case: str) -> N
     numbers, message = REFUSED[case]
     pictures(tmp_path, **numbers)
     with pytest.raises(ValueError, match=message) as caught:
-        _ = opened(tmp_path).classes
+        _ = opened(tmp_path).class_names
     assert "\n" not in str(caught.value)
     if "data.images.layout=classes" in str(caught.value):
         expected = sorted({name.split("__")[0] for name in numbers} - {""})
-        assert list(opened(tmp_path, layout="classes").classes) == expected
+        assert list(opened(tmp_path, layout="classes").class_names) == expected
 
 
 def test_layout_splits_passes_over_the_rest(tmp_path: Path) -> None:
     folder = opened(pictures(tmp_path, train__a=9, test__a=4, extra=9), layout="splits")
-    assert (folder.classes, sizes(folder)) == (("a",), [6, 3, 4])
+    assert (folder.class_names, sizes(folder)) == (("a",), [6, 3, 4])
     assert folder.passed_over() == ["folders beside the splits (extra)"]
 
 
@@ -112,7 +113,7 @@ def test_classes_that_training_lacks_are_refused(tmp_path: Path, split: str) -> 
     (tmp_path / "train" / "bee").mkdir(parents=True)  # empty
     pictures(tmp_path, train__ant=5, **{f"{split}__ant": 5, f"{split}__bee": 5})
     with pytest.raises(ValueError, match=rf"{split}: class bee has no folder with pictures in .*train"):
-        _ = opened(tmp_path).classes
+        _ = opened(tmp_path).class_names
 
 
 def test_a_split_without_class_folders_beside_one_with_them_is_named(tmp_path: Path) -> None:
@@ -128,7 +129,7 @@ def test_empty_folders_are_no_classes_and_what_lies_beside_is_said(tmp_path: Pat
     (tmp_path / "__MACOSX" / "a" / "0.png").touch()
     (tmp_path / "notes.txt").touch()
     folder = opened(tmp_path)
-    assert folder.classes == ("a", "c")
+    assert folder.class_names == ("a", "c")
     assert len(folder.load(train=True)) + len(folder.load(train=False)) == 20
     assert folder.passed_over() == [
         "1 files beside the class folders (notes.txt)",
@@ -141,7 +142,7 @@ def test_empty_folders_are_no_classes_and_what_lies_beside_is_said(tmp_path: Pat
 def test_arrays_are_sent_to_the_data_set_for_arrays(tmp_path: Path, name: str) -> None:
     (tmp_path / name).touch()
     with pytest.raises(ValueError, match="a file; expected a folder of pictures; for arrays, set data=array"):
-        _ = opened(tmp_path / name).classes
+        _ = opened(tmp_path / name).class_names
     with pytest.raises(FileNotFoundError, match=r"no pictures; .*; for arrays, set data=array"):
         opened(tmp_path).load(train=True)
 
@@ -178,7 +179,7 @@ def test_a_class_called_train_ends_a_run_in_one_line(train: Callable[..., Outcom
 @pytest.mark.parametrize(("val_size", "val"), [(30, "val 30 (held out of train)"), (0, "val 40 (the test set)")])
 def test_any_set_is_described(val_size: int, val: str) -> None:
     data = ImageDataModule(image_set(num_classes=100), val_size=val_size)
-    first, second, *selection = data.describe().splitlines()
+    first, second, *selection = summary(data).splitlines()
     assert first.startswith("data         numbered: 1 x 4 x 4, 100 classes (0, 1, 2, ")
     assert first.endswith("(100 in all))")
     assert len(first) < 150
@@ -186,8 +187,8 @@ def test_any_set_is_described(val_size: int, val: str) -> None:
     assert [line.split()[:5] for line in selection] == (
         [] if val_size else [["selection", "by", "the", "test", "set,"]]
     )
-    assert "no labels" in ImageDataModule(image_set(num_classes=0), val_size=10).describe()
+    assert "no labels" in summary(ImageDataModule(image_set(num_classes=0), val_size=10))
 
 
 def test_digits_are_described_in_two_lines() -> None:
-    assert len(ImageDataModule(Mnist).describe(("test",)).splitlines()) == 2
+    assert len(summary(ImageDataModule(Mnist), ("test",)).splitlines()) == 2

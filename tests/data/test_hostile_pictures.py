@@ -177,7 +177,7 @@ def test_a_folder_with_a_picture_s_name_is_a_folder(tmp_path: Path) -> None:
         Image.new("L", (8, 8), 255).save(train / "a" / "x.png" / "y.png")
 
     folder = folder_of(tmp_path, inner, sound=1)
-    assert folder.classes == ("a",)
+    assert folder.class_names == ("a",)
     assert len(folder.load(train=True)) == 1
 
 

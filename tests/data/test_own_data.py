@@ -32,7 +32,7 @@ def test_train_and_test_folders_with_classes(tmp_path: Path) -> None:
             for i in range(3):
                 save(tmp_path / split / name / f"{i}.png", offset + 10 * label + i)
     folder = ImageFolder(str(tmp_path), image_size=8)
-    assert (folder.classes, folder.num_classes, folder.shape) == (("ant", "bee"), 2, (3, 8, 8))
+    assert (folder.class_names, folder.num_classes, folder.shape) == (("ant", "bee"), 2, (3, 8, 8))
     for train, offset in ((True, 200), (False, 100)):
         arrays = folder.load(train)
         assert arrays.labels is not None

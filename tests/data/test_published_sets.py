@@ -24,6 +24,7 @@ from vae_lab.data import (
     torchvision_sets,
 )
 from vae_lab.data.idx import parse_idx, read_idx
+from vae_lab.data.summary import summary
 
 IDX_SETS = [(FashionMnist, "FashionMNIST"), (Kmnist, "KMNIST")]
 
@@ -298,7 +299,7 @@ def test_a_set_that_is_not_under_the_root_says_where_it_was_found(alone: Path, m
     write_idx_set(alone / "shared" / "FashionMNIST" / "raw", zipped=False)
 
     def said(images: type[ImageSet], root: Path) -> str:
-        return ImageDataModule(images, str(root), val_size=1).describe().splitlines()[0]
+        return summary(ImageDataModule(images, str(root), val_size=1)).splitlines()[0]
 
     found = f"fashion_mnist in {alone / 'shared' / 'FashionMNIST' / 'raw'}"
     assert f"{found}: 1 x 28" in said(FashionMnist, alone / "shared")

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from vae_lab.data.array_labels import Values, as_indices, class_values, label_values
-from vae_lab.data.array_store import ArrayStore
+from vae_lab.data.array_labels import Values, as_indices, label_values
+from vae_lab.data.array_store import ArrayStore, Stored
 from vae_lab.data.array_values import WHITE, Layout, MaxValue, all_black, rescaled, uint8_images, white_beside, white_of
 from vae_lab.data.arrays import GIGABYTE, Arrays, Images, Indices, allocate, chunks, release
 from vae_lab.data.image_set import ImageSet, readable
@@ -23,17 +23,17 @@ class ArrayFiles(ImageSet):
 
     Images are uint8 in 0..255, or masks of 0 and 1 or of booleans, (N, H, W), (N, C, H, W) or (N, H, W, C). Labels are
     whole numbers of 0 or more or strings, (N,), or one-hot rows: each distinct one is a class, named by its value.
-    ``class_names.txt``, if it is there, has the name of each class, one a line, in the order of the labels.
+    ``class_names.txt``, if it is there, has the name of each class, one per line, in the order of the labels.
 
     Without test images a part of the training images, chosen by chance, is the test set.
 
     Args:
-        root: the folder of the files, or one .npz or .npy file.
+        root: folder of the files, or one .npz or .npy file.
         image_size: height and width in pixels; None: as they are.
         memory_limit_gb: see `ImageSet`.
-        test_fraction: fraction of the images that become the test set where there are no test images.
-        split_seed: seed of that choice.
-        layout: place of the channels in images of 4 axes; auto: told from the shape, or refused.
+        test_fraction: fraction of the images that become the test set if there are no test images.
+        split_seed: seed of the choice of the test set.
+        layout: place of the channels in images of 4 axes; auto: recognised by the shape, or refused.
         max_value: value of white; auto: 1 for masks of 0 and 1, else 255, or refused.
 
     Raises:
@@ -61,6 +61,7 @@ class ArrayFiles(ImageSet):
         self.split_seed = split_seed
         self.layout: Layout = layout
         self.max_value: MaxValue = max_value
+        self._whites: dict[SplitName, int] = {}
 
     @cached_property
     def native_shape(self) -> tuple[int, int, int]:
@@ -106,7 +107,7 @@ class ArrayFiles(ImageSet):
         """The lines of ``class_names.txt``; empty if there is no such file.
 
         Raises:
-            ValueError: for a file that is not one different name a line, or names without labels.
+            ValueError: for a file without one different name per line, or names without labels.
         """
         folder = self._store.place if self._store.place.is_dir() else self._store.place.parent
         path = folder / "class_names.txt"
@@ -115,18 +116,16 @@ class ArrayFiles(ImageSet):
         try:
             names = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
         except UnicodeDecodeError as error:
-            raise ValueError(f"{path}: not a text in UTF-8 ({error})") from error
+            raise ValueError(f"{path}: not UTF-8 ({error})") from error
         if not names or not all(names) or len(set(names)) < len(names):
-            raise ValueError(f"{path}: must have one name a line, in the order of the labels, each of them once")
+            raise ValueError(f"{path}: must have one name per line, in the order of the labels, each of them once")
         if ("train", "labels") not in self._store.found:
             raise ValueError(f"{path}: names of classes, but {folder / 'train_labels.npy'} is missing")
         return tuple(names)
 
     def read(self, train: bool) -> Arrays:
-        if not train and ("test", "images") in self._store.found:
-            return self._read("test")
-        if train and ("test", "images") in self._store.found:
-            return self._read("train")
+        if ("test", "images") in self._store.found:
+            return self._read("train" if train else "test")
         rows = train_and_test_rows(len(self._images("train")), self.test_fraction, self.split_seed)
         return self._read("train", rows[0] if train else rows[1])
 
@@ -134,17 +133,17 @@ class ArrayFiles(ImageSet):
         return self._read("val")
 
     def _read(self, split: SplitName, rows: Indices | None = None) -> Arrays:
-        images, labels = self._images(split), self._labels(split)
+        images, labels, source = self._images(split), self._labels(split), self._source(split)
         if images.shape[1:] != self.native_shape:
             raise ValueError(
-                f"{self._store.found[split, 'images']}: images of {_sizes(images)}, but those of the training set are"
+                f"{source}: images of {_sizes(images)}, but those of the training set are"
                 f" {_sizes(self._images('train'))}; save all splits at one size"
             )
         white = self._white(split)
         if white != self._white("train"):
             raise ValueError(
-                f"{self._store.found[split, 'images']}: white is {white}, but {self._white('train')} in the training"
-                " images; set data.images.max_value"
+                f"{source}: white is {white}, but {self._white('train')} in the training images;"
+                " set data.images.max_value"
             )
         if labels is not None and len(labels) != len(images):
             raise ValueError(f"{self._store.found[split, 'labels']}: {len(labels)} labels for {len(images)} images")
@@ -155,11 +154,11 @@ class ArrayFiles(ImageSet):
             rows = np.arange(len(images)) if rows is None else rows
             found = Arrays(self._copied(split, images, rows), None if labels is None else labels[rows])
         if all_black(found.images):
-            warnings.warn(f"{self._store.found[split, 'images']}: every pixel is black", stacklevel=2)
+            warnings.warn(f"{source}: every pixel is black", stacklevel=2)
         return found
 
     def _copied(self, split: SplitName, images: Images, rows: Indices) -> Images:
-        white, source = self._white(split), self._store.found[split, "images"]
+        white, source = self._white(split), self._source(split)
         copy = allocate((len(rows), *images.shape[1:]), self.memory_limit_gb)
         for chunk in chunks(len(rows)):
             copy[chunk] = rescaled(images[rows[chunk]], white, source)
@@ -172,21 +171,20 @@ class ArrayFiles(ImageSet):
         return ArrayStore(self.root, self.memory_limit_gb)
 
     def _images(self, split: SplitName) -> Images:
-        return uint8_images(self._store.open((split, "images")), self.layout, self._store.found[split, "images"])
+        return uint8_images(self._store.open((split, "images")), self.layout, self._source(split))
+
+    def _source(self, split: SplitName) -> Stored:
+        return self._store.found[split, "images"]
 
     def _white(self, split: SplitName) -> int:
         if split not in self._whites:
             array, images = self._store.open((split, "images")), self._images(split)
             self._whites[split] = (
-                white_of(array, images, self.max_value, self._store.found[split, "images"])
+                white_of(array, images, self.max_value, self._source(split))
                 if split == "train"
                 else white_beside(array, images, self.max_value, self._white("train"))
             )
         return self._whites[split]
-
-    @cached_property
-    def _whites(self) -> dict[SplitName, int]:
-        return {}
 
     @cached_property
     def _classes(self) -> tuple[Any, ...]:
@@ -195,7 +193,7 @@ class ArrayFiles(ImageSet):
             return ()
         labels = self._label_values("train")
         if not self._written_names:
-            return class_values(labels)
+            return tuple(np.unique(labels).tolist())
         return self._written_names if labels.dtype.kind == "U" else tuple(range(len(self._written_names)))
 
     def _label_values(self, split: SplitName) -> Values:

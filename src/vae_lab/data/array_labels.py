@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae_lab.data.arrays import Indices
+from vae_lab.types import listed
 
 Values = NDArray[Any]
 """Labels as integers or strings, (N,)."""
-MAX_NAMED = 8
+_MAX_NAMED = 8
 
 
 def label_values(array: NDArray[Any], source: object) -> Values:
@@ -44,30 +45,24 @@ def label_values(array: NDArray[Any], source: object) -> Values:
     return array.astype(np.int64)
 
 
-def class_values(labels: Values) -> tuple[Any, ...]:
-    """Returns the value of each class, in order: the distinct labels."""
-    return tuple(np.unique(labels).tolist())
-
-
 def as_indices(labels: Values, classes: Sequence[Any], source: object) -> Indices:
     """Returns the place of each label among the classes, (N,).
 
     Raises:
-        ValueError: for a label that is not a class of the training set; it names it.
+        ValueError: naming a label that is not a class of the training set.
     """
     places = {value: place for place, value in enumerate(classes)}
     distinct, inverse = np.unique(labels, return_inverse=True)
     unknown = [value for value in distinct.tolist() if value not in places]
     if unknown:
-        named = ", ".join(map(str, classes[:MAX_NAMED])) + (", ..." if len(classes) > MAX_NAMED else "")
+        named = listed(list(map(str, classes)), _MAX_NAMED)
         raise ValueError(f"{source}: label {unknown[0]} is not one of the {len(classes)} classes ({named})")
     indices: Indices = np.array([places[value] for value in distinct.tolist()], np.int64)[inverse.reshape(-1)]
     return indices
 
 
 def _from_one_hot(array: NDArray[Any], source: object) -> NDArray[Any]:
-    one_each = bool(((array == 0) | (array == 1)).all() and (array.sum(1) == 1).all())
-    if not one_each:
+    if not (((array == 0) | (array == 1)).all() and (array.sum(1) == 1).all()):
         raise ValueError(
             f"{source}: {array.dtype} {array.shape} has rows that are not one-hot;"
             " save the one class of each image, (N,), or leave the labels out"

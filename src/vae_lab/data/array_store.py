@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,9 +12,9 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from vae_lab.data.arrays import GIGABYTE
+from vae_lab.data.arrays import allocate
 from vae_lab.data.splits import split_named
-from vae_lab.types import SplitName
+from vae_lab.types import SplitName, listed
 
 Kind = Literal["images", "labels"]
 Role = tuple[SplitName, Kind]
@@ -25,8 +24,9 @@ _KINDS: dict[str, Kind] = {
     **dict.fromkeys(("images", "image", "imgs", "img", "x", "data"), "images"),
     **dict.fromkeys(("labels", "label", "y", "targets", "target"), "labels"),
 }
-_NAMED = 5
+_MAX_NAMED = 5
 """Names that a message lists."""
+_PART_BYTES = 2**24
 
 
 class Stored(NamedTuple):
@@ -47,7 +47,7 @@ class ArrayStore:
 
     Args:
         root: folder or file.
-        memory_limit_gb: larger members of an archive are unpacked to a temporary file.
+        memory_limit_gb: size above which members of an archive are unpacked to a temporary file.
 
     Raises:
         FileNotFoundError: if there are no training images; it says what there is and what to do.
@@ -62,7 +62,7 @@ class ArrayStore:
         self.passed_over: list[str] = []
         self._unpacked: dict[Stored, Array] = {}
         if self.place.is_dir():
-            self._look_into_folder()
+            self._find_in_folder()
         elif self.place.suffix == ".npz" and self.place.is_file():
             self._take(_members(self.place))
         elif self.place.suffix == ".npy" and self.place.is_file():
@@ -97,9 +97,8 @@ class ArrayStore:
                 ) from error
             raise ValueError(f"{stored}: corrupt, truncated or not an array ({reason})") from error
 
-    def _look_into_folder(self) -> None:
-        files = sorted(path for path in self.place.iterdir() if not path.name.startswith("."))
-        arrays = [path for path in files if path.suffix == ".npy"]
+    def _find_in_folder(self) -> None:
+        files, arrays = self._files()
         archives = [path for path in files if path.suffix == ".npz"]
         self._take((path.stem, Stored(path)) for path in arrays)
         if ("train", "images") in self.found:
@@ -114,6 +113,11 @@ class ArrayStore:
             raise ValueError(
                 f"data.root={self.root}: {_listed(archives)}: several archives; set data.root to one of them"
             )
+
+    def _files(self) -> tuple[list[Path], list[Path]]:
+        """Returns what lies in the folder, and the .npy files in it."""
+        files = sorted(path for path in self.place.iterdir() if not path.name.startswith("."))
+        return files, [path for path in files if path.suffix == ".npy"]
 
     def _take(self, named: Iterable[tuple[str, Stored]]) -> None:
         everything = list(named)
@@ -131,15 +135,14 @@ class ArrayStore:
 
     def _nothing_found(self) -> str:
         if not self.place.is_dir():
-            names = ", ".join(self.passed_over[:_NAMED]) or "nothing"
+            names = listed(self.passed_over, _MAX_NAMED) or "nothing"
             if all(re.fullmatch(r"arr_\d+", name) for name in self.passed_over) and self.passed_over:
                 return (
-                    f"data.root={self.root}: {names} in it, which says not what they are; save them by name:"
+                    f"data.root={self.root}: {names} in it, which does not say what they are; save them by name:"
                     " np.savez(FILE, train_images=..., train_labels=...)"
                 )
             return f"data.root={self.root}: no array train_images, x_train or images in it, but {names}; rename one"
-        files = sorted(path for path in self.place.iterdir() if not path.name.startswith("."))
-        arrays = [path for path in files if path.suffix == ".npy"]
+        files, arrays = self._files()
         if not arrays:
             return f"{self.place}: no train_images.npy and no .npz file in it{_hint(files)}"
         one = f", or set data.root={arrays[0]}" if len(arrays) == 1 else ""
@@ -153,20 +156,15 @@ class ArrayStore:
             size = int(np.prod(shape, dtype=object)) * dtype.itemsize
             if size != archive.getinfo(f"{stored.member}.npy").file_size - stream.tell():
                 raise ValueError(f"{size} bytes announced, others present")
-            whole = self._room(size)
+            whole = allocate((size,), self.memory_limit_gb)
             filled = 0
-            while filled < size and (read := stream.readinto(whole[filled:].data)):  # type: ignore[attr-defined]
-                filled += read
+            while filled < size and (part := stream.read(min(size - filled, _PART_BYTES))):
+                whole[filled : filled + len(part)] = np.frombuffer(part, np.uint8)
+                filled += len(part)
         if filled < size:
             raise ValueError(f"{size} bytes announced, {filled} present")
         array = whole.view(dtype)
         return array.reshape(shape[::-1]).T if fortran else array.reshape(shape)
-
-    def _room(self, size: int) -> NDArray[np.uint8]:
-        if size <= self.memory_limit_gb * GIGABYTE or not size:
-            return np.empty(size, np.uint8)
-        with tempfile.TemporaryFile() as file:
-            return np.memmap(file, np.uint8, "w+", shape=size)
 
 
 def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
@@ -177,7 +175,7 @@ def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
 
 
 def _members(path: Path) -> Iterator[tuple[str, Stored]]:
-    """The arrays of a .npz file by name."""
+    """Returns the arrays of a .npz file by name."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
@@ -191,13 +189,13 @@ def _words(name: str) -> list[str]:
 
 
 def _kind(name: str) -> str:
-    """The one kind that the words of a name say; the name itself if they say none, or two."""
+    """Returns the one kind that the words of a name say; the name itself if they say none, or two."""
     kinds = {_KINDS[word] for word in _words(name) if word in _KINDS}
     return kinds.pop() if len(kinds) == 1 else name
 
 
 def _role(name: str) -> Role | None:
-    """The role that every word of a name supports; None if there is no such role."""
+    """Returns the role that every word of a name supports; None if there is no such role."""
     words = _words(name)
     splits = {split for word in words if (split := split_named(word))}
     kinds = {_KINDS[word] for word in words if word in _KINDS}
@@ -208,12 +206,11 @@ def _role(name: str) -> Role | None:
 
 
 def _listed(paths: Iterable[Path]) -> str:
-    names = [path.name for path in paths]
-    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+    return listed([path.name for path in paths], _MAX_NAMED)
 
 
 def _hint(paths: list[Path]) -> str:
-    """The way to go on where somebody's pictures are taken for arrays."""
+    """Returns the remedy if somebody's pictures were taken for arrays."""
     from PIL import Image  # noqa: PLC0415
 
     Image.init()

@@ -1,4 +1,4 @@
-"""What the numbers and axes of a user's arrays mean: recognised where they cannot be mistaken, else refused."""
+"""The meaning of the numbers and axes of a user's arrays: recognised if it cannot be mistaken, else refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A decoded data set as arrays in memory, or on disk when it is too large for memory."""
+"""A decoded data set as arrays in memory, or on disk if it is too large for memory."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class Arrays:
 
 
 def allocate(shape: Sequence[int], memory_limit_gb: float) -> Images:
-    """An uninitialised uint8 array; above the limit it is a memory map of an unnamed file in ``$TMPDIR``.
+    """Returns an uninitialised uint8 array; above the limit, a memory map of an unnamed file in ``$TMPDIR``.
 
-    The file goes when the array goes.
+    The file is deleted with the array.
     """
     if np.prod(shape, dtype=np.int64) <= memory_limit_gb * GIGABYTE:
         return np.empty(shape, np.uint8)
@@ -52,10 +52,13 @@ def release(images: Images) -> None:
 
     Without it every page that was ever read counts as resident, until the whole file does.
     """
-    if isinstance(images, np.memmap) and hasattr(mmap, "MADV_DONTNEED"):
-        images._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
+    owner: object = images
+    while isinstance(owner, np.ndarray):
+        owner = owner.base
+    if isinstance(owner, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        owner.madvise(mmap.MADV_DONTNEED)
 
 
 def chunks(size: int) -> Iterator[slice]:
-    """Consecutive slices of at most `CHUNK` rows that cover ``size`` rows."""
+    """Returns consecutive slices of at most `CHUNK` rows that cover ``size`` rows."""
     return (slice(start, min(start + CHUNK, size)) for start in range(0, size, CHUNK))

@@ -18,7 +18,6 @@ from vae_lab.data.fingerprint import fingerprint
 from vae_lab.data.image_set import ImageSet, readable
 from vae_lab.data.loader import BatchLoader, EpochSampler, resident_device
 from vae_lab.data.splits import evenly_spread, held_out
-from vae_lab.data.summary import summary
 from vae_lab.types import Batch, DataSpec, NoExampleError, SplitName, Support, listed
 
 BINARIZATION_SEED = 0
@@ -131,15 +130,6 @@ class ImageDataModule(LightningDataModule):
         if split != "val" or self.images.has_val:
             return self.images.origin(split)
         return "held out of train" if self.val_size else "the test set"
-
-    def describe(self, splits: Sequence[SplitName] = ("train", "val", "test"), selects: bool = True) -> str:
-        """Returns a few lines on what the data hold; reads the splits that have not been read.
-
-        Args:
-            splits: names of the splits.
-            selects: True if the validation chooses something, so that its examples matter.
-        """
-        return summary(self, splits, selects)
 
     def fingerprint(self, name: SplitName) -> str:
         """Returns a digest of a split, the same wherever the data lie."""
@@ -285,12 +275,8 @@ class ImageDataModule(LightningDataModule):
             None if arrays.factors is None else arrays.factors[rows],
         )
 
-    def _evaluation_split(self, name: SplitName) -> Split:
-        """A split as an evaluation sees it: the training set too in one fixed binarization."""
-        return self._fixed(*self._train) if name == "train" else self.split(name)
-
     def _evaluation_loader(self, name: SplitName, num: int | None = None) -> BatchLoader:
-        split = self._evaluation_split(name)
+        split = self._fixed(*self._train) if name == "train" else self.split(name)
         rows = split.rows if num is None else evenly_spread(split.rows, num)
         return self._loader(split, EpochSampler(rows))
 

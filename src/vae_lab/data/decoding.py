@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +15,16 @@ from tqdm import tqdm
 
 from vae_lab.data import picture_cache
 from vae_lab.data.arrays import Images, Indices
+from vae_lab.data.image_set import readable
 from vae_lab.data.picture_depth import SIXTEEN_BITS, USUAL, TooBrightError, White, has_deep_colour
+from vae_lab.data.picture_files import open_picture, stamps
+from vae_lab.types import listed
 
 _ALMOST_BLACK = 15
 """A set without brighter pixels is probably not one of 8 bits."""
 
-_NAMED = 10
-"""How many of the skipped files a warning names; thousands of names help nobody."""
+_MAX_NAMED = 10
+"""Files that a warning names."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +36,9 @@ class Decoder:
 
     Args:
         size: height and width of the result in pixels.
-        channels: 1 for grey, 3 for RGB.
+        channels: number of channels, 1 for grey and 3 for RGB.
         crop: side of the centre crop in pixels of the original; None: the largest square.
-        white: the values of white in grey pictures.
+        white: values of white in grey pictures.
     """
 
     size: int
@@ -49,14 +51,8 @@ class Decoder:
         return (self.channels, self.size, self.size)
 
     def __call__(self, path: Path) -> Images:
-        """The picture, (channels, size, size).
-
-        Raises:
-            OSError, ValueError, SyntaxError, ...: Pillow's various errors for what it cannot read.
-        """
-        if not path.is_file():
-            raise ValueError("no regular file")  # a pipe would never end
-        with Image.open(path, formats=known_formats()) as image:
+        """Returns the picture, (channels, size, size); raises as `open_picture`, and ValueError for its values."""
+        with open_picture(path) as image:
             if self.crop is None:
                 # A JPEG is decoded at a fraction of its size where that leaves enough: far faster for photographs.
                 image.draft(None, (2 * self.size, 2 * self.size))
@@ -70,15 +66,8 @@ class Decoder:
         return np.asarray(small).reshape(self.size, self.size, self.channels).transpose(2, 0, 1)
 
 
-@cache
-def known_formats() -> list[str]:
-    """Every format but those that are programs, which Pillow has Ghostscript or Windows run."""
-    Image.init()
-    return [name for name in Image.ID if name not in ("EPS", "WMF")]
-
-
 def _refuse_deep_colour(image: Image.Image, white: White) -> None:
-    """Pillow reads the upper 8 of 16 bits of a colour: wrong where the bits are fewer."""
+    """Raises ValueError for colours of fewer than 16 bits in 16, of which Pillow reads the upper 8."""
     if has_deep_colour(image) and white.integers != SIXTEEN_BITS:
         raise ValueError(f"16-bit colours are read at full range only, not at max_value={white.integers}")
 
@@ -97,22 +86,20 @@ def ensure_decoded(
     decoder: Decoder,
     max_skipped: float,
 ) -> Path:
-    """The cache of the decoded files, made now if it is not there.
+    """Returns the cache of the decoded files, written now if it does not exist.
 
     Args:
-        name: of the data set.
-        root: the folder that the files are in.
-        paths: the files, in order.
-        decoder: what each becomes.
-        max_skipped: the largest fraction of files that may be unreadable; they are left out with one warning.
+        name: name of the data set.
+        root: folder that the files are in.
+        paths: picture files, in order.
+        decoder: decoder that is applied to each.
+        max_skipped: largest fraction of files that may be unreadable; they are skipped with one warning.
 
     Raises:
-        ValueError: if more than that are unreadable; it names them.
+        ValueError: naming the unreadable files, if they are more than that.
     """
-    stats = [path.stat() if path.exists() else path.lstat() for path in paths]
-    files = [(os.path.relpath(path, root), s.st_size, s.st_mtime_ns) for path, s in zip(paths, stats, strict=True)]
     white = [] if decoder.white == USUAL else astuple(decoder.white)
-    key = [files, decoder.size, decoder.channels, decoder.crop, white]
+    key = [stamps(root, paths), decoder.size, decoder.channels, decoder.crop, white]
     folder = picture_cache.cache_folder(root, name, key)
     if not folder.is_dir():
         notes: list[str] = []
@@ -128,7 +115,7 @@ def decoded(
     max_skipped: float,
     memory_limit_gb: float,
 ) -> tuple[Images, Indices, list[str]]:
-    """The decoded files (N, *decoder.shape), the place of each in ``paths``, and notes; arguments as above."""
+    """Returns the decoded files (N, *decoder.shape), the place of each in ``paths``, and notes; see above."""
     folder = ensure_decoded(name, root, paths, decoder, max_skipped)
     return *picture_cache.read(folder, decoder.shape, len(paths), memory_limit_gb), picture_cache.notes(folder)
 
@@ -150,7 +137,7 @@ def _decode_all(
                     largest = int(result.max())
                     brightest = max(brightest, largest)
                     if largest == 1 and result.min() == 0:
-                        masks.append(_printable(paths[place]))
+                        masks.append(readable(str(paths[place])))
                     yield place, result
         finally:
             pool.shutdown(cancel_futures=True)
@@ -175,11 +162,10 @@ def _darkness(brightest: int, white: White) -> str:
 
 
 def _masks_among(masks: Sequence[str], total: int) -> str:
-    named = ", ".join(masks[:_NAMED]) + (", ..." if len(masks) > _NAMED else "")
     return (
         f"{len(masks)} of {total} pictures hold the values 0 and 1 of 255 alone, so that they look black beside the"
-        f" others: {named}; if these are masks, convert them, or set data.images.max_value=1 if every grey picture of"
-        " 8 bits is one (those of 1 bit stay as they are)"
+        f" others: {listed(masks, _MAX_NAMED)}; if these are masks, convert them, or set data.images.max_value=1 if"
+        " every grey picture of 8 bits is one (those of 1 bit stay as they are)"
     )
 
 
@@ -187,20 +173,15 @@ def _try(decoder: Decoder, path: Path) -> Images | str:
     try:
         return decoder(path)
     except TooBrightError as error:
-        raise ValueError(f"{_printable(path)}: {error}") from error
+        raise ValueError(f"{readable(str(path))}: {error}") from error
     except Exception as error:  # a broken file makes Pillow's plugins fail in dozens of ways
-        return f"{_printable(path)} ({' '.join(str(error).split()) or type(error).__name__})"
-
-
-def _printable(path: Path) -> str:
-    return str(path) if str(path).isprintable() else repr(str(path))
+        return f"{readable(str(path))} ({' '.join(str(error).split()) or type(error).__name__})"
 
 
 def _report(name: str, skipped: Sequence[str], total: int, max_skipped: float) -> None:
-    named = ", ".join(skipped[:_NAMED]) + (", ..." if len(skipped) > _NAMED else "")
-    message = f"{name}: {len(skipped)} of {total} files cannot be read as pictures: {named}"
-    if len(skipped) > max_skipped * total:
-        raise ValueError(f"{message}; data.images.max_skipped={max_skipped} allows no more" if max_skipped else message)
-    if len(skipped) == total:
+    message = f"{name}: {len(skipped)} of {total} files cannot be read as pictures: {listed(skipped, _MAX_NAMED)}"
+    if max_skipped and len(skipped) > max_skipped * total:
+        raise ValueError(f"{message}; data.images.max_skipped={max_skipped} allows no more")
+    if not max_skipped or len(skipped) == total:
         raise ValueError(message)
     warnings.warn(message, stacklevel=2)

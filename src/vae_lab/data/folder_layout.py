@@ -1,4 +1,4 @@
-"""Which pictures under a folder belong to which split and class; what can be read in two ways is refused."""
+"""Assigns the pictures under a folder to splits and classes; layouts with two meanings are refused."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class FolderLayout:
     Args:
         data_root: folder of the pictures, as the user wrote it.
         layout: ``splits``: only the folders train, val and test are read; ``classes``: every folder is a class; auto:
-            told from the names, or refused.
+            recognised by the names, or refused.
 
     Raises:
         FileNotFoundError: if there is no such folder.
@@ -45,6 +45,7 @@ class FolderLayout:
         self.root = Path(data_root).expanduser()
         self.layout = layout
         self._key = f"data.root={data_root}"
+        self._listed: dict[Path, list[Path]] = {}
         if self.root.is_file():
             raise ValueError(f"{self._key}: a file; expected a folder of pictures{_array_hint([self.root])}")
         if not self.root.is_dir():
@@ -98,7 +99,7 @@ class FolderLayout:
             unknown = [name for name in _folders(folder) if name not in classes and self._files_of(folder, name)]
             if unknown:
                 raise ValueError(f"{folder}: class {unknown[0]} has no folder with pictures in {train}")
-        beside = [path for path in self._beside(train) if _looks_like_picture(path)]
+        beside = [path for path in _beside(train) if _looks_like_picture(path)]
         if classes and self.layout == "auto" and len(beside) > sum(len(self._files_of(train, c)) for c in classes):
             raise ValueError(
                 f"{train}: {len(beside)} pictures beside the folders {listed(list(classes))}, more than in them;"
@@ -115,11 +116,11 @@ class FolderLayout:
         """
         folder = self.splits[split]
         if not self.classes:
-            paths, labels = self._beside(folder), None
+            paths, labels = _beside(folder), None
         else:
             files = [(path, label) for label, name in enumerate(self.classes) for path in self._files_of(folder, name)]
             paths, labels = [path for path, _ in files], np.array([label for _, label in files], np.int64)
-            if not paths and self._beside(folder):
+            if not paths and _beside(folder):
                 raise ValueError(
                     f"{folder}: pictures without class folders, but {self.splits['train']} has the classes"
                     f" {listed(list(self.classes))}; sort them into such folders, or move {folder} away"
@@ -135,7 +136,7 @@ class FolderLayout:
         for folder in dict.fromkeys((self.root, *self.splits.values())):
             place = "" if folder == self.root else f" of {folder.name}/"
             if self.classes or folder not in self.splits.values():
-                beside = [readable(path.name) for path in self._beside(folder)]
+                beside = [readable(path.name) for path in _beside(folder)]
                 what = "the class folders" if folder in self.splits.values() else "the folders of the splits"
                 found += [f"{len(beside)} files beside {what}{place} ({listed(beside)})"] if beside else []
             if folder not in self.splits.values():
@@ -152,7 +153,7 @@ class FolderLayout:
         """Refuses class folders that lie one level further down, and splits within class folders."""
         folders = _folders(self.root)
         within = {name: _folders(self.root / name) for name in folders}
-        if len(folders) == 1 and within[folders[0]] and not self._beside(self.root / folders[0]):
+        if len(folders) == 1 and within[folders[0]] and not _beside(self.root / folders[0]):
             raise ValueError(
                 f"{self._key}: only the folder {folders[0]} in it, with folders within; set"
                 f" data.root={self.root / folders[0]}, or data.images.layout=classes if {folders[0]} is the one class"
@@ -170,14 +171,6 @@ class FolderLayout:
             self._listed[key] = _files(key, "**/*") if key.is_dir() else []
         return self._listed[key]
 
-    def _beside(self, folder: Path) -> list[Path]:
-        """The files that lie in a folder itself."""
-        return _files(folder, "*")
-
-    @cached_property
-    def _listed(self) -> dict[Path, list[Path]]:
-        return {}
-
 
 def _folders(folder: Path) -> list[str]:
     names = [path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
@@ -187,6 +180,11 @@ def _folders(folder: Path) -> list[str]:
 def _files(folder: Path, pattern: str) -> list[Path]:
     # Pipes and broken links too: they are named among the files that cannot be read.
     return sorted(path for path in folder.glob(pattern) if not path.is_dir() and not path.name.startswith("."))
+
+
+def _beside(folder: Path) -> list[Path]:
+    """Returns the files that lie in a folder itself."""
+    return _files(folder, "*")
 
 
 def _looks_like_picture(path: Path) -> bool:

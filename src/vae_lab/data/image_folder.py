@@ -29,18 +29,18 @@ class ImageFolder(ImageSet):
     and so are files beside class folders. Every picture is turned upright, cropped to its central square and resized.
 
     Args:
-        root: the folder of the pictures.
+        root: folder of the pictures.
         image_size: height and width in pixels; None: 64.
         memory_limit_gb: see `ImageSet`.
-        channels: 1 for grey, 3 for colour.
-        test_fraction: fraction of the pictures that become the test set where there is no folder ``test``.
-        max_skipped: the largest fraction of files that may be unreadable; they are left out with one warning.
+        channels: number of channels, 1 for grey and 3 for colour.
+        test_fraction: fraction of the pictures that become the test set if there is no folder ``test``.
+        max_skipped: largest fraction of files that may be unreadable; they are skipped with one warning.
         split_seed: seed of the choice of the test set.
-        layout: ``splits``: read the folders train, val and test alone; ``classes``: every folder is a class; auto: told
-            from the names of the folders, or refused.
+        layout: ``splits``: read only the folders train, val and test; ``classes``: every folder is a class; auto:
+            recognised by the names of the folders, or refused.
         max_value: value of white in grey pictures that is not the largest their bits can hold, such as 4095 for 12 bits
             in 16; auto: the least 2^bits - 1 that holds the largest value of the deep training pictures; a mapping
-            with ``integers`` and ``floats``: the same for each kind of deep pictures.
+            with ``integers`` and ``floats``: a value for each kind of deep pictures.
 
     Raises:
         ValueError: for a number of channels other than 1 and 3, or a fraction outside its range.
@@ -74,6 +74,8 @@ class ImageFolder(ImageSet):
         self.layout: Layout = layout
         check_max_value(max_value)
         self.max_value: MaxValue = max_value
+        self._printed: set[str] = set()  # notes: most are the same for every split
+        self._unreadable: dict[SplitName, int] = {}
 
     @property
     def native_shape(self) -> tuple[int, int, int]:
@@ -81,14 +83,10 @@ class ImageFolder(ImageSet):
 
     @property
     def num_classes(self) -> int:
-        return len(self.classes)
+        return len(self.class_names)
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        return self.classes
-
-    @property
-    def classes(self) -> tuple[str, ...]:
         """The names of the class folders; errors as `FolderLayout`."""
         return self._folders.classes
 
@@ -116,9 +114,10 @@ class ImageFolder(ImageSet):
         return {"max_value": self._depth.found}
 
     def prepare(self) -> None:
-        for split in self._splits:
+        splits: tuple[SplitName, ...] = ("train", "val", "test") if self.has_val else ("train", "test")
+        for split in splits:
             ensure_decoded(self.name, self.root, self._listing(split).paths, self._scaling_decoder, self.max_skipped)
-        self._depth.remember()
+        self._depth.save()
 
     def read(self, train: bool) -> Arrays:
         return self._read("train" if train else "test")
@@ -130,8 +129,8 @@ class ImageFolder(ImageSet):
         paths, labels = self._listing(split)
         how = (self._scaling_decoder, self.max_skipped, self.memory_limit_gb)
         images, kept, notes = decoded(self.name, self.root, paths, *how)
-        new = [note for note in [*self._depth.notes(), *notes] if note not in self._said]
-        self._said.update(new)
+        new = [note for note in [*self._depth.notes(), *notes] if note not in self._printed]
+        self._printed.update(new)
         for note in new:
             warnings.warn(f"{self.name}: {note}", stacklevel=2)
         if len(kept) < len(paths):
@@ -150,22 +149,8 @@ class ImageFolder(ImageSet):
     def _scaling_decoder(self) -> Decoder:
         return replace(self._decoder, white=self._depth.white)
 
-    @cached_property
-    def _said(self) -> set[str]:
-        """The notes that were printed: most are the same for every split."""
-        return set()
-
-    @cached_property
-    def _unreadable(self) -> dict[SplitName, int]:
-        return {}
-
-    @property
-    def _splits(self) -> tuple[SplitName, ...]:
-        return ("train", "val", "test") if self.has_val else ("train", "test")
-
     def _listing(self, split: SplitName) -> Listing:
-        has_test = "test" in self._folders.splits
-        if split == "val" or has_test:
+        if split == "val" or "test" in self._folders.splits:
             return self._folders.listing(split)
         paths, labels = self._folders.listing("train")
         train_rows, test_rows = train_and_test_rows(len(paths), self.test_fraction, self.split_seed)

@@ -1,7 +1,7 @@
 """Pictures decoded once into one file on disk, so that the next run opens them at once.
 
 A cache is a folder with three files: ``images.u8``, the decoded pictures one after another, ``kept.npy``, the place of
-each in the list that was decoded, and ``notes.json``, what a user of the pictures should know. The folder's name
+each in the list that was decoded, and ``notes.json``, remarks for the user of the pictures. The folder's name
 carries a digest of that list and of how it was decoded, so a change of either makes another cache.
 """
 
@@ -25,7 +25,7 @@ FORMAT_VERSION = 3
 
 
 def cache_folder(root: str, name: str, key: object) -> Path:
-    """Where the cache of ``key`` (anything JSON) belongs: under ``root``, or in ``~/.cache`` if that is read-only."""
+    """Returns the folder of the cache of ``key`` (any JSON): in ``root``, or in ``~/.cache`` if that is read-only."""
     digest = hashlib.sha256(json.dumps([FORMAT_VERSION, key], sort_keys=True).encode()).hexdigest()[:16]
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vae_lab"
     place = Path(root).expanduser()
@@ -75,16 +75,16 @@ def notes(folder: Path) -> list[str]:
 
 
 def read(folder: Path, shape: tuple[int, int, int], num_files: int, memory_limit_gb: float) -> tuple[Images, Indices]:
-    """The pictures (N, *shape), memory-mapped above the limit, and the place of each in the list.
+    """Returns the pictures (N, *shape), memory-mapped above the limit, and the place of each in the list.
 
     Args:
-        folder: of the cache.
-        shape: of a picture.
-        num_files: in the list.
+        folder: folder of the cache.
+        shape: shape of one picture.
+        num_files: number of files in the list.
         memory_limit_gb: see `vae_lab.data.ImageSet`.
 
     Raises:
-        ValueError: naming the file, if it is not as it should be.
+        ValueError: naming a file that is corrupt or truncated.
     """
     kept = _kept(folder, num_files)
     path, size = folder / "images.u8", len(kept) * math.prod(shape)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from vae_lab.data import picture_cache
+from vae_lab.data.picture_files import open_picture, stamps
 
 MaxValue = int | dict[str, float] | Literal["auto"]
 
@@ -95,8 +96,8 @@ class DepthOfSet:
 
     Args:
         root: folder of the pictures.
-        paths: the training pictures, whose largest value counts.
-        max_value: the value of white; auto: the least 2^bits - 1 that holds the largest value of the deep pictures.
+        paths: training pictures, whose largest value counts.
+        max_value: value of white; auto: the least 2^bits - 1 that holds the largest value of the deep pictures.
     """
 
     root: str
@@ -105,7 +106,7 @@ class DepthOfSet:
 
     @cached_property
     def found(self) -> MaxValue:
-        """The ``max_value`` that stands for what was found; ``auto`` as long as there are no deep pictures.
+        """The ``max_value`` that stands for the values found; ``auto`` if there are no deep pictures.
 
         For ``auto`` the first use opens every picture and reads the deep ones.
 
@@ -149,15 +150,14 @@ class DepthOfSet:
         except (OSError, ValueError, TypeError):
             return _largest_values(self.paths)
 
-    def remember(self) -> None:
+    def save(self) -> None:
         """Saves what was found beside the decoded pictures, so that the next run need not open every file."""
         if self.max_value == "auto" and not self._cached.exists():
             picture_cache.write_json(self._cached, self._largest)
 
     @cached_property
     def _cached(self) -> Path:
-        files = [(os.path.relpath(p, self.root), s.st_size, s.st_mtime_ns) for p, s in _stats(self.paths)]
-        return picture_cache.cache_folder(self.root, "depth", files).with_suffix(".json")
+        return picture_cache.cache_folder(self.root, "depth", stamps(self.root, self.paths)).with_suffix(".json")
 
 
 def _note(what: str, largest: float, white: float) -> str:
@@ -208,13 +208,9 @@ def _largest_values(paths: Sequence[Path]) -> _Largest:
 
 
 def _largest_value(path: Path) -> tuple[str, float] | None:
-    """The kind, I or F, or C for colours, and the largest value of a deep picture; None of any other file."""
-    from vae_lab.data.decoding import known_formats  # noqa: PLC0415
-
+    """Returns the kind, I or F, or C for colours, and the largest value of a deep picture; None for any other file."""
     try:
-        if not path.is_file():
-            return None
-        with Image.open(path, formats=known_formats()) as image:
+        with open_picture(path) as image:
             if has_deep_colour(image):
                 values = np.asarray(image)
                 return "C", float((values[..., :-1] if image.mode.endswith("A") else values).max())
@@ -237,7 +233,3 @@ def _to_bytes(values: NDArray[Any], white: float) -> NDArray[np.uint8]:
         raise ValueError(f"value {_plain(outside)} where {_plain(white)} is white")
     scaled: NDArray[np.uint8] = (values * (255 / white)).round().astype(np.uint8)
     return scaled
-
-
-def _stats(paths: Sequence[Path]) -> list[tuple[Path, os.stat_result]]:
-    return [(path, path.stat() if path.exists() else path.lstat()) for path in paths]

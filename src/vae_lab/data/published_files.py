@@ -1,4 +1,4 @@
-"""Finding the files of a published data set on this machine, or else downloading them whole."""
+"""Finds the files of a published data set on this machine, or else downloads them whole."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CHECKOUT = Path(__file__).resolve().parents[3]
 
 
 def existing(path: Path) -> Path | None:
-    """The file, or else its gzipped form, or else None."""
+    """Returns the file, or else its gzipped form, or else None."""
     return next((p for p in (path, path.with_name(f"{path.name}.gz")) if p.exists()), None)
 
 
@@ -32,7 +32,7 @@ def locate(
     download: Callable[[str], object],
     elsewhere: Mapping[str, str] | None = None,
 ) -> Path:
-    """The first folder that holds all the files: ``subfolder`` of a folder of data, or one of ``elsewhere``.
+    """Returns the first folder that holds all the files: ``subfolder`` of a folder of data, or one of ``elsewhere``.
 
     Folders of data are ``root``, that of the environment variable VAE_LAB_DATA (or else ``data``), and
     ``../shared/data``.
@@ -42,10 +42,10 @@ def locate(
 
     Args:
         name: name of the data set, for the error.
-        root: the user's folder of data.
-        subfolder: where in a folder of data this set lies.
-        files: their names; each may be gzipped.
-        download: called with a temporary folder of data.
+        root: folder of data of the user.
+        subfolder: path of this set in a folder of data.
+        files: names of the files; each may be gzipped.
+        download: downloader, called with a temporary folder of data.
         elsewhere: further folders that may hold the files themselves, each with the Debian package that fills it.
 
     Raises:
@@ -71,22 +71,23 @@ def locate(
 
 
 def _other_ways(subfolder: str, elsewhere: Mapping[str, str]) -> str:
-    """The ways to get the files of a data set without a download."""
+    """Returns the ways to get the files of a data set without a download."""
     ways = [f"install Debian's package {package}" for package in elsewhere.values()]
     place = f"FOLDER/{subfolder}" if subfolder else "FOLDER"
     return " or ".join([*ways, f"put the files into {place} and set data.root=FOLDER or VAE_LAB_DATA=FOLDER"])
 
 
-def corrupt(folder: Path, md5: Mapping[str, str]) -> list[str]:
-    """The files whose digest is not the published one."""
-    return [str(folder / file) for file, digest in md5.items() if not check_integrity(folder / file, digest)]
+def corrupt(name: str, folder: Path, md5: Mapping[str, str]) -> ValueError:
+    """Returns the error that names the files of a data set whose digest is not the published one."""
+    files = [str(folder / file) for file, digest in md5.items() if not check_integrity(folder / file, digest)]
+    return ValueError(f"{name}: corrupt or truncated: {', '.join(files)}; delete them to download them again")
 
 
 @contextmanager
 def partial_folder(parent: Path, prefix: str) -> Iterator[Path]:
-    """A folder in ``parent`` to make something in that is moved when it is whole; it vanishes in the end.
+    """Context manager with a folder in ``parent`` for something that is moved once it is whole; then it is deleted.
 
-    What killed processes left of theirs vanishes too, a day later: before, it may be another process's.
+    Folders that killed processes left are deleted a day later: until then they may be another process's.
     """
     parent.mkdir(parents=True, exist_ok=True)
     for abandoned in parent.glob(f"{prefix}*"):
@@ -97,13 +98,13 @@ def partial_folder(parent: Path, prefix: str) -> Iterator[Path]:
 
 
 def safe_on_disk(file: IO[bytes]) -> None:
-    """So that a loss of power, too, leaves a file whole."""
+    """Writes a file to the disk at once, so that a loss of power leaves it whole."""
     file.flush()
     os.fsync(file.fileno())
 
 
 def _last_touched(folder: Path) -> float:
-    """When anything in it was last written to; now, where it is just being taken away."""
+    """Returns the time of the last change in a folder; now, if it is just being deleted."""
     try:
         return max(path.lstat().st_mtime for path in (folder, *folder.rglob("*")))
     except OSError:

@@ -1,29 +1,32 @@
-"""A few lines that say what a data set holds, for the start of a run."""
+"""A few lines about a data set, for the start of a run."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from vae_lab.data.datamodule import ImageDataModule
 from vae_lab.data.image_set import ImageSet, readable
 from vae_lab.types import SplitName, listed
 
-if TYPE_CHECKING:
-    from vae_lab.data.datamodule import ImageDataModule
-
-SELECTED_ON_TEST = (
+_SELECTED_ON_TEST = (
     "selection    by the test set, as data.val_size=0: best.ckpt, early stopping and searches see it, so that its"
     " figures are not independent of them; data.val_size=0.1 holds out a tenth of the training set instead"
 )
 
-FEW = 10
+_FEW = 10
 """Examples of a split below which a run says that it has few."""
 
 
-def summary(data: ImageDataModule, splits: Sequence[SplitName], selects: bool = True) -> str:
-    """Returns the set, its shape and classes, the size and origin of each split, and what was passed over."""
+def summary(data: ImageDataModule, splits: Sequence[SplitName] = ("train", "val", "test"), selects: bool = True) -> str:
+    """Returns the set, its shape and classes, the size and origin of each split, and what was passed over.
+
+    Args:
+        data: data module; splits that have not been read are read now.
+        splits: names of the splits.
+        selects: True if the validation chooses something, so that its examples matter.
+    """
     images, spec = data.images, data.spec
     place = (f" in {readable(images.place)}" if images.place else "") + _unread_root(images)
     shape = " x ".join(map(str, spec.shape))
@@ -32,9 +35,9 @@ def summary(data: ImageDataModule, splits: Sequence[SplitName], selects: bool = 
     sizes = ", ".join(_size(data, split) for split in splits)
     lines = [f"data         {images.name}{place}: {shape}, {classes}", f"splits       {sizes}"]
     if selects and data.selection == "test set" and "val" in splits:
-        lines.append(SELECTED_ON_TEST)
-    if "val" in splits and (few := [split for split in splits if len(data.split(split).rows) < FEW]):
-        lines.append(f"few examples {', '.join(few)}: fewer than {FEW}, so that their figures mean little")
+        lines.append(_SELECTED_ON_TEST)
+    if "val" in splits and (few := [split for split in splits if len(data.split(split).rows) < _FEW]):
+        lines.append(f"few examples {', '.join(few)}: fewer than {_FEW}, so that their figures mean little")
     return "\n".join([*lines, *(f"passed over  {what}" for what in images.passed_over())])
 
 

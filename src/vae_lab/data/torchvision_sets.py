@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -23,7 +23,7 @@ class _PublishedSet(ImageSet):
 
     @abstractmethod
     def locate(self) -> Path:
-        """The folder of the files, after a download if need be."""
+        """Returns the folder of the files, after a download if need be."""
 
     @property
     def place(self) -> str:
@@ -94,7 +94,7 @@ class Cifar10(_PublishedSet):
         try:
             data = datasets.CIFAR10(folder.parent, train)
         except RuntimeError as error:
-            raise _corrupt(self.name, corrupt(folder, self._md5())) from error
+            raise corrupt(self.name, folder, self._md5()) from error
         return Arrays(np.ascontiguousarray(data.data.transpose(0, 3, 1, 2)), np.array(data.targets, np.int64))
 
     @staticmethod
@@ -125,7 +125,7 @@ class Svhn(_PublishedSet):
         try:
             data = datasets.SVHN(folder, "train" if train else "test")
         except RuntimeError as error:
-            raise _corrupt(self.name, corrupt(folder, self._md5())) from error
+            raise corrupt(self.name, folder, self._md5()) from error
         return Arrays(np.ascontiguousarray(data.data), data.labels)
 
     @staticmethod
@@ -136,7 +136,3 @@ class Svhn(_PublishedSet):
     def _download(folder: str) -> None:
         for split in ("train", "test"):
             datasets.SVHN(folder, split, download=True)
-
-
-def _corrupt(name: str, files: Sequence[str]) -> ValueError:
-    return ValueError(f"{name}: corrupt or truncated: {', '.join(files)}; delete them to download them again")

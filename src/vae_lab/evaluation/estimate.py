@@ -11,6 +11,7 @@ from pytorch_lightning import Trainer
 
 from vae_lab.core import LatentVariableModel
 from vae_lab.data import ImageDataModule
+from vae_lab.data.summary import summary
 from vae_lab.evaluation.disentanglement import disentanglement
 from vae_lab.evaluation.estimator import EvaluationModule
 from vae_lab.pictures import codes
@@ -51,7 +52,7 @@ def evaluate(
         raise ValueError("trainer.limit_test_batches=0: leaves nothing to evaluate; give a number of batches, or 1.0")
     data.prepare_data()
     if trainer.is_global_zero:
-        print(data.describe((settings.split,)))
+        print(summary(data, (settings.split,)))
     data.dtype = dtype_of(trainer.precision, model)
     wanted = data.images.factor_names if settings.disentanglement == "auto" else settings.disentanglement
     # First: it takes a minute, and mistakes in it should not show after hours.

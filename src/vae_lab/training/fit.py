@@ -26,6 +26,7 @@ from torch.utils.tensorboard.summary import hparams as hparams_summaries
 
 from vae_lab.collapse import collapse_lines, shown_name, unit_title
 from vae_lab.data import ImageDataModule
+from vae_lab.data.summary import summary
 from vae_lab.errors import NonFiniteLossError, RunError
 from vae_lab.files import remove_unfinished
 from vae_lab.runs import folder as runs
@@ -182,7 +183,7 @@ def _description(module: VariationalModule, data: ImageDataModule, selects: bool
     """Returns the lines that say what is trained, and on what."""
     own = sum(parameter.numel() for parameter in module.objective.parameters())
     line = f"\nobjective    {own} parameters of its own, trained with those of the model" if own else ""
-    return f"{data.describe(selects=selects)}{line}"
+    return f"{summary(data, selects=selects)}{line}"
 
 
 def _selects(trainer: Trainer, test_checkpoint: TestCheckpoint) -> bool:
