@@ -1,10 +1,10 @@
 """Random numbers that do not depend on how many processes share a batch.
 
-Every process holds some rows of a whole batch (a `Shard`) and the same generator state. Drawing the noise of the
-whole batch and keeping one's own rows gives each example the noise that a single process would have given it, so
-that training on N devices computes the same loss as on one, and no two devices ever share their noise.
+Every process has some rows of a whole batch (a `Shard`) and the same generator state. It draws the noise of the whole
+batch and keeps that of its own rows, so that each example gets the noise that a single process would give it: training
+on N devices computes the same loss as on one, and no two devices share their noise.
 
-In the same way `by_sample` gives sample k of many the same noise however many of them are drawn at once.
+Likewise `by_sample` gives sample k the same noise however many samples are drawn at once.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from vae_lab.types import Shard
 _shard: ContextVar[Shard | None] = ContextVar("shard", default=None)
 _streams: ContextVar[_SampleStreams | _HostStream | None] = ContextVar("streams", default=None)
 
-MAX_DRAWS = 2**10
-"""Draws of one sample, one for each level of latents, before its numbers would run into those of the next sample."""
+_MAX_DRAWS = 2**10
+"""Largest number of draws per sample, one per level of latents; more would reuse the seeds of the next sample."""
 
 
 @contextmanager
 def sharded(shard: Shard | None) -> Iterator[None]:
-    """Within it, `normal` and `uniform` draw for the whole batch and return the rows of ``shard``."""
+    """Context manager in which `normal` and `uniform` draw for the whole batch and return the rows of ``shard``."""
     token = _shard.set(shard)
     try:
         yield
@@ -38,13 +38,13 @@ def sharded(shard: Shard | None) -> Iterator[None]:
 
 
 def current_shard() -> Shard | None:
-    """Returns the rows that this process holds of a batch, within `sharded`."""
+    """Returns the shard of the surrounding `sharded`, or None."""
     return _shard.get()
 
 
 @contextmanager
 def by_sample(seed: int, first: int) -> Iterator[None]:
-    """Within it, slice k of a draw (its first dimension) is that of sample ``first + k`` of the stream ``seed``."""
+    """Context manager in which entry k of a draw (first dimension) is sample ``first + k`` of the stream ``seed``."""
     token = _streams.set(_SampleStreams(seed, first))
     try:
         yield
@@ -54,7 +54,7 @@ def by_sample(seed: int, first: int) -> Iterator[None]:
 
 @contextmanager
 def from_host(seed: int) -> Iterator[None]:
-    """Draws within it on the CPU and in float64, from ``seed``: the same numbers for every device and precision."""
+    """Context manager that draws on the CPU in float64 from ``seed``: the same numbers for all devices and dtypes."""
     token = _streams.set(_HostStream(seed))
     try:
         yield
@@ -64,8 +64,8 @@ def from_host(seed: int) -> Iterator[None]:
 
 @contextmanager
 def fixed_seed(seed: int, device: torch.device) -> Iterator[None]:
-    """Within it, random numbers follow ``seed``; afterwards they go on as if nothing had been drawn."""
-    # Not torch.manual_seed: on a machine without GPU it leaves, at each call, a note for one that may appear.
+    """Context manager in which random numbers start from ``seed``; afterwards the earlier state is restored."""
+    # torch.manual_seed would record, on a machine without GPU, every seed for a GPU that may appear.
     generators = [torch.default_generator]
     if device.type == "cuda":
         generators.append(torch.cuda.default_generators[device.index or 0])
@@ -80,7 +80,7 @@ def fixed_seed(seed: int, device: torch.device) -> Iterator[None]:
 
 
 class _SampleStreams:
-    """A generator for every sample and draw, seeded by their numbers."""
+    """One generator per sample and draw, seeded by their numbers."""
 
     def __init__(self, seed: int, first: int) -> None:
         self.seed = seed
@@ -93,14 +93,14 @@ class _SampleStreams:
         generator = torch.Generator(device)
         out = torch.empty(num, *shape, dtype=dtype, device=device)
         for k in range(num):
-            generator.manual_seed(self.seed + (self.first + k) * MAX_DRAWS + self.drawn)
+            generator.manual_seed(self.seed + (self.first + k) * _MAX_DRAWS + self.drawn)
             draw(*shape, out=out[k], generator=generator)
         self.drawn += 1
         return out
 
 
 class _HostStream:
-    """One generator on the CPU, whose numbers are rounded and moved to where they are needed."""
+    """One generator on the CPU, whose numbers are converted to the needed dtype and device."""
 
     def __init__(self, seed: int) -> None:
         self.generator = torch.Generator().manual_seed(seed)
@@ -110,22 +110,22 @@ class _HostStream:
 
 
 def seed(*numbers: int) -> None:
-    """Starts the random numbers of this process anew, from a mixture of ``numbers`` such as (seed, epoch)."""
+    """Seeds the random numbers of this process by a mixture of ``numbers`` such as (seed, epoch)."""
     torch.manual_seed(int(np.random.SeedSequence(numbers).generate_state(1)[0]))
 
 
 def fresh_seed() -> int:
-    """A seed for `by_sample`, drawn from the random numbers of this process."""
+    """Draws a seed for `by_sample` from the random numbers of this process."""
     return int(torch.randint(2**62, ()))
 
 
 def normal(shape: Sequence[int], like: Tensor, batch_dim: int = 0) -> Tensor:
-    """Standard normal numbers of ``shape``, in the dtype and on the device of ``like``."""
+    """Draws standard normal numbers of ``shape``, in the dtype and on the device of ``like``."""
     return _draw(torch.randn, shape, like, batch_dim)
 
 
 def uniform(shape: Sequence[int], like: Tensor, batch_dim: int = 0) -> Tensor:
-    """Numbers uniform in [0, 1) of ``shape``, in the dtype and on the device of ``like``."""
+    """Draws numbers uniform in [0, 1), of ``shape``, in the dtype and on the device of ``like``."""
     return _draw(torch.rand, shape, like, batch_dim)
 
 

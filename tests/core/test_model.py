@@ -83,11 +83,11 @@ def test_log_marginal_draws_exactly_the_samples_asked_for(num_samples: int, chun
 
 def test_log_marginal_keeps_to_its_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     model, posterior, x = counting_model()  # 4 x 5 numbers
-    monkeypatch.setattr(model_module, "MARGINAL_BUDGET", 65)
+    monkeypatch.setattr(model_module, "_MARGINAL_BUDGET", 65)
     model.log_marginal(x, None, 7)
     assert posterior.asked == [3, 3, 1]
     posterior.asked.clear()
-    monkeypatch.setattr(model_module, "MARGINAL_BUDGET", 1)  # less than one sample needs
+    monkeypatch.setattr(model_module, "_MARGINAL_BUDGET", 1)  # less than one sample needs
     model.log_marginal(x, None, 2)
     assert posterior.asked == [1, 1]
 
@@ -95,9 +95,9 @@ def test_log_marginal_keeps_to_its_budget(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_gpu_takes_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2**36, 2**37))
     assert model_module._numbers_at_once(torch.device("cuda")) == 2**30
-    assert model_module._numbers_at_once(torch.device("cpu")) == model_module.MARGINAL_BUDGET
+    assert model_module._numbers_at_once(torch.device("cpu")) == model_module._MARGINAL_BUDGET
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (0, 2**37))
-    assert model_module._numbers_at_once(torch.device("cuda")) == model_module.MARGINAL_BUDGET
+    assert model_module._numbers_at_once(torch.device("cuda")) == model_module._MARGINAL_BUDGET
 
 
 @pytest.mark.parametrize(("num_samples", "chunk"), [(0, None), (-1, None), (5, 0), (5, -2)])

@@ -200,7 +200,7 @@ def test_log_marginal_counts_the_components_of_a_sample(monkeypatch: pytest.Monk
     x, _ = batch(model)
     asked: list[int] = []
     model.posterior.register_forward_pre_hook(lambda module, args: asked.append(args[-1]))
-    monkeypatch.setattr(model_module, "MARGINAL_BUDGET", 4 * 50 * B)
+    monkeypatch.setattr(model_module, "_MARGINAL_BUDGET", 4 * 50 * B)
     torch.manual_seed(4)
     estimate = model.log_marginal(x, None, 10)
     assert asked == [4, 4, 2]

@@ -236,7 +236,7 @@ def test_evaluation_keeps_to_its_memory(monkeypatch: pytest.MonkeyPatch, num_sam
     data = data_of("threshold")
     module = module_of("mhvae", data, Elbo())
     x = torch.rand(10, *data.spec.shape)
-    monkeypatch.setattr(model_module, "MARGINAL_BUDGET", 10 * x.numel())
+    monkeypatch.setattr(model_module, "_MARGINAL_BUDGET", 10 * x.numel())
     with Record() as record:
         module.model.log_marginal(x, None, num_samples)
     assert record.largest <= 10 * x.numel()

@@ -1,4 +1,4 @@
-"""A chain of conditional distributions and the one walk along it, top-down as a prior or bottom-up as a posterior."""
+"""Chains of conditional distributions, walked top-down as a prior or bottom-up as a posterior."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.distributions import Distribution
 from vae_lab.distributions.gaussian import rsample
 
 Choose = Callable[[int, Distribution, Tensor | None], Tensor]
-"""(number of the link, its conditional distribution, the state that it was given) -> the value to go on with."""
+"""(number of the link, its conditional distribution, the state that it was given) -> the value at this link."""
 
 
 class Walk(NamedTuple):
@@ -31,9 +31,9 @@ class Walk(NamedTuple):
 class Chain(nn.Module):
     """p(v_1 | s_1, c) p(v_2 | s_2, c) ... with s_1 = start(given, c) and s_{i+1} = absorb(i, s_i, v_i, c).
 
-    The state is all that a link knows of the values before its own. Here it is the newest value, so that the chain is a
-    Markov chain; `vae_lab.core.ResidualChain` has a state that all values enter. One class serves p(z_L) p(z_{L-1}|z_L)
-    ... (given=None) and q(z_1|x) q(z_2|z_1) ... (given=x).
+    A link depends on the values before its own only through the state. Here the state is the newest value, which makes
+    a Markov chain; in `vae_lab.core.ResidualChain` all values enter it. The same class is a prior p(z_L) p(z_{L-1}|z_L)
+    ... (given=None) and a posterior q(z_1|x) q(z_2|z_1) ... (given=x).
 
     Args:
         links: modules, each called as link(state, context), which returns the distribution of the next value.
@@ -49,15 +49,15 @@ class Chain(nn.Module):
         self.links = nn.ModuleList(links)
 
     def start(self, given: Tensor | None, context: Tensor | None) -> Tensor | None:
-        """Returns the state that the first link reads: here what the whole chain is given."""
+        """Returns the state that the first link reads: here ``given``, the input of the whole chain."""
         return given
 
     def absorb(self, i: int, state: Tensor | None, value: Tensor, context: Tensor | None) -> Tensor:
-        """Returns the state after link ``i`` has taken ``value``: here the value, which makes it a Markov chain."""
+        """Returns the state after link ``i`` has got ``value``: here the value itself, which makes a Markov chain."""
         return value
 
     def descend(self, choose: Choose, given: Tensor | None = None, context: Tensor | None = None) -> Walk:
-        """Walks from the first link to the last and lets ``choose`` decide on each value."""
+        """Walks from the first link to the last; ``choose`` gives the value of each."""
         walk = Walk([], [], [])
         state = self.start(given, context)
         for i, link in enumerate(self.links):
@@ -79,9 +79,9 @@ class Chain(nn.Module):
         """Draws reparametrised samples, (*sample_shape, *batch, *event) each.
 
         Args:
-            given: what the chain starts from, (*batch, *in_shape) or None.
+            given: input of the chain, (*batch, *in_shape) or None.
             context: (B, C) or None.
-            sample_shape: shape of independent draws of the first value; the others follow it.
+            sample_shape: shape of independent draws of the first value; the others depend on it.
             temperature: factor of each standard deviation, one number or one for each link.
         """
         temperatures = temperature if isinstance(temperature, Sequence) else [temperature] * len(self.links)
@@ -92,7 +92,7 @@ class Chain(nn.Module):
         return self.descend(draw, given, context)
 
     def follow(self, values: Sequence[Tensor], given: Tensor | None = None, context: Tensor | None = None) -> Walk:
-        """Walks along known values, one for each link; the last one changes no conditional, only the last state."""
+        """Walks along known values, one for each link; the last value affects only the last state."""
         assert len(values) == len(self.links), "one value for each link"
         return self.descend(lambda i, conditional, state: values[i], given, context)
 
@@ -108,4 +108,4 @@ class Chain(nn.Module):
 
 
 class MarkovChain(Chain):
-    """p(v_1 | given, c) p(v_2 | v_1, c) ... p(v_N | v_{N-1}, c): each value depends on the one before it alone."""
+    """p(v_1 | given, c) p(v_2 | v_1, c) ... p(v_N | v_{N-1}, c): each value depends only on the one before it."""

@@ -1,7 +1,7 @@
-"""Checks what a user hands to a model against the spec of its data, once a call, in one line.
+"""Checks the arguments of a model against the spec of its data; an error names the argument and its remedy in one line.
 
-Reading the values makes a GPU wait, so training passes ``check=False``. Within `torch.compile` and `torch.export`
-nothing is checked: their graphs hold the model alone.
+Reading values waits for a GPU, so that training passes ``check=False``. Within `torch.compile` and `torch.export`
+nothing is checked, because their graphs must hold nothing but the model.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from vae_lab.types import listed
 if TYPE_CHECKING:
     from vae_lab.core.model import LatentVariableModel
 
-ROUNDING = 1e-3
-"""Distance outside [0, 1] that resampling and half precision may leave."""
-MAX_NUMBER = 2**31 - 1
-"""Samples of one call; more than any memory holds."""
+_ROUNDING = 1e-3
+"""Distance from [0, 1] that resampling and half precision may cause."""
+_MAX_NUMBER = 2**31 - 1
+"""Largest number of samples in one call, more than any memory holds."""
 _HALF = (torch.float16, torch.bfloat16)
 
 
@@ -45,7 +45,7 @@ def check_data(model: LatentVariableModel, x: Any, y: Any) -> None:
 
 
 def check_labels(model: LatentVariableModel, y: Any, num: int) -> None:
-    """Checks labels for ``num`` examples; raises as `check_data`."""
+    """Checks labels of ``num`` examples; raises the errors of `check_data`."""
     if _tracing():
         return
     if not model.conditional or y is None:
@@ -75,11 +75,11 @@ def check_labels(model: LatentVariableModel, y: Any, num: int) -> None:
 
 
 def check_codes(model: LatentVariableModel, z: Sequence[Any]) -> None:
-    """Checks codes of latent levels, a tensor for each; their shapes are left to the networks.
+    """Checks codes of latent levels, one tensor per level; the networks check their shapes.
 
     Raises:
         TypeError: for anything but dense tensors of floating-point numbers.
-        ValueError: for other numbers of examples in different levels.
+        ValueError: for different numbers of examples in different levels.
     """
     if _tracing():
         return
@@ -97,7 +97,7 @@ def check_codes(model: LatentVariableModel, z: Sequence[Any]) -> None:
 
 
 def check_number(**values: Any) -> None:
-    """Checks that every value is a whole number from 1 to `MAX_NUMBER`.
+    """Checks that every value is an integer from 1 to 2^31 - 1.
 
     Raises:
         TypeError: for anything but an integer.
@@ -110,8 +110,8 @@ def check_number(**values: Any) -> None:
             raise TypeError(f"{name}={value}: a {type(value).__name__}, must be an integer of 1 or more")
         if value < 1:
             raise ValueError(f"{name}={value}: must be at least 1")
-        if value > MAX_NUMBER:
-            raise ValueError(f"{name}={value}: must be at most {MAX_NUMBER}; call several times for more")
+        if value > _MAX_NUMBER:
+            raise ValueError(f"{name}={value}: must be at most {_MAX_NUMBER}; call several times for more")
 
 
 def temperatures_of(temperature: Any, num_levels: int) -> list[float]:
@@ -122,7 +122,7 @@ def temperatures_of(temperature: Any, num_levels: int) -> list[float]:
         num_levels: L.
 
     Raises:
-        TypeError, ValueError: for a temperature that does not scale a standard deviation, or not one for each level.
+        TypeError, ValueError: for a temperature that cannot scale a standard deviation, or another number of them.
     """
     if not isinstance(temperature, list | tuple):
         _check_temperature(temperature)
@@ -150,7 +150,7 @@ def _check_temperature(temperature: Any) -> None:
 
 
 def _check_precision(model: LatentVariableModel, x: Tensor) -> None:
-    """Densities are sums of hundreds of terms, of which 16 bits keep three digits."""
+    """Refuses weights of 16 bits: densities are sums of hundreds of terms, of which 16 bits keep three digits."""
     parameter = _parameter(model)
     if parameter is None or parameter.dtype not in _HALF or not _readable(x):
         return
@@ -195,7 +195,7 @@ def _check_examples(model: LatentVariableModel, x: Tensor) -> None:
 
 
 def _reordered(found: tuple[int, ...], shape: tuple[int, ...]) -> str:
-    """Returns the call that makes a batch of the shape without mixing up pixels; empty if there is none."""
+    """Returns the call that makes a batch of this shape without mixing up pixels; empty if there is none."""
     if not found or not found[0]:
         return ""
     if len(shape) == 3 and found[1:] == (*shape[1:], shape[0]):
@@ -209,7 +209,7 @@ def _check_range(x: Tensor, support: str) -> None:
     least, most = (float(value) for value in x.detach().aminmax())
     if not (math.isfinite(least) and math.isfinite(most)):
         raise ValueError("x: has values that are not finite (NaN or infinite)")
-    if support != "real" and (least < -ROUNDING or most > 1 + ROUNDING):
+    if support != "real" and (least < -_ROUNDING or most > 1 + _ROUNDING):
         remedy = "; x / 255 scales pixels of 0..255" if least >= 0 and 1 < most <= 255 else ""
         raise ValueError(
             f"x: values from {least:g} to {most:g}, must lie in [0, 1], as the model was built for{remedy}"
@@ -232,12 +232,12 @@ def _tracing() -> bool:
 
 
 def _readable(value: Tensor) -> bool:
-    """True if the values can be read: not those of shapes alone, nor within `torch.func`."""
+    """True if the values can be read, which those of meta tensors and within `torch.func` cannot."""
     return value.device.type != "meta" and not torch._C._are_functorch_transforms_active()
 
 
 def _classes(model: LatentVariableModel) -> str:
-    """Returns the classes that a label may name."""
+    """Returns the classes that exist, as the end of a message."""
     if model.spec is None:
         return ""
     names = [name for name in model.spec.class_names if not name.isdecimal()]

@@ -1,4 +1,4 @@
-"""START HERE: every model of the lab is a prior, a posterior and a likelihood, and this is all that happens in it.
+"""START HERE: every model of the lab is a prior, a posterior and a likelihood, and all that it does is in this file.
 
 Shapes: K importance samples, B batch, L levels, C context features, D latent dimension. Level 1 is nearest the data,
 level L is the top. All densities are in nats.
@@ -22,18 +22,18 @@ from vae_lab.core.terms import ElboTerms
 from vae_lab.distributions.gaussian import rsample
 from vae_lab.types import DataSpec
 
-MARGINAL_BUDGET = 2**22
-"""Numbers of data size (samples x examples x pixels) that `log_marginal` decodes at once: 16 MiB in float32, which the
-caches of a CPU like. A GPU takes what is free."""
+_MARGINAL_BUDGET = 2**22
+"""Numbers (samples x examples x pixels) that `log_marginal` decodes at once on a CPU: 16 MiB in float32, which fits its
+caches. On a GPU the number depends on the free memory."""
 
 
 class ImportanceEstimate(NamedTuple):
-    """What importance sampling tells of each example.
+    """Estimate of log p(x|y) by importance sampling, one number per example.
 
     Attributes:
         log_prob: log (1/K) sum_k w_k, (B,), in nats.
-        effective_samples: (sum_k w_k)^2 / sum_k w_k^2, (B,), from 1 to K (Kong 1992): how many of the K samples carry
-            the estimate.
+        effective_samples: (sum_k w_k)^2 / sum_k w_k^2, (B,), from 1 to K (Kong 1992): number of samples that carry the
+            estimate.
     """
 
     log_prob: Tensor
@@ -50,7 +50,7 @@ class LatentVariableModel(nn.Module):
         posterior: q(z|x, c).
         likelihood: called as likelihood(state, context), giving p(x|z, c).
         embed: labels (B,) -> context (B, C); None for an unconditional model.
-        spec: spec of the data, against which what the model is given is checked; None: nothing is checked.
+        spec: spec of the data, which x and y are checked against; None: they are not checked.
     """
 
     def __init__(
@@ -69,36 +69,36 @@ class LatentVariableModel(nn.Module):
         self.spec = spec
 
     compile_pays: ClassVar[bool] = True
-    """False for a model whose compiled loss was not seen to be faster; compile=true compiles it all the same."""
+    """False for models whose loss does not become faster by `torch.compile`."""
 
     widest_state = 0
-    """Numbers in the largest state of the prior's chain, where that is more than a vector."""
+    """Numbers in the largest state of the prior's chain, if it is larger than a vector."""
 
     @property
     def conditional(self) -> bool:
-        """Whether the model wants labels."""
+        """True if the model needs labels."""
         return self.embed is not None
 
     @property
     def num_levels(self) -> int:
-        """L."""
+        """Number of latent levels, L."""
         return len(self.prior.links)
 
     @property
     def level_groups(self) -> tuple[str, ...]:
-        """The group of each level, nearest the data first: levels of a group share a curve and a line of a table."""
+        """Name of the group of each level, nearest the data first; levels of a group share a curve and a table row."""
         return tuple(f"level_{level}" for level in range(1, self.num_levels + 1))
 
     def context(self, y: Tensor | None, num: int | None = None, check: bool = True) -> Tensor | None:
-        """What encoder, decoder and prior read of the labels, (B, C).
+        """Returns the context that encoder, decoder and prior read instead of labels, (B, C); None without labels.
 
         Args:
             y: class indices (B,) for a conditional model.
-            num: how many examples the labels are for; None: any number.
-            check: check y, for which a GPU is waited for.
+            num: number of examples that the labels belong to; None: any number.
+            check: True: check the values of y, which waits for a GPU.
 
         Raises:
-            ValueError: for labels that the model does not take, none where it needs them, or not one for each example.
+            ValueError: for labels of an unconditional model, no labels of a conditional one, or another number of them.
         """
         if check:
             check_labels(self, y, _rows(y) if num is None else num)
@@ -108,22 +108,22 @@ class LatentVariableModel(nn.Module):
             return None
         if y is None:
             raise ValueError("this model is conditional: it needs labels y")
-        if num is not None and y.shape[0] != num:  # a single label would be broadcast without a word
+        if num is not None and y.shape[0] != num:  # a single label would silently be broadcast to all examples
             raise ValueError(f"{num} examples with {y.shape[0]} labels: give one label for each")
         context: Tensor = self.embed(y)
         return context
 
     def forward(self, x: Tensor, y: Tensor | None = None, num_samples: int = 1, check: bool = True) -> ElboTerms:
-        """The terms of the bound on log p(x|y).
+        """Returns the terms of the bound on log p(x|y).
 
         Args:
             x: (B, *data_shape).
             y: class indices (B,) for a conditional model.
             num_samples: K.
-            check: check x and y, for which a GPU is waited for; see `vae_lab.core.inputs`.
+            check: True: check the values of x and y (`vae_lab.core.inputs`), which waits for a GPU.
 
         Raises:
-            TypeError, ValueError: for x and y that do not fit ``spec``, in this method and those below.
+            TypeError, ValueError: for x and y that do not fit ``spec``; so do the methods below.
         """
         if check:
             check_number(num_samples=num_samples)
@@ -133,19 +133,19 @@ class LatentVariableModel(nn.Module):
         return ElboTerms(self.likelihood(levels[0].state, context).log_prob(x), levels)
 
     def generate(self, num: int, y: Tensor | None = None, temperature: float | Sequence[float] = 1.0) -> Distribution:
-        """p(x | z) for ``num`` draws z ~ p(z | y), the standard deviation of every level scaled by ``temperature``.
+        """Returns p(x | z) for ``num`` draws z ~ p(z | y), the standard deviation of each level times ``temperature``.
 
         Args:
-            num: how many; for a conditional model that of the labels.
+            num: number of draws; for a conditional model that of the labels.
             y: class indices (num,) for a conditional model.
-            temperature: one number, or one for each level, nearest the data first. 1 samples the prior itself; lower
-                is more typical, less varied. Of a mixture it scales the components, whose weights stay.
+            temperature: one number, or one for each level, nearest the data first. 1 samples the prior itself; below 1
+                samples are more typical and less varied. In a mixture it scales the components and keeps the weights.
 
         Returns:
-            A distribution of batch shape (num,).
+            Distribution of batch shape (num,).
 
         Raises:
-            ValueError: as `context`.
+            ValueError: for labels that `context` refuses.
         """
         distribution: Distribution = self.likelihood(
             self._drawn(num, y, temperature).states[-1], self.context(y, check=False)
@@ -155,7 +155,7 @@ class LatentVariableModel(nn.Module):
     def sample_prior(
         self, num: int, y: Tensor | None = None, temperature: float | Sequence[float] = 1.0
     ) -> list[Tensor]:
-        """``num`` draws z ~ p(z | y) of each level, (num, *event), nearest the data first; see `generate`."""
+        """Returns ``num`` draws z ~ p(z | y) of each level, (num, *event), nearest the data first; see `generate`."""
         return self._drawn(num, y, temperature).values[::-1]
 
     def _drawn(self, num: int, y: Tensor | None, temperature: float | Sequence[float]) -> Walk:
@@ -172,24 +172,24 @@ class LatentVariableModel(nn.Module):
         temperature: float | Sequence[float] = 0.0,
         context: Tensor | None = None,
     ) -> Distribution:
-        """p(x | z) for codes of the top levels, the levels below them following from the prior.
+        """Returns p(x | z) for codes of the top levels; the levels below them follow from the prior.
 
-        Of a level ``encode`` returns what this takes: ``decode(encode(x))`` reads all levels, ``decode(encode(x)[1:])``
-        leaves the lowest to the prior.
+        `encode` returns such codes: ``decode(encode(x))`` reads all levels, ``decode(encode(x)[1:])`` leaves the lowest
+        level to the prior.
 
         Args:
             z: codes of the top levels, (N, *event) each, nearest the data first; the last one is the top level's.
             y: class indices (N,) for a conditional model.
-            temperature: factor of the standard deviation of each level that the prior gives, one number or one for
-                each of the L levels, nearest the data first; 0 takes the prior's mean.
-            context: what `context` returned, (N, C) or (1, C) for all codes, instead of ``y``.
+            temperature: factor of the standard deviation of the levels that the prior draws, one number or one for each
+                of the L levels, nearest the data first; 0 takes the prior's mean.
+            context: context from `context` instead of ``y``, (N, C) or (1, C) for all codes.
 
         Returns:
-            A distribution of batch shape (N,).
+            Distribution of batch shape (N,).
 
         Raises:
-            TypeError, ValueError: for codes that are no tensors, not as many of each level, none, or more than levels,
-                and as `context`.
+            TypeError, ValueError: for codes that are not tensors, different numbers of codes, no level or too many, or
+                labels that `context` refuses.
         """
         if not 1 <= len(z) <= self.num_levels:
             raise ValueError(f"z: codes of {len(z)} levels, must be those of the top 1 to {self.num_levels} levels")
@@ -208,9 +208,9 @@ class LatentVariableModel(nn.Module):
         return distribution
 
     def reconstruct(self, x: Tensor, y: Tensor | None = None) -> Distribution:
-        """p(x | z with z_1 = the mean of q(z_1 | ...)), batch shape (B,).
+        """Returns p(x | z) with z_1 at the mean of q(z_1 | ...), batch shape (B,).
 
-        In a top-down posterior that mean follows a sample of the levels above.
+        In a top-down posterior this mean depends on a sample of the levels above.
         """
         check_data(self, x, y)
         context = self.context(y, x.shape[0], check=False)
@@ -222,16 +222,16 @@ class LatentVariableModel(nn.Module):
 
     @torch.no_grad()
     def encode(self, x: Tensor, y: Tensor | None = None) -> list[Tensor]:
-        """The mean of q(z_l | ...) of each level, (B, *event), nearest the data first.
+        """Returns the mean of q(z_l | ...) of each level, (B, *event), nearest the data first.
 
-        Where a level depends on another one, its mean follows one sample of that one.
+        If a level depends on another one, its mean is that for one sample of the other.
 
         Args:
             x: (B, *data_shape).
             y: class indices (B,) for a conditional model.
 
         Raises:
-            ValueError: as `context`.
+            ValueError: for labels that `context` refuses.
         """
         check_data(self, x, y)
         levels = self.posterior(x, self.context(y, x.shape[0], check=False), self.prior, 1)
@@ -240,23 +240,22 @@ class LatentVariableModel(nn.Module):
     def log_marginal(
         self, x: Tensor, y: Tensor | None = None, num_samples: int = 5000, chunk: int | None = None
     ) -> Tensor:
-        """log p(x|y) by importance sampling, (B,), in nats; see `importance_estimate`."""
+        """Returns log p(x|y) by importance sampling, (B,), in nats; see `importance_estimate`."""
         return self.importance_estimate(x, y, num_samples, chunk).log_prob
 
     @torch.no_grad()
     def importance_estimate(
         self, x: Tensor, y: Tensor | None = None, num_samples: int = 5000, chunk: int | None = None
     ) -> ImportanceEstimate:
-        """log p(x|y) by importance sampling from the posterior: log (1/K) sum_k w_k, in bounded memory.
+        """Estimates log p(x|y) as log (1/K) sum_k w_k, with samples from the posterior, in bounded memory.
 
-        A lower bound in expectation that rises to log p(x) with K (Burda et al. 2016, arXiv:1509.00519).
+        In expectation this is a lower bound, which rises to log p(x) with K (Burda et al. 2016, arXiv:1509.00519).
 
         Args:
             x: (B, *data_shape).
             y: class indices (B,) for a conditional model.
             num_samples: K.
-            chunk: samples decoded at once; by default what fits `MARGINAL_BUDGET`. The result is the same for any
-                chunk, to rounding.
+            chunk: samples decoded at once; None: as many as fit. The result does not depend on it, to rounding.
 
         Raises:
             ValueError: for a number of samples or a chunk below 1.
@@ -275,7 +274,7 @@ class LatentVariableModel(nn.Module):
         return ImportanceEstimate(total - math.log(num_samples), (2 * total - squares).exp())
 
     def _numbers_per_sample(self, x: Tensor) -> int:
-        """Returns the numbers that one sample of each example makes: pixels, features, or densities of a mixture."""
+        """Returns how many numbers one sample of each example needs: pixels, features, or densities of a mixture."""
         components: int = getattr(self.prior.links[0], "num_components", 0)
         return x.shape[0] * max(math.prod(x.shape[1:]), components, self.widest_state)
 
@@ -286,6 +285,6 @@ def _rows(y: Tensor | None) -> int:
 
 def _numbers_at_once(device: torch.device) -> int:
     if device.type != "cuda":
-        return MARGINAL_BUDGET
+        return _MARGINAL_BUDGET
     free, _ = torch.cuda.mem_get_info(device)
-    return max(MARGINAL_BUDGET, free // 64)  # sixteen float32 arrays of this size are alive at once, at most
+    return max(_MARGINAL_BUDGET, free // 64)  # at most sixteen float32 arrays of this size exist at once

@@ -2,12 +2,12 @@
 
 Only a posterior knows where the KL of a level has a closed form. The bound of every hierarchy holds, for each level,
 E_q[log q(z_l | its parents under q) - log p(z_l | z_{l+1})]. Integrating z_l out of it first, with all else held
-fixed, gives KL(q || p) in closed form. That is allowed only if nothing that stays fixed depends on z_l:
+fixed, gives KL(q || p) in closed form. This is valid only if nothing that stays fixed depends on z_l:
 
 * bottom-up, z_{l+1} ~ q(.|z_l) is a child of z_l under q while it is its parent under p. Fixing z_{l+1} changes the
-  distribution of z_l, so inner levels must take the log-ratio at the sample. Only the top level, whose prior has no
-  parent, has the closed form;
-* top-down, z_l is drawn given z_{l+1} under q as under p: every level has the closed form.
+  distribution of z_l, so inner levels must use the log-ratio at the sample. Only the top level, whose prior has no
+  parent, may use the closed form;
+* top-down, z_l is drawn given z_{l+1} under both q and p: every level may use the closed form.
 
 Where the prior's chain has a state (`vae_lab.core.chain`), "the state above" takes the place of z_{l+1}.
 """
@@ -27,29 +27,29 @@ from vae_lab.distributions.gaussian import precision_merge, rsample
 
 
 class Posterior(nn.Module, ABC):
-    """Samples the latents of x and pairs each level's posterior with its prior."""
+    """Samples the latents of x, and pairs the posterior of each level with its prior."""
 
     @abstractmethod
     def forward(self, x: Tensor, context: Tensor | None, prior: Chain, num_samples: int) -> tuple[LatentLevel, ...]:
-        """The levels from the data up.
+        """Returns the levels from the data up.
 
         Args:
             x: (B, *data_shape).
             context: (B, C) or None.
             prior: p(z_L) p(z_{L-1}|z_L) ..., top first; its states go into the levels.
-            num_samples: K, samples for each example.
+            num_samples: K, samples per example.
         """
 
     @abstractmethod
     def top(self, given: Tensor, context: Tensor | None) -> Distribution:
-        """q(z_L | given, context), where given is what this level is conditioned on, (..., *in_shape)."""
+        """Returns q(z_L | given, context), where given is the input of this level, (..., *in_shape)."""
 
 
 class BottomUpPosterior(Posterior):
     """q(z_1|x) q(z_2|z_1) ... q(z_L|z_{L-1}), a chain away from the data.
 
     Args:
-        chain: its links, from the data up.
+        chain: chain with the links from the data up.
     """
 
     def __init__(self, chain: Chain) -> None:
@@ -65,7 +65,7 @@ class BottomUpPosterior(Posterior):
         )
 
     def top(self, given: Tensor, context: Tensor | None) -> Distribution:
-        """q(z_L | z_{L-1} = given, context), or q(z_1 | x = given, context) for one level."""
+        """Returns q(z_L | z_{L-1} = given, context), or q(z_1 | x = given, context) for one level."""
         q: Distribution = self.chain.links[-1](given, context)
         return q
 
@@ -73,13 +73,13 @@ class BottomUpPosterior(Posterior):
 class TopDownPosterior(Posterior):
     """q(z_L|x) prod_l q(z_l | state of the levels above, x): a walk down the prior's own chain.
 
-    A subclass says what the data tell of each level (`observe`, computed once for all K samples), and what that makes
-    of the prior of a level (`infer`).
+    A subclass computes evidence about each level from the data (`observe`, once for all K samples), and combines it
+    with the prior of the level (`infer`).
     """
 
     @abstractmethod
     def observe(self, x: Tensor, context: Tensor | None) -> Sequence[Any]:
-        """Returns what the data tell of each level, from the data up: anything that `infer` understands."""
+        """Returns the evidence about each level, from the data up, in any form that `infer` reads."""
 
     @abstractmethod
     def infer(self, i: int, seen: Any, p: Distribution, state: Tensor | None) -> Distribution:
@@ -87,7 +87,7 @@ class TopDownPosterior(Posterior):
 
         Args:
             i: number of the link in the prior's chain; 0 is the top level.
-            seen: what `observe` returned for this level.
+            seen: evidence about this level, from `observe`.
             p: prior of the level.
             state: state of the levels above, which p was given; None above the top of a Markov chain.
         """
@@ -108,12 +108,12 @@ class TopDownPosterior(Posterior):
 class LadderPosterior(TopDownPosterior):
     """q(z_L|x) prod_l q(z_l|z_{l+1}, x), the ladder (Soenderby et al. 2016, arXiv:1602.02282).
 
-    A deterministic pass upwards leaves Gaussian evidence about each level; on the way down it is merged with the
-    prior of that level by precision. The evidence of the top level is its posterior.
+    A deterministic upward pass gives Gaussian evidence about each level. On the way down it is merged with the prior of
+    that level by precision. The evidence about the top level is its posterior.
 
     Args:
         blocks: networks of the upward pass, from the data up; block l reads the features of block l-1 (or x).
-        evidence: for each level, the Gaussian read off the features of its block.
+        evidence: for each level, a module that maps the features of its block to a Gaussian.
     """
 
     def __init__(self, blocks: Sequence[nn.Module], evidence: Sequence[nn.Module]) -> None:
@@ -133,7 +133,7 @@ class LadderPosterior(TopDownPosterior):
         return precision_merge(seen, p) if i else seen
 
     def top(self, given: Tensor, context: Tensor | None) -> Distribution:
-        """q(z_L | x = given, context): the whole pass upwards, which is deterministic."""
+        """Returns q(z_L | x = given, context) by the whole upward pass, which is deterministic."""
         for block in self.blocks:
             given = block(given, context)
         q: Distribution = self.evidence[-1](given, context)

@@ -1,4 +1,4 @@
-"""A top-down posterior that is told as a change of the prior."""
+"""A top-down posterior that is parametrised as a change of the prior."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from vae_lab.distributions.gaussian import relative_gaussian
 class RelativePosterior(TopDownPosterior):
     """q(z_l | state, x) = N(m_p + s_p dm, (s_p e^ds)^2), with dm and ds of the state and x (Vahdat and Kautz 2020).
 
-    With dm = ds = 0 the posterior is the prior, so that a level costs nothing until it is of use (NVAE,
-    arXiv:2007.03898, section 3.2). The top level's posterior is told outright: its prior may be a mixture.
+    With dm = ds = 0 the posterior is the prior, so that a level has no KL until it is useful (NVAE, arXiv:2007.03898,
+    section 3.2). The posterior of the top level has parameters of its own, because its prior may be a mixture.
 
     Args:
-        upward: called as upward(x), returns the features of every grid, from the data up.
+        upward: module, called as upward(x), that returns the features of every grid, from the data up.
         grid_of_level: for each level but the top, from the data up, the number of the grid that its change reads.
-        top: called as top(features of the last grid, context), returns q(z_L | x).
-        changes: for each level but the top, from the data up, a module with a method ``read(features)``, which is
-            called once for all samples, and called as change(seen, state), which returns dm and ds, (..., 2, *event).
+        top: module, called as top(features of the last grid, context), that returns q(z_L | x).
+        changes: for each level but the top, from the data up, a module with a method ``read(features)``, called
+            once for all samples; change(seen, state) returns dm and ds, (..., 2, *event).
     """
 
     def __init__(
@@ -48,6 +48,6 @@ class RelativePosterior(TopDownPosterior):
         return relative_gaussian(p, self.changes[-i](seen, state))
 
     def top(self, given: Tensor, context: Tensor | None) -> Distribution:
-        """q(z_L | x = given, context)."""
+        """Returns q(z_L | x = given, context)."""
         q: Distribution = self.q_top(self.upward(given)[-1], context)
         return q

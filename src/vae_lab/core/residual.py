@@ -1,4 +1,4 @@
-"""A chain whose state holds something of every value before: no Markov chain in its values."""
+"""A chain whose state depends on every value before, so that it is not a Markov chain in its values."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from vae_lab.core.chain import Chain
 class ResidualChain(Chain):
     """p(z_L | s_L) p(z_{L-1} | s_{L-1}) ... with s_{l-1} = update_l(s_l, z_l, c), as in Child (2021, arXiv:2011.10650).
 
-    Every value enters the state, so that each level, and what follows the chain, may depend on all the levels above.
+    Every value enters the state, so that each level, and the likelihood, may depend on all levels above.
 
     Args:
         links: modules, each called as link(state, context), which returns the distribution of the next value.
         updates: for each link, a module called as update(state, value, context), which returns the next state.
-            The state of the first link is what the chain is given, None for a prior.
+            The state of the first link is the input of the chain, None for a prior.
 
     Raises:
-        ValueError: for no links, or not an update for each.
+        ValueError: for no links, or another number of updates.
     """
 
     def __init__(self, links: Sequence[nn.Module], updates: Sequence[nn.Module]) -> None:

@@ -1,4 +1,4 @@
-"""What a pass through a model leaves behind: the terms of the bound, all in nats.
+"""Results of a pass through a model: the terms of the bound, all in nats.
 
 Shapes: K importance samples, B batch, L levels. Level 1 is nearest the data.
 """
@@ -19,8 +19,8 @@ from vae_lab.distributions.gaussian import gaussian_kl, is_diagonal_gaussian
 T = TypeVar("T")
 
 
-class computed_once(Generic[T]):  # noqa: N801
-    """functools.cached_property without its lock, which `torch.compile` cannot follow."""
+class _computed_once(Generic[T]):  # noqa: N801
+    """functools.cached_property without its lock, which `torch.compile` cannot trace."""
 
     def __init__(self, function: Callable[[Any], T]) -> None:
         self.function = function
@@ -37,17 +37,17 @@ class computed_once(Generic[T]):  # noqa: N801
 
 @dataclass(frozen=True)
 class LatentLevel:
-    """One level of latents: a sample and the two distributions that give it a density.
+    """One level of latents: a sample, its posterior and its prior.
 
     Attributes:
-        z: sampled from q, (K, B, *event).
+        z: samples of q, (K, B, *event).
         q: the posterior of this level given what it was sampled from.
         p: the prior of this level given the levels above.
-        analytic_kl: True if E_q[log q - log p] equals the closed-form KL(q || p) here. A fact that the posterior
-            states, never a user's choice: see `vae_lab.core.posterior`.
-        state: the state of the prior's chain once z is known, (K, B, *state): what the level below reads, or the
-            likelihood; None stands for z, the state of a Markov chain.
-        log_q: log q(z), (K, B), where sampling z has computed it already; None: q is asked.
+        analytic_kl: True if E_q[log q - log p] equals the closed-form KL(q || p) here. The posterior knows this; it is
+            not an option (`vae_lab.core.posterior`).
+        state: the state of the prior's chain once z is known, (K, B, *state), which the level below, or the likelihood,
+            reads; None: z itself, the state of a Markov chain.
+        log_q: log q(z), (K, B), if sampling has computed it already; None: it is computed by q.
     """
 
     z: Tensor
@@ -61,7 +61,7 @@ class LatentLevel:
         if self.state is None:
             object.__setattr__(self, "state", self.z)
 
-    @computed_once
+    @_computed_once
     def log_ratio(self) -> Tensor:
         """log q(z) - log p(z) at the sample, (K, B)."""
         log_q = self.q.log_prob(self.z) if self.log_q is None else self.log_q
@@ -69,25 +69,25 @@ class LatentLevel:
 
     @property
     def center(self) -> Tensor:
-        """The mean of q for each sample of what q depends on, (K, B, *event); of the K samples if q has no mean."""
+        """Mean of q for each sample, (K, B, *event); if q has no mean in closed form, the mean of the K samples."""
         try:
             return self.q.mean.expand(self.z.shape)
         except NotImplementedError:
             return self.z.mean(0, keepdim=True).expand(self.z.shape)
 
-    @computed_once
+    @_computed_once
     def kl(self) -> Tensor:
         """An unbiased estimate of this level's part of the KL term, (K, B).
 
-        In closed form where that is valid and there is one: between two diagonal Gaussians; a mixture has none.
+        Uses the closed form if it is valid and exists, that is between two diagonal Gaussians. A mixture has none.
         """
         if not self._closed_form:
             return self.log_ratio
         return gaussian_kl(self.q, self.p).flatten(-len(self.q.event_shape)).sum(-1).expand(self.z.shape[:2])
 
-    @computed_once
+    @_computed_once
     def kl_per_dimension(self) -> Tensor | None:
-        """`kl` before the sum over the event, (K, B, *event); None where p does not factorise over dimensions."""
+        """`kl` before the sum over the event, (K, B, *event); None if p does not factorise over dimensions."""
         q, p = getattr(self.q, "base_dist", None), getattr(self.p, "base_dist", None)
         if q is None or p is None or q.batch_shape[-1:] != p.batch_shape[-1:]:
             return None
@@ -107,31 +107,32 @@ class ElboTerms:
 
     Attributes:
         log_likelihood: log p(x | z, c), (K, B).
-        levels: from the data up.
+        levels: latent levels, from the data up.
     """
 
     log_likelihood: Tensor
     levels: tuple[LatentLevel, ...]
 
-    @computed_once
+    @_computed_once
     def kl(self) -> Tensor:
         """The KL term of each level, (K, B, L)."""
         return torch.stack([level.kl for level in self.levels], dim=-1)
 
-    @computed_once
+    @_computed_once
     def log_weight(self) -> Tensor:
         """log w = log p(x|z,c) + log p(z|c) - log q(z|x,c), (K, B).
 
-        Never from closed-form KLs: with those the average weight would not estimate p(x), and the bound be none.
+        Never uses closed-form KLs: the average weight would no longer estimate p(x), and the result would not be a
+        bound.
         """
         return self.log_likelihood - sum(level.log_ratio for level in self.levels)
 
-    @computed_once
+    @_computed_once
     def elbo(self) -> Tensor:
         """E_q[log p(x|z)] - KL at beta = 1, averaged over the samples, (B,). Higher is better; <= log p(x)."""
         return (self.log_likelihood - self.kl.sum(-1)).mean(0)
 
-    @computed_once
+    @_computed_once
     def importance_weighted_bound(self) -> Tensor:
         """log (1/K) sum_k w_k, (B,) (Burda, Grosse and Salakhutdinov 2016, arXiv:1509.00519, eq. 8)."""
         return self.log_weight.logsumexp(0) - math.log(len(self.log_weight))

@@ -15,10 +15,10 @@ from vae_lab.types import Support
 
 
 class _LogProb(torch.autograd.Function):
-    """x l - log(1 + e^l), as (x - 1/2) l - |l| / 2 + log sigmoid(|l|), in place where it can be.
+    """x l - log(1 + e^l) as (x - 1/2) l - |l| / 2 + log sigmoid(|l|), computed in place if possible.
 
-    Half of the time of decoding would go into PyTorch's softplus or binary cross-entropy: they take log1p, which is
-    not vectorised on CPUs and three times as slow. The rounding error is the same.
+    PyTorch's softplus and binary cross-entropy would take half of the time of decoding: they use log1p, which is not
+    vectorised on CPUs and three times as slow. The rounding error is the same.
     """
 
     @staticmethod
@@ -45,8 +45,8 @@ class Logits(TorchBernoulli):
 class Bernoulli(Head):
     """Independent Bernoulli pixels. Raw output: the logits.
 
-    log p(x) = sum_i x_i l_i - softplus(l_i). Grey values in [0, 1] are accepted as the classical tutorials do; the
-    result is then no density (Loaiza-Ganem and Cunningham 2019, arXiv:1907.06845).
+    log p(x) = sum_i x_i l_i - softplus(l_i). Grey values in [0, 1] are accepted, as in the classical tutorials; the
+    result is then not a density (Loaiza-Ganem and Cunningham 2019, arXiv:1907.06845).
     """
 
     discrete: ClassVar[bool] = True
@@ -54,7 +54,7 @@ class Bernoulli(Head):
     tolerates: ClassVar[frozenset[Support]] = frozenset({"unit", "uint8"})
 
     def raw_of_mean(self, mean: Tensor) -> Tensor:
-        """The log-odds of the mean, kept within 0.001 and 0.999 as by Burda et al. (2016)."""
+        """Returns the log-odds of the mean, clamped to [0.001, 0.999] as in Burda et al. (2016), (1, *event_shape)."""
         return torch.logit(mean.clamp(0.001, 0.999))[None]
 
     def build(self, params: Sequence[Tensor]) -> Distribution:

@@ -47,7 +47,7 @@ class Categorical(Head):
 
     Args:
         event_shape: shape of one example.
-        levels: how many values a pixel takes; 256 for 8-bit images.
+        levels: number of values of a pixel; 256 for 8-bit images.
 
     Raises:
         ValueError: for fewer than two levels.

@@ -1,4 +1,4 @@
-"""From a network's raw output to a distribution: p(y | given, context) = head(net(given, context))."""
+"""Conditional distributions made of a network and a head: p(y | given, context) = head(net(given, context))."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _SUITABLE: dict[Support, str] = {
 class Head(nn.Module, ABC):
     """Turns raw network output into a distribution over one event; a likelihood is a head over data.
 
-    Raw output has shape (..., params_per_dim, *event_shape). Heads guarantee their own support (clamped log-scales):
-    nothing else checks it, as `torch.compile` switches the validation of distributions off.
+    Raw output has shape (..., params_per_dim, *event_shape). Heads keep their parameters valid themselves (clamped
+    log-scales), because `torch.compile` switches the validation of distributions off.
 
     Args:
         event_shape: shape of one event, such as (latent_dim,) or (channels, height, width).
@@ -36,9 +36,9 @@ class Head(nn.Module, ABC):
     discrete: ClassVar[bool] = False
     """True for a probability mass, False for a density."""
     exact_on: ClassVar[frozenset[Support]] = frozenset({"unit", "uint8", "real"})
-    """The data supports over which this is a true density or mass."""
+    """Supports of data over which this is a true density or mass."""
     tolerates: ClassVar[frozenset[Support]] = frozenset()
-    """The data supports that are accepted with a warning although the result is no density there."""
+    """Supports of data that are accepted with a warning, because the result is not a density there."""
 
     def __init__(self, event_shape: Sequence[int]) -> None:
         super().__init__()
@@ -46,35 +46,35 @@ class Head(nn.Module, ABC):
 
     @property
     def param_shape(self) -> tuple[int, ...]:
-        """What the network must output for one event: (params_per_dim, *event_shape)."""
+        """Shape that the network must output for one event: (params_per_dim, *event_shape)."""
         return (self.params_per_dim, *self.event_shape)
 
     @abstractmethod
     def build(self, params: Sequence[Tensor]) -> Distribution:
-        """The distribution with ``params_per_dim`` parameters, each of shape (..., *event_shape)."""
+        """Returns the distribution with ``params_per_dim`` parameters, each of shape (..., *event_shape)."""
 
     def forward(self, raw: Tensor) -> Distribution:
-        # Densities are computed in float32 at least, whatever precision the network ran in.
+        # Densities are computed in float32 at least, even if the network ran in 16 bits.
         if raw.dtype in (torch.float16, torch.bfloat16):
             raw = raw.float()
         return self.build(raw.unbind(-1 - len(self.event_shape)))
 
     def raw_of_mean(self, mean: Tensor) -> Tensor:
-        """Raw output of a distribution whose mean is about ``mean``, (params_per_dim, *event_shape).
+        """Returns raw output whose distribution has about this mean, (params_per_dim, *event_shape).
 
         Args:
-            mean: of every dimension of an event, (*event_shape).
+            mean: mean of each dimension of an event, (*event_shape).
 
         Raises:
-            ValueError: for a head that has no such output.
+            ValueError: for a head without a parameter for the mean.
         """
         raise ValueError(f"likelihood {type(self).__name__} has no parameter for the mean")
 
     def check_support(self, support: Support) -> None:
-        """Refuses data that this likelihood cannot model; warns where the number it gives is no density.
+        """Refuses data that this likelihood cannot model; warns if its result would not be a density.
 
         Raises:
-            ValueError: naming the likelihoods that suit ``support``.
+            ValueError: with the likelihoods that suit ``support``.
         """
         name = type(self).__name__
         if support in self.tolerates:
@@ -87,12 +87,12 @@ class Head(nn.Module, ABC):
             raise ValueError(f"likelihood {name} cannot model {support} data; {_SUITABLE[support]} can")
 
     def bits_per_dim(self, nats: float, support: Support) -> float | None:
-        """Bits per dimension for a (bound on the) log-likelihood of ``nats`` per example; None where they mean nothing.
+        """Returns bits per dimension for a (bound on the) log-likelihood of ``nats`` per example; None if undefined.
 
-        They mean nothing where the head is not a density or mass, nor over real-valued data, whose units are arbitrary.
+        They are undefined if the head is not a density or mass, and for real-valued data, whose units are arbitrary.
 
-        A density over the 256 levels k/255 is multiplied by their spacing 1/255 to give a mass, which adds
-        log2(255) bits a dimension and makes it comparable with the discrete likelihoods.
+        A density over the 256 levels k/255 is multiplied by their spacing 1/255 to give a mass, which adds log2(255)
+        bits per dimension and makes it comparable with the discrete likelihoods.
         """
         if support not in self.exact_on or support == "real":
             return None
@@ -104,8 +104,8 @@ class ConditionalDistribution(nn.Module):
     """p(y | given, context) = head(net(given, context)).
 
     Args:
-        net: maps given (..., *in_shape) and context (B, C) to raw output (..., *head.param_shape).
-        head: builds the distribution.
+        net: network that maps given (..., *in_shape) and context (B, C) to raw output (..., *head.param_shape).
+        head: head that turns raw output into a distribution.
     """
 
     def __init__(self, net: nn.Module, head: Head) -> None:
@@ -122,10 +122,10 @@ class ConditionalDistribution(nn.Module):
         """Sets the bias of the network's last layer so that training starts at distributions of about this mean.
 
         Args:
-            mean: (*event_shape).
+            mean: mean of an event, (*event_shape).
 
         Raises:
-            ValueError: for a head or a network that cannot.
+            ValueError: for a head without a parameter for the mean, or a network without ``start_at``.
         """
         raw = self.head.raw_of_mean(mean)
         start_at = getattr(self.net, "start_at", None)

@@ -1,4 +1,4 @@
-"""Discretized logistic pixels: a bell over the grey levels, with two numbers a pixel instead of 256."""
+"""Discretized logistic pixels: a bell over the grey levels, with two numbers per pixel instead of 256."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class LevelsLogistic(Distribution):
 
     Args:
         loc, scale: (*batch_shape), in the units of the data, [0, 1].
-        levels: n.
+        levels: number of values, n.
     """
 
     arg_constraints = {}
@@ -34,7 +34,7 @@ class LevelsLogistic(Distribution):
 
     @property
     def mean(self) -> Tensor:
-        # E[v] = sum_k P(v >= v_k) / (n - 1), one level at a time so that memory stays that of one image.
+        # E[v] = sum_k P(v >= v_k) / (n - 1), one level at a time to need the memory of one image.
         top = self.levels - 1
         total = torch.zeros_like(self.loc)
         for k in range(1, self.levels):
@@ -64,7 +64,7 @@ class DiscretizedLogistic(Head):
 
     Args:
         event_shape: shape of one example.
-        levels: how many values a pixel takes; 256 for 8-bit images.
+        levels: number of values of a pixel; 256 for 8-bit images.
 
     Raises:
         ValueError: for fewer than two levels.

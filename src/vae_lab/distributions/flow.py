@@ -80,7 +80,7 @@ class Flow(nn.Module):
     Args:
         features: D, the size of a flattened event.
         context_features: C, the width of c; 0 for none.
-        transforms: number of layers; each one changes what the one before took over unchanged.
+        transforms: number of layers; each changes the half that the layer before leaves unchanged.
         widths: hidden layers of the network in each of them.
         kind: "spline", monotonic rational-quadratic splines on [-5, 5] (Durkan et al. 2019, arXiv:1906.04032), or
             "affine", as RealNVP has them (Dinh et al. 2017, arXiv:1605.08803).
@@ -136,7 +136,7 @@ class FlowPrior(nn.Module):
         transforms, widths, kind: layers of the flow; see `Flow`.
 
     Raises:
-        ImportError, ValueError: as `Flow`.
+        ImportError, ValueError: for the reasons of `Flow`.
     """
 
     def __init__(
@@ -171,7 +171,7 @@ class FlowGaussian(Head):
         features_per_dim: width of h, divided by the size of z.
 
     Raises:
-        ImportError, ValueError: as `Flow`.
+        ImportError, ValueError: for the reasons of `Flow`.
     """
 
     def __init__(

@@ -24,7 +24,7 @@ class DiagonalGaussian(Independent):  # type: ignore[type-arg]
         super().__init__(Normal(loc, scale, validate_args=False), event_dims, validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """As torch's, in half the passes over ``value``, which may hold thousands of samples."""
+        """Computes torch's density in half the passes over ``value``, which may hold thousands of samples."""
         loc, scale = self.base_dist.loc, self.base_dist.scale
         standard = ((value - loc) / scale).flatten(-self.reinterpreted_batch_ndims)
         log_scale = scale.log().flatten(-self.reinterpreted_batch_ndims)
@@ -34,7 +34,7 @@ class DiagonalGaussian(Independent):  # type: ignore[type-arg]
 
 
 def diagonal_gaussian(loc: Tensor, scale: Tensor, event_dims: int) -> Distribution:
-    """N(loc, diag(scale^2)) over the last ``event_dims`` dimensions."""
+    """Returns N(loc, diag(scale^2)) over the last ``event_dims`` dimensions."""
     return DiagonalGaussian(loc, scale, event_dims)
 
 
@@ -43,17 +43,17 @@ def is_diagonal_gaussian(distribution: Distribution) -> bool:
 
 
 def rsample(distribution: Distribution, sample_shape: Sequence[int] = (), temperature: float = 1.0) -> Tensor:
-    """A reparametrised sample z = loc + temperature * scale * eps, eps ~ N(0, I).
+    """Draws a reparametrised sample z = loc + temperature * scale * eps, eps ~ N(0, I).
 
-    Of a mixture of Gaussians it is that of a component drawn for each sample; the draw has no derivative. Another kind
-    of distribution may bring ``tempered_rsample(sample_shape, temperature)``, as a flow does. The noise
-    comes from `vae_lab.noise`, so an example's sample does not depend on the number of processes.
+    For a mixture of Gaussians a component is drawn for each sample; this draw has no derivative. Another distribution
+    may define ``tempered_rsample(sample_shape, temperature)``, as a flow does. The noise comes from `vae_lab.noise`, so
+    that the sample of an example does not depend on the number of processes.
 
     Returns:
         (*sample_shape, *batch_shape, *event_shape).
 
     Raises:
-        ValueError: for a temperature other than 1 where the distribution knows no temperature.
+        ValueError: for a temperature other than 1 and a distribution without temperatures.
     """
     if isinstance(distribution, MixtureSameFamily) and is_diagonal_gaussian(distribution.component_distribution):
         distribution, sample_shape = _drawn_components(distribution, sample_shape), ()
@@ -72,23 +72,22 @@ def rsample(distribution: Distribution, sample_shape: Sequence[int] = (), temper
 
 
 def _drawn_components(mixture: MixtureSameFamily, sample_shape: Sequence[int]) -> Distribution:
-    """A component for each sample, drawn with its weight: a Gaussian of batch shape (*sample_shape, *batch_shape)."""
+    """Draws a component for each sample; returns Gaussians of batch shape (*sample_shape, *batch_shape)."""
     batch_shape, gaussians = mixture.batch_shape, mixture.component_distribution.base_dist  # type: ignore[attr-defined]
     shape = (*sample_shape, *batch_shape)
     below = mixture.mixture_distribution.probs.cumsum(-1)[..., :-1]
     u = noise.uniform((*shape, 1), like=below, batch_dim=max(0, len(shape) - 1))
     chosen = (u >= below).sum(-1)
-    # Of all components in one row, those of an element of the batch follow those of the one before.
+    # Number of the first component of each element of the batch, with all components in one row.
     first = torch.arange(batch_shape.numel(), device=below.device).reshape(batch_shape) * (below.shape[-1] + 1)
     loc, scale = (each.flatten(0, len(batch_shape))[first + chosen] for each in (gaussians.loc, gaussians.scale))
     return diagonal_gaussian(loc, scale, len(mixture.event_shape))
 
 
 def gaussian_kl(q: Distribution, p: Distribution) -> Tensor:
-    """KL(q || p) of two diagonal Gaussians for each dimension, (*batch_shape, *event_shape), in nats.
+    """Returns KL(q || p) of two diagonal Gaussians per dimension, (*batch_shape, *event_shape), in nats.
 
-    The formula is `torch.distributions.kl_divergence`'s; that one looks it up in a way that `torch.compile` cannot
-    follow.
+    The formula is that of `torch.distributions.kl_divergence`, whose dispatch `torch.compile` cannot trace.
     """
     (q_loc, q_scale), (p_loc, p_scale) = ((d.base_dist.loc, d.base_dist.scale) for d in (q, p))  # type: ignore[attr-defined]
     ratio = q_scale / p_scale
@@ -98,7 +97,7 @@ def gaussian_kl(q: Distribution, p: Distribution) -> Tensor:
 
 
 def precision_merge(a: Distribution, b: Distribution) -> Distribution:
-    """The normalised product of two diagonal Gaussian densities (Soenderby et al. 2016, arXiv:1602.02282, eq. 17-18).
+    """Returns the normalised product of two diagonal Gaussians (Soenderby et al. 2016, arXiv:1602.02282, eq. 17-18).
 
     1/v = 1/v_a + 1/v_b and m = v (m_a/v_a + m_b/v_b).
     """
@@ -110,10 +109,10 @@ def precision_merge(a: Distribution, b: Distribution) -> Distribution:
 
 
 def relative_gaussian(p: Distribution, raw: Tensor) -> Distribution:
-    """N(m_p + s_p dm, (s_p e^ds)^2) for p = N(m_p, s_p^2), diagonal (Vahdat and Kautz 2020, arXiv:2007.03898).
+    """Returns N(m_p + s_p dm, (s_p e^ds)^2) for p = N(m_p, s_p^2) (Vahdat and Kautz 2020, arXiv:2007.03898).
 
     Args:
-        p: prior, of event shape (*event_shape).
+        p: diagonal Gaussian prior, of event shape (*event_shape).
         raw: dm and ds, (..., 2, *event_shape); zeros give p itself.
     """
     loc, scale = p.base_dist.loc, p.base_dist.scale  # type: ignore[attr-defined]

@@ -44,7 +44,7 @@ class PixelMixture(Distribution):
 
     @property
     def mean(self) -> Tensor:
-        """The mean; of a channel that depends on others, for the means of those."""
+        """Mean of each channel, given the means of the channels before it."""
         shown = torch.zeros_like(self.loc)
         for c in range(self.loc.shape[-3]):
             shown[..., c, :, :] = self._channel(c, shown).mean
@@ -71,7 +71,7 @@ class PixelMixture(Distribution):
         return value.squeeze(-4)
 
     def _channel(self, c: int, given: Tensor) -> LevelsLogistic:
-        """The distribution of channel c given the channels before it, (..., M, channels, height, width)."""
+        """Returns the distribution of channel c given the channels before it, (..., M, channels, height, width)."""
         loc = self.loc[..., c, :, :]
         for d in range(c):
             loc = loc + self.coefficients[..., c, d, :, :] * (given[..., d, :, :] - 0.5)
@@ -86,11 +86,11 @@ class LogisticMixture(Head):
 
     Args:
         event_shape: (channels, height, width).
-        num_components: M.
+        num_components: number of components, M.
         levels: number of values of a pixel; 256 for 8-bit pictures.
 
     Raises:
-        ValueError: for data that are no pictures, fewer than one component, or fewer than two levels.
+        ValueError: for data that are not pictures, fewer than one component, or fewer than two levels.
     """
 
     discrete: ClassVar[bool] = True
@@ -110,7 +110,7 @@ class LogisticMixture(Head):
 
     @property
     def param_shape(self) -> tuple[int, ...]:
-        """(parameters of a place, 1, height, width)."""
+        """Shape that the network must output for one event: (parameters of a place, 1, height, width)."""
         return (self.params_per_dim, 1, *self.event_shape[1:])
 
     def raw_of_mean(self, mean: Tensor) -> Tensor:

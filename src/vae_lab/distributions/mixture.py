@@ -12,15 +12,15 @@ from torch.distributions import Categorical, Distribution, MixtureSameFamily
 from vae_lab.distributions.gaussian import Gaussian
 from vae_lab.networks.mlp import Mlp
 
-START = 0.1
-"""Standard deviation of the numbers that a mixture without context starts from: near N(0, I), but no two alike."""
+_START = 0.1
+"""Standard deviation of the initial parameters without context: near N(0, I), but no two components equal."""
 
 
 class DiagonalGaussianMixture(MixtureSameFamily):
     """sum_m pi_m N(loc_m, diag(scale_m^2)), the components along the last batch dimension of ``components``.
 
     Args:
-        logits: of the weights pi, (*batch_shape, M), unnormalised.
+        logits: unnormalised logarithms of the weights pi, (*batch_shape, M).
         components: diagonal Gaussians of batch shape (*batch_shape, M).
     """
 
@@ -29,11 +29,11 @@ class DiagonalGaussianMixture(MixtureSameFamily):
         super().__init__(weights, components, validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """log sum_m pi_m N(value; loc_m, diag(scale_m^2)), without torch's array of samples x M x dimensions.
+        """Returns log sum_m pi_m N(value; loc_m, diag(scale_m^2)) without torch's array of samples x M x dimensions.
 
-        With t = 1 / scale^2 the logarithm of a Gaussian is - t z^2 / 2 + t loc z + constant: one product of matrices
-        for all samples and components. As these terms nearly cancel, the mean c of all loc is subtracted from z and
-        loc beforehand; in float32 the result is off by about 1e-7 ((z - c) / scale)^2.
+        With t = 1 / scale^2 the logarithm of a Gaussian is - t z^2 / 2 + t loc z + constant: one matrix product for all
+        samples and components. Because these terms nearly cancel, the mean c of all loc is subtracted from z and loc
+        first; in float32 the error is about 1e-7 ((z - c) / scale)^2.
         """
         gaussians, dims = self.component_distribution.base_dist, len(self.event_shape)  # type: ignore[attr-defined]
         loc, log_scale = gaussians.loc.flatten(-dims), gaussians.scale.log().flatten(-dims)  # (*batch, M, D)
@@ -44,7 +44,7 @@ class DiagonalGaussianMixture(MixtureSameFamily):
         leading, z = z.shape[:-1], z.reshape(-1, *self.batch_shape, z.shape[-1])
         powers = torch.cat((z.square(), z), dim=-1)
         factors = torch.cat((-0.5 * precision, precision * loc), dim=-1)
-        # Not in bfloat16, whatever autocast would have.
+        # Autocast would compute this in bfloat16.
         with torch.autocast(z.device.type, enabled=False):
             products = torch.einsum("k...d,...md->k...m", powers, factors)
         squares = precision * loc.square() + math.log(2 * math.pi)
@@ -54,12 +54,12 @@ class DiagonalGaussianMixture(MixtureSameFamily):
 
 
 class MixtureOfGaussians(nn.Module):
-    """p(z|c) = sum_m pi_m(c) N(loc_m(c), diag(scale_m(c)^2)), all learned; linear in the context where there is one.
+    """p(z|c) = sum_m pi_m(c) N(loc_m(c), diag(scale_m(c)^2)), all learned; linear in the context if there is one.
 
     Args:
         event_shape: shape of z.
         context_features: C, the width of the context; 0 for none.
-        num_components: M.
+        num_components: number of components, M.
 
     Raises:
         ValueError: for fewer than 1 component.
@@ -74,10 +74,10 @@ class MixtureOfGaussians(nn.Module):
         if context_features:
             self.net = Mlp((), raw_shape, context_features)
         else:
-            self.raw = nn.Parameter(START * torch.randn(raw_shape))
+            self.raw = nn.Parameter(_START * torch.randn(raw_shape))
 
     def forward(self, given: None = None, context: Tensor | None = None) -> Distribution:
-        """The mixture, in the batch shape of the context."""
+        """Returns the mixture, in the batch shape of the context."""
         raw = self.raw if context is None else self.net(None, context)
         components = self.head(raw[..., 1:].unflatten(-1, self.head.param_shape))
         return DiagonalGaussianMixture(raw[..., 0].to(components.mean.dtype), components)

@@ -17,11 +17,11 @@ PriorFactory = Callable[[Sequence[int], int], nn.Module]
 
 
 class StandardNormal(nn.Module):
-    """p(z) = N(0, I), whatever the context.
+    """p(z) = N(0, I), independent of the context.
 
     Args:
         event_shape: shape of z.
-        context_features: unused; every prior takes it.
+        context_features: not used, but an argument of every prior.
     """
 
     def __init__(self, event_shape: Sequence[int], context_features: int = 0) -> None:
@@ -30,7 +30,7 @@ class StandardNormal(nn.Module):
         self.register_buffer("zero", torch.zeros(tuple(event_shape)), persistent=False)
 
     def forward(self, given: None = None, context: Tensor | None = None) -> Distribution:
-        """N(0, I) with the batch shape of the context, so that one sample is drawn for each label."""
+        """Returns N(0, I) with the batch shape of the context, so that one sample is drawn per label."""
         batch_shape = () if context is None else context.shape[:-1]
         zero = self.zero.expand(*batch_shape, *self.zero.shape)
         return diagonal_gaussian(zero, torch.ones_like(zero), self.zero.dim())

@@ -18,13 +18,13 @@ Encode = Callable[[Tensor, Tensor | None], Distribution]
 class VampPrior(nn.Module):
     """p(z|c) = (1/M) sum_m q(z|u_m, c) with M learned inputs u (Tomczak and Welling 2018, arXiv:1705.07120).
 
-    In a hierarchy q is the top level of the posterior, and the inputs lie where that level reads: among the images, or
-    among the latents below. A model hands it over with `attach`.
+    In a hierarchy q is the top level of the posterior, and u are inputs of that level: images, or latents of the level
+    below. A model passes its posterior by `attach`.
 
     Args:
-        event_shape: unused, as q knows it; every prior takes it.
-        context_features: unused.
-        num_components: M.
+        event_shape: not used, because q knows it, but an argument of every prior.
+        context_features: not used, but an argument of every prior.
+        num_components: number of inputs, M.
 
     Raises:
         ValueError: for fewer than 1 component.
@@ -41,13 +41,13 @@ class VampPrior(nn.Module):
         self.one_hot = False
 
     def attach(self, encode: Encode, input_shape: Sequence[int], images: bool, one_hot: bool = False) -> None:
-        """Takes the posterior that the mixture is made of, and makes inputs for it.
+        """Sets the posterior that the mixture is made of, and creates its inputs.
 
         Args:
-            encode: a function or bound method and no module, so that its parameters are the posterior's alone.
-            input_shape: of what it reads.
-            images: the inputs are images, kept within [0, 1]; otherwise latents, which may be any numbers.
-            one_hot: every context is one-hot, so that the inputs are encoded for each label instead of each example.
+            encode: function or bound method, not a module, so that the parameters are registered in the posterior only.
+            input_shape: shape of one input.
+            images: True if the inputs are images, kept within [0, 1]; otherwise they are unbounded latents.
+            one_hot: True if every context is one-hot: the inputs are then encoded per label instead of per example.
         """
         assert not isinstance(encode, nn.Module)
         self.encode = encode
@@ -56,7 +56,7 @@ class VampPrior(nn.Module):
         self.inputs = nn.Parameter(torch.rand(shape) if images else torch.randn(shape))
 
     def forward(self, given: None = None, context: Tensor | None = None) -> Distribution:
-        """The mixture, in the batch shape of the context."""
+        """Returns the mixture, in the batch shape of the context."""
         if self.encode is None:
             raise ValueError("VampPrior: has no posterior yet; `attach` gives it one")
         inputs = self.inputs.clamp(0, 1) if self.images else self.inputs
@@ -66,7 +66,7 @@ class VampPrior(nn.Module):
 
 
 def _under_contexts(encode: Encode, inputs: Tensor, context: Tensor) -> Distribution:
-    """q(z|u_m, c), batch shape (*batch_shape, M), for any contexts (*batch_shape, C)."""
+    """Returns q(z|u_m, c) for any contexts (*batch_shape, C), of batch shape (*batch_shape, M)."""
     rows = context.reshape(-1, context.shape[-1])
     q = encode(inputs[:, None].expand(-1, len(rows), *inputs.shape[1:]), rows)  # batch shape (M, B)
     base = q.base_dist  # type: ignore[attr-defined]
@@ -76,7 +76,7 @@ def _under_contexts(encode: Encode, inputs: Tensor, context: Tensor) -> Distribu
 
 
 def _under_labels(encode: Encode, inputs: Tensor, context: Tensor) -> Distribution:
-    """q(z|u_m, c), batch shape (*batch_shape, M): every input is encoded once for each label, not for each example."""
+    """Returns q(z|u_m, c), of batch shape (*batch_shape, M), by encoding each input once per label."""
     num_labels = context.shape[-1]
     labels = torch.eye(num_labels, dtype=context.dtype, device=context.device)
     q = encode(inputs[:, None].expand(-1, num_labels, *inputs.shape[1:]), labels)  # batch shape (M, num_labels)

@@ -1,4 +1,4 @@
-"""The few steps that every named model takes to turn sizes into parts."""
+"""Parts that several models are built from."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LikelihoodFactory = Callable[[Sequence[int]], Head]
 
 
 def check_kinds(spec: DataSpec, likelihood: LikelihoodFactory, prior: PriorFactory, *networks: Architecture) -> None:
-    """Raises TypeError for a part of a model that is of another kind; without it Python would name an attribute."""
+    """Raises TypeError for a part of the wrong kind, before Python reports a missing attribute of it."""
     if not isinstance(spec, DataSpec):
         raise TypeError(f"spec={spec!r}: a {type(spec).__name__}, must be a DataSpec, such as DataSpec((1, 28, 28))")
     for key, factory, example in (("likelihood", likelihood, "Bernoulli"), ("prior", prior, "StandardNormal")):
@@ -33,7 +33,7 @@ def check_kinds(spec: DataSpec, likelihood: LikelihoodFactory, prior: PriorFacto
 
 
 def label_embedding(spec: DataSpec, conditional: bool) -> tuple[OneHot | None, int]:
-    """The embedding of the labels and C, the width of the context it gives; (None, 0) for an unconditional model.
+    """Returns the embedding of the labels and the width C of its context; (None, 0) for an unconditional model.
 
     Raises:
         ValueError: for a conditional model of data without labels.
@@ -46,7 +46,7 @@ def label_embedding(spec: DataSpec, conditional: bool) -> tuple[OneHot | None, i
 
 
 def check_latent_dims(latent_dims: Sequence[int]) -> None:
-    """Raises ValueError for no level, or one without a dimension; TypeError for sizes that are not integers."""
+    """Raises ValueError for no level, or a level without a dimension; TypeError for sizes that are not integers."""
     if not isinstance(latent_dims, Sequence) or isinstance(latent_dims, str):
         kind = type(latent_dims).__name__
         raise TypeError(f"latent_dims={latent_dims!r}: a {kind}, must be a list of integers, such as [40, 10]")
@@ -63,7 +63,7 @@ def check_latent_dims(latent_dims: Sequence[int]) -> None:
 def prior_chain(
     latent_dims: Sequence[int], context_features: int, architecture: Architecture, top: PriorFactory
 ) -> MarkovChain:
-    """p(z_L|c) p(z_{L-1}|z_L, c) ... p(z_1|z_2, c) of vectors with the given sizes, nearest the data first."""
+    """Returns p(z_L|c) p(z_{L-1}|z_L, c) ... p(z_1|z_2, c) of vectors of these sizes, nearest the data first."""
     links: list[nn.Module] = [top(latent_dims[-1:], context_features)]
     for below, above in reversed(list(pairwise(latent_dims))):
         head = Gaussian((below,))
@@ -75,23 +75,23 @@ def prior_chain(
 def image_likelihood(
     spec: DataSpec, latent_dim: int, context_features: int, architecture: Architecture, likelihood: LikelihoodFactory
 ) -> ConditionalDistribution:
-    """p(x|z_1, c)."""
+    """Returns p(x|z_1, c)."""
     head = likelihood(spec.shape)
     head.check_support(spec.support)
     return ConditionalDistribution(architecture.decoder((latent_dim,), head.param_shape, context_features), head)
 
 
 def share_posterior(model: LatentVariableModel, spec: DataSpec, below: int | None = None) -> None:
-    """Hands the top level of the posterior to a prior that is made of it, `VampPrior`; other priors need none.
+    """Passes the top level of the posterior to a `VampPrior`, which is made of it; does nothing for other priors.
 
     Args:
-        model: complete.
-        spec: of the data.
-        below: dimensions of the level that the top of the posterior reads; None: it reads the data.
+        model: complete model.
+        spec: spec of the data.
+        below: dimensions of the level below the top, which the top reads; None: it reads the data.
 
     Raises:
-        ValueError: for batch normalisation in the posterior, whose averages would mix the data with the prior's inputs,
-            or a posterior that is not Gaussian.
+        ValueError: for a posterior that is not Gaussian, or has batch normalisation, whose statistics would mix the
+            data with the inputs of the prior.
     """
     prior = model.prior.links[0]
     if not isinstance(prior, VampPrior):

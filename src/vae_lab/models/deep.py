@@ -28,28 +28,28 @@ from vae_lab.types import DataSpec
 
 
 class Deep(LatentVariableModel):
-    """Latents on grids and a vector above them, every level reading all levels above (Child 2021, arXiv:2011.10650).
+    """Latents on grids below a vector; every level depends on all levels above (Child 2021, arXiv:2011.10650).
 
     p(z) is a `ResidualChain` from the vector down to the finest grid, q(z|x) a `RelativePosterior` (Vahdat and Kautz
-    2020, arXiv:2007.03898). ``network`` is not used: these are networks of their own.
+    2020, arXiv:2007.03898). It builds its own networks.
 
     Args:
-        spec: spec of the data, pictures.
+        spec: spec of the data, which must be pictures.
         latent_dim: dimensions of the top level, a vector.
         levels: number of levels of latents on each grid, from the data up.
         channels: channels of the latents of each grid.
         widths: channels of the state and the features of each grid.
-        top_width: features beside the vector.
+        top_width: width of the features and the state at the vector.
         blocks: residual blocks of the upward pass on each grid.
-        stem: side of the picture over that of the first grid; each further grid halves the one below.
+        stem: ratio of the side of the picture to that of the first grid; each further grid halves the one below.
         likelihood: event_shape -> head over the data.
         prior: (event_shape, context_features) -> p(z_L|c).
-        checkpoint_blocks: compute the residual blocks again for the gradient: less memory, more time.
-        memory_format: layout of the weights; auto is channels_last, which convolutions in bf16 are fastest in.
-        conditional: the label enters the first state, and so everything below, and the posterior of the top.
+        checkpoint_blocks: True: compute the residual blocks again for the gradient, for less memory and more time.
+        memory_format: layout of the weights; auto is channels_last, in which convolutions in bf16 are fastest.
+        conditional: True: the label enters the first state, and so all levels below, and the posterior of the top.
 
     Raises:
-        ValueError: for lists of different lengths, sizes below 1, or data that are no pictures.
+        ValueError: for lists of different lengths, sizes below 1, or data that are not pictures.
     """
 
     compile_pays = False
@@ -115,12 +115,12 @@ class Deep(LatentVariableModel):
 
     @property
     def level_groups(self) -> tuple[str, ...]:
-        """The grid of each level: a deep model has too many levels for a curve of each."""
+        """Grid of each level, because a deep model has too many levels for a curve of each."""
         return self._groups
 
 
 def _grids(shape: Sequence[int], widths: Sequence[int], stem: int) -> list[Grid]:
-    """Sides of 28 with a stem of 2: 14, 7, 4, ..."""
+    """Returns the grids from the data up, such as sides of 14, 7, 4, ... for pictures of 28 and a stem of 2."""
     height, side = shape[1:]
     grids = []
     for width, factor in zip(widths, [stem] + [2] * len(widths), strict=False):

@@ -25,15 +25,15 @@ class Ladder(LatentVariableModel):
     """The generative chain of `MHVAE` with a top-down posterior (Soenderby et al. 2016, arXiv:1602.02282).
 
     Args:
-        spec: of the data.
+        spec: spec of the data.
         latent_dims: sizes of the levels, nearest the data first; the last is the top.
-        features: widths of the upward pass's features, one for each level.
+        features: widths of the features of the upward pass, one for each level.
         network: builds the networks between the data and the first level.
         latent_network: builds the networks between neighbouring levels.
-        likelihood, prior, conditional: as `vae_lab.models.MHVAE`.
+        likelihood, prior, conditional: parts of the model; see `vae_lab.models.MHVAE`.
 
     Raises:
-        ValueError: as `vae_lab.models.MHVAE`, and where ``features`` does not fit the levels.
+        ValueError: for another number of features than of levels, and for the reasons of `vae_lab.models.MHVAE`.
     """
 
     def __init__(

@@ -25,17 +25,17 @@ class MHVAE(LatentVariableModel):
     """p(z_L) p(z_{L-1}|z_L) ... p(x|z_1) with q(z_1|x) q(z_2|z_1) ... q(z_L|z_{L-1}).
 
     The two-level model of Burda et al. (2016, arXiv:1509.00519) and the Markov hierarchy of Luo (2022,
-    arXiv:2208.11970), with the inner levels' KL taken at the sample as it must be (`vae_lab.core.posterior`).
+    arXiv:2208.11970), with the KL of inner levels estimated at the sample, for the reason in `vae_lab.core.posterior`.
 
     Args:
-        spec: of the data.
+        spec: spec of the data.
         latent_dims: sizes of the levels, nearest the data first; the last is the top.
         network: builds the networks between the data and z_1.
         latent_network: builds the networks between neighbouring levels.
-        likelihood, prior, conditional: as `vae_lab.models.VAE`; the prior is that of the top level.
+        likelihood, prior, conditional: parts of the model, with the prior of the top level; see `vae_lab.models.VAE`.
 
     Raises:
-        ValueError: as `vae_lab.models.VAE`, and for no levels.
+        ValueError: for no levels, and for the reasons of `vae_lab.models.VAE`.
     """
 
     def __init__(

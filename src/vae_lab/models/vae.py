@@ -24,13 +24,13 @@ class VAE(LatentVariableModel):
     """p(z) p(x|z) with q(z|x) (Kingma and Welling 2014, arXiv:1312.6114; Rezende et al. 2014, arXiv:1401.4082).
 
     Args:
-        spec: of the data.
-        latent_dim: D.
-        network: builds encoder and decoder.
+        spec: spec of the data.
+        latent_dim: number of latent dimensions, D.
+        network: architecture of encoder and decoder.
         likelihood: event_shape -> head over the data.
         prior: (event_shape, context_features) -> p(z|c).
-        conditional: give the label to encoder, decoder and prior: p(x|y) instead of p(x), the CVAE (Kingma et al.
-            2014, arXiv:1406.5298; Sohn, Lee and Yan 2015).
+        conditional: True: give the label to encoder, decoder and prior: p(x|y) instead of p(x), the CVAE (Kingma et
+            al. 2014, arXiv:1406.5298; Sohn, Lee and Yan 2015).
         posterior: event_shape -> head of q(z|x), such as `FlowGaussian`; None: `Gaussian`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""An architecture builds the networks of a model, towards the latents and towards the data."""
+"""Architectures build the networks of a model, towards the latents and towards the data."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class Architecture(ABC):
 
     @abstractmethod
     def encoder(self, in_shape: Sequence[int], out_shape: Sequence[int], context_features: int = 0) -> nn.Module:
-        """A network away from the data: image -> latent, or latent -> the latent above."""
+        """Builds a network away from the data: image -> latent, or latent -> the latent above."""
 
     @abstractmethod
     def decoder(self, in_shape: Sequence[int], out_shape: Sequence[int], context_features: int = 0) -> nn.Module:
-        """A network towards the data: latent -> image parameters, or latent -> the latent below.
+        """Builds a network towards the data: latent -> image parameters, or latent -> the latent below.
 
-        With a method ``start_at(out)``, which sets its last bias to an output (*out_shape), it may be used under
-        decoder_bias=data_mean.
+        If the network has a method ``start_at(out)``, which sets its last bias to an output (*out_shape), training can
+        start at the mean of the data.
         """

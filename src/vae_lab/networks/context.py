@@ -1,4 +1,4 @@
-"""Labels as context, and how context joins what a network is given."""
+"""Labels as context, and the concatenation of context and features."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class OneHot(nn.Module):
         super().__init__()
         self.num_classes = num_classes
         self.eye: Tensor
-        # A buffer, so that the context has the dtype and device of the model.
+        # The buffer has the dtype and device of the model, and so has the context.
         self.register_buffer("eye", torch.eye(num_classes), persistent=False)
 
     def forward(self, y: Tensor) -> Tensor:
@@ -22,7 +22,7 @@ class OneHot(nn.Module):
 
 
 def join(features: Tensor | None, context: Tensor | None) -> Tensor:
-    """Puts context (B, C) behind features (..., B, F): (..., B, F + C). Either may be missing, not both."""
+    """Concatenates features (..., B, F) and context (B, C) to (..., B, F + C). One of the two may be missing."""
     if features is None:
         assert context is not None
         return context

@@ -14,12 +14,12 @@ from vae_lab.networks.architecture import Architecture
 from vae_lab.networks.context import join
 from vae_lab.networks.mlp import Activation, Mlp, activation_module
 
-MOST_BLOCKS = 1000
-"""In a stage."""
+_MAX_BLOCKS = 1000
+"""Largest number of residual blocks in a stage."""
 
 
 class ConvSizes(NamedTuple):
-    """Channels of the stages from the data side up, residual blocks a stage, width beside the latent, activation."""
+    """Channels of the stages from the data up, residual blocks per stage, width next to the latent, activation."""
 
     channels: tuple[int, ...]
     blocks: int
@@ -30,7 +30,7 @@ class ConvSizes(NamedTuple):
 class ResidualBlock(nn.Module):
     """x + conv(act(conv(act(x)))), pre-activated (He et al. 2016, arXiv:1603.05027); (N, channels, H, W) in and out.
 
-    There is no batch normalisation: an example's bound must not depend on the others of its batch.
+    There is no batch normalisation, because the bound of an example must not depend on the others of its batch.
     """
 
     def __init__(self, channels: int, activation: Activation) -> None:
@@ -50,13 +50,13 @@ class ResidualBlock(nn.Module):
 class ConvEncoder(nn.Module):
     """Image -> vector: each stage halves the image (rounding up) and adds ``blocks`` residual blocks.
 
-    Context joins as constant planes beside the image's channels.
+    Context is concatenated as constant channels.
 
     Args:
         in_shape: (channels, height, width).
-        out_shape: of one output.
-        context_features: C; 0 for none.
-        sizes: of the layers.
+        out_shape: shape of one output.
+        context_features: C, the width of the context; 0 for none.
+        sizes: sizes of the layers.
     """
 
     def __init__(
@@ -96,10 +96,10 @@ class ConvDecoder(nn.Module):
     """Vector -> image parameters: the mirror of `ConvEncoder`, enlarging by nearest neighbours.
 
     Args:
-        in_shape: of one input.
+        in_shape: shape of one input.
         out_shape: (params_per_dim, channels, height, width).
-        context_features: C; 0 for none.
-        sizes: of the layers, those of the encoder.
+        context_features: C, the width of the context; 0 for none.
+        sizes: sizes of the layers, the same as those of the encoder.
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class ConvDecoder(nn.Module):
         return out
 
     def start_at(self, out: Tensor) -> None:
-        """Sets the last bias to an output, (*out_shape), that the network starts around: one number for a channel."""
+        """Sets the last bias so that outputs start around ``out``, (*out_shape), with one number per channel."""
         last = self.stages[-1]
         assert isinstance(last, nn.Conv2d)
         assert last.bias is not None
@@ -145,7 +145,7 @@ class ConvDecoder(nn.Module):
 
 
 def _stage_sizes(size: Sequence[int], stages: int) -> list[tuple[int, ...]]:
-    """Height and width at the data and after each stage: 28 -> 14 -> 7 -> 4."""
+    """Returns height and width of the data and after each stage, such as 28 -> 14 -> 7 -> 4."""
     sizes = [tuple(size)]
     for _ in range(stages):
         sizes.append(tuple(math.ceil(side / 2) for side in sizes[-1]))
@@ -156,10 +156,10 @@ class ConvArchitecture(Architecture):
     """Convolutional networks between images and latents; between vectors, `Mlp`s of the same width and activation.
 
     Args:
-        channels: of the stages, from the data side up; each stage halves the image.
-        blocks: residual blocks a stage.
-        features: width of the fully connected layer beside the latent.
-        activation: of every network.
+        channels: channels of the stages, from the data up; each stage halves the image.
+        blocks: residual blocks per stage.
+        features: width of the fully connected layer next to the latent.
+        activation: activation of every network.
 
     Raises:
         ValueError: for no stage, a size below 1 (``blocks`` may be 0), or more than a thousand blocks.
@@ -174,8 +174,8 @@ class ConvArchitecture(Architecture):
     ) -> None:
         if not channels or min(channels) < 1:
             raise ValueError(f"channels={list(channels)}: name at least one stage, each of 1 channel or more")
-        if not 0 <= blocks <= MOST_BLOCKS or features < 1:
-            allowed = f"blocks must lie in 0..{MOST_BLOCKS}, and features be at least 1"
+        if not 0 <= blocks <= _MAX_BLOCKS or features < 1:
+            allowed = f"blocks must lie in 0..{_MAX_BLOCKS}, and features be at least 1"
             raise ValueError(f"blocks={blocks}, features={features}: {allowed}")
         self.sizes = ConvSizes(tuple(channels), blocks, features, activation)
 

@@ -29,7 +29,7 @@ ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
 
 
 def activation_module(name: Activation) -> nn.Module:
-    """Raises ValueError, naming what is allowed, for an unknown activation."""
+    """Returns a new activation; raises ValueError, with the names that exist, for an unknown one."""
     if name not in ACTIVATIONS:
         raise ValueError(f"activation={name}: choose one of {', '.join(ACTIVATIONS)}, or gated in an mlp")
     return ACTIVATIONS[name]()
@@ -39,16 +39,16 @@ class Mlp(nn.Module):
     """Linear layers with an activation between them; events are flattened and shaped.
 
     Args:
-        in_shape: of one input; () where the context is the only input.
-        out_shape: of one output.
+        in_shape: shape of one input; () if the context is the only input.
+        out_shape: shape of one output.
         context_features: C, the width of the context; 0 for none.
-        widths: of the hidden layers, from input to output; empty for one linear map.
-        activation: between the layers; "gated" gives each hidden unit a gate beside it, h * sigmoid(g) (Dauphin et al.
-            2017, arXiv:1612.08083; the GatedDense of Tomczak and Welling 2018, arXiv:1705.07120).
-        batch_norm: normalise what the activations get over the batch (Ioffe and Szegedy 2015, arXiv:1502.03167). In
-            training the examples of a batch then see each other.
-        initialization: "torch" leaves PyTorch's own; "glorot" (Glorot and Bengio 2010, as Keras does) and "he"
-            (He et al. 2015, arXiv:1502.01852) set the weights so and the biases to 0.
+        widths: widths of the hidden layers, from input to output; empty for one linear map.
+        activation: activation between the layers; "gated" gives each hidden unit a gate, h * sigmoid(g) (Dauphin et
+            al. 2017, arXiv:1612.08083; the GatedDense of Tomczak and Welling 2018, arXiv:1705.07120).
+        batch_norm: True: normalise the inputs of the activations over the batch (Ioffe and Szegedy 2015,
+            arXiv:1502.03167). In training the examples of a batch then depend on each other.
+        initialization: initial weights: "torch" keeps PyTorch's; "glorot" (Glorot and Bengio 2010, the default of
+            Keras) and "he" (He et al. 2015, arXiv:1502.01852) also set the biases to 0.
 
     Raises:
         ValueError: for a width below 1, or an unknown activation or initialization.
@@ -76,12 +76,12 @@ class Mlp(nn.Module):
 
     def forward(self, given: Tensor | None, context: Tensor | None = None) -> Tensor:
         features = join(None if given is None else given.flatten(-self.in_dims), context)
-        # As one matrix: the compiler joins bias and activation of a product of matrices, not of higher tensors.
+        # One matrix, because the compiler fuses bias and activation with a matrix product only.
         out: Tensor = self.layers(features.reshape(-1, features.shape[-1]))
         return out.reshape(*features.shape[:-1], *self.out_shape)
 
     def start_at(self, out: Tensor) -> None:
-        """Sets the last bias to an output, (*out_shape), that the network starts around."""
+        """Sets the last bias so that outputs start around ``out``, (*out_shape)."""
         last = self.layers[-1]
         assert isinstance(last, nn.Linear)
         last.bias.data.copy_(out.flatten())
@@ -90,9 +90,9 @@ class Mlp(nn.Module):
 def _hidden(
     fan_in: int, width: int, activation: MlpActivation, initialization: Initialization, batch_norm: bool
 ) -> list[nn.Module]:
-    """A linear layer, batch normalisation where asked for, and the activation."""
+    """Returns a linear layer, batch normalisation if asked for, and the activation."""
     outputs = 2 * width if activation == "gated" else width
-    linear = _linear(fan_in, outputs, initialization, bias=not batch_norm)  # which has a bias of its own
+    linear = _linear(fan_in, outputs, initialization, bias=not batch_norm)  # batch normalisation has a bias of its own
     between = [nn.BatchNorm1d(outputs)] if batch_norm else []
     return [linear, *between, nn.GLU() if activation == "gated" else activation_module(activation)]
 
@@ -115,8 +115,8 @@ class MlpArchitecture(Architecture):
     """Fully connected encoders and decoders.
 
     Args:
-        widths: hidden layers of an encoder, from the data side up; a decoder has them in reverse.
-        activation, initialization, batch_norm: see `Mlp`.
+        widths: widths of the hidden layers of an encoder, from the data up; a decoder has them in reverse.
+        activation, initialization, batch_norm: options of each network; see `Mlp`.
 
     Raises:
         TypeError: for widths that are not integers.

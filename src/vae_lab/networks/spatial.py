@@ -1,7 +1,7 @@
 """Networks on grids of features, for hierarchies of latents that keep their place in the picture.
 
-Shapes: a state or a feature map is (..., width, height, side); leading dimensions are whatever they are (samples and
-batch), the context is (B, C). There is no batch normalisation: an example's bound must not depend on its batch.
+Shapes: a state or a feature map is (..., width, height, side); leading dimensions are samples and batch, the context
+is (B, C). There is no batch normalisation, because the bound of an example must not depend on its batch.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from torch.utils.checkpoint import checkpoint
 
 from vae_lab.networks.context import join
 
-NEAR_ZERO = 0.01
+_NEAR_ZERO = 0.01
 """Factor of the weights of layers whose outputs start near zero."""
 
 
 class Grid(NamedTuple):
-    """The size of a feature map without the batch, and how it lies on what is below it.
+    """Size of a feature map without the batch, and its ratio to the grid or picture below.
 
     Attributes:
-        width, height, side: the size; a vector is (width, 1, 1).
-        factor: side of the grid below, or of the picture, over this one's; 0 for the vector above all grids.
+        width, height, side: size of the map; a vector is (width, 1, 1).
+        factor: ratio of the side of the grid below, or of the picture, to this one; 0 for the vector above all grids.
     """
 
     width: int
@@ -36,12 +36,12 @@ class Grid(NamedTuple):
 
     @property
     def size(self) -> tuple[int, int, int]:
-        """Its shape."""
+        """Shape of the map."""
         return self[:3]
 
 
-def convolve(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Calls a layer on (N, C, H, W) for x of (..., C, H, W)."""
+def _convolve(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Applies a layer for (N, C, H, W) to x of (..., C, H, W)."""
     leading = x.shape[:-3]
     if len(leading) == 1:
         return layer(x)
@@ -49,8 +49,8 @@ def convolve(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return out.reshape(*leading, *out.shape[1:])
 
 
-def conv(inputs: int, outputs: int, kernel: int = 3, factor: float = 1.0) -> nn.Conv2d:
-    """A convolution that keeps the grid, with initial weights times ``factor`` and, if that is not 1, no bias."""
+def _conv(inputs: int, outputs: int, kernel: int = 3, factor: float = 1.0) -> nn.Conv2d:
+    """Returns a convolution that keeps the grid, its weights scaled by ``factor`` and, if that is not 1, its bias 0."""
     layer = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
     if factor != 1.0:
         with torch.no_grad():
@@ -61,7 +61,7 @@ def conv(inputs: int, outputs: int, kernel: int = 3, factor: float = 1.0) -> nn.
 
 
 class Residual(nn.Module):
-    """x + conv(silu(conv(silu(x)))) on a grid; on a vector the convolutions are of size 1.
+    """x + _conv(silu(conv(silu(x)))) on a grid; on a vector the convolutions are of size 1.
 
     Args:
         grid: size of x.
@@ -69,16 +69,16 @@ class Residual(nn.Module):
     """
 
     recomputed = False
-    """True: what lies within is computed again for the gradient, instead of being kept."""
+    """True: activations are computed again for the gradient instead of kept."""
 
     def __init__(self, grid: Grid, factor: float = 1.0) -> None:
         super().__init__()
         kernel = 3 if grid.height * grid.side > 1 else 1
-        self.first = conv(grid.width, grid.width, kernel)
-        self.last = conv(grid.width, grid.width, kernel, factor)
+        self.first = _conv(grid.width, grid.width, kernel)
+        self.last = _conv(grid.width, grid.width, kernel, factor)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + convolve(self._body, x)
+        return x + _convolve(self._body, x)
 
     def _body(self, x: Tensor) -> Tensor:
         if self.recomputed and torch.is_grad_enabled():
@@ -92,35 +92,35 @@ class Residual(nn.Module):
 
 
 class Shrink(nn.Module):
-    """From a grid or picture (channels, height, side) to the smaller grid above it: a strided convolution.
+    """Strided convolution from a grid or picture (channels, height, side) to the smaller grid above it.
 
-    To the vector above all grids it reads all places at once.
+    The vector above all grids reads all places at once.
     """
 
     def __init__(self, below: Sequence[int], above: Grid) -> None:
         super().__init__()
         if above.factor:
-            reach = max(1, above.factor - 1)  # sides that the factor does not divide are rounded up
+            reach = max(1, above.factor - 1)  # sides that are not multiples of the factor are rounded up
             self.layer = nn.Conv2d(below[0], above.width, 2 * reach + 1, stride=above.factor, padding=reach)
         else:
             self.layer = nn.Conv2d(below[0], above.width, (below[1], below[2]))
 
     def forward(self, x: Tensor) -> Tensor:
-        return convolve(self.layer, x)
+        return _convolve(self.layer, x)
 
 
 class Enlarge(nn.Module):
-    """From a grid to the larger one below it: each place gives the features of the places it stands for."""
+    """Map from a grid to the larger one below it: each place gives the features of the places that it covers."""
 
     def __init__(self, above: Grid, below: Grid) -> None:
         super().__init__()
         self.below = below
         self.factor = above.factor
         places = self.factor**2 or below.height * below.side
-        self.layer = conv(above.width, below.width * places, 1)
+        self.layer = _conv(above.width, below.width * places, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return convolve(self._enlarge, x)
+        return _convolve(self._enlarge, x)
 
     def _enlarge(self, x: Tensor) -> Tensor:
         out: Tensor = self.layer(x)
@@ -134,8 +134,8 @@ class UpwardPass(nn.Module):
 
     Args:
         picture: (channels, height, width).
-        grids: from the data up.
-        blocks: residual blocks of each grid.
+        grids: sizes of the grids, from the data up.
+        blocks: number of residual blocks of each grid.
     """
 
     def __init__(self, picture: Sequence[int], grids: Sequence[Grid], blocks: Sequence[int]) -> None:
@@ -157,12 +157,12 @@ class UpwardPass(nn.Module):
 
 
 class FirstState(nn.Module):
-    """The state after the top level, a vector: made of its latent and the context; a residual block, the first grid.
+    """Latent vector and context -> state of the first grid, by a residual block on the vector.
 
     Args:
         grid: size of the vector.
         latent_dim: dimensions of the top level.
-        context_features: C; 0 for none.
+        context_features: C, the width of the context; 0 for none.
         factor: factor of the weights of the block's last layer, see `Residual`.
         below: size of the next state.
     """
@@ -180,7 +180,7 @@ class FirstState(nn.Module):
 
 
 class StateUpdate(nn.Module):
-    """The state after a level: the latent is added to the state, a residual block follows, and the next grid if any.
+    """State and latent of a level -> next state: the latent is added, a residual block follows, and the next grid.
 
     Args:
         grid: size of the state.
@@ -191,12 +191,12 @@ class StateUpdate(nn.Module):
 
     def __init__(self, grid: Grid, channels: int, factor: float, below: Grid) -> None:
         super().__init__()
-        self.read = conv(channels, grid.width, 1)
+        self.read = _conv(channels, grid.width, 1)
         self.block = Residual(grid, factor)
         self.enlarge = Enlarge(grid, below) if below != grid else None
 
     def forward(self, state: Tensor, value: Tensor, context: Tensor | None = None) -> Tensor:
-        after: Tensor = self.block(state + convolve(self.read, value))
+        after: Tensor = self.block(state + _convolve(self.read, value))
         return after if self.enlarge is None else self.enlarge(after)
 
 
@@ -211,17 +211,17 @@ class StateToLatent(nn.Module):
     def __init__(self, grid: Grid, param_shape: Sequence[int]) -> None:
         super().__init__()
         self.param_shape = tuple(param_shape)
-        self.out = conv(grid.width, math.prod(param_shape[:2]), 1, NEAR_ZERO)
+        self.out = _conv(grid.width, math.prod(param_shape[:2]), 1, _NEAR_ZERO)
 
     def forward(self, given: Tensor, context: Tensor | None = None) -> Tensor:
-        raw = convolve(lambda x: self.out(silu(x)), given)
+        raw = _convolve(lambda x: self.out(silu(x)), given)
         return raw.reshape(*raw.shape[:-3], *self.param_shape)
 
 
 class StateAndFeatures(nn.Module):
-    """State and features of the data -> how the posterior of a level differs from its prior, near zero at the start.
+    """State and features of the data -> change from the prior of a level to its posterior, near zero at the start.
 
-    The features are read once for all samples (`read`); the states differ between samples.
+    The features are read once for all samples (`read`), because only the states differ between samples.
 
     Args:
         grid: size of the state and of the features.
@@ -231,17 +231,17 @@ class StateAndFeatures(nn.Module):
     def __init__(self, grid: Grid, param_shape: Sequence[int]) -> None:
         super().__init__()
         self.param_shape = tuple(param_shape)
-        self.from_features = conv(grid.width, grid.width)
-        self.from_state = conv(grid.width, grid.width, 1)
-        self.out = conv(grid.width, math.prod(param_shape[:2]), 1, NEAR_ZERO)
+        self.from_features = _conv(grid.width, grid.width)
+        self.from_state = _conv(grid.width, grid.width, 1)
+        self.out = _conv(grid.width, math.prod(param_shape[:2]), 1, _NEAR_ZERO)
 
     def read(self, features: Tensor) -> Tensor:
-        """Returns what the features add to the hidden layer."""
-        return convolve(self.from_features, features)
+        """Returns the part of the hidden layer that comes from the features."""
+        return _convolve(self.from_features, features)
 
     def forward(self, seen: Tensor, state: Tensor) -> Tensor:
-        hidden = convolve(lambda x: self.from_state(silu(x)), state) + seen
-        raw = convolve(lambda x: self.out(silu(x)), hidden)
+        hidden = _convolve(lambda x: self.from_state(silu(x)), state) + seen
+        raw = _convolve(lambda x: self.out(silu(x)), hidden)
         return raw.reshape(*raw.shape[:-3], *self.param_shape)
 
 
@@ -254,7 +254,7 @@ class FeaturesToVector(nn.Module):
         self.hidden = nn.Linear(math.prod(grid.size) + context_features, grid.width)
         self.out = nn.Linear(grid.width, math.prod(param_shape))
         with torch.no_grad():
-            self.out.weight.mul_(NEAR_ZERO)
+            self.out.weight.mul_(_NEAR_ZERO)
             self.out.bias.zero_()
 
     def forward(self, given: Tensor, context: Tensor | None = None) -> Tensor:
@@ -263,7 +263,7 @@ class FeaturesToVector(nn.Module):
 
 
 class StateToPicture(nn.Module):
-    """The last state -> raw parameters of the likelihood, (..., params, channels, height, width), with a bias a pixel.
+    """Last state -> raw parameters of the likelihood, (..., params, channels, height, width), with a bias per pixel.
 
     Args:
         grid: size of the state.
@@ -274,11 +274,11 @@ class StateToPicture(nn.Module):
         super().__init__()
         self.param_shape = tuple(param_shape)
         self.factor = grid.factor
-        self.layer = conv(grid.width, math.prod(param_shape[:2]) * self.factor**2)
+        self.layer = _conv(grid.width, math.prod(param_shape[:2]) * self.factor**2)
         self.bias = nn.Parameter(torch.zeros(self.param_shape))
 
     def forward(self, given: Tensor, context: Tensor | None = None) -> Tensor:
-        out = convolve(self._enlarge, given)
+        out = _convolve(self._enlarge, given)
         return out.reshape(*out.shape[:-3], *self.param_shape) + self.bias
 
     def _enlarge(self, x: Tensor) -> Tensor:
@@ -286,8 +286,8 @@ class StateToPicture(nn.Module):
         return pixel_shuffle(self.layer(silu(x)), self.factor)[..., :height, :width]
 
     def start_at(self, out: Tensor) -> None:
-        """Sets the bias of each pixel to an output, (*param_shape), that the network starts at."""
+        """Sets the bias of each pixel so that outputs start around ``out``, (*param_shape)."""
         assert self.layer.bias is not None
         self.bias.data.copy_(out)
-        self.layer.weight.data.mul_(NEAR_ZERO)
+        self.layer.weight.data.mul_(_NEAR_ZERO)
         self.layer.bias.data.zero_()

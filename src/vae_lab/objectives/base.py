@@ -1,4 +1,4 @@
-"""An objective turns the terms of the bound into the one number that training minimises."""
+"""Objectives turn the terms of the bound into the one number that training minimises."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from vae_lab.core import ElboTerms, LatentVariableModel
 
 
 class Loss(NamedTuple):
-    """What an objective returns.
+    """Loss of a batch.
 
     Attributes:
-        value: to be minimised, averaged over the batch, in nats where the objective is a bound; ().
-        logs: further numbers worth a curve, by name, each ().
+        value: number to be minimised, averaged over the batch, in nats if the objective is a bound; ().
+        logs: further numbers that are logged, by name, each ().
     """
 
     value: Tensor
@@ -28,16 +28,16 @@ class Objective(nn.Module, ABC):
     """A scalar training objective.
 
     Args:
-        num_samples: K, latent samples for each example.
+        num_samples: K, latent samples per example.
 
     Raises:
         ValueError: for fewer than one sample.
     """
 
     one_level: ClassVar[bool] = False
-    """Whether it is defined for models with one level of latents only."""
+    """True if the objective is defined only for models with one level of latents."""
     log_names: ClassVar[tuple[str, ...]] = ()
-    """Names of the further numbers in each `Loss`, its ``logs``."""
+    """Names of the numbers in ``logs`` of each `Loss`."""
 
     def __init__(self, num_samples: int = 1) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class Objective(nn.Module, ABC):
         """Refuses a model that the objective is not defined for.
 
         Raises:
-            ValueError: for a hierarchy where one level is needed.
+            ValueError: for a hierarchy, if one level is needed.
         """
         if self.one_level and model.num_levels > 1:
             raise ValueError(
@@ -57,37 +57,37 @@ class Objective(nn.Module, ABC):
             )
 
     def forward(self, terms: ElboTerms, step: int) -> Loss:
-        """The loss of a batch at the global step ``step``."""
+        """Returns the loss of a batch at the global step ``step``."""
         return self.loss(terms, self.weight(step))
 
     def weight(self, step: int) -> float:
-        """The one number of the objective that follows the step, such as the weight of the KL; 1 where none does.
+        """Returns the number that depends on the step, such as the weight of the KL; 1 if none does.
 
-        It stands apart from `loss` so that a compiled loss takes it as an input, and is compiled once.
+        It is separate from `loss` so that a compiled loss takes it as an input, and is compiled once.
         """
         return 1.0
 
     def plan(self, steps: float) -> float | None:
-        """Takes note of the steps that a run plans (infinity: no end); returns them if they matter, else None."""
+        """Records the number of steps that a run plans (infinity: no end); returns it if it matters, else None."""
         return None
 
     def parameter_groups(self, model: LatentVariableModel) -> list[dict[str, Any]]:
-        """Returns what the optimizer gets: groups of parameters, each with options that replace the optimizer's.
+        """Returns the parameter groups of the optimizer, each with options that replace the optimizer's own.
 
-        By default one group, the parameters of the model and those of the objective, such as a learned weight or a
-        discriminator: both are trained, clipped, saved and resumed.
+        By default this is one group with the parameters of the model and of the objective, such as a learned weight or
+        a discriminator. Both are trained, clipped, saved and resumed.
         """
         return [{"params": [*model.parameters(), *self.parameters()]}]
 
     @abstractmethod
     def loss(self, terms: ElboTerms, weight: Tensor | float) -> Loss:
-        """The loss of a batch, with what `weight` gave for its step."""
+        """Returns the loss of a batch, with the number from `weight` for its step."""
 
 
 def example_terms(model: LatentVariableModel) -> ElboTerms | None:
-    """Returns the terms of one blank example, so that `check` can see what kinds of distributions a model has.
+    """Returns the terms of one blank example, which show `check` the kinds of distributions of a model.
 
-    No random number is used up, and the model stays in its mode. None for a model that does not know its data.
+    The state of the random numbers and the mode of the model stay. Returns None for a model without a spec.
     """
     if model.spec is None:
         return None

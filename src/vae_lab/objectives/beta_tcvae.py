@@ -1,4 +1,4 @@
-"""The KL in three parts, of which the total correlation has a weight."""
+"""The KL in three parts, with a weight on the total correlation."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ class BetaTcvae(Objective):
     logged, each estimated at the samples; the KL of the loss itself stays exact, so beta = 1 is the ELBO.
 
     q(z) is estimated by minibatch-weighted sampling, log q(z) = log (1/B) sum_j q(z|x_j) over the batch. The paper
-    divides by the size N of the data set as well, which adds a constant and no gradient. The batch always holds the
-    example that z was drawn for, so `mutual_information` cannot exceed log B; what it lacks is found in `tc` and
-    `dimensionwise_kl`, as the sum of the three is right whatever the batch. Compare `tc` at one batch size only.
+    divides by the size N of the data set as well, which adds a constant and no gradient. The batch always contains
+    the example that z was drawn for, so `mutual_information` cannot exceed log B. Its deficit appears in `tc` and
+    `dimensionwise_kl`, because the sum of the three is right for any batch. Compare `tc` at one batch size only.
 
     For models of one level whose q(z|x) factorises over the dimensions of z.
 
     Args:
         beta: weight of the total correlation; 1 gives the ELBO.
-        num_samples: K, averaged over.
+        num_samples: K, samples that are averaged.
 
     Raises:
         ValueError: for a negative or non-finite beta; in `check`, for a posterior of dependent dimensions.
@@ -64,7 +64,7 @@ class BetaTcvae(Objective):
 
 
 def aggregated_log_prob(level: LatentLevel) -> tuple[Tensor, Tensor]:
-    """log q(z) and sum_d log q(z_d) at the samples, (K, B) each, q(z) being the mean of q(z|x_j) over the batch."""
+    """Returns log q(z) and sum_d log q(z_d) at the samples, (K, B) each; q(z) is the mean of q(z|x_j) in the batch."""
     q = _of_whole_batch(level.q.base_dist)  # type: ignore[attr-defined]
     log_prob = q.log_prob(level.z.unsqueeze(2)).flatten(3)  # (K, B, B, D): of every sample under every q(.|x_j)
     num = log_prob.shape[2]
@@ -74,7 +74,7 @@ def aggregated_log_prob(level: LatentLevel) -> tuple[Tensor, Tensor]:
 
 
 def _of_whole_batch(q: Distribution) -> Distribution:
-    """q(z|x_j) of all examples of the batch, whichever process holds them."""
+    """Returns q(z|x_j) of all examples of the batch, also of those of other processes."""
     parameters = {name: getattr(q, name) for name in q.arg_constraints}
     whole = {name: whole_batch(value) for name, value in parameters.items()}
     if all(whole[name] is value for name, value in parameters.items()):

@@ -1,4 +1,4 @@
-"""A KL that is held at a capacity, which grows."""
+"""A KL that is held at a rising capacity."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Capacity(Objective):
 
     Args:
         gamma: weight of the distance.
-        capacity: where C ends, in nats an example.
-        steps: optimizer steps that C takes to get there; the paper has 100,000, for dSprites.
-        num_samples: K, averaged over.
+        capacity: final value of C, in nats per example.
+        steps: optimizer steps until C has its final value; the paper uses 100,000, for dSprites.
+        num_samples: K, samples that are averaged.
 
     Raises:
         ValueError: for a negative or non-finite gamma or capacity, or fewer than 1 step.
@@ -41,7 +41,7 @@ class Capacity(Objective):
         self.rise = Linear(steps)
 
     def weight(self, step: int) -> float:
-        """C(step), in nats."""
+        """Returns C(step), in nats."""
         return self.capacity * self.rise(step)
 
     def loss(self, terms: ElboTerms, weight: Tensor | float) -> Loss:

@@ -1,4 +1,4 @@
-"""The evidence lower bound, with the usual ways to weigh its KL term."""
+"""The evidence lower bound, with the usual weights of its KL term."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Elbo(Objective):
     Args:
         beta: weight of the KL (Higgins et al. 2017, beta-VAE).
         warmup: factor of beta by global step (Soenderby et al. 2016, arXiv:1602.02282).
-        free_bits: nats of each level that cost nothing (Kingma et al. 2016, arXiv:1606.04934, eq. 14); 0 for none.
-        num_samples: K, averaged over.
+        free_bits: nats of each level that are not penalised (Kingma et al. 2016, arXiv:1606.04934, eq. 14); 0 for none.
+        num_samples: K, samples that are averaged.
 
     Raises:
         ValueError: for a negative or non-finite beta or free_bits.

@@ -20,10 +20,10 @@ from vae_lab.objectives.whole_batch import whole_batch
 class FactorVae(Objective):
     """-E[log p(x|z)] + KL + gamma TC, with TC by a density ratio (Kim and Mnih 2018, arXiv:1802.05983).
 
-    TC = KL(q(z) || prod_d q(z_d)) is the mean of the logit of a discriminator that tells codes of the batch from codes
-    whose dimensions were shuffled over the batch, each by itself. Its own loss, a cross-entropy, is added: no gradient
-    of it reaches the model, and none of TC reaches the discriminator. Both are steps of the same optimizer, where the
-    paper takes turns, and of one batch, where it takes two.
+    TC = KL(q(z) || prod_d q(z_d)) is the mean logit of a discriminator between codes of the batch and codes with each
+    dimension shuffled over the batch by itself. Its own loss, a cross-entropy, is added: no gradient of it reaches the
+    model, and no gradient of TC reaches the discriminator. Both are trained in the same optimizer step and by the same
+    batch, whereas the paper alternates and takes two batches.
 
     Defined for models of one level.
 
@@ -33,7 +33,7 @@ class FactorVae(Objective):
         widths: hidden layers of the discriminator, with leaky ReLUs of slope 0.2.
         lr: learning rate of the discriminator.
         betas: betas of the discriminator's Adam; None: those of the model's optimizer.
-        num_samples: K, averaged over.
+        num_samples: K, samples that are averaged.
 
     Raises:
         ValueError: for a negative or non-finite gamma, a learning rate that is not positive, or a width below 1; in

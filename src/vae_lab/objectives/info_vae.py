@@ -1,4 +1,4 @@
-"""The aggregated posterior pulled towards the prior by their maximum mean discrepancy: InfoVAE and WAE-MMD."""
+"""InfoVAE and WAE-MMD: the maximum mean discrepancy pulls the aggregated posterior towards the prior."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Kernel = Callable[[Tensor, float], Tensor]
 """(squared distances, width) -> k. The width is 2 D, the mean squared distance of two draws of N(0, I)."""
 
 SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-"""Of the inverse multiquadratic kernel, which is summed over them, in the code of Tolstikhin et al."""
+"""Widths over which the inverse multiquadratic kernel is summed, from the code of Tolstikhin et al."""
 
 
 class InfoVae(Objective):
@@ -27,15 +27,15 @@ class InfoVae(Objective):
     q(z) = E_x[q(z|x)] is the aggregated posterior. alpha = 0, lambda = 1 is the ELBO; alpha = 1 is the WAE-MMD with
     -log p(x|z) for its cost (Tolstikhin et al. 2018, arXiv:1711.01558).
 
-    In a hierarchy both weights act at the top level; the KL of the levels below, which trains p(z_l|z_{l+1}), keeps
-    the weight 1. With labels the draws of p have those of the batch, and it is the mixtures over labels that the MMD
-    compares: that q(z|y) agrees with p(z|y) for each y is left to the KL.
+    In a hierarchy both weights act at the top level; the KL of the levels below, which trains p(z_l|z_{l+1}), keeps the
+    weight 1. With labels, p is drawn for the labels of the batch, so that the MMD compares mixtures over labels; only
+    the KL makes q(z|y) agree with p(z|y) for each y.
 
     Args:
-        alpha: how much of the price of the mutual information of x and z is taken off.
+        alpha: reduces the weight of the mutual information I(x; z) in the KL from 1 to 1 - alpha.
         lambda_: weight of the divergence between q(z) and p(z).
         kernel: "imq", inverse multiquadratic of several widths, or "rbf", Gaussian.
-        num_samples: K, averaged over.
+        num_samples: K, samples that are averaged.
 
     Raises:
         ValueError: for an alpha above 1, a lambda_ that makes the weight of the MMD negative, a number that is not
@@ -72,22 +72,22 @@ class InfoVae(Objective):
 
 
 def prior_samples(level: LatentLevel) -> Tensor:
-    """A draw of p for every sample of q, (K, B, *event), given the context of the same example where p has one."""
+    """Draws from p for every sample of q, (K, B, *event), given the context of the same example if there is one."""
     return rsample(level.p, level.z.shape[: 2 - len(level.p.batch_shape)])
 
 
 def squared_mmd(a: Tensor, b: Tensor, kernel: Kernel) -> Tensor:
-    """MMD^2 = E[k(a, a') + k(b, b') - 2 k(a, b')] without bias (Gretton et al. 2012, JMLR 13, eq. 4).
+    """Returns MMD^2 = E[k(a, a') + k(b, b') - 2 k(a, b')], unbiased (Gretton et al. 2012, JMLR 13, eq. 4).
 
-    The mean over the pairs i != j of a batch; a_i and b_i may depend on each other, as when they share a label.
+    It is the mean over the pairs i != j of a batch; a_i and b_i may depend on each other, for example share a label.
 
     Args:
         a, b: samples of the two distributions, (K, B, *event).
         kernel: one of `KERNELS`.
 
     Returns:
-        (K,): negative at times, as it must be to be 0 on average where the distributions agree. 0 for a batch of one,
-        which has no pair.
+        (K,). It can be negative, because it is 0 on average if the distributions agree. 0 for a batch of one, which has
+        no pair.
     """
     a, b = a.flatten(2), b.flatten(2)
     num_samples, num, dim = a.shape
@@ -103,12 +103,12 @@ def squared_mmd(a: Tensor, b: Tensor, kernel: Kernel) -> Tensor:
 
 
 def inverse_multiquadratic(squared_distance: Tensor, width: float) -> Tensor:
-    """sum_s s C / (s C + |a - b|^2), C being the width."""
+    """Returns sum_s s C / (s C + |a - b|^2) with the width C."""
     return torch.stack([scale * width / (scale * width + squared_distance) for scale in SCALES]).sum(0)
 
 
 def gaussian(squared_distance: Tensor, width: float) -> Tensor:
-    """exp(-|a - b|^2 / C), C being the width."""
+    """Returns exp(-|a - b|^2 / C) with the width C."""
     return (-squared_distance / width).exp()
 
 

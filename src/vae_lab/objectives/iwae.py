@@ -9,10 +9,10 @@ from vae_lab.objectives.base import Loss, Objective
 
 
 class Iwae(Objective):
-    """-log (1/K) sum_k w_k (Burda, Grosse and Salakhutdinov 2016, arXiv:1509.00519); tighter with every sample.
+    """-log (1/K) sum_k w_k (Burda, Grosse and Salakhutdinov 2016, arXiv:1509.00519), tighter with every sample.
 
     Args:
-        num_samples: K.
+        num_samples: K, number of importance samples.
     """
 
     def __init__(self, num_samples: int = 5) -> None:

@@ -1,4 +1,4 @@
-"""The importance-weighted bound with a gradient of the encoder that more samples improve."""
+"""The importance-weighted bound with an encoder gradient that improves with more samples."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from vae_lab.objectives.base import Loss, Objective, example_terms
 
 
 class IwaeDreg(Objective):
-    """As `Iwae`, with doubly reparametrised gradients (Tucker, Lawson, Gu and Maddison 2019, arXiv:1810.04152).
+    """`Iwae` with doubly reparametrised gradients (Tucker, Lawson, Gu and Maddison 2019, arXiv:1810.04152).
 
-    The value and the gradient of the generative model are those of the importance-weighted bound. That of the encoder
-    has the mean of its gradient, but a smaller variance, above all for large K, where the plain one drowns in noise
+    The value and the gradient of the generative model are those of the importance-weighted bound. The gradient of the
+    encoder has the same mean but a smaller variance, above all for large K, where noise dominates the plain gradient
     (Rainforth et al. 2018, arXiv:1802.04537):
 
         sum_k v_k^2 (d log w_k / d z_k) (d z_k / d phi),   v_k = w_k / sum_j w_j
 
-    The weights act on the gradient that arrives at z, so the same terms cannot serve a second loss. For models of one
-    level with a Gaussian posterior.
+    The weights change the gradient that arrives at z, so that the same terms cannot be used for a second loss. Defined
+    for models of one level with a Gaussian posterior.
 
     Args:
         num_samples: K; 1 is the path derivative of the ELBO (Roeder, Wu and Duvenaud 2017, arXiv:1703.09194).
@@ -40,21 +40,21 @@ class IwaeDreg(Objective):
         super().check(model)
         terms = example_terms(model)
         if terms is not None:
-            without_gradient(terms.levels[0].q)
+            _without_gradient(terms.levels[0].q)
 
     def loss(self, terms: ElboTerms, weight: Tensor | float) -> Loss:
         (level,) = terms.levels
-        terms = replace(terms, levels=(replace(level, q=without_gradient(level.q)),))
+        terms = replace(terms, levels=(replace(level, q=_without_gradient(level.q)),))
         if level.z.requires_grad:
             normalised = terms.log_weight.detach().softmax(0)  # (K, B)
             factor = normalised.reshape(normalised.shape + (1,) * len(level.q.event_shape))
-            # The gradient of the bound brings one v_k along; this is the other.
+            # The gradient of the bound has one v_k; this is the other.
             level.z.register_hook(lambda gradient: factor * gradient)  # type: ignore[no-untyped-call]
         return Loss(-terms.importance_weighted_bound.mean())
 
 
-def without_gradient(q: Distribution) -> Distribution:
-    """The same Gaussian with constant parameters: phi then acts on log w through the sample z alone."""
+def _without_gradient(q: Distribution) -> Distribution:
+    """Returns the same Gaussian with constant parameters: phi then affects log w only through the sample z."""
     if not is_diagonal_gaussian(q):
         raise ValueError("objective IwaeDreg needs a posterior of independent Gaussians")
     loc, scale = q.base_dist.loc.detach(), q.base_dist.scale.detach()  # type: ignore[attr-defined]

@@ -1,6 +1,6 @@
-"""Schedules of a weight: functions of the global step, and of the steps that a run plans when it starts.
+"""Schedules of a weight: functions of the global step, and of the number of steps that a run plans when it starts.
 
-A resumed run keeps the plan it started with, so that it goes on where it was even if it is now to train longer.
+A resumed run keeps the plan it started with, so that the schedule continues even if the run now trains longer.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from abc import ABC, abstractmethod
 
 
 class Schedule(ABC):
-    """A factor in [0, 1] for every global step (optimizer steps taken so far)."""
+    """Factor in [0, 1] for every global step (number of optimizer steps so far)."""
 
     @abstractmethod
     def __call__(self, step: int) -> float: ...
 
     def plan(self, steps: float) -> float | None:
-        """Takes note of the steps that a run plans (infinity: no end); returns them if they matter, else None."""
+        """Records the number of steps that a run plans (infinity: no end); returns it if it matters, else None."""
         return None
 
 

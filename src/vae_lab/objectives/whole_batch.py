@@ -1,4 +1,4 @@
-"""Statistics of a batch that several processes share: each of them computes what one process would."""
+"""Statistics of a batch that several processes share, the same as in one process."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from vae_lab import noise
 
 
 def whole_batch(values: Tensor, batch_dim: int = 0) -> Tensor:
-    """Returns the values of all examples of the batch, in its order, whichever process holds them.
+    """Returns the values of all examples of the batch, in its order, also of those of other processes.
 
-    An objective that is not a mean over examples, such as one that clamps the mean of the KL, takes its statistics from
-    these. Every process then computes the same loss and adds its gradient to what the others send for its examples; as
-    the gradients are averaged over processes afterwards, each parameter gets the gradient of one process.
+    An objective that is not a mean over examples, such as one that clamps the mean of the KL, computes its statistics
+    from these. Every process then has the same loss, and receives the gradients of all processes for its own examples.
+    Because gradients are averaged over processes afterwards, each parameter gets the gradient of a single process.
 
     Args:
-        values: of this process's examples.
+        values: values of the examples of this process.
         batch_dim: dimension of the examples.
 
     Returns:
-        ``values`` itself where one process holds the whole batch.
+        ``values`` itself if one process has the whole batch.
     """
     shard = noise.current_shard()
     if shard is None or shard.world == 1 or not is_initialized():
@@ -34,7 +34,7 @@ def whole_batch(values: Tensor, batch_dim: int = 0) -> Tensor:
     return whole
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]  # talks to other processes, which a graph cannot
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # a graph cannot communicate with other processes
 def _gathered(values: Tensor, shape: list[int], rows: tuple[slice, ...]) -> Tensor:
     whole = values.new_zeros(shape)
     whole[rows] = values
@@ -42,7 +42,7 @@ def _gathered(values: Tensor, shape: list[int], rows: tuple[slice, ...]) -> Tens
 
 
 class _SumOverProcesses(torch.autograd.Function):
-    """The sum over processes, and for the gradient the sum of theirs."""
+    """Sum over processes; the gradient is the sum of their gradients."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
