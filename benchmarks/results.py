@@ -16,7 +16,7 @@ from vae_lab.files import write_text
 FOLDER = Path(__file__).parents[1] / "docs" / "results"
 HEADER = ("experiment", "published", "here", "difference", "samples", "seed", "training", "machine")
 EXPLAINED_ABOVE = 0.5
-"""Nats by which ours may be worse without a word; the note of an experiment explains a larger shortfall."""
+"""Nats by which ours may be worse than published; a larger shortfall needs a note."""
 
 
 def write_results(folder: Path) -> Path:
@@ -25,13 +25,13 @@ def write_results(folder: Path) -> Path:
     ``folder``/<experiment>.json is the evaluation.json of a run of that experiment; notes.md is appended as it is.
 
     Args:
-        folder: such as docs/results, whose page is docs/results.md.
+        folder: folder of the records, such as docs/results with the page docs/results.md.
 
     Returns:
-        The page.
+        Path of the page.
 
     Raises:
-        RunError: for a folder without published.yaml, an evaluation that is none, or one that is worse than published
+        RunError: for a folder without published.yaml, a file that is not an evaluation, or one that is worse than published
             by more than `EXPLAINED_ABOVE` nats without a note.
     """
     page = folder.with_suffix(".md")
@@ -40,23 +40,24 @@ def write_results(folder: Path) -> Path:
 
 
 def render_results(folder: Path) -> str:
-    """The text of the page; see `write_results`."""
+    """Returns the text of the page; see `write_results`."""
     if not (folder / "published.yaml").is_file():
-        raise RunError(f"{folder}: no published.yaml there; it says what is compared with what")
+        raise RunError(f"{folder}: no published.yaml there, which names the published figures")
     experiments = yaml.safe_load((folder / "published.yaml").read_text(encoding="utf-8"))
-    found = {entry["record"]: _record(folder / f"{entry['record']}.json") for entry in experiments}
-    scored = [entry for entry in experiments if entry["metric"] == "mig"]
-    others = [entry for entry in experiments if entry not in scored]
-    parts = [INTRODUCTION, markdown([HEADER, *(_row(entry, found[entry["record"]]) for entry in others)])]
+    pairs = [(entry, _record(folder / f"{entry['record']}.json")) for entry in experiments]
+    run = [(entry, record) for entry, record in pairs if record is not None]
+    scored = [pair for pair in run if pair[0]["metric"] == "mig"]
+    others = [pair for pair in run if pair not in scored]
+    parts = [INTRODUCTION, markdown([HEADER, *(_row(*pair) for pair in others)])]
     if scored:
-        parts += [
-            DISENTANGLEMENT,
-            markdown([SCORES_HEADER, *(_scores(entry, found[entry["record"]]) for entry in scored)]),
-        ]
-    parts += [_note(entry, found[entry["record"]]) for entry in experiments]
+        parts += [DISENTANGLEMENT, markdown([SCORES_HEADER, *(_scores(*pair) for pair in scored)])]
+    parts += [_note(*pair) for pair in run]
     notes = folder / "notes.md"
     if notes.is_file():
         parts.append(notes.read_text(encoding="utf-8").strip())
+    not_run = [_not_run(entry) for entry, record in pairs if record is None]
+    if not_run:
+        parts += [NOT_RUN, "\n".join(not_run)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -64,12 +65,16 @@ INTRODUCTION = """# Results
 
 Published figures, run here by one command each: `python -m vae_lab.train experiment=NAME`, then
 `python -m vae_lab.evaluate run=FOLDER`. This page is rendered by `python -m benchmarks.results` from the
-evaluations that are kept in [docs/results](results), never typed. Figures are in nats an image, ours with the standard
-error over the images (of the set, not over trainings); lower is better, except where a row says otherwise."""
+evaluations that are kept in [docs/results](results), never typed. Figures are in nats per example, ours with the
+standard error over the examples (not over trainings); lower is better, unless a row says otherwise."""
 
 
 DISENTANGLEMENT = """**Disentanglement on `sprites`**: scores from 0 to 1, higher is better, and the test ELBO in nats.
 The published ones are of all 737,280 images of dSprites."""
+
+NOT_RUN = """## Not run yet
+
+Set-ups that are ready, with the published figure (of disentanglement the MIG):"""
 
 SCORES = ("mig", "sap", "dci_disentanglement", "factor_vae_score")
 SCORES_HEADER = ("experiment", "published MIG", "MIG", "SAP", "DCI", "FactorVAE", "ELBO", "seed", "training")
@@ -87,10 +92,8 @@ def _record(path: Path) -> dict[str, Any] | None:
     return record
 
 
-def _row(entry: Mapping[str, Any], record: Mapping[str, Any] | None) -> Sequence[str]:
+def _row(entry: Mapping[str, Any], record: Mapping[str, Any]) -> Sequence[str]:
     published = f"{entry['published']} ({entry['source']})"
-    if record is None:
-        return (_name(entry), published, "not run", *[""] * 5)
     value = _value(entry, record)
     error = record.get(f"{entry['metric']}_error")
     run = record["run"]
@@ -106,10 +109,13 @@ def _row(entry: Mapping[str, Any], record: Mapping[str, Any] | None) -> Sequence
     )
 
 
-def _scores(entry: Mapping[str, Any], record: Mapping[str, Any] | None) -> Sequence[str]:
+def _not_run(entry: Mapping[str, Any]) -> str:
+    note = f". {entry['note'].strip()}" if "note" in entry else ""
+    return f"- {_name(entry)}; published {entry['published']} ({entry['source']}){note}"
+
+
+def _scores(entry: Mapping[str, Any], record: Mapping[str, Any]) -> Sequence[str]:
     published = f"{entry['published']:.2f} ({entry['source']})"
-    if record is None:
-        return (_name(entry), published, "not run", *[""] * 6)
     scores = (f"{record[name]:.2f}" for name in SCORES)
     training = f"{record['run']['epochs']} epochs, {record['run']['training_seconds'] / 60:.0f} min"
     return (_name(entry), published, *scores, f"{record['elbo']:.2f}", str(record["run"]["seed"]), training)
@@ -129,12 +135,11 @@ def _machine(record: Mapping[str, Any]) -> str:
     return f"{machine.get('gpu') or 'CPU'}, {machine['cpus']} cores"
 
 
-def _note(entry: Mapping[str, Any], record: Mapping[str, Any] | None) -> str:
+def _note(entry: Mapping[str, Any], record: Mapping[str, Any]) -> str:
     note = entry.get("note", "").strip()
-    if record is not None:
-        worse = (_value(entry, record) - entry["published"]) * (-1 if entry.get("higher_is_better") else 1)
-        if worse > EXPLAINED_ABOVE and not note:
-            raise RunError(f"{entry['record']}: {worse:.2f} nats worse than published, and no note says why")
+    worse = (_value(entry, record) - entry["published"]) * (-1 if entry.get("higher_is_better") else 1)
+    if worse > EXPLAINED_ABOVE and not note:
+        raise RunError(f"{entry['record']}: {worse:.2f} nats worse than published, and no note says why")
     return f"**{entry['title']}.** {note}" if note else ""
 
 

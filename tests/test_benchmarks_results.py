@@ -40,7 +40,7 @@ def test_a_row_is_what_was_measured(tmp_path: Path) -> None:
 
 
 def test_a_bar_in_a_title_is_no_column(tmp_path: Path) -> None:
-    text = render_results(kept(tmp_path / "results", {"published": 86.76, "title": "p(z|y)"}))
+    text = render_results(kept(tmp_path / "results", {"published": 86.76, "title": "p(z|y)"}, nll=86.0))
     assert "| p(z\\|y): `experiment=one` |" in text
 
 
@@ -51,11 +51,14 @@ def test_scores_stand_side_by_side(tmp_path: Path) -> None:
     row = next(line for line in lines if line.startswith("| One"))
     assert "| 0.21 (A. Author) | 0.12 | 0.02 | 0.30 | 0.80 | -30.00 | 7 | 3 epochs, 2 min |" in row
     assert lines.index(row) > lines.index(next(line for line in lines if "Disentanglement" in line))
-    assert "| 0.21 (A. Author) | not run |" in render_results(kept(tmp_path / "other", entry))
+    assert "- One: `experiment=one`; published 0.21 (A. Author)" in render_results(kept(tmp_path / "other", entry))
 
 
-def test_what_was_not_run_says_so(tmp_path: Path) -> None:
-    assert "| not run |" in render_results(kept(tmp_path / "results", {"published": 86.76}))
+def test_what_was_not_run_is_in_a_list_of_its_own(tmp_path: Path) -> None:
+    table, _, listed = render_results(kept(tmp_path / "results", {"published": 86.76})).partition("## Not run yet")
+    assert "One" not in table
+    assert "- One: `experiment=one`; published 86.76 (A. Author)" in listed
+    assert "Not run" not in render_results(kept(tmp_path / "other", {"published": 86.76}, nll=86.0))
 
 
 def test_a_large_shortfall_needs_an_explanation(tmp_path: Path) -> None:
