@@ -31,8 +31,8 @@ def write_results(folder: Path) -> Path:
         Path of the page.
 
     Raises:
-        RunError: for a folder without published.yaml, a file that is not an evaluation, or one that is worse than published
-            by more than `EXPLAINED_ABOVE` nats without a note.
+        RunError: for a folder without published.yaml, a file that is not an evaluation, or an evaluation worse than
+            published by more than `EXPLAINED_ABOVE` nats without a note.
     """
     page = folder.with_suffix(".md")
     write_text(page, render_results(folder))
