@@ -41,6 +41,7 @@ def parse_rule(parser: OverridesParser, text: str, rule: str) -> Any:
     return deepcopy(rules[text, rule])
 
 
-def get_mode(hydra: Hydra, config_name: str | None, overrides: list[str]) -> Any:
+def get_mode(hydra: Hydra, config_name: str | None, overrides: list[str], **more: Any) -> Any:
     """Returns `hydra.mode`, which only the command line sets: Hydra composes a second config to read it."""
-    return GET_MODE(hydra, config_name, overrides) if any("hydra.mode" in word for word in overrides) else None
+    asked = any("hydra.mode" in word for word in overrides)
+    return GET_MODE(hydra, config_name, overrides, **more) if asked else None

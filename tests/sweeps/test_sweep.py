@@ -64,13 +64,13 @@ def stamps(folder: Path) -> dict[Path, int]:
 def test_a_sweep_goes_on_past_a_failing_job_and_is_resumed(train: Train, tmp_path: Path) -> None:
     outcome = train("-m", "latent_dim=2,0,4", *QUICK)
     assert outcome.code == 1
-    assert outcome.error_lines == ["error: latent_dim=0: every latent level needs at least 1 dimension"]
+    assert outcome.error_lines == ["error: latent_dim=0: every level needs at least 1 dimension"]
     assert "Traceback" not in outcome.err
     sweep = only_sweep(tmp_path)
     jobs = jobs_of(sweep)
     assert {dim for dim, job in jobs.items() if (job / "metrics.json").is_file()} == {"2", "4"}
     failure = json.loads((jobs["0"] / "failure.json").read_text())
-    assert failure["reason"] == "latent_dim=0: every latent level needs at least 1 dimension"
+    assert failure["reason"] == "latent_dim=0: every level needs at least 1 dimension"
     assert failure["type"] == "ValueError"
     assert set(failure["overrides"]) >= {"latent_dim=0", "trainer=cpu", "debug=fast"}
     assert not (jobs["0"] / "failure.txt").exists(), "expected errors need no traceback"

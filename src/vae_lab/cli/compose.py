@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,6 +45,10 @@ if TYPE_CHECKING:
     from vae_lab.training import VariationalModule
 
 keys.install()  # at import, because a job in a process of another launcher composes its config there
+
+# Hydra 1.4 announces what 1.5 will refuse; pyproject.toml excludes 1.5.
+for _start in ("The version_base", r"hydra\.utils\.instantiate\(\) resolved", "Hydra configured Python logging"):
+    warnings.filterwarnings("ignore", _start)
 # For network=mlp_auto.
 register_resolver("batch_norm_with", lambda prior: not str(prior).endswith(".VampPrior"))
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, read_write
 
 from vae_lab.cli.messages import fail
 from vae_lab.cli.paths import quoted
@@ -46,7 +46,8 @@ class SweepCallback(Callback):
                         "hydra.run.dir: must be given to torchrun and srun, whose processes share the folder"
                     )
                 folder = make_unique_folder(_resolved(config, "hydra.run.dir"))
-                config.hydra.run.dir = str(folder)
+                with read_write(config.hydra):
+                    config.hydra.run.dir = str(folder)
             else:
                 _refuse_unusable("hydra.run.dir", _resolved(config, "hydra.run.dir"))
 
@@ -62,8 +63,9 @@ class SweepCallback(Callback):
             folder.mkdir(parents=True, exist_ok=True)
             hold(folder)
             # In the overrides as well: jobs compose their configs from them.
-            config.hydra.sweep.dir = str(folder)
-            config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted(str(folder))}")
+            with read_write(config.hydra):
+                config.hydra.sweep.dir = str(folder)
+                config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted(str(folder))}")
             print(f"sweep folder {folder}; to resume it: the same command with {shlex.quote(f'sweep.resume={folder}')}")
             if config.sweep.resume is not None:
                 self._compare(find_runs(folder), planned)
@@ -81,8 +83,8 @@ class SweepCallback(Callback):
             print(f"another grid: {len(new)} jobs are new, and {len(others)} in the folder are not of this sweep")
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        if error := sys.exception():  # a sweeper that could not start its jobs; the table would hide the reason
-            print(f"error: no more jobs were started: {type(error).__name__}: {error}", file=sys.stderr)
+        if sys.exception():  # Hydra 1.4, unlike 1.3, calls this after an error as well
+            return
         with ending_the_command():
             # Here and not above: nothing but the end of a sweep needs what draws.
             from vae_lab.reports.page import write_report  # noqa: PLC0415
