@@ -1,4 +1,4 @@
-"""Where and how large a part of `python -m benchmarks.gpu` runs, and what a part is."""
+"""Parts of `python -m benchmarks.gpu`, and the device and sizes that they run with."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Bench:
         return self.device.type == "cuda"
 
     def pick(self, full: int, tiny: int) -> int:
-        """The size to use."""
+        """Returns the size to use."""
         return tiny if self.tiny else full
 
     def trainer(self, precision: str = "32-true") -> tuple[str, ...]:
-        """Overrides that choose the device and the precision, without progress bar."""
+        """Returns overrides that choose the device and the precision, without progress bar."""
         choice = "gpu" if self.on_gpu else "cpu"
         return (f"trainer={choice}", f"trainer.precision={precision}", "trainer.enable_progress_bar=false")
 
@@ -41,10 +41,10 @@ class Part(NamedTuple):
     """One part of the benchmark.
 
     Attributes:
-        name: as --only and the JSON name it.
+        name: name for --only and in the JSON.
         group: correctness, speed or rows.
-        seconds: about what it takes on a GPU; it is skipped where less is left.
-        run: returns plain data for the JSON; a key ``holds`` says whether what had to hold does.
+        seconds: approximate duration on a GPU; the part is skipped if less time is left.
+        run: function that returns plain data for the JSON; ``holds`` is True if its checks passed.
     """
 
     name: str
@@ -54,4 +54,4 @@ class Part(NamedTuple):
 
 
 NOT_APPLICABLE = {"not_applicable": "needs a CUDA device"}
-"""What a part returns that means nothing on a CPU."""
+"""Result of a part that needs a GPU, on a CPU."""

@@ -36,12 +36,12 @@ LIMIT = 570.0
 
 
 class OutOfTimeError(BaseException):
-    """The limit was reached within a part; no Exception, so that nobody goes on after it."""
+    """The limit was reached within a part; not an Exception, so that no handler continues after it."""
 
 
 @contextmanager
 def ended_after(seconds: float) -> Iterator[None]:
-    """Raises OutOfTimeError within it when its time is over."""
+    """Context manager that raises OutOfTimeError when its time is over."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise OutOfTimeError
@@ -56,7 +56,7 @@ def ended_after(seconds: float) -> Iterator[None]:
 
 
 def outcome(part: Part, bench: Bench) -> dict[str, Any]:
-    """The result of a part as plain data: its status, its seconds, and what it returned or why it did not."""
+    """Returns the result of a part as plain data: status, seconds, and its return value or the reason of a failure."""
     left = bench.seconds_left()
     if left < (0 if bench.tiny else part.seconds):
         return {"status": "skipped", "reason": f"needs about {part.seconds:.0f} s, {max(0, left):.0f} s are left"}
@@ -82,7 +82,7 @@ def measure(parts: Sequence[Part], bench: Bench, out: Path, limit: float, commit
         bench: the device, the sizes and the time that is left.
         out: the JSON.
         limit: seconds of the whole.
-        commit: of the code, where there is no git to ask.
+        commit: commit of the code; None: git is asked.
     """
     found: dict[str, Any] = {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -110,14 +110,14 @@ def summary(part: dict[str, Any]) -> str:
 
 
 def went_well(found: dict[str, Any]) -> bool:
-    """Whether no part failed and what had to hold held."""
+    """True if no part failed and all checks passed."""
     return all(
         part["status"] != "failed" and part.get("result", {}).get("holds", True) for part in found["parts"].values()
     )
 
 
 def chosen(names: Sequence[str] | None) -> list[Part]:
-    """Parts by their names or groups; all without names.
+    """Returns parts by their names or groups; all without names.
 
     Raises:
         SystemExit: for a name that is neither.
@@ -129,7 +129,7 @@ def chosen(names: Sequence[str] | None) -> list[Part]:
 
 
 def device_of(choice: str) -> torch.device:
-    """The device that is asked for; with auto, a GPU where there is one.
+    """Returns the device that is asked for; with auto, a GPU if there is one.
 
     Raises:
         SystemExit: for cuda without a GPU.

@@ -95,7 +95,7 @@ class Training:
 
     @torch.no_grad()
     def elbo(self, num: int, autocast: torch.dtype | None) -> float:
-        """Of that many test images, with two samples each, in nats an image."""
+        """Returns the ELBO of this many test images, with two samples each, in nats per image."""
         x, y = self.placed(self.data.examples(num))
         context = torch.autocast(self.device.type, autocast) if autocast else nullcontext()
         with noise.from_host(1), context:

@@ -84,7 +84,7 @@ def waiting(result: Result) -> str:
 
 
 Lines = Mapping[str, tuple[Callable[[Result], str], str]]
-"""Checks of a part: a text of the result, and the name of the bound if there is one."""
+"""Checks of a part: a description of the result, and the name of the bound if there is one."""
 
 CHECKS: dict[str, Lines] = {
     "golden": {
@@ -204,7 +204,7 @@ def write_rows(rows: Mapping[str, Result], results: Path) -> None:
 
 
 def improves(row: Result, path: Path) -> bool:
-    """Whether a record is better than the one that is kept."""
+    """True if a record is better than the one that is kept."""
     return not path.is_file() or row["record"]["nll"] < json.loads(path.read_text(encoding="utf-8"))["nll"]
 
 

@@ -75,7 +75,7 @@ def tensors(run: Path) -> list[Tensor]:
 
 
 def distance(run: Path, reference: Path) -> tuple[bool, float]:
-    """Whether all tensors are the same to the last bit, and the largest relative difference of one of them."""
+    """True if all tensors are the same to the last bit, and the largest relative difference of one of them."""
     pairs = list(zip(tensors(run), tensors(reference), strict=True))
     same = all(torch.equal(ours, other) for ours, other in pairs)
     return same, max(float((a - b).norm() / b.norm().clamp(min=1e-12)) for a, b in pairs if a.is_floating_point())

@@ -25,7 +25,7 @@ class Row(NamedTuple):
     Attributes:
         record: its name in docs/results/published.yaml, which has the command and the published value.
         seconds: what the training may take; fewer epochs are trained where all of them would take longer.
-        epochs: of the published protocol.
+        epochs: number of epochs in the published protocol.
     """
 
     record: str
@@ -57,13 +57,13 @@ def published() -> dict[str, dict[str, Any]]:
 
 
 class Trial(NamedTuple):
-    """What a trial of a few batches showed of a training."""
+    """Measurements of a trial of a few batches of a training."""
 
     batches: int
     seconds: float
 
     def epochs(self, seconds: float) -> int:
-        """As many as fit into that time; at least one."""
+        """Returns the number that fits into that time; at least one."""
         return max(1, int(seconds / self.seconds))
 
 

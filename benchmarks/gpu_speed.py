@@ -22,7 +22,7 @@ class Training(NamedTuple):
 
     Attributes:
         training: the network, its overrides and its batch size.
-        precision: of vae_lab and of the bare loops.
+        precision: precision of vae_lab and of the bare loops.
         compiled: compare with a compiled bare loop, too.
     """
 
@@ -53,7 +53,7 @@ def bare_loops(asked: Training, images: Tensor, tiny: bool) -> dict[str, loops.S
 
 
 def training(asked: Training, bench: Bench) -> dict[str, Any]:
-    """Images a second of vae_lab, compiled and not, and of the bare loops, in turn."""
+    """Returns images per second of vae_lab, compiled and not, and of the bare loops, in turn."""
     if bench.tiny:
         asked = asked._replace(training=asked.training._replace(batch_size=20))
     sized = asked.training._replace(batches=min(bench.pick(BATCHES, 32), 60_000 // asked.training.batch_size))
@@ -86,7 +86,7 @@ def of_passes(seconds: Sequence[tuple[float, ...]], others: Sequence[str], batch
 
 
 def pythae(bench: Bench) -> dict[str, Any]:
-    """Images a second of whole epochs of 784-256-2 at batch 128, of vae_lab and of pythae."""
+    """Returns images per second of whole epochs of 784-256-2 at batch 128, of vae_lab and of pythae."""
     if not peers.installed():
         return {"not_applicable": "pythae is not installed"}
     images = speed.training_images()[: bench.pick(60_000, 256)].to(bench.device)

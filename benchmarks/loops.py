@@ -44,7 +44,7 @@ class Graphed:
     """A whole step (picking the batch, loss, gradient, fused Adam) captured once as a CUDA graph and then replayed.
 
     Args:
-        network, images, batch_size, bf16: as for `eager`.
+        network, images, batch_size, bf16: arguments of `eager`.
     """
 
     WARM_UP = 3

@@ -86,7 +86,7 @@ def checkout() -> list[Path]:
 
 
 def command(folder: str) -> str:
-    """What to run on the machine, in the copy of the checkout; $OUT is the folder whose files come back."""
+    """Returns the command for the machine, in the copy of the checkout; $OUT is the folder whose files come back."""
     git = git_state() or {"commit": "unknown", "changed": True}
     commit = git["commit"][:12] + ("-changed" if git["changed"] else "")
     site = f"{folder}/site"

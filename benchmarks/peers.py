@@ -14,12 +14,12 @@ from benchmarks.bare import clock, mlp
 
 
 def installed() -> bool:
-    """Whether pythae is there: `pip install pythae==0.1.2`."""
+    """True if pythae is installed: `pip install pythae==0.1.2`."""
     return find_spec("pythae") is not None
 
 
 def pythae_epochs(images: Tensor, batch_size: int, num: int) -> list[float]:
-    """Seconds of each epoch of 784-256-2 on floats in memory, trained on the device of the images."""
+    """Returns the seconds of each epoch of 784-256-2 on floats in memory, trained on the device of the images."""
     from pythae.data.datasets import BaseDataset  # noqa: PLC0415
     from pythae.models import VAE, VAEConfig  # noqa: PLC0415
     from pythae.models.base.base_utils import ModelOutput  # noqa: PLC0415

@@ -22,7 +22,7 @@ class Paired(pl.Callback):
         bare: each runs a number of steps of a bare loop.
 
     Attributes:
-        seconds: of each pass, seconds a step of vae_lab and of each bare loop.
+        seconds: seconds per step of vae_lab and of each bare loop, for each pass.
         peak_bytes: the most memory of a GPU that vae_lab took in a pass; 0 without a GPU.
     """
 

@@ -46,7 +46,7 @@ TRAININGS = (
 
 
 def in_turn(programs: dict[str, Callable[[], list[float]]], rounds: int, images: int) -> dict[str, list[float]]:
-    """Images a second of each program, an entry for each counted epoch."""
+    """Returns images per second of each program, one entry per counted epoch."""
     speeds: dict[str, list[float]] = {name: [] for name in programs}
     for _ in range(rounds):
         for name, run in programs.items():
@@ -62,13 +62,13 @@ def paired(training: Training, images: Tensor, epochs: int, compile: str) -> tup
 
 
 def training_words(training: Training) -> tuple[str, ...]:
-    """What vae_lab is told, but for the number of epochs."""
+    """Returns the overrides of a training, apart from the number of epochs."""
     sizes = (f"data.batch_size={training.batch_size}", f"trainer.limit_train_batches={training.batches}")
     return (*GREY, *training.overrides, *sizes)
 
 
 def training_images() -> Tensor:
-    """The bytes of the training set, (60000, 1, 28, 28)."""
+    """Returns the bytes of the training set, (60000, 1, 28, 28)."""
     data = program.composed(*GREY).data
     return torch.from_numpy(data.split("train").arrays.images.copy())
 
@@ -91,7 +91,7 @@ def training_section(images: Tensor, rounds: int, epochs: int) -> Section:
 
 
 def ratio(pairs: Sequence[tuple[float, ...]]) -> str:
-    """The median speed of vae_lab relative to the bare steps beside it, with its quartiles."""
+    """Returns the median speed of vae_lab relative to the bare steps beside it, with its quartiles."""
     return shown_quartiles(*quartiles([loop / lab for lab, loop in pairs]))
 
 
@@ -114,7 +114,7 @@ def peer_section(images: Tensor, rounds: int, epochs: int) -> Section:
 
 
 def advantage(ours: Sequence[float], theirs: Sequence[float], rounds: int) -> str:
-    """How many times faster, the median over the rounds: within one the machine changes least."""
+    """Returns the ratio of speeds, the median over the rounds: within one the machine changes least."""
     num = len(ours) // rounds  # epochs of a round
     parts = [slice(first, first + num) for first in range(0, len(ours), num)]
     of_round = [statistics.median(ours[part]) / statistics.median(theirs[part]) for part in parts]

@@ -1,4 +1,4 @@
-"""From the shell to the first training step, beside the imports that nobody can avoid."""
+"""From the shell to the first training step, beside the imports that cannot be avoided."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random linear-Gaussian hierarchies with their exact posteriors and exact log p(x): the lab's sharpest yardstick.
+"""Random linear-Gaussian hierarchies with their exact posteriors and exact log p(x): the sharpest test of the lab.
 
     z_L | y       ~ N(b_y, d_y)                 (diagonal; N(0, I) with a standard prior)
     z_l | z_l+1,y ~ N(a_l z_{l+1} + c_{l,y}, s_l)
@@ -121,8 +121,12 @@ class LinearGaussian:
         return distribution(Affine(ones, self.offset, self.noise * ones, self.weight))
 
     def bottom_up_nets(self, widen: Sequence[float] = (), shift: float = 0.0) -> list[Affine]:
-        """Of q(z_1|x), q(z_2|z_1), ...: the exact posterior, but for ``widen``, a factor of each level's variance,
-        and ``shift``, which moves every mean by so many standard deviations."""
+        """Returns the networks of q(z_1|x), q(z_2|z_1), ..., the exact posterior apart from two changes.
+
+        Args:
+            widen: factor of the variance of each level.
+            shift: standard deviations that every mean is moved by.
+        """
         widen = widen or [1.0] * self.num_levels
         (mean, var), *above = self.prior_moments()
         q_var = 1 / (1 / var + self.squared_norms / self.noise)
@@ -146,8 +150,10 @@ class LinearGaussian:
         return [v * factor for v, factor in zip(exact, widen or [1.0] * self.num_levels, strict=True)]
 
     def ladder_nets(self, widen: Sequence[float] = ()) -> tuple[list[Affine], list[Affine]]:
-        """The blocks, whose features are the evidence's means, and the evidence. At the top, where `LadderPosterior`
-        takes the evidence as the posterior itself, it is merged with the prior here."""
+        """Returns the blocks, whose features are the means of the evidence, and the evidence.
+
+        `LadderPosterior` uses the evidence of the top as its posterior, so that it is merged with the prior here.
+        """
         C, M = self.top_mean.shape
         ones, zeros = torch.ones(C, M).double(), torch.zeros(C, M).double()
         scale = ones / self.squared_norms
@@ -216,11 +222,14 @@ def random_model(
     latent: int = 2,
     data: int = 5,
 ) -> LinearGaussian:
-    """A random model; ``classes=0`` is unconditional.
+    """Returns a random model.
 
     Args:
-        standard_prior: N(0, I) at the top; by default for unconditional models only.
-        label_variance: whether the top prior's variance depends on the label too.
+        seed: seed of its numbers.
+        levels: number of latent levels.
+        classes: number of classes; 0 for an unconditional model.
+        standard_prior: True: N(0, I) at the top; None: only for unconditional models.
+        label_variance: True: the variance of the top prior depends on the label, too.
     """
     torch.manual_seed(seed)
     rows = max(classes, 1)
@@ -242,8 +251,10 @@ def random_model(
 
 
 def copy_affine(source: Affine, target: nn.Module, in_features: int, classes: int) -> None:
-    """Gives an `Mlp` without hidden layers the weights that make it compute ``source``, which must be affine in the
-    input and the one-hot label together (`random_model(label_variance=False)`)."""
+    """Sets the weights of an `Mlp` without hidden layers so that it computes ``source``.
+
+    The source must be affine in the input and the one-hot label together (`random_model(label_variance=False)`).
+    """
     (layer,) = target.layers
     zero, basis = torch.zeros(in_features).double(), torch.eye(in_features).double()
     labels = torch.eye(max(classes, 1)).double()
@@ -282,6 +293,6 @@ def fill(model: LatentVariableModel, numbers: LinearGaussian) -> LatentVariableM
 
 
 def within(estimates: Tensor, expected: Tensor, bound: float = 4.5) -> bool:
-    """Whether the mean over dim 0 lies within ``bound`` standard errors of ``expected``."""
+    """True if the mean over dim 0 lies within ``bound`` standard errors of ``expected``."""
     error = estimates.std(0) / len(estimates) ** 0.5
     return bool(((estimates.mean(0) - expected).abs() <= bound * error).all())

@@ -1,4 +1,4 @@
-"""A hierarchy that is no Markov chain in its latents, and whose posterior and likelihood are known exactly.
+"""A hierarchy that is not a Markov chain in its latents, with exactly known posterior and likelihood.
 
 Each of M columns has, at every level, one latent z and a state h of S numbers that all latents above have entered:
 

@@ -1,4 +1,4 @@
-"""What every model promises, whatever it is made of."""
+"""Tests the contract of all models, in all combinations of their parts."""
 
 from __future__ import annotations
 
@@ -238,7 +238,7 @@ def test_the_number_of_labels_must_fit(case: Case) -> None:
     model, x, y = case.model, case.x, case.y
     if y is None:
         return
-    for labels in (y[:1], y[:-1]):  # one label would otherwise be broadcast without a word
+    for labels in (y[:1], y[:-1]):  # one label would otherwise silently be broadcast
         calls = (
             lambda labels=labels: model(x, labels),
             lambda labels=labels: model.generate(B, labels),
@@ -251,7 +251,7 @@ def test_the_number_of_labels_must_fit(case: Case) -> None:
 
 
 def test_densities_are_float32_under_autocast(case: Case) -> None:
-    """Fact 7. And close to what full precision gives, for the same noise."""
+    """Densities are in float32 at least, and close to those of full precision for the same noise."""
     _, model, x, y = case
     torch.manual_seed(1)
     exact = model(x, y, 2)

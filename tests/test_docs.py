@@ -1,4 +1,4 @@
-"""The documents keep their word: links lead somewhere, the code they name exists, and the code they show runs."""
+"""Tests the documents: links lead somewhere, the code that they name exists, and the code that they show runs."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def anchors(path: Path) -> set[str]:
 
 
 def defines(body: list[ast.stmt], names: list[str]) -> bool:
-    """Whether a module's or a class's body has the dotted name: functions, classes and attributes alike."""
+    """True if the body of a module or a class has the dotted name: functions, classes and attributes alike."""
     for node in body:
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         is_value = any(isinstance(target, ast.Name) and target.id == names[0] for target in targets)
@@ -74,7 +74,7 @@ def named_objects(label: str, target: str) -> list[str]:
 
 
 def broken_links(path: Path) -> Iterator[str]:
-    """What is wrong with the links and pictures of a page; nothing if all is well."""
+    """Yields what is wrong with the links and pictures of a page."""
     text = prose(path.read_text(encoding="utf-8"))
     links = [*LINK.findall(text), *(("", source) for source in SOURCE.findall(text))]
     for label, url in links:

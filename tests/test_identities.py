@@ -1,4 +1,4 @@
-"""The identities that every model must obey, against exact solutions, in float64 (facts 1 to 5 of the design)."""
+"""Tests the identities of every model against exact solutions, in float64."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def with_analytic_kl(terms: ElboTerms, analytic: bool) -> ElboTerms:
     return replace(terms, levels=tuple(replace(level, analytic_kl=analytic) for level in terms.levels))
 
 
-# Fact 3: the zero-variance identity.
+# The zero-variance identity: under the exact posterior every log-weight equals log p(x).
 
 SHAPES = {
     "vae": (1, 0, None, "bottom_up"),
@@ -64,7 +64,7 @@ def test_the_identity_is_not_vacuous() -> None:
     assert error.abs().max() > 1e-3
 
 
-# Fact 1: where a closed-form KL is allowed.
+# A closed-form KL is valid only at the top of a bottom-up posterior, and at every level of a top-down one.
 
 
 def wrong_posterior(levels: int, kind: str, seed: int = 1) -> tuple[LinearGaussian, LatentVariableModel, dict]:
@@ -94,7 +94,7 @@ def test_expected_elbo_of_a_wrong_posterior_is_the_evidence_minus_its_kl(kind: s
 
 @pytest.mark.parametrize("levels", [2, 3])
 def test_closed_forms_at_inner_levels_of_a_bottom_up_posterior_are_biased(levels: int) -> None:
-    """The mistake of many texts, and the reason why `analytic_kl` is no switch: the test above would see it."""
+    """A common mistake, and the reason why `analytic_kl` is not an option: the test above would detect it."""
     numbers, model, _ = wrong_posterior(levels, "bottom_up")
     x, y = numbers.data(3)
     torch.manual_seed(10 + levels)
@@ -126,7 +126,7 @@ def test_posteriors_state_where_the_closed_form_holds(levels: int) -> None:
         assert [level.analytic_kl for level in numbers.model(kind)(x, y).levels] == flags
 
 
-# Fact 2: importance weights never use closed forms.
+# Importance weights never use closed-form KLs.
 
 
 @pytest.mark.parametrize("kind", ["bottom_up", "ladder"])
@@ -145,7 +145,7 @@ def test_weights_are_densities_at_the_sample(kind: str, levels: int) -> None:
     assert not torch.allclose(terms.log_weight, per_sample_elbo(terms))
 
 
-# Fact 4: the order of the bounds.
+# ELBO <= importance-weighted bound, which rises with K, <= log p(x).
 
 
 @pytest.mark.parametrize("kind", ["bottom_up", "ladder"])
@@ -220,7 +220,7 @@ def test_log_marginal_is_the_same_for_any_chunk(kind: str) -> None:
     assert weights.exp().std(0).min() > 0, "every sample has noise of its own"
 
 
-# Fact 5: the KL of independent dimensions is the sum of theirs.
+# The KL of independent dimensions is the sum of theirs.
 
 
 @pytest.mark.parametrize("kind", ["bottom_up", "ladder"])

@@ -11,7 +11,7 @@ from vae_lab.core import model as model_module
 @pytest.mark.parametrize("levels", [1, 3])
 @pytest.mark.parametrize("standard_prior", [True, False])
 def test_generated_data_have_the_moments_of_the_model(levels: int, standard_prior: bool) -> None:
-    """Fact 8: one latent for each label, not one for all; and the chain ends in z_1, not in z_L."""
+    """One latent is drawn per label, not one for all; and the chain ends in z_1, not in z_L."""
     numbers = random_model(0, levels, classes=2, standard_prior=standard_prior)
     size = 20_000
     torch.manual_seed(0)

@@ -43,7 +43,7 @@ def test_the_gap_of_a_wide_posterior_is_its_divergence(num_levels: int) -> None:
 
 @labels
 def test_the_state_holds_every_value_above(num_classes: int) -> None:
-    """Moving one value moves the conditionals of all later ones: this is no Markov chain in its values."""
+    """Moving one value moves the conditionals of all later ones: it is not a Markov chain in its values."""
     numbers = ResidualGaussian(2, 4, num_classes)
     model = numbers.model()
     y = torch.zeros(5, dtype=torch.long) if num_classes else None

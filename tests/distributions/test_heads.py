@@ -1,4 +1,4 @@
-"""What every head promises, whatever its distribution (fact 7), and which data it takes."""
+"""Tests the contract of all heads: shapes, precision (float32 at least), support, and the data that they accept."""
 
 from __future__ import annotations
 

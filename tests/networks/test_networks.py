@@ -177,7 +177,7 @@ def test_batch_normalisation_stands_between_a_layer_and_its_activation(activatio
         assert out.mean(0).abs().max() < 1e-10
         assert (out.var(0, correction=0) - 1).abs().max() < 1e-2  # but for the layer's epsilon
     assert not torch.allclose(net(x[:10]), whole[:10]), "in training a batch normalises itself"
-    assert torch.allclose(net.eval()(x[:10]), net(x)[:10], atol=1e-12), "afterwards nobody sees the others"
+    assert torch.allclose(net.eval()(x[:10]), net(x)[:10], atol=1e-12), "afterwards no example depends on the others"
 
 
 def test_layers_between_the_levels_are_normalised_too() -> None:

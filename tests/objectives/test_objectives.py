@@ -133,7 +133,7 @@ def test_iwae_is_never_below_the_mean_log_weight() -> None:
     assert (terms.importance_weighted_bound >= terms.log_weight.mean(0)).all()
 
 
-# Schedules: pure functions of the step (fact 10).
+# Schedules: pure functions of the step.
 
 SCHEDULES = st.one_of(
     st.builds(Constant),

@@ -55,7 +55,7 @@ def losses(shard: Shard) -> Iterator[tuple[str, torch.Tensor, list[torch.Tensor]
 
 
 def process(rank: int, folder: str) -> None:
-    """What DistributedDataParallel does: each process its rows, then the mean of the gradients."""
+    """Does the work of DistributedDataParallel: each process its rows, then the mean of the gradients."""
     file = f"file://{folder}/meeting"
     distributed.init_process_group("gloo", init_method=file, rank=rank, world_size=WORLD)
     found = {}

@@ -113,7 +113,7 @@ class LadderPosterior(TopDownPosterior):
 
     Args:
         blocks: networks of the upward pass, from the data up; block l reads the features of block l-1 (or x).
-        evidence: for each level, a module that maps the features of its block to a Gaussian.
+        evidence: one module per level, from the data up, that maps the features of its block to a Gaussian.
     """
 
     def __init__(self, blocks: Sequence[nn.Module], evidence: Sequence[nn.Module]) -> None:

@@ -20,9 +20,9 @@ class RelativePosterior(TopDownPosterior):
 
     Args:
         upward: module, called as upward(x), that returns the features of every grid, from the data up.
-        grid_of_level: for each level but the top, from the data up, the number of the grid that its change reads.
+        grid_of_level: number of the grid that the change of each level reads, from the data up, without the top.
         top: module, called as top(features of the last grid, context), that returns q(z_L | x).
-        changes: for each level but the top, from the data up, a module with a method ``read(features)``, called
+        changes: one module per level, from the data up, without the top. It has a method ``read(features)``, called
             once for all samples; change(seen, state) returns dm and ds, (..., 2, *event).
     """
 

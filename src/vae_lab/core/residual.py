@@ -16,7 +16,7 @@ class ResidualChain(Chain):
 
     Args:
         links: modules, each called as link(state, context), which returns the distribution of the next value.
-        updates: for each link, a module called as update(state, value, context), which returns the next state.
+        updates: one module per link, called as update(state, value, context), that returns the next state.
             The state of the first link is the input of the chain, None for a prior.
 
     Raises:

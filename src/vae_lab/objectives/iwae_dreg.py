@@ -28,7 +28,7 @@ class IwaeDreg(Objective):
         num_samples: K; 1 is the path derivative of the ELBO (Roeder, Wu and Duvenaud 2017, arXiv:1703.09194).
 
     Raises:
-        ValueError: in `check` and `loss`, for a posterior that is not a diagonal Gaussian.
+        ValueError: by `check` and `loss`, for a posterior that is not a diagonal Gaussian.
     """
 
     one_level = True
