@@ -335,7 +335,7 @@ MISTAKES = [
     ("vae", ["temperature=warm"], "temperature=warm: must be a number"),
     ("vae", ["what=pictures"], "what=pictures: must be one of samples, reconstructions, traversals"),
     ("vae", ["draw=mode"], "draw=mode: must be one of mean, sample"),
-    ("vae", ["split=all", "what=reconstructions"], "split=all: must be one of test, val, train"),
+    ("vae", ["split=all", "what=reconstructions"], "split=all: must be one of train, val, test"),
     ("vae", ["level=1"], "level=1: does not apply to samples, only to traversals"),
     ("vae", ["what=manifold", "temperature=0.5"], "temperature=0.5: does not apply to manifold, only to samples"),
     ("vae", ["split=val"], "split=val: does not apply to samples, only to reconstructions, traversals, interpolations"),

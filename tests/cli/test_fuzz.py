@@ -28,6 +28,7 @@ from vae_lab.cli.check import check_config
 from vae_lab.cli.compose import assemble, composition_of, config_dir, groups
 from vae_lab.cli.messages import fail, printable
 from vae_lab.cli.overrides import check_words
+from vae_lab.cli.remedies import naming_keys
 
 QUICK = settings(
     max_examples=60,
@@ -285,7 +286,8 @@ def compose_and(build: Callable[[DictConfig], None], words: Sequence[str]) -> No
             del cfg["hydra"]
             cfg.run_dir = "run"
         check_config(cfg)
-        build(cfg)
+        with naming_keys(cfg):
+            build(cfg)
     except Exception as error:
         fail(error)
 

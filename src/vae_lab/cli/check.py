@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
+import pkgutil
 import re
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Literal, Union, get_args, get_origin
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from hydra._internal.utils import _locate as located  # hydra.utils.get_object logs an error besides raising it
 from omegaconf import DictConfig, OmegaConf
-from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, PydanticUserError, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError
 
-from vae_lab.cli.ranges import out_of_range
+from vae_lab.nested import value_at, walk
+from vae_lab.settings import EvaluationSettings, Request
 
 TOP_LEVEL: dict[str, Any] = {
-    "seed": int,
+    **typing.get_type_hints(EvaluationSettings),
+    **typing.get_type_hints(Request),
     "latent_dim": int,
     "name": str,
     "eval_samples": int,
@@ -36,27 +39,49 @@ TOP_LEVEL: dict[str, Any] = {
     "init_from": str | None,
     "resume_changed": bool,
     "run": str,
-    "num_samples": int,
-    "num_examples": int | None,
-    "split": Literal["test", "val", "train"],
-    "elbo_samples": int,
-    "chunk": int | None,
-    "all_labels": bool,
-    "disentanglement": bool | Literal["auto"],
-    "disentanglement_codes": int,
-    "disentanglement_level": int,
     "batch_size": int,
-    "what": Literal["samples", "reconstructions", "traversals", "interpolations", "manifold", "progressive", "levels"],
-    "num": int | None,
-    "y": str | int | float | bool | list[str | int | float | bool] | None,
-    "temperature": float | list[float],
-    "draw": Literal["mean", "sample"],
-    "level": int | None,
     "out": str | None,
     "data_root": str | None,
     "packages": list[str],
 }
 """Types of the keys that are no component's own."""
+
+MAX_INTEGER = 2**63 - 1
+"""The largest integer that torch and numpy can hold."""
+
+
+def _range(least: int, most: int | None = None) -> Any:
+    text = f"{least} or more" if most is None else f"from {least} to {most}"
+    return Annotated[int | float, Field(ge=least, le=most, description=text)]
+
+
+_ALL = Literal[-1]
+RANGES: dict[str, Any] = {
+    "seed": _range(0, 2**32 - 1),
+    "optimizer.alpha": _range(0, 1),
+    "optimizer.betas[0]": _range(0, 1),
+    "optimizer.betas[1]": _range(0, 1),
+    "optimizer.eps": _range(0),
+    "optimizer.lr": _range(0),
+    "optimizer.momentum": _range(0),
+    "optimizer.weight_decay": _range(0),
+    "trainer.devices": _ALL | _range(1, 1024),
+    "trainer.num_nodes": _range(1),
+    "trainer.max_epochs": _ALL | _range(0),
+    "trainer.max_steps": _ALL | _range(1),
+    "trainer.min_epochs": _range(0),
+    "trainer.min_steps": _range(0),
+    "trainer.check_val_every_n_epoch": _range(1),
+    "trainer.log_every_n_steps": _range(1),
+    "trainer.num_sanity_val_steps": _ALL | _range(0),
+    "callbacks.early_stopping.patience": _range(0),
+    "callbacks.progress.refresh_rate": _range(0),
+    "data.images.split_seed": _range(0),
+}
+"""Ranges of numbers that their libraries would refuse late, in words that name no key, or not at all.
+
+A string, a list or null is left to the library. -1 means all, or without end.
+"""
 
 
 INSTANTIATION: dict[str, Any] = {
@@ -94,11 +119,27 @@ def check_config(cfg: DictConfig) -> None:
     for key, hint in TOP_LEVEL.items():
         if key in resolved:
             _check_value(key, resolved[key], hint)
-    for key, node, raw_node in _components(resolved, raw):
-        _check_component(key, node, raw_node)
+    for key, node in walk(resolved):
+        if isinstance(node, Mapping) and "_target_" in node and _is_written_out(raw, key):
+            _check_component(key, node, value_at(raw, key))
+        elif isinstance(node, int | float) and not isinstance(node, bool):
+            _check_number(key, node)
     _check_classes(resolved)
-    if line := out_of_range(resolved):
-        raise ConfigError(line)
+
+
+def _is_written_out(raw: Any, key: str) -> bool:
+    """True if a node stands under its own key, and not under that of an interpolation."""
+    parts = key.split(".")
+    return not any(isinstance(value_at(raw, ".".join(parts[:end])), str) for end in range(1, len(parts) + 1))
+
+
+def _check_number(key: str, value: float) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{key}={value}: must be a finite number")
+    if isinstance(value, int) and not -MAX_INTEGER <= value <= MAX_INTEGER:
+        raise ConfigError(f"{key}={value}: must lie within 64 bits")
+    if key in RANGES:
+        _check_value(key, value, RANGES[key])
 
 
 def _check_classes(config: Mapping[str, Any]) -> None:
@@ -110,21 +151,6 @@ def _check_classes(config: Mapping[str, Any]) -> None:
     for key, node in nodes.items():
         if not isinstance(node, Mapping) or "_target_" not in node:
             raise ConfigError(f"{key}: must have a _target_, the name of a class")
-
-
-def _components(node: Any, raw: Any, key: str = "") -> Iterator[tuple[str, dict[str, Any], Any]]:
-    """Every node with a `_target_`, with its dotted key and its text before interpolation."""
-    if isinstance(node, dict):
-        if isinstance(raw, str):  # an interpolation of a node that is checked under its own key
-            return
-        if "_target_" in node:
-            yield key, node, raw
-        for name, child in node.items():
-            raw_child = raw.get(name) if isinstance(raw, dict) else None
-            yield from _components(child, raw_child, f"{key}.{name}" if key else str(name))
-    elif isinstance(node, list):
-        for i, child in enumerate(node):
-            yield from _components(child, None, f"{key}[{i}]")
 
 
 def _check_component(key: str, node: Mapping[str, Any], raw: Any) -> None:
@@ -146,9 +172,11 @@ def _check_component(key: str, node: Mapping[str, Any], raw: Any) -> None:
 def locate(key: str, path: str) -> Callable[..., Any]:
     """Returns the class or function that a component names; raises `ConfigError` if there is none."""
     try:
-        target: Callable[..., Any] = located(path)
+        target: Callable[..., Any] = pkgutil.resolve_name(path)
     except Exception as error:
         raise ConfigError(f"{key}._target_={path}: there is no such class or function") from error
+    if not callable(target):
+        raise ConfigError(f"{key}._target_={path}: must be a class or a function")
     return target
 
 
@@ -159,7 +187,7 @@ def parameters_of(target: Callable[..., Any]) -> set[str] | None:
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return names
     forwards = FORWARDS.get(getattr(target, "__name__", ""))
-    others = parameters_of(located(forwards)) if forwards else None
+    others = parameters_of(pkgutil.resolve_name(forwards)) if forwards else None
     return None if others is None else names | others
 
 
@@ -183,8 +211,8 @@ def _source(raw: Any) -> str | None:
 
 
 def _check_value(key: str, value: Any, hint: Any, source: str | None = None) -> None:
-    if _has_component(value):
-        return
+    if any(isinstance(node, Mapping) and "_target_" in node for _, node in walk(value)):
+        return  # which is checked under its own key
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True, strict=True))
     except (PydanticSchemaGenerationError, PydanticUserError):  # a hint that only its own library understands
@@ -203,37 +231,35 @@ def _valid(adapter: TypeAdapter[Any], value: Any) -> bool:
     return True
 
 
-def _has_component(value: Any) -> bool:
-    if isinstance(value, dict):
-        return "_target_" in value or any(map(_has_component, value.values()))
-    return isinstance(value, list) and any(map(_has_component, value))
-
-
 def _shown(value: Any) -> str:
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
-NAMES: dict[Any, str] = {
-    int: "an integer",
-    float: "a number",
-    str: "a text",
-    bool: "true or false",
-    type(None): "null",
+_NAMES: dict[Any, tuple[str, str]] = {
+    int: ("an integer", "integers"),
+    float: ("a number", "numbers"),
+    str: ("a string", "strings"),
+    bool: ("true or false", "true or false"),
+    type(None): ("null", "null"),
 }
+"""Types in words, one and several."""
 
 
-def describe(hint: Any) -> str:
-    """A type hint in words: `int | None` -> an integer or null."""
+def describe(hint: Any, several: bool = False) -> str:
+    """Returns a type hint in words: ``int | None`` as an integer or null, ``list[int]`` as a list of integers."""
     origin, args = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return str(args[1].description)
     if origin is Literal:
-        return "one of " + ", ".join(map(str, args))
+        values = ", ".join(map(str, args))
+        return values if len(args) == 1 else f"one of {values}"
     if origin in (Union, types.UnionType):
-        return " or ".join(dict.fromkeys(describe(arg) for arg in args))
+        return " or ".join(dict.fromkeys(describe(arg, several) for arg in args))
     if origin is not None and issubclass(origin, Mapping):
         return "a mapping"
     if origin is not None and issubclass(origin, Iterable) and args:
-        return f"a list with {describe(args[0])} in each place"
-    return NAMES.get(hint, getattr(hint, "__name__", str(hint)))
+        return f"a list of {describe(args[0], several=True)}"
+    return _NAMES[hint][several] if hint in _NAMES else getattr(hint, "__name__", str(hint))
 
 
 def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
