@@ -36,7 +36,7 @@ from vae_lab.pictures import (
     traversals_by_factor,
 )
 from vae_lab.pictures.grid import PADDING, PADDING_GREY, displayable
-from vae_lab.pictures.latents import still
+from vae_lab.pictures.latents import evaluation_mode
 from vae_lab.pictures.levels import groups, most_used_levels
 from vae_lab.pictures.reconstructions import pairs
 from vae_lab.pictures.samples import class_rows
@@ -193,7 +193,7 @@ def test_drawing_leaves_each_part_in_its_mode() -> None:
     reconstructions(model, examples())
     assert seen == [(False, False)]
     assert [module.training for module in model.modules()] == modes
-    with pytest.raises(ZeroDivisionError), still(model, 0):
+    with pytest.raises(ZeroDivisionError), evaluation_mode(model, 0):
         raise ZeroDivisionError
     assert [module.training for module in model.modules()] == modes
 
@@ -289,7 +289,7 @@ def test_a_sheet_does_not_depend_on_how_many_are_decoded_at_once(name: str, monk
 def test_samples_are_what_the_model_generates() -> None:
     for model in every_model().values():
         y = torch.arange(70) % 3 if model.conditional else None
-        with still(model, seed=4):
+        with evaluation_mode(model, seed=4):
             expected = model.generate(70, y, temperature=0.7).mean
         drawn = samples(model, 70, y, temperature=0.7, seed=4).arrays
         torch.testing.assert_close(drawn["images"], expected)

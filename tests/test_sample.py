@@ -16,7 +16,7 @@ from PIL import Image
 import vae_lab
 import vae_lab.train
 from tests.conftest import FAST, Outcome, trained_run
-from vae_lab.pictures.latents import still, varied
+from vae_lab.pictures.latents import evaluation_mode, varied
 from vae_lab.pictures.sheet import MAX_ROWS
 from vae_lab.runs.loading import find_run
 from vae_lab.sample import main
@@ -113,7 +113,7 @@ def test_samples_are_those_of_the_model(sample: Callable[..., dict[str, Arrays]]
 
     model = vae_lab.load_run(runs / name)
     given = None if y is None else torch.full((70,), y)
-    with still(model, seed=4):
+    with evaluation_mode(model, seed=4):
         expected = model.generate(70, given, temperature=0.5).mean
     assert np.allclose(arrays["images"], expected.numpy(), atol=1e-5)
     if y is not None:

@@ -1,4 +1,4 @@
-"""Posterior collapse in words: which levels and dimensions of a trained model carry no KL, and what helps.
+"""Posterior collapse in words: the levels and dimensions of a trained model that carry no KL, and remedies.
 
 Reads metrics and configs as plain containers, so that a report can use it without torch.
 """
@@ -32,7 +32,7 @@ def shown_name(name: str) -> str:
 
 
 def collapse_lines(metrics: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
-    """Returns a line about the levels, and one about the dimensions, that carry no KL; none of a model without any.
+    """Returns a line about the levels, and one about the dimensions, that carry no KL; none for a model without any.
 
     Args:
         metrics: by name, such as ``kl_level_1`` or ``units_with_kl``, in nats per example.
@@ -55,21 +55,21 @@ def collapse_lines(metrics: Mapping[str, Any], config: Mapping[str, Any]) -> lis
 
 
 def _levels(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """The KL of each level by its name; of the whole latent space where there is one level."""
+    """Returns the KL of each level by its name; of the whole latent space if there is one level."""
     found = {name: kl for name, kl in metrics.items() if isinstance(kl, int | float)}
     levels = {name.removeprefix("kl_").replace("_", " "): kl for name, kl in found.items() if name.startswith("kl_")}
     return levels or {"the latent space": found["kl"]} if "kl" in found else {}
 
 
 def _size(config: Mapping[str, Any]) -> int:
-    """The number of latent dimensions, of all levels together; 0 where the config does not say."""
+    """Returns the number of latent dimensions of all levels together; 0 if the config does not say."""
     model = _node(config, "model")
     dims = model.get("latent_dims", [model.get("latent_dim")])
     return sum(dims) if isinstance(dims, list) and all(type(dim) is int for dim in dims) else 0
 
 
 def _remedies(config: Mapping[str, Any], hierarchy: bool) -> Iterator[str]:
-    """Returns the overrides that act on the KL and are not set yet."""
+    """Yields the overrides that act on the KL and are not set yet."""
     objective = _node(config, "objective")
     if "beta" in objective and "warmup" in objective:  # the ELBO
         if str(_node(objective, "warmup").get("_target_", "Constant")).endswith("Constant"):

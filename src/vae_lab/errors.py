@@ -1,4 +1,4 @@
-"""Errors that end a run and are the run's, not the program's, fault."""
+"""Expected failures of a run, reported in one line without a traceback."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from contextlib import contextmanager
 
 
 class RunError(RuntimeError):
-    """Ends a run with one line instead of a stack trace."""
+    """Failure of a run that is reported in one line."""
 
 
 class PrunedError(RunError):
-    """A search gave the run up, as others do better."""
+    """The search stopped this trial because other trials are better."""
 
 
 class NonFiniteLossError(RunError):

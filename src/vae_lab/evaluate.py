@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from vae_lab.core import LatentVariableModel
     from vae_lab.types import Batch
 
-NUM_EXAMPLES = 1000
-"""Of which the picture shows the one in the middle."""
-UNITS = {
+_NUM_EXAMPLES = 1000
+"""Examples of which the picture shows the one in the middle."""
+_UNITS = {
     "effective_samples": "samples",
     "bits_per_dim": "bits",
     "mig": "",
@@ -36,8 +36,8 @@ UNITS = {
     "split": "",
     "seed": "",
 }
-NOT_SHOWN = ("split", "seed", "num_examples", "mig_by_factor", "disentanglement_codes", "disentanglement_level")
-"""As they are: in the title, in rows of their own, or as the user has set them."""
+_NOT_SHOWN = ("split", "seed", "num_examples", "mig_by_factor", "disentanglement_codes", "disentanglement_level")
+"""Results that are in the title, in rows of their own, or as the user has set them."""
 
 
 def evaluate(cfg: DictConfig) -> None:
@@ -75,7 +75,7 @@ def evaluate(cfg: DictConfig) -> None:
         seconds = time.monotonic() - started
         runs.save_evaluation(path, result | evaluated, run.summary(), run.checkpoint.name, seconds)
         if "mig_by_factor" in result:
-            draw(model, data.examples(NUM_EXAMPLES, settings.split), result, path)
+            draw(model, data.examples(_NUM_EXAMPLES, settings.split), result, path)
         show(result, collapse_lines(result, run.config), str(path))
         if not own and not cfg.data_root:
             print(f"             {data_root}: no longer the {settings.split} set that the run was trained with")
@@ -84,7 +84,7 @@ def evaluate(cfg: DictConfig) -> None:
 
 
 def refuse_non_finite(result: dict[str, Any]) -> None:
-    """Raises for numbers that would be written over those of a good evaluation."""
+    """Raises RunError for numbers that would be written over those of a good evaluation."""
     broken = [key for key in ("nll", "elbo", "log_likelihood", "kl") if not math.isfinite(result[key])]
     if broken:
         raise RunError(f"{', '.join(broken)}: not finite on the {result['split']} set; nothing is written")
@@ -101,7 +101,7 @@ def draw(model: LatentVariableModel, examples: Batch, result: dict[str, Any], pa
 
 
 def show(result: dict[str, Any], remarks: Sequence[str], path: str) -> None:
-    """The table on the screen, with the remarks below it."""
+    """Prints the table, with the remarks below it."""
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
@@ -109,11 +109,11 @@ def show(result: dict[str, Any], remarks: Sequence[str], path: str) -> None:
     for column in ("metric", "value", "unit"):
         table.add_column(column, justify="right" if column == "value" else "left")
     for name, value in result.items():
-        if name.endswith("_error") or name in NOT_SHOWN:
+        if name.endswith("_error") or name in _NOT_SHOWN:
             continue
         error = result.get(f"{name}_error")
         shown = f"{value:.3f}" if isinstance(value, float) else str(value)
-        unit = unit_title(name) or UNITS.get(name, "nats an example")
+        unit = unit_title(name) or _UNITS.get(name, "nats per example")
         table.add_row(shown_name(name), shown if error is None else f"{shown} ± {error:.3f}", unit)
     for name, best in result.get("mig_by_factor", {}).items():
         nats = f"z[{best['dimension']}]: {best['mutual_information']:.2f} nats"
@@ -126,7 +126,7 @@ def show(result: dict[str, Any], remarks: Sequence[str], path: str) -> None:
 
 
 def main() -> None:
-    """The command."""
+    """Runs the command."""
     command.run(evaluate, "evaluate")
 
 

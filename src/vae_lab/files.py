@@ -1,4 +1,4 @@
-"""Files that are whole or not there, whatever happens while they are written."""
+"""Writes files whole or not at all, whatever happens meanwhile."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _KINDS = (
 
 
 @contextmanager
-def replaced(path: Path, sync: bool = False) -> Iterator[Path]:
-    """Gives a place to write to, which becomes ``path`` at the end of the with-block, all at once.
+def atomic_path(path: Path, sync: bool = False) -> Iterator[Path]:
+    """Context manager with a path to write to, which is renamed to ``path`` at the end of the with-block.
 
-    Should the writing fail, ``path`` stays as it was and the unfinished file vanishes.
+    If the writing fails, ``path`` stays as it was and the unfinished file is deleted.
 
     Args:
-        path: its folder is made where it lacks.
-        sync: make the content and the name safe on disk before going on: a loss of power then loses neither.
+        path: path of the file; its folder is made if it does not exist.
+        sync: write content and name to the disk before going on, so that a loss of power loses neither.
 
     Raises:
-        OSError: where it cannot be written, as on a full disk.
+        OSError: if it cannot be written, as on a full disk.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -61,13 +61,13 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_bytes(path: Path, content: bytes | memoryview, sync: bool = False) -> None:
-    """Writes a file whole or not at all; ``sync`` as in `replaced`."""
-    with replaced(path, sync) as unfinished:
+    """Writes a file whole or not at all; ``sync`` as in `atomic_path`."""
+    with atomic_path(path, sync) as unfinished:
         unfinished.write_bytes(content)
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Takes away what processes that were killed had begun to write."""
+    """Deletes the unfinished files of processes that were killed."""
     for unfinished in folder.rglob(".*.part"):
         unfinished.unlink()
 

@@ -33,7 +33,7 @@ def report(folder: Path) -> None:
 
 
 def main() -> None:
-    """The command."""
+    """Runs the command."""
     parser = argparse.ArgumentParser(prog="python -m vae_lab.report", description=__doc__)
     parser.add_argument("folder", help="folder of the runs, such as outputs/sweeps/2026-11-21_10-00-00")
     folder = parser.parse_args().folder

@@ -35,7 +35,7 @@ def sample(cfg: DictConfig) -> None:
     weights += "_raw_weights" if cfg.weights == "raw" else ""
     if folder.exists() and not folder.is_dir():
         raise RunError(f"out={folder}: is a file; name a folder")
-    # All of them before the first is written: a mistake leaves nothing behind.
+    # All sheets before the first is written: a mistake must not leave files behind.
     with naming_data_root():
         sheets = list(requested(request, model, examples_of(run, model, cfg)))
     for name, sheet in sheets:
@@ -44,7 +44,7 @@ def sample(cfg: DictConfig) -> None:
 
 
 def examples_of(run: SavedRun, model: LatentVariableModel, cfg: DictConfig) -> Examples:
-    """Examples of the data of a run; looked for when first asked for, as samples need none."""
+    """Returns the source of a run's examples; the data are opened at its first call, because samples need none."""
 
     @cache
     def data() -> ImageDataModule:
@@ -59,7 +59,7 @@ def examples_of(run: SavedRun, model: LatentVariableModel, cfg: DictConfig) -> E
 
 
 def main() -> None:
-    """The command."""
+    """Runs the command."""
     command.run(sample, "sample")
 
 

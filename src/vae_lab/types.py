@@ -12,7 +12,7 @@ if TYPE_CHECKING:  # the command line reads types without waiting for torch
 
 SplitName = Literal["train", "val", "test"]
 Support = Literal["binary", "unit", "uint8", "real"]
-"""What values the data take: {0, 1}; the interval [0, 1]; the 256 levels {0, 1/255, ..., 1}; any real number."""
+"""Values that the data take: {0, 1}; the interval [0, 1]; the 256 levels {0, 1/255, ..., 1}; any real number."""
 
 
 MAX_NAMES_SHOWN = 20
@@ -23,7 +23,7 @@ class NoExampleError(ValueError):
     """A split has no example of some classes.
 
     Args:
-        name: the classes, by name.
+        name: names of the classes.
         split: name of the split.
     """
 
@@ -33,7 +33,7 @@ class NoExampleError(ValueError):
 
 
 class Shard(NamedTuple):
-    """Which rows of a whole batch one process holds: rows ``rank, rank + world, ...`` of ``size``."""
+    """The rows of a whole batch that one process holds: rows ``rank, rank + world, ...`` of ``size``."""
 
     rank: int
     world: int
@@ -48,10 +48,10 @@ class Batch(NamedTuple):
     """A minibatch.
 
     Attributes:
-        x: the data, (B, *data_shape).
+        x: data, (B, *data_shape).
         y: class indices, (B,), or None for data without labels.
-        shard: the place of these rows in the batch that all processes share; None: they are the whole of it.
-        grey: the data before they were binarized, for pictures of them; None: not binarized, or not asked for.
+        shard: place of these rows in the batch that all processes share; None: they are the whole batch.
+        grey: data before they were binarized, for pictures; None: not binarized, or not asked for.
     """
 
     x: Tensor
@@ -62,13 +62,13 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class DataSpec:
-    """What a model must know of the data, known before anything is read or downloaded.
+    """What a model must know about the data, before anything is read or downloaded.
 
     Attributes:
         shape: shape of one example; images are (channels, height, width).
         num_classes: number of classes; 0 for data without labels.
-        support: the values that the data take.
-        class_names: the name of each class, in the order of the labels; empty if the classes have numbers only.
+        support: values that the data take.
+        class_names: name of each class, in the order of the labels; empty if the classes have numbers only.
 
     Raises:
         TypeError: for sizes and numbers that are not integers, or names that are not strings.
@@ -182,7 +182,7 @@ def _which(model: DataSpec, data: DataSpec, key: str) -> str:
 
 
 def _first_difference(model: DataSpec, data: DataSpec) -> str:
-    """Returns the first class that is another one, where a shortened list may not show it."""
+    """Returns the first class that differs, if a shortened list may not show it."""
     if model.num_classes <= MAX_NAMES_SHOWN:
         return ""
     pairs = zip(model.class_names, data.class_names, strict=True)

@@ -9,11 +9,11 @@ import numpy as np
 from vae_lab.data.arrays import Images, Indices, allocate, chunks, release
 
 Binarization = Literal["none", "dynamic", "static", "threshold"]
-"""Never; anew at each reading of a training image, evaluation images once; all images once; above one half."""
+"""Never; training images at each reading, evaluation images once; all images once; above one half."""
 
 
 def binarized(images: Images, rows: Indices, seed: int, memory_limit_gb: float) -> Images:
-    """A sample of 0 or 255 for each pixel of ``images[rows]``; the same for the same seed, on any machine.
+    """Returns a sample of 0 or 255 for each pixel of ``images[rows]``, the same for the same seed on any machine.
 
     R. Salakhutdinov, I. Murray, "On the Quantitative Analysis of Deep Belief Networks" (2008).
     """

@@ -29,11 +29,11 @@ class CelebA(ImageSet):
     non-commercial research only.
 
     Args:
-        root: the folder that holds ``celeba/``, or that it is downloaded to (which needs the package gdown).
+        root: folder that holds ``celeba/``, or that it is downloaded to (which needs the package gdown).
         image_size: height and width in pixels; None: 64.
         memory_limit_gb: see `ImageSet`.
         crop: side in pixels of the central square that is resized; 148 is what most papers cut out.
-        attribute: one of the 40 binary attributes as the label, such as Male or Smiling; None: no labels.
+        attribute: one of the 40 binary attributes, as the label, such as Male or Smiling; None: no labels.
 
     Raises:
         ValueError: for a crop below 1.
@@ -102,11 +102,11 @@ class CelebA(ImageSet):
             raise ValueError(f"{path}: names no picture of the {'training' if train else 'test'} set")
         missing = [file for file in files if not file.is_file()]
         if missing:
-            raise FileNotFoundError(f"{missing[0]}: not there, nor are {len(missing) - 1} others named in {path}")
+            raise FileNotFoundError(f"{missing[0]}: missing, as are {len(missing) - 1} others named in {path}")
         return files
 
     def _attribute_values(self, attribute: str) -> dict[str, int]:
-        """The label of each picture: 1 where the file has 1, 0 where it has -1."""
+        """Returns the label of each picture: 1 for 1 in the file, 0 for -1."""
         path = self._folder / _ATTRIBUTES
         names = "".join(_lines(path)[1:2]).split()
         if attribute not in names:

@@ -21,7 +21,7 @@ from vae_lab.data.splits import evenly_spread, held_out
 from vae_lab.types import Batch, DataSpec, NoExampleError, SplitName, Support, listed
 
 BINARIZATION_SEED = 0
-"""Of fixed binarizations: the same for every run, or test figures of different seeds would not compare."""
+"""Seed of fixed binarizations, the same for every run: otherwise test figures of different seeds would not compare."""
 
 
 class Split(NamedTuple):
@@ -37,10 +37,10 @@ class ImageDataModule(LightningDataModule):
     Batches travel as uint8; `on_after_batch_transfer` makes them floats, and binarizes and mirrors them, on the device.
 
     Args:
-        images: makes the image set, called with ``root``, ``image_size`` and ``memory_limit_gb``; a subclass of
-            `ImageSet` is one.
-        root: the folder of the data.
-        batch_size: examples in a batch of all processes together.
+        images: constructor of the image set, such as a subclass of `ImageSet`, called with ``root``, ``image_size`` and
+            ``memory_limit_gb``.
+        root: folder of the data.
+        batch_size: number of examples in a batch of all processes together.
         val_size: examples of the training set, chosen by ``seed``, that are held out for validation: a number of them,
             or a fraction below 1, which is rounded to at least one; 0: validate on the test set, as the tutorials do.
             Not used for data that have a validation split of their own.
@@ -50,10 +50,10 @@ class ImageDataModule(LightningDataModule):
         horizontal_flip: mirror training images with probability one half.
         drop_last: leave out a last training batch that is not full.
         memory_limit_gb: arrays larger than this, in 10^9 bytes, stay on disk and are memory-mapped.
-        seed: of the validation set and the order of the training set.
+        seed: seed of the validation set and of the order of the training set.
 
     Raises:
-        ValueError: for a value out of its range.
+        ValueError: for a value outside its range.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class ImageDataModule(LightningDataModule):
 
     @property
     def spec(self) -> DataSpec:
-        """What a model must know of these data; nothing is read for it but, for one's own files, their listing."""
+        """Spec of these data; nothing is read for it but, for one's own files, their listing."""
         binary = self.images.binary or self.binarization != "none"
         support: Support = "binary" if binary else "uint8"
         names = tuple(map(readable, self.images.class_names))
@@ -115,14 +115,14 @@ class ImageDataModule(LightningDataModule):
             self.split(name)
 
     def split(self, name: SplitName) -> Split:
-        """The arrays and rows of one split, read when first asked for."""
+        """Returns the arrays and rows of one split, read at the first call."""
         if name == "train":
             return self._train
         return self._val if name == "val" else self._test
 
     @property
     def selection(self) -> Literal["validation set", "test set"]:
-        """The examples that best.ckpt, early stopping and searches choose by."""
+        """Examples by which best.ckpt, early stopping and searches choose."""
         return "validation set" if self.images.has_val or self.val_size else "test set"
 
     def origin(self, split: SplitName) -> str:
@@ -158,7 +158,7 @@ class ImageDataModule(LightningDataModule):
         return self.transform(batch, training=self.trainer is not None and bool(self.trainer.training))
 
     def transform(self, batch: Batch, training: bool) -> Batch:
-        """uint8 images to numbers of ``dtype`` in [0, 1], binarized and, in training, mirrored as asked."""
+        """Returns uint8 images as numbers of ``dtype`` in [0, 1], binarized and, in training, mirrored as asked."""
         x = batch.x.to(self.dtype) / 255
         with noise.sharded(batch.shard):
             if self.binarization == "threshold":
@@ -170,12 +170,12 @@ class ImageDataModule(LightningDataModule):
         return batch._replace(x=x)
 
     def examples(self, num: int, split: SplitName = "test", classes: Sequence[int] | None = None) -> Batch:
-        """The same few examples at every call, evenly spread over a split, as an evaluation would see them, on the CPU.
+        """Returns the same few examples at every call, evenly spread over a split, as evaluated, on the CPU.
 
         Args:
-            num: how many; fewer if the split has not so many.
-            split: the split they are from.
-            classes: the labels that they may have; None: any.
+            num: number of examples, or fewer if the split has fewer.
+            split: split that they are taken from.
+            classes: labels that they may have; None: any.
 
         Returns:
             floats in [0, 1], (num, C, H, W), labels, (num,), and, if they are binarized, what they were before.
@@ -199,7 +199,7 @@ class ImageDataModule(LightningDataModule):
         return self.transform(next(iter(loader)), training=False)._replace(shard=None, grey=grey)
 
     def _grey(self, split: SplitName, places: Indices) -> Tensor:
-        """The images at these places of a split before they were binarized, in [0, 1]."""
+        """Returns the images at these places of a split before they were binarized, in [0, 1]."""
         of_train = split == "train" or (split == "val" and not self.images.has_val and self.val_size > 0)
         if of_train:
             arrays = self.images.load(train=True) if self.binarization == "static" else self._train_set
@@ -210,12 +210,12 @@ class ImageDataModule(LightningDataModule):
         return torch.from_numpy(np.array(arrays.images[rows])).float() / 255
 
     def factors(self, num: int, split: SplitName = "test") -> Indices | None:
-        """The generative factors of `examples`: indices of values, (num, F); None where they are not known."""
+        """Returns the generative factors of `examples`, indices of values, (num, F); None if they are not known."""
         arrays, rows = self.split(split)
         return None if arrays.factors is None else arrays.factors[evenly_spread(rows, num)]
 
     def mean_image(self) -> Tensor:
-        """The mean of the training images, in [0, 1], (C, H, W)."""
+        """Returns the mean of the training images, in [0, 1], (C, H, W)."""
         arrays, rows = self.split("train")
         total = np.zeros(arrays.images.shape[1:])
         for chunk in chunks(len(rows)):
@@ -258,12 +258,12 @@ class ImageDataModule(LightningDataModule):
         return self._evaluated(self.images.load(train=False))
 
     def _evaluated(self, arrays: Arrays) -> Split:
-        """All rows of a split that is never trained on, binarized once for all if they are binarized by chance."""
+        """Returns all rows of a split that is never trained on, binarized once if they are binarized by chance."""
         rows = np.arange(len(arrays))
         return Split(self._sampled(arrays, rows), rows) if self.binarization == "static" else self._fixed(arrays, rows)
 
     def _fixed(self, arrays: Arrays, rows: Indices) -> Split:
-        """The rows as an evaluation sees them: under dynamic binarization, one sample for ever."""
+        """Returns the rows as an evaluation sees them: under dynamic binarization, one fixed sample."""
         if self.binarization != "dynamic":
             return Split(arrays, rows)
         return Split(self._sampled(arrays, rows), np.arange(len(rows)))

@@ -20,7 +20,7 @@ _UNSIGNED_BYTE = 0x08
 
 
 def read_idx(path: Path, ndim: int) -> Images:
-    """The array of ``ndim`` dimensions in an IDX file of unsigned bytes, gzipped or plain.
+    """Returns the array of ``ndim`` dimensions in an IDX file of unsigned bytes, gzipped or plain.
 
     Raises:
         ValueError: naming the file, if it is corrupt, truncated or of another format.
@@ -33,7 +33,7 @@ def read_idx(path: Path, ndim: int) -> Images:
 
 
 def parse_idx(content: bytes, ndim: int) -> Images:
-    """The array of ``ndim`` dimensions that the bytes of an IDX file describe, without a copy (so it is read-only).
+    """Returns the array of ``ndim`` dimensions in the bytes of an IDX file, without a copy (so it is read-only).
 
     Raises:
         ValueError: if the bytes are not exactly one IDX array of unsigned bytes.
@@ -50,5 +50,5 @@ def parse_idx(content: bytes, ndim: int) -> Images:
 
 
 def as_arrays(images: Images, labels: Images) -> Arrays:
-    """Images (N, H, W) and labels (N,) as IDX files hold them, as one grey channel and int64."""
+    """Returns images (N, H, W) and labels (N,) of IDX files as one grey channel and int64."""
     return Arrays(images[:, None], labels.astype(np.int64))

@@ -1,4 +1,4 @@
-"""What every family of images has in common: START HERE to add one (one file, one YAML)."""
+"""Base class of every family of images: START HERE to add one (one file, one YAML)."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from torchvision.transforms.v2 import functional
 from vae_lab.data.arrays import Arrays, Images, allocate, chunks
 from vae_lab.types import SplitName
 
-LARGEST = 2**14
+_MAX_SIDE = 2**14
 """Side of an image in pixels."""
-
 
 DIGITS = tuple("0123456789")
 """Class names of a set of digits."""
@@ -29,24 +28,24 @@ class ImageSet(ABC):
     writes `read`.
 
     Args:
-        root: the folder of the data.
+        root: folder of the data.
         image_size: height and width in pixels of the images; None: as they are.
         memory_limit_gb: arrays larger than this, in 10^9 bytes, stay on disk and are memory-mapped.
 
     Raises:
-        ValueError: for an image size out of its range or a negative memory limit.
+        ValueError: for an image size outside its range or a negative memory limit.
     """
 
     name: ClassVar[str]
     factor_names: ClassVar[tuple[str, ...]] = ()
-    """Of the generative factors, the columns of `Arrays.factors`; empty where they are not known."""
+    """Names of the generative factors, the columns of `Arrays.factors`; empty if they are not known."""
     reads_root: ClassVar[bool] = True
     """False for a set that is made here, or part of the package."""
 
     def __init__(self, root: str = "data", image_size: int | None = None, memory_limit_gb: float = 4.0) -> None:
-        if image_size is not None and not 1 <= image_size <= LARGEST:
+        if image_size is not None and not 1 <= image_size <= _MAX_SIDE:
             raise ValueError(
-                f"image_size={image_size}: must lie in 1..{LARGEST}, or be null for the size of the images"
+                f"image_size={image_size}: must lie in 1..{_MAX_SIDE}, or be null for the size of the images"
             )
         if not memory_limit_gb >= 0:
             raise ValueError(f"memory_limit_gb={memory_limit_gb}: must be 0 or more")
@@ -98,10 +97,10 @@ class ImageSet(ABC):
 
     @abstractmethod
     def read(self, train: bool) -> Arrays:
-        """The training split or the test split, at the native size.
+        """Reads the training split or the test split, at the native size.
 
         Raises:
-            FileNotFoundError: where files are missing; it names the folders looked in and the files expected.
+            FileNotFoundError: for missing files; it names the folders searched and the files expected.
             ValueError: for a file that is corrupt or truncated; it names the file.
         """
 
@@ -119,7 +118,7 @@ class ImageSet(ABC):
         return (channels, self.image_size or height, self.image_size or width)
 
     def load(self, train: bool) -> Arrays:
-        """The training split or the test split, checked, at the size asked for.
+        """Loads the training split or the test split, checked, at the size asked for.
 
         Raises:
             FileNotFoundError, ValueError: as `read`; ValueError for arrays that are not what the family promised.
@@ -155,7 +154,7 @@ class ImageSet(ABC):
             raise ValueError(f"{self.name}: label {outside[0]} is outside the classes 0..{self.num_classes - 1}")
 
     def _resized(self, images: Images) -> Images:
-        """Centre crop to a square, then antialiased bilinear resampling."""
+        """Returns a centre crop to a square, resampled bilinearly with antialiasing."""
         channels, height, width = self.shape
         resized = allocate((len(images), channels, height, width), self.memory_limit_gb)
         side = min(images.shape[2:])

@@ -14,14 +14,14 @@ from vae_lab.types import Batch, Shard
 
 
 class EpochSampler:
-    """The order of the rows in each epoch: a function of the seed and the epoch alone, so the same in every process.
+    """The order of the rows in each epoch: a function of seed and epoch only, so it is the same in every process.
 
     Lightning calls `set_epoch` before each epoch, and so must a loop of one's own: otherwise all epochs are in the
     order of the first.
 
     Args:
-        rows: the rows of the arrays that belong to the split, (N,).
-        seed: of the orders; None: always as they are.
+        rows: rows of the arrays that belong to the split, (N,).
+        seed: seed of the orders; None: always as they are.
     """
 
     def __init__(self, rows: Indices, seed: int | None = None) -> None:
@@ -33,7 +33,7 @@ class EpochSampler:
         self.epoch = epoch
 
     def order(self) -> Indices:
-        """The rows in the order of the epoch, (N,)."""
+        """Returns the rows in the order of the epoch, (N,)."""
         if self.seed is None:
             return self.rows
         return np.random.default_rng([self.seed, self.epoch]).permutation(self.rows)
@@ -46,15 +46,15 @@ class BatchLoader:
     epoch's order, and each process takes its `Shard` of it. So N processes compute what one would compute.
 
     Args:
-        arrays: the decoded data.
-        sampler: which rows, in which order.
-        batch_size: examples in a batch of all processes together.
-        rank: of this process.
-        world: the number of processes.
+        arrays: decoded data.
+        sampler: rows of the split, and their order.
+        batch_size: number of examples in a batch of all processes together.
+        rank: rank of this process.
+        world: number of processes.
         even: every process gets equally many rows of every batch, as averaging gradients over processes assumes; the
             last batch loses the rows that do not divide.
-        drop_last: leave out a last batch that is not full.
-        device: where the whole split is kept, so that no batch has to travel; None: in the memory of the host.
+        drop_last: skip a last batch that is not full.
+        device: device that keeps the whole split, so that no batch is copied to it; None: the memory of the host.
 
     Raises:
         ValueError: if an even ``batch_size`` is not a multiple of ``world``.
@@ -87,15 +87,15 @@ class BatchLoader:
         self._source = HostRows(arrays) if device is None else DeviceRows(arrays, sampler.rows, device)
 
     def __len__(self) -> int:
-        """The number of batches that this process sees in an epoch."""
+        """Returns the number of batches that this process sees in an epoch."""
         return len(self._sizes)
 
     def __iter__(self) -> Iterator[Batch]:
-        take = self._source.taker(self.sampler.order())
+        read = self._source.reader(self.sampler.order())
         for index, size in enumerate(self._sizes):
             start = index * self.batch_size
             shard = Shard(self.rank, self.world, size)
-            x, y = take(slice(start + self.rank, start + size, self.world))
+            x, y = read(slice(start + self.rank, start + size, self.world))
             yield Batch(x, y, shard)
 
 
@@ -103,7 +103,7 @@ def batch_sizes(num: int, batch_size: int, world: int = 1, even: bool = False, d
     """Returns the number of examples in each batch of an epoch, all processes together; the last may be 0.
 
     Args:
-        num: examples in an epoch.
+        num: number of examples in an epoch.
         batch_size, world, even, drop_last: see `BatchLoader`.
     """
     full, last = divmod(num, batch_size)
@@ -120,7 +120,7 @@ def resident_device(arrays: Arrays, num: int, device: torch.device | None) -> to
     return device if num * math.prod(arrays.images.shape[1:]) <= free / 4 else None
 
 
-Taker = Callable[[slice], tuple[Tensor, Tensor | None]]
+Reader = Callable[[slice], tuple[Tensor, Tensor | None]]
 """Places in the order of an epoch -> images and labels."""
 
 
@@ -130,7 +130,7 @@ class HostRows:
     def __init__(self, arrays: Arrays) -> None:
         self.arrays = arrays
 
-    def taker(self, order: Indices) -> Taker:
+    def reader(self, order: Indices) -> Reader:
         return lambda places: self._rows(order[places])
 
     def _rows(self, rows: Indices) -> tuple[Tensor, Tensor | None]:
@@ -150,7 +150,7 @@ class DeviceRows:
         self.place = np.empty(len(arrays), np.int64)
         self.place[rows] = np.arange(len(rows))
 
-    def taker(self, order: Indices) -> Taker:
+    def reader(self, order: Indices) -> Reader:
         places = torch.from_numpy(self.place[order]).to(self.device)  # the only copy of an epoch
         return lambda at: self._rows(places[at])
 

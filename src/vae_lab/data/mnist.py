@@ -61,7 +61,7 @@ def _embedded_files() -> Mapping[str, bytes]:
 
 
 def unpack(path: Path) -> dict[str, bytes]:
-    """The four IDX files by name, byte for byte as published.
+    """Returns the four IDX files by name, byte for byte as published.
 
     Raises:
         ValueError: naming the file, if it is truncated or differs in any byte.

@@ -1,4 +1,4 @@
-"""The value of white in pictures of more than 8 bits: a file says how many bits there are, not how many are used."""
+"""The value of white in pictures of more than 8 bits: a file states the number of bits, not how many are used."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MaxValue = int | dict[str, float] | Literal["auto"]
 SIXTEEN_BITS = 2**16 - 1
 EIGHT_BITS = 2**8 - 1
 _DARK = 128
-"""Where no value reaches this, no number of bits can be told from the values."""
+"""If no value reaches this, no number of bits can be inferred from the values."""
 
 
 @dataclass(frozen=True)

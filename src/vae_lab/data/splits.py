@@ -32,7 +32,7 @@ def split_named(name: str) -> SplitName | None:
 
 
 def split_of_folder(name: str) -> SplitName | None:
-    """Returns the split that the name of a folder says, alone or beside words of no meaning, as in ``training_set``."""
+    """Returns the split that a folder is named after, alone or beside words of no meaning, as in ``training_set``."""
     words = _words(name)
     return split_named(words[0]) or split_named(words[0].removesuffix("set")) if len(words) == 1 else None
 
@@ -48,7 +48,7 @@ def _words(name: str) -> list[str]:
 
 
 def held_out(size: int, num: int, seed: int) -> tuple[Indices, Indices]:
-    """The rows 0..size-1 in two ascending parts: those that stay, and the ``num`` that the seed holds out."""
+    """Returns the rows 0..size-1 in two ascending parts: those that stay, and the ``num`` that the seed holds out."""
     shuffled = np.random.default_rng(seed).permutation(size)
     return np.sort(shuffled[num:]), np.sort(shuffled[:num])
 
@@ -59,7 +59,7 @@ def evenly_spread(rows: Indices, num: int) -> Indices:
 
 
 def train_and_test_rows(size: int, test_fraction: float, seed: int) -> tuple[Indices, Indices]:
-    """The rows of the training set and of the test set, at least one of each.
+    """Returns the rows of the training set and of the test set, at least one of each.
 
     Raises:
         ValueError: for fewer than two rows.

@@ -34,7 +34,7 @@ class Sprites(ImageSet):
     By default 46,080 images; ``num_orientations=40, num_positions=32`` gives all 737,280 of dSprites (3 GB).
 
     Args:
-        root: not used.
+        root: folder of data, which is not used.
         image_size: height and width in pixels: 64 (None) times or divided by a whole number.
         memory_limit_gb: see `ImageSet`.
         num_scales: 1 to 6 values evenly spaced in [0.5, 1].
@@ -42,7 +42,7 @@ class Sprites(ImageSet):
         num_positions: 2 to 32 values of x and of y, evenly spaced in [0, 1] but for rounding to whole pixels of 64.
 
     Raises:
-        ValueError: for a number out of its range or an image size that does not divide.
+        ValueError: for a number outside its range or an image size that does not divide.
     """
 
     reads_root = False
@@ -91,11 +91,11 @@ class Sprites(ImageSet):
         rows = self._rows[0 if train else 1]
         factors = np.stack(np.unravel_index(rows, self._grid), axis=1).astype(np.int64)
         images = allocate((len(rows), *self.native_shape), self.memory_limit_gb)
-        per_look = self.num_positions**2
-        # All positions of one look (shape, scale, orientation) are windows of one drawing.
-        for look in range(int(np.prod(self._grid[:3]))):
-            start, stop = np.searchsorted(rows, [look * per_look, (look + 1) * per_look])
-            images[start:stop, 0] = self._all_positions(look)[rows[start:stop] - look * per_look]
+        per_appearance = self.num_positions**2
+        # All positions of one appearance (shape, scale, orientation) are windows of one drawing.
+        for appearance in range(int(np.prod(self._grid[:3]))):
+            start, stop = np.searchsorted(rows, [appearance * per_appearance, (appearance + 1) * per_appearance])
+            images[start:stop, 0] = self._all_positions(appearance)[rows[start:stop] - appearance * per_appearance]
         return Arrays(images, labels=factors[:, 0], factors=factors)
 
     @property
@@ -106,9 +106,9 @@ class Sprites(ImageSet):
     def _rows(self) -> tuple[Indices, Indices]:
         return train_and_test_rows(int(np.prod(self._grid)), test_fraction=0.1, seed=0)
 
-    def _all_positions(self, look: int) -> Images:
-        """One look at every position, (x * y, H, W)."""
-        shape, scale, orientation = np.unravel_index(look, self._grid[:3])
+    def _all_positions(self, appearance: int) -> Images:
+        """Returns one appearance at every position, (x * y, H, W)."""
+        shape, scale, orientation = np.unravel_index(appearance, self._grid[:3])
         values = self.factor_values
         side = self.native_shape[1]
         fine = max(side // _CANVAS, 1)  # pixels of the drawing in a unit
@@ -122,7 +122,7 @@ class Sprites(ImageSet):
 
 
 def _draw(shape: str, scale: float, orientation: float, fine: int) -> Images:
-    """A shape on a canvas so large that every position is a window of it."""
+    """Returns a shape on a canvas so large that every position is a window of it."""
     side = _CANVAS + _POSITIONS - 1
     points = (np.arange(side * fine) + 0.5) / fine - side / 2
     x, y = points[None, :], points[:, None]
@@ -132,7 +132,7 @@ def _draw(shape: str, scale: float, orientation: float, fine: int) -> Images:
 
 
 def _inside(shape: str, u: Floats, v: Floats) -> NDArray[np.bool_]:
-    """Whether points, in units from the centre, lie in the shape; v points down the picture."""
+    """Returns True for points, in units from the centre, that lie in the shape; v points down the picture."""
     if shape == "square":
         return np.maximum(np.abs(u), np.abs(v)) <= 11
     if shape == "ellipse":

@@ -1,4 +1,4 @@
-"""How well single latent dimensions match known generative factors: MIG, SAP, DCI and the FactorVAE score.
+"""Scores of how well single latent dimensions match known generative factors: MIG, SAP, DCI, FactorVAE score.
 
 Shapes: N examples, D latent dimensions, F factors. Codes are posterior means, (N, D); factors are indices of values,
 (N, F). Number of bins, classifiers and votes are those of F. Locatello et al. 2019, arXiv:1811.12359, so that figures
@@ -24,7 +24,7 @@ from vae_lab.data.arrays import Indices
 Floats = NDArray[np.float64]
 
 BINS = 20
-VOTES, TEST_VOTES, EXAMPLES_A_VOTE = 10_000, 5_000, 64
+VOTES, TEST_VOTES, EXAMPLES_PER_VOTE = 10_000, 5_000, 64
 COLLAPSED = 0.05
 """A dimension whose codes have a standard deviation below this does not vote."""
 TINY = 1e-12
@@ -39,17 +39,17 @@ class Dci(NamedTuple):
 
 
 def disentanglement(codes: Floats, factors: Indices, names: Sequence[str], seed: int = 0) -> dict[str, Any]:
-    """Every score of the codes; the same for the same seed.
+    """Returns every score of the codes; the same for the same seed.
 
     Args:
-        codes: (N, D).
-        factors: (N, F). Those with a single value are left out.
-        names: of the factors.
-        seed: of the halves that classifiers are fitted to and tested on, and of the votes.
+        codes: posterior means, (N, D).
+        factors: indices of values, (N, F); factors with a single value are left out.
+        names: names of the factors.
+        seed: seed of the halves that classifiers are fitted to and tested on, and of the votes.
 
     Returns:
         ``mig``, ``sap``, ``dci_disentanglement``, ``dci_completeness``, ``dci_informativeness``, ``factor_vae_score``,
-        and ``mig_by_factor``: for each name its own gap ``mig`` and, of the ``dimension`` that tells most about it,
+        and ``mig_by_factor``: for each name its own gap ``mig`` and, of the ``dimension`` that says most about it,
         the ``mutual_information`` in nats.
 
     Raises:
@@ -74,7 +74,7 @@ def disentanglement(codes: Floats, factors: Indices, names: Sequence[str], seed:
 
 
 def mutual_information(codes: Floats, factors: Indices) -> Floats:
-    """I(z_d; v_f) = sum p(z_d, v_f) log p(z_d, v_f) / (p(z_d) p(v_f)) in nats, (D, F).
+    """Returns I(z_d; v_f) = sum p(z_d, v_f) log p(z_d, v_f) / (p(z_d) p(v_f)) in nats, (D, F).
 
     Each dimension is cut into 20 equal bins from its least to its greatest code.
     """
@@ -83,14 +83,14 @@ def mutual_information(codes: Floats, factors: Indices) -> Floats:
 
 
 def mutual_information_gaps(information: Floats, factors: Indices) -> Floats:
-    """(I(z_a; v_f) - I(z_b; v_f)) / H(v_f) of the two dimensions a, b that tell most about each factor, (F,).
+    """Returns (I(z_a; v_f) - I(z_b; v_f)) / H(v_f) of the two dimensions a, b that say most about each factor, (F,).
 
     Their mean over factors is the MIG (Chen et al. 2018, arXiv:1802.04942). Chen sample z from q(z|x); posterior means
     are Locatello's.
 
     Args:
-        information: of `mutual_information`, (D, F).
-        factors: (N, F), each with two values or more.
+        information: result of `mutual_information`, (D, F).
+        factors: indices of values, (N, F), each with two values or more.
     """
     entropies = np.array([mutual_info_score(factor, factor) for factor in factors.T])
     gaps: Floats = _lead_of_the_best(information) / entropies
@@ -98,7 +98,7 @@ def mutual_information_gaps(information: Floats, factors: Indices) -> Floats:
 
 
 def sap(codes: Floats, factors: Indices, seed: int = 0) -> float:
-    """How much better the best dimension predicts a factor than the second best, averaged over factors.
+    """Returns by how much the best dimension predicts a factor better than the second best, averaged over factors.
 
     Separated attribute predictability (Kumar, Sattigeri and Balakrishnan 2018, arXiv:1711.00848): accuracies of linear
     support vector machines that see one dimension, fitted to one half of the examples and tested on the other. The
@@ -117,7 +117,7 @@ def sap(codes: Floats, factors: Indices, seed: int = 0) -> float:
 
 
 def dci(codes: Floats, factors: Indices, seed: int = 0) -> Dci:
-    """How few factors each dimension serves, how few dimensions each factor needs, and how well they predict it.
+    """Returns how few factors a dimension serves, how few dimensions a factor needs, and how well they predict it.
 
     C. Eastwood and C. Williams, "A Framework for the Quantitative Evaluation of Disentangled Representations" (ICLR
     2018). With R_df the importance of dimension d to gradient-boosted trees that predict factor f, disentanglement is
@@ -138,7 +138,7 @@ def dci(codes: Floats, factors: Indices, seed: int = 0) -> Dci:
 
 
 def factor_vae_score(codes: Floats, factors: Indices, seed: int = 0) -> float:
-    """How often the dimension that varies least tells which factor was held fixed.
+    """Returns how often the dimension that varies least reveals which factor was held fixed.
 
     H. Kim and A. Mnih, "Disentangling by Factorising" (2018), arXiv:1802.05983: examples that share the value of one
     factor vote for the dimension whose codes, divided by their standard deviation over all examples, vary least. Each
@@ -157,23 +157,23 @@ def factor_vae_score(codes: Floats, factors: Indices, seed: int = 0) -> float:
 
 
 def _votes(codes: Floats, factors: Indices, num: int, rng: np.random.Generator) -> Indices:
-    """How often each dimension varies least in ``num`` draws for each fixed factor, (F, D)."""
+    """Returns how often each dimension varies least in ``num`` draws for each fixed factor, (F, D)."""
     least = (_least_varying(codes, factor, num, rng) for factor in factors.T)
     return np.stack([np.bincount(dimensions, minlength=codes.shape[1]) for dimensions in least])
 
 
 def _least_varying(codes: Floats, factor: Indices, num: int, rng: np.random.Generator) -> Indices:
-    """The dimension of least variance among examples that share a value of ``factor``, in each of ``num`` draws."""
+    """Returns the dimension of least variance among examples with one value of ``factor``, in each of ``num`` draws."""
     order = factor.argsort(kind="stable")
     values, first, count = np.unique(factor[order], return_index=True, return_counts=True)
     chosen = rng.integers(len(values), size=(num, 1))
-    rows = order[first[chosen] + rng.integers(count[chosen], size=(num, EXAMPLES_A_VOTE))]
+    rows = order[first[chosen] + rng.integers(count[chosen], size=(num, EXAMPLES_PER_VOTE))]
     least: Indices = codes[rows].var(1).argmin(1)
     return least
 
 
 def _halves(codes: Floats, factors: Indices, seed: int) -> tuple[Floats, Floats, Indices, Indices]:
-    """Codes to fit and to test, factors to fit and to test."""
+    """Returns codes to fit and to test, factors to fit and to test."""
     fitted, tested, fitted_factors, tested_factors = train_test_split(codes, factors, test_size=0.5, random_state=seed)
     if not (fitted_factors != fitted_factors[:1]).any(0).all():
         raise ValueError(
@@ -184,14 +184,14 @@ def _halves(codes: Floats, factors: Indices, seed: int) -> tuple[Floats, Floats,
 
 
 def _lead_of_the_best(scores: Floats) -> Floats:
-    """The largest less the second largest of each column, or of 0 where there is no second, (F,)."""
+    """Returns the largest less the second largest of each column, or less 0 if there is no second, (F,)."""
     second, best = np.sort(np.pad(scores, ((1, 0), (0, 0))), axis=0)[-2:]
     lead: Floats = best - second
     return lead
 
 
 def _concentration(importance: Floats) -> float:
-    """1 - H(row) / log(columns), averaged over rows weighted by their sums: 1 if each row has one entry, 0 if equal."""
+    """Returns 1 - H(row) / log(columns), averaged over rows weighted by their sums: 1 for rows of one entry."""
     shares = importance + TINY  # a row of zeros is as spread out as can be, and weighs nothing
     spread = entropy(shares, axis=1) / np.log(max(shares.shape[1], 2))
     return float(np.average(1 - spread, weights=shares.sum(1)))

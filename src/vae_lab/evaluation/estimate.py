@@ -19,7 +19,7 @@ from vae_lab.settings import EvaluationSettings
 from vae_lab.training.trainer_checks import dtype_of
 
 FEW_EFFECTIVE_SAMPLES = 10.0
-"""Below this the estimate hangs on a few samples, and the bound is likely to be loose."""
+"""Below this number the estimate depends on a few samples, and the bound is likely to be loose."""
 
 
 def evaluate(
@@ -28,10 +28,10 @@ def evaluate(
     """Evaluates a model on a split, on the devices of a Trainer; the same for any number of them.
 
     Args:
-        model: with the ``spec`` of its data, as `vae_lab.load_run` gives it.
-        data: what it is evaluated on.
-        trainer: says where.
-        settings: how.
+        model: model with the ``spec`` of its data, as `vae_lab.load_run` gives it.
+        data: data that it is evaluated on.
+        trainer: trainer that chooses the devices.
+        settings: settings of the evaluation.
 
     Returns:
         ``nll`` and ``nll_error``: the mean of -log p(x|y) over the split and its standard error, in nats;
@@ -107,7 +107,7 @@ def _result(module: EvaluationModule, settings: EvaluationSettings) -> dict[str,
     if means[1] < min(FEW_EFFECTIVE_SAMPLES, settings.num_samples / 2):
         warnings.warn(
             f"on average {means[1]:.1f} of {settings.num_samples} samples carry the estimate: the true nll is likely "
-            "to be lower. More samples, or a posterior nearer the truth, would tell.",
+            "to be lower. More samples, or a posterior nearer the truth, would show it.",
             stacklevel=2,
         )
     if not math.isfinite(means[0]):

@@ -36,7 +36,7 @@ class MeanAndError(Metric):
         self.count += values.shape[1]
 
     def compute(self) -> tuple[list[float], list[float], int]:
-        """Means, standard errors (the deviation of the examples over the root of their number; nan for one), number."""
+        """Returns means, standard errors (deviation over the root of the number; nan for one) and number."""
         mean = self.total / self.count
         variance = (self.square / self.count - mean**2).clamp(min=0) * self.count / (self.count - 1)
         return mean.tolist(), (variance / self.count).sqrt().tolist(), int(self.count)
@@ -46,12 +46,12 @@ class EvaluationModule(LightningModule):
     """Runs a model over a split and keeps the sums that `vae_lab.evaluation.estimate` reads.
 
     Args:
-        model: to be evaluated.
+        model: model to be evaluated.
         num_samples: K of the importance sampling.
         elbo_samples: posterior samples for the ELBO and the active units.
         chunk: samples decoded at once; None: as many as fit.
         all_labels: for a conditional model, also log p(x) = log sum_y p(x|y) / num_classes.
-        seed: of the samples.
+        seed: seed of the samples.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class EvaluationModule(LightningModule):
         self.active_units.update(terms.levels)
 
     def _unconditional(self, x: Tensor) -> Tensor:
-        """log p(x) under a uniform p(y), (B,)."""
+        """Returns log p(x) under a uniform p(y), (B,)."""
         assert self.model.spec is not None
         classes = self.model.spec.num_classes
         log_probs = [

@@ -1,4 +1,4 @@
-"""What a model has learned, as pictures: functions of a model that return a `Sheet` to draw, with the arrays behind it.
+"""Pictures of what a model has learned: functions of a model that return a `Sheet` to draw, with its arrays.
 
 Every function leaves the model and the random state as they were, and gives the same sheet of the same model.
 """

@@ -29,17 +29,17 @@ Picture = tuple[str, Tensor]
 
 @dataclass(frozen=True)
 class Album:
-    """What to draw of a model: the same examples and the same noise each time, so that one sees it learn.
+    """The pictures of a model, of the same examples and the same noise each time, so that they show it learn.
 
     Attributes:
         examples: images that the model has not seen. All of them are encoded, for the order of the dimensions and the
             scatter of codes; a few of all classes are shown.
-        num_classes: shown of a conditional model, counted from class 0.
-        num_samples: drawn from the prior, or a few more for whole rows.
-        num_reconstructions: examples that are reconstructed.
-        num_interpolations: rows.
-        temperature: of the samples; see `LatentVariableModel.generate`.
-        seed: of the noise.
+        num_classes: number of classes that are shown of a conditional model, counted from class 0.
+        num_samples: number of samples from the prior, or a few more for whole rows.
+        num_reconstructions: number of examples that are reconstructed.
+        num_interpolations: number of rows of interpolations.
+        temperature: temperature of the samples; see `LatentVariableModel.generate`.
+        seed: seed of the noise.
     """
 
     examples: Batch
@@ -51,18 +51,18 @@ class Album:
     seed: int = 0
 
     def quick(self, model: LatentVariableModel) -> Iterator[Picture]:
-        """`samples` and `reconstructions`: what shows first whether a model learns at all."""
+        """Yields `samples` and `reconstructions`, the first to show whether a model learns at all."""
         yield "samples", self._samples(model).draw()
         shown = first_varied(self.examples, self.num_reconstructions)
         yield "reconstructions", reconstructions(model, shown, seed=self.seed).draw()
 
     def full(self, model: LatentVariableModel) -> Iterator[Picture]:
-        """Every picture that suits the model."""
+        """Yields every picture that suits the model."""
         yield from self.quick(model)
         yield from self.others(model)
 
     def others(self, model: LatentVariableModel) -> Iterator[Picture]:
-        """All but the `quick` ones."""
+        """Yields all pictures but the `quick` ones."""
         if model.conditional:
             classes = range(self.num_classes)
             by_class = samples_by_class(model, classes, temperature=self.temperature, seed=self.seed)
@@ -108,7 +108,7 @@ class Album:
             yield f"manifold/class_{class_tag(model.spec, y)}", manifold(model, y).draw()
 
     def _of_class(self, y: int) -> Batch:
-        """The examples of class ``y``; without any, all the examples taken for that class."""
+        """Returns the examples of class ``y``; without any, all examples labelled as that class."""
         assert self.examples.y is not None
         chosen = rows_of(self.examples, self.examples.y == y)
         return chosen if len(chosen.x) else Batch(self.examples.x, torch.full_like(self.examples.y, y))

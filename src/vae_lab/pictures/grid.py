@@ -1,4 +1,4 @@
-"""Many small images as one picture, large enough to look at, with labels beside its rows and above its columns."""
+"""Draws many small images as one large picture, with labels beside its rows and above its columns."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LEGIBLE_SIDE = 64
 """Pixels that the sides of smaller images are enlarged to, roughly: by whole factors, so that pixels stay square."""
 PADDING = 2
 PADDING_GREY = 0.75
-"""Between white paper and black images: the border of either can be seen."""
+"""Between white paper and black images, so that the border of either can be seen."""
 DPI = 100
 FONT_SIZE = 8
 CHARACTER_WIDTH = 7
@@ -38,25 +38,25 @@ def image_grid(
     column_labels: Sequence[str] = (),
     corner: str = "",
 ) -> Tensor:
-    """Images in rows of ``columns``, as (3, H, W) in [0, 1].
+    """Returns images in rows of ``columns``, as (3, H, W) in [0, 1].
 
     Args:
         images: (N, channels, height, width). Values outside [0, 1] are clamped; of images with neither 1 nor 3
             channels the first is shown.
         columns: images in a row.
-        row_labels: texts on the left, one for each row.
-        column_labels: texts above, one for each column.
-        corner: text where the two margins meet.
+        row_labels: labels on the left, one for each row.
+        column_labels: labels above, one for each column.
+        corner: label in the corner of the two margins.
 
     Raises:
-        ValueError: for data that are no images.
+        ValueError: for data that are not images.
     """
     grid = make_grid(displayable(images), nrow=columns, padding=PADDING, pad_value=PADDING_GREY)
     return _labelled(grid, row_labels, column_labels, corner) if row_labels or column_labels else grid
 
 
 def displayable(images: Tensor) -> Tensor:
-    """Images on the CPU as 1 or 3 channels of float32 in [0, 1], small ones enlarged; (N, channels, height, width)."""
+    """Returns images on the CPU as 1 or 3 channels of float32 in [0, 1], small ones enlarged; (N, C, H, W)."""
     if images.dim() != 4:
         raise ValueError(f"pictures need data of shape (channels, height, width), these have {tuple(images.shape[1:])}")
     if images.shape[1] not in (1, 3):
@@ -68,7 +68,7 @@ def displayable(images: Tensor) -> Tensor:
 
 
 def figure_picture(figure: Figure) -> Tensor:
-    """What matplotlib draws, as (3, H, W) in [0, 1]."""
+    """Returns what matplotlib draws, as (3, H, W) in [0, 1]."""
     canvas = FigureCanvasAgg(figure)
     with warnings.catch_warnings():
         # A class name in a script that the font lacks is shown as boxes.
@@ -80,7 +80,7 @@ def figure_picture(figure: Figure) -> Tensor:
 
 
 def _labelled(grid: Tensor, row_labels: Sequence[str], column_labels: Sequence[str], corner: str) -> Tensor:
-    """The grid, pixel for pixel, with texts in a white margin on its left and above it."""
+    """Returns the grid, pixel for pixel, with labels in a white margin on its left and above it."""
     left = CHARACTER_WIDTH * max(map(len, [*row_labels, corner])) + 2 * GAP if row_labels else 0
     lines = _lines(column_labels, grid.shape[2])
     top = LINE_HEIGHT * lines if column_labels else 0
@@ -103,21 +103,21 @@ def _write_rows(figure: Figure, labels: Sequence[str], right: int, height: int) 
 
 
 def _lines(labels: Sequence[str], width: int) -> int:
-    """Returns on how many lines the labels stand so that none is written over its neighbour, `MAX_LINES` at most."""
+    """Returns the number of lines, `MAX_LINES` at most, on which no label is written over its neighbour."""
     longest = CHARACTER_WIDTH * max(map(len, labels), default=0)
     return min(max(1, ceil(longest * len(labels) / width)), MAX_LINES)
 
 
 def _write_columns(figure: Figure, labels: Sequence[str], left: int, middle: float, width: int, lines: int) -> None:
     """Writes the labels in turn on the lines; one that is still too long for its place is cut."""
-    room = max(1, width * lines // (CHARACTER_WIDTH * max(1, len(labels))))
+    space = max(1, width * lines // (CHARACTER_WIDTH * max(1, len(labels))))
     for column, label in enumerate(labels):
         x = left + width * (column + 0.5) / len(labels)
-        shown = label if len(label) <= room else f"{label[: room - 1]}…"
+        shown = label if len(label) <= space else f"{label[: space - 1]}…"
         _write(figure, x, middle - LINE_HEIGHT * (column % lines), shown, horizontal="center")
 
 
 def _write(figure: Figure, x: float, y: float, label: str, horizontal: str) -> None:
-    """Text at (x, y) pixels from the lower left corner."""
+    """Writes a label at (x, y) pixels from the lower left corner."""
     place = IdentityTransform()
     figure.text(x, y, label, ha=horizontal, va="center", fontsize=FONT_SIZE, transform=place, parse_math=False)

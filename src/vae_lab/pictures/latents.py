@@ -1,4 +1,4 @@
-"""Up and down a model without chance: the codes of examples, and the images that codes at any level stand for.
+"""Codes of examples and images of codes, at any level of a model and without chance.
 
 Shapes: K samples, B batch, L levels, C context features, N codes. Level 1 is nearest the data, level L is the top.
 """
@@ -30,8 +30,8 @@ class LevelCodes(NamedTuple):
     """One level's posteriors of B examples.
 
     Attributes:
-        mean: averaged over what the posterior was conditioned on, (B, *event).
-        kl: in nats, of each dimension, averaged over the examples, (*event); None where the prior does not factorise.
+        mean: posterior mean, averaged over samples of the levels that it depends on, (B, *event).
+        kl: KL of each dimension in nats, averaged over the examples, (*event); None if the prior does not factorise.
     """
 
     mean: Tensor
@@ -39,8 +39,8 @@ class LevelCodes(NamedTuple):
 
 
 @contextmanager
-def still(model: LatentVariableModel, seed: int) -> Iterator[None]:
-    """Within it the model evaluates, without gradients, and noise follows ``seed``; afterwards all is as it was."""
+def evaluation_mode(model: LatentVariableModel, seed: int) -> Iterator[None]:
+    """Context manager in which a model evaluates, without gradients, with noise by ``seed``; then all is as before."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -52,7 +52,7 @@ def still(model: LatentVariableModel, seed: int) -> Iterator[None]:
 
 
 def rows_of(batch: Batch, rows: slice | Tensor) -> Batch:
-    """Some examples of a batch."""
+    """Returns some examples of a batch."""
     y, grey = (None if part is None else part[rows] for part in (batch.y, batch.grey))
     return Batch(batch.x[rows], y, grey=grey)
 
@@ -78,7 +78,7 @@ def first_varied(examples: Batch, num: int) -> Batch:
 
 
 def on_model(model: LatentVariableModel, examples: Batch) -> Batch:
-    """The examples on the model's device and in its precision; without labels for an unconditional model.
+    """Returns examples on the model's device and in its precision; without labels for an unconditional model.
 
     Raises:
         ValueError: for examples without labels and a conditional model.
@@ -93,20 +93,20 @@ def on_model(model: LatentVariableModel, examples: Batch) -> Batch:
 
 
 def on_device(model: LatentVariableModel, y: Tensor | None) -> Tensor | None:
-    """Labels where the model is."""
+    """Returns labels on the model's device."""
     return None if y is None else y.to(_parameter(model).device)
 
 
 def encode(model: LatentVariableModel, batch: Batch) -> list[Tensor]:
-    """`LatentVariableModel.encode` of any number of examples."""
+    """Returns `LatentVariableModel.encode` of any number of examples."""
     rows = [rows_of(batch, rows) for rows in _slices(len(batch.x))]
     chunks = [model.encode(chunk.x, chunk.y) for chunk in rows]
     return [torch.cat(level) for level in zip(*chunks, strict=True)]
 
 
 def codes(model: LatentVariableModel, examples: Batch, seed: int = 0) -> list[LevelCodes]:
-    """The posteriors of the examples, level by level from the data up."""
-    with still(model, seed):
+    """Returns the posteriors of the examples, level by level from the data up."""
+    with evaluation_mode(model, seed):
         batch = on_model(model, examples)
         chunks = [_posteriors(model, rows_of(batch, rows)) for rows in _slices(len(batch.x))]
     return [_joined(level) for level in zip(*chunks, strict=True)]
@@ -123,10 +123,10 @@ def decode(
     """Returns the means of p(x | z, context), the levels below those of ``z`` being the means of their priors.
 
     Args:
-        model: any.
+        model: any model.
         z: codes of the top levels, (N, *event) each, nearest the data first; the last one is the top level's.
-        context: (N, C), or (1, C) for all codes.
-        draw: a sample of the pixels instead of their mean.
+        context: context of each code, (N, C), or (1, C) for all of them.
+        draw: mean or sample of the pixels.
 
     Returns:
         (N, *data_shape).
@@ -146,7 +146,7 @@ def by_level(z: Iterable[Tensor], first: int = 1) -> dict[str, Tensor]:
 
 
 def _parameter(model: LatentVariableModel) -> Tensor:
-    """Any parameter: where a model is and how precise."""
+    """Returns any parameter, which has the device and the precision of the model."""
     return next(chain(model.parameters(), model.buffers()))
 
 
@@ -165,7 +165,7 @@ def _level_codes(level: LatentLevel) -> LevelCodes:
 
 
 def _joined(chunks: Sequence[LevelCodes]) -> LevelCodes:
-    """The codes of all chunks together; each example's KL weighs the same, also those of a last chunk that is short."""
+    """Returns the codes of all chunks together; each example's KL weighs the same, also in a short last chunk."""
     mean = torch.cat([chunk.mean for chunk in chunks])
     sums = [chunk.kl * len(chunk.mean) for chunk in chunks if chunk.kl is not None]
     return LevelCodes(mean, torch.stack(sums).sum(0) / len(mean) if sums else None)

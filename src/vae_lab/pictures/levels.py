@@ -1,4 +1,4 @@
-"""What each level of a hierarchy adds to an image, and what it costs; levels of one group stand together.
+"""Pictures of what each level of a hierarchy adds to an image and costs; levels of one group stand together.
 
 Shapes: B examples, G groups of levels, from the data up.
 """
@@ -15,12 +15,12 @@ from torch import Tensor
 from vae_lab.core import LatentVariableModel
 from vae_lab.pictures.classes import class_label
 from vae_lab.pictures.grid import DPI, figure_picture
-from vae_lab.pictures.latents import by_level, codes, decode, encode, on_model, still
+from vae_lab.pictures.latents import by_level, codes, decode, encode, evaluation_mode, on_model
 from vae_lab.pictures.sheet import Sheet, originals
 from vae_lab.types import Batch
 
 NUM_DRAWN = 10
-"""Images a row of `redrawn`."""
+"""Images per row of `redrawn`."""
 INCHES = (2.4, 2.6)
 """Width of a group's chart, and height of all."""
 
@@ -36,20 +36,20 @@ def groups(model: LatentVariableModel) -> list[tuple[str, range]]:
 
 
 def progressive(model: LatentVariableModel, examples: Batch, seed: int = 0) -> Sheet:
-    """Examples from the codes of the top levels alone, then with the next ones: the rest are the prior's means.
+    """Draws examples from the codes of the top levels alone, then with the next ones; the rest are the prior's means.
 
     What the top row lacks, the levels below it hold.
 
     Args:
         model: any hierarchy.
-        examples: B of them, a column each.
+        examples: B examples, a column each.
         seed: seed of the posterior's noise where a level's mean follows a sample of another level.
 
     Returns:
         A row for each group of levels, the top first, below the originals. With the arrays ``images``, (G * B, ...),
         row by row, the codes ``z_1``, ..., (B, *event), ``originals`` and, if any, ``y`` and ``grey``.
     """
-    with still(model, seed):
+    with evaluation_mode(model, seed):
         batch = on_model(model, examples)
         z, context = encode(model, batch), model.context(batch.y)
         rows = [(name, decode(model, z[levels.start :], context)) for name, levels in reversed(groups(model))]
@@ -61,11 +61,11 @@ def progressive(model: LatentVariableModel, examples: Batch, seed: int = 0) -> S
 
 
 def redrawn(model: LatentVariableModel, example: Batch, seed: int = 0, num: int = NUM_DRAWN) -> Sheet:
-    """An example with one group of levels drawn anew from the prior: those above keep their codes, those below follow.
+    """Draws one group of levels of an example anew from the prior: those above keep their codes, those below follow.
 
     Args:
         model: any hierarchy.
-        example: a single one.
+        example: single example.
         seed: seed of the draws.
         num: draws in a row.
 
@@ -73,7 +73,7 @@ def redrawn(model: LatentVariableModel, example: Batch, seed: int = 0, num: int 
         A row for each group of levels, the top first; the first image of each row is the example. With the arrays
         ``images``, (G * num, ...), ``originals``, and, if any, ``y`` and ``grey``.
     """
-    with still(model, seed):
+    with evaluation_mode(model, seed):
         batch = on_model(model, example)
         z = encode(model, batch)
         rows = [(name, _drawn_anew(model, z, levels, batch.y, num)) for name, levels in reversed(groups(model))]
@@ -87,7 +87,7 @@ def redrawn(model: LatentVariableModel, example: Batch, seed: int = 0, num: int 
 
 
 def _drawn_anew(model: LatentVariableModel, z: Sequence[Tensor], levels: range, y: Tensor | None, num: int) -> Tensor:
-    """Images (num, ...) with the codes above the levels, the levels drawn from the prior, those below its means."""
+    """Returns images (num, ...): codes above the levels, the levels drawn from the prior, below them its means."""
     above = [code.expand(num, *code.shape[1:]) for code in z[levels.stop :]]
     labels = None if y is None else y.expand(num)
     temperature = [1.0 if level in levels else 0.0 for level in range(model.num_levels)]
@@ -96,11 +96,11 @@ def _drawn_anew(model: LatentVariableModel, z: Sequence[Tensor], levels: range, 
 
 
 def kl_by_level(model: LatentVariableModel, examples: Batch, seed: int = 0) -> Tensor:
-    """The nats that each level costs, as bars, and for grids of latents where they are spent, (3, H, W).
+    """Draws the nats that each level costs as bars and, for grids of latents, as maps, (3, H, W).
 
     Args:
         model: any hierarchy.
-        examples: averaged over.
+        examples: examples that the nats are averaged over.
         seed: seed of the posterior's noise.
     """
     kls = [code.kl for code in codes(model, examples, seed)]
@@ -122,7 +122,7 @@ def kl_by_level(model: LatentVariableModel, examples: Batch, seed: int = 0) -> T
 
 
 def _map(kls: Sequence[Tensor | None], levels: range) -> Tensor | None:
-    """The nats of each place of a grid, all levels of it and all channels together; None for vectors."""
+    """Returns the nats of each place of a grid, all its levels and channels together; None for vectors."""
     found = (kls[level] for level in levels)
     grids = [kl.sum(0) for kl in found if kl is not None and kl.dim() == 3]
     return torch.stack(grids).sum(0).float().cpu() if grids else None

@@ -1,4 +1,4 @@
-"""Latents of two dimensions, seen whole: what each place of the plane decodes to, and where the data lie in it."""
+"""Pictures of a plane of latents: the image that each place decodes to, and the places of the data in it."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ from torch import Tensor
 from vae_lab.core import LatentVariableModel
 from vae_lab.pictures.classes import MAX_NAME
 from vae_lab.pictures.grid import DPI, figure_picture
-from vae_lab.pictures.latents import codes, decode, on_device, prior_of, still
+from vae_lab.pictures.latents import codes, decode, evaluation_mode, on_device, prior_of
 from vae_lab.pictures.sheet import Sheet
 from vae_lab.types import Batch, DataSpec
 
 PLANE = (2,)
-"""The event shape of latents that can be shown so."""
+"""Event shape of the latents that can be shown as a plane."""
 NAMED_CLASSES = 20
-"""As many as there are colours that one can tell apart; more go on a colour bar."""
+"""Classes that have a colour and a name each; more are shown on a colour bar."""
 INCHES = 6.5
 MARKER = 12
 
 
 def latent_plane(model: LatentVariableModel) -> bool:
-    """Whether the top level has two dimensions."""
+    """True if the top level has two dimensions."""
     y = torch.zeros(1, dtype=torch.long) if model.conditional else None
-    with still(model, seed=0):
+    with evaluation_mode(model, seed=0):
         prior = prior_of(model, (), model.context(on_device(model, y)))
     return tuple(prior.event_shape) == PLANE
 
 
 def manifold(model: LatentVariableModel, y: int | None = None, num: int = 20) -> Sheet:
-    """The decoded plane of the top level: equal steps of prior probability.
+    """Draws the decoded plane of the top level, in equal steps of prior probability.
 
     z[0] grows to the right and z[1] upwards, through the quantiles of a Gaussian with the prior's mean and standard
     deviation; the levels below are the means of their priors.
 
     Args:
-        model: one whose top level has two dimensions.
-        y: the class, for a conditional model.
-        num: images in a row and in a column.
+        model: model whose top level has two dimensions.
+        y: class, for a conditional model.
+        num: number of images in a row and in a column.
 
     Returns:
         With the arrays ``images`` and ``z_<L>``, (num * num, ...), row by row, the values of ``axis_0`` from left to
@@ -51,7 +51,7 @@ def manifold(model: LatentVariableModel, y: int | None = None, num: int = 20) ->
     """
     _check_plane(model)
     labels = on_device(model, None if y is None else torch.tensor([y]))
-    with still(model, seed=0):
+    with evaluation_mode(model, seed=0):
         context = model.context(labels)
         prior = prior_of(model, (), context)
         across, up = _quantiles(prior.mean.flatten(), prior.stddev.flatten(), num)
@@ -70,12 +70,12 @@ def manifold(model: LatentVariableModel, y: int | None = None, num: int = 20) ->
 
 
 def code_scatter(model: LatentVariableModel, examples: Batch, seed: int = 0) -> Tensor:
-    """The posterior means of the examples in the plane of the top level, coloured by label, (3, H, W).
+    """Draws the posterior means of the examples in the plane of the top level, coloured by label, (3, H, W).
 
     Args:
-        model: one whose top level has two dimensions.
-        examples: with labels for the colours, whether the model takes them or not, or without.
-        seed: of the posterior's noise in a hierarchy; elsewhere there is none.
+        model: model whose top level has two dimensions.
+        examples: examples, with or without labels for the colours, whether the model takes labels or not.
+        seed: seed of the posterior's noise in a hierarchy; other models have none.
 
     Raises:
         ValueError: for a top level of other than two dimensions.
@@ -98,14 +98,14 @@ def _check_plane(model: LatentVariableModel) -> None:
 
 
 def _quantiles(mean: Tensor, scale: Tensor, num: int) -> Tensor:
-    """The values at probabilities 1/2n, 3/2n, ... of N(mean, diag(scale^2)), (2, n)."""
+    """Returns the values at probabilities 1/2n, 3/2n, ... of N(mean, diag(scale^2)), (2, n)."""
     probabilities = (torch.arange(num, dtype=mean.dtype, device=mean.device) + 0.5) / num
     standard: Tensor = torch.special.ndtri(probabilities)
     return mean[:, None] + scale[:, None] * standard
 
 
 def _scatter(figure: Figure, axes: Axes, z: Tensor, y: Tensor | None, spec: DataSpec | None) -> None:
-    """The codes (N, 2) in one colour, in the colours of their classes with a legend, or on a colour bar for many."""
+    """Draws codes (N, 2) in one colour, in the colours of their classes with a legend, or on a colour bar for many."""
     if y is None:
         axes.scatter(z[:, 0], z[:, 1], s=MARKER)
     elif y.max() >= NAMED_CLASSES:

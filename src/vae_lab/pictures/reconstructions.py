@@ -1,4 +1,4 @@
-"""Pictures of test images that went through a model: as they come out, and what lies between two of them."""
+"""Pictures of reconstructed examples, and of the images between two of them."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from torch import Tensor
 
 from vae_lab.core import LatentVariableModel
 from vae_lab.pictures.grid import PADDING_GREY
-from vae_lab.pictures.latents import by_level, codes, decode, encode, on_model, rows_of, still
+from vae_lab.pictures.latents import by_level, codes, decode, encode, evaluation_mode, on_model, rows_of
 from vae_lab.pictures.sheet import Sheet, originals
 from vae_lab.types import Batch
 
 
 def reconstructions(model: LatentVariableModel, examples: Batch, columns: int = 8, seed: int = 0) -> Sheet:
-    """Rows of originals, each above the row of their reconstructions from the means of their codes.
+    """Draws rows of originals, each above the row of their reconstructions from the means of their codes.
 
     Args:
-        model: any.
-        examples: B of them.
-        columns: images in a row.
-        seed: of the posterior's noise where a level's mean follows a sample of another level.
+        model: any model.
+        examples: B examples.
+        columns: number of images in a row.
+        seed: seed of the posterior's noise if a level's mean follows a sample of another level.
 
     Returns:
         With the arrays ``originals`` and ``images``, (B, C, H, W), the codes ``z_1``, ..., (B, *event), and, if any,
         the labels of the examples ``y``, (B,), and the pictures before they were binarized ``grey``, in their own row.
     """
     columns = min(columns, len(examples.x))
-    with still(model, seed):
+    with evaluation_mode(model, seed):
         batch = on_model(model, examples)
         z = encode(model, batch)
         images = decode(model, z, model.context(batch.y))
@@ -42,16 +42,16 @@ def reconstructions(model: LatentVariableModel, examples: Batch, columns: int = 
 
 
 def interpolations(model: LatentVariableModel, starts: Batch, ends: Batch, num: int = 11, seed: int = 0) -> Sheet:
-    """From one image to another in ``num`` equal steps of the codes, both ends included; the originals on either side.
+    """Draws ``num`` equal steps of the codes from one image to another, with the originals on either side.
 
     Of a Markov chain z_1 alone decides the image. Between images of two classes the label's embedding moves along
     with the code, so that both ends are reconstructions; pairs of one class show what changes within it.
 
     Args:
-        model: any.
-        starts, ends: P of each; a row for each pair.
-        num: images between the originals, at least 2.
-        seed: of the posterior's noise in a ladder; elsewhere there is none.
+        model: any model.
+        starts, ends: P examples each; every pair is a row.
+        num: number of images between the originals, at least 2.
+        seed: seed of the posterior's noise in a ladder; other models have none.
 
     Returns:
         With the arrays ``images`` and ``z_1``, ... of each pair's steps, (P * num, ...), ``steps`` from 0 to 1, (num,),
@@ -64,7 +64,7 @@ def interpolations(model: LatentVariableModel, starts: Batch, ends: Batch, num: 
     if num < 2:
         raise ValueError(f"num={num}: an interpolation needs at least its 2 ends")
     steps = torch.linspace(0, 1, num)
-    with still(model, seed):
+    with evaluation_mode(model, seed):
         start, end = on_model(model, starts), on_model(model, ends)
         both = zip(codes(model, start, seed), codes(model, end, seed), strict=True)
         z = [_between(first.mean, last.mean, steps) for first, last in both]
@@ -81,12 +81,12 @@ def interpolations(model: LatentVariableModel, starts: Batch, ends: Batch, num: 
 
 
 def pairs(examples: Batch, num: int, same_class: bool) -> tuple[Batch, Batch]:
-    """The ends of ``num`` interpolations, or as many as half the examples: each example with one further on.
+    """Returns the ends of ``num`` interpolations, or of half the examples: each example with a later one.
 
     Args:
-        examples: 2 or more.
-        num: how many.
-        same_class: with the next one of its class.
+        examples: 2 examples or more.
+        num: number of pairs.
+        same_class: pair each example with the next one of its class.
 
     Raises:
         ValueError: for a single example.
@@ -99,7 +99,7 @@ def pairs(examples: Batch, num: int, same_class: bool) -> tuple[Batch, Batch]:
 
 
 def _next_of_class(examples: Batch, i: int) -> int:
-    """The next example with the label of example ``i``, round about; itself if it is the only one."""
+    """Returns the next example with the label of example ``i``, round about; itself if it is the only one."""
     assert examples.y is not None
     others = (examples.y == examples.y[i]).nonzero().flatten()
     later = others[others > i]
@@ -112,6 +112,6 @@ def _contexts_between(model: LatentVariableModel, start: Batch, end: Batch, step
 
 
 def _between(start: Tensor, end: Tensor, steps: Tensor) -> Tensor:
-    """(P, *event) and (P, *event) -> (P * S, *event), pair by pair."""
+    """Returns the steps between two codes, pair by pair: (P, *event) and (P, *event) -> (P * S, *event)."""
     weight = steps.to(start).reshape(-1, *[1] * (start.dim() - 1))
     return torch.lerp(start[:, None], end[:, None], weight).flatten(0, 1)

@@ -1,4 +1,4 @@
-"""Pictures of what a model makes up."""
+"""Pictures of samples from a model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vae_lab.core import LatentVariableModel
 from vae_lab.pictures.classes import class_label
-from vae_lab.pictures.latents import by_level, decode, on_device, still
+from vae_lab.pictures.latents import by_level, decode, evaluation_mode, on_device
 from vae_lab.pictures.sheet import MAX_ROWS, Sheet
 from vae_lab.settings import Draw
 
@@ -24,16 +24,16 @@ def samples(
     columns: int | None = None,
     draw: Draw = "mean",
 ) -> Sheet:
-    """Means of p(x|z) for draws z ~ p(z|y).
+    """Draws means of p(x|z) for z ~ p(z|y).
 
     Args:
-        model: any.
-        num: how many.
+        model: any model.
+        num: number of samples.
         y: class indices (num,) for a conditional model; a row of one class is labelled with it.
-        temperature: see `LatentVariableModel.generate`.
-        seed: of the noise.
-        columns: by default what makes the picture square.
-        draw: samples of p(x|z) instead of its means.
+        temperature: temperature of the prior; see `LatentVariableModel.generate`.
+        seed: seed of the noise.
+        columns: number of columns; None: as many as make the picture square.
+        draw: mean or sample of p(x|z).
 
     Returns:
         With the arrays ``images``, ``z_1``, ... of every level, (num, *event), and the labels ``y``, (num,), if any.
@@ -51,14 +51,14 @@ def samples_by_class(
     seed: int = 0,
     draw: Draw = "mean",
 ) -> Sheet:
-    """One latent under every label: a row for each of ``num`` latents, a column for each class.
+    """Draws each of ``num`` latents under every label: a row for each latent, a column for each class.
 
     The noise at every level is the same along a row. Only the label differs.
 
     Returns:
         With the arrays of `samples`, row by row.
     """
-    # The same seed for each class is the same noise at every level: no prior need be known for that.
+    # The same seed for each class gives the same noise at every level, whatever the prior.
     columns = [_generate(model, num, torch.full((num,), y), temperature, seed, draw) for y in classes]
     arrays = {name: torch.stack([column[name] for column in columns], dim=1).flatten(0, 1) for name in columns[0]}
     labels = [class_label(model.spec, y) for y in classes]
@@ -66,7 +66,7 @@ def samples_by_class(
 
 
 def class_rows(num: int, num_classes: int) -> tuple[Tensor, int]:
-    """Labels for about ``num`` samples, one class a row and at least a row of each, and the number of columns."""
+    """Returns labels for about ``num`` samples, one class per row and all classes, and the number of columns."""
     columns = ceil(sqrt(num))
     rows = max(columns, num_classes)
     return (torch.arange(rows) % num_classes).repeat_interleave(columns), columns
@@ -76,7 +76,7 @@ def _generate(
     model: LatentVariableModel, num: int, y: Tensor | None, temperature: float | Sequence[float], seed: int, draw: Draw
 ) -> dict[str, Tensor]:
     labels = on_device(model, y)
-    with still(model, seed):
+    with evaluation_mode(model, seed):
         z = model.sample_prior(num, labels, temperature)
         images = decode(model, z, model.context(labels), draw)
     return {"images": images, **by_level(z)} | ({} if y is None else {"y": y})

@@ -1,4 +1,4 @@
-"""What each dimension of a latent level does to an image."""
+"""Pictures of the effect that each dimension of a latent level has on an image."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from torch.nn.functional import one_hot
 
 from vae_lab.core import LatentVariableModel
 from vae_lab.pictures.classes import class_label
-from vae_lab.pictures.latents import LevelCodes, by_level, codes, decode, on_model, prior_of, rows_of, still
+from vae_lab.pictures.latents import LevelCodes, by_level, codes, decode, evaluation_mode, on_model, prior_of, rows_of
 from vae_lab.pictures.sheet import Sheet, originals
 from vae_lab.types import Batch
 
 STEPS = tuple(step / 2 for step in range(-6, 7))
-"""Standard deviations of the prior."""
+"""Steps in standard deviations of the prior."""
 UNITS = {"kl": "nats", "variance": "var"}
 
 
 def traversals(
     model: LatentVariableModel, examples: Batch, level: int = 1, num_dimensions: int = 10, seed: int = 0
 ) -> Sheet:
-    """The code of the first example, one dimension at a time moved by -3 to 3 standard deviations of its prior.
+    """Draws the code of the first example, one dimension at a time moved by -3 to 3 deviations of its prior.
 
     The levels above keep their codes, on which the prior's scale is conditioned; the levels below follow as the means
     of their priors. So the middle column is always the same image: the code itself.
 
     Args:
-        model: any.
-        examples: B of them, over which the KL is averaged; of a conditional model best all of one class.
-        level: moved; 1 is nearest the data.
-        num_dimensions: rows, the dimensions that carry most nats.
-        seed: of the posterior's noise in a hierarchy; elsewhere there is none.
+        model: any model.
+        examples: B examples, over which the KL is averaged; for a conditional model, best all of one class.
+        level: level that is moved; 1 is nearest the data.
+        num_dimensions: number of rows, of the dimensions that carry most nats.
+        seed: seed of the posterior's noise in a hierarchy; other models have none.
 
     Returns:
         A row for each of R dimensions, labelled with its index and its mean KL in nats (with the variance of its
-        posterior means, and ordered by it, where the prior does not factorise). With the arrays ``images`` and,
+        posterior means, and ordered by it, if the prior does not factorise). With the arrays ``images`` and,
         from this level to the top, ``z_<level>``, ..., (R * S, ...), the ``dimensions`` and their ``kl`` in nats, or
         ``variance``, (R,), the ``steps`` in standard deviations, (S,), and of the first example ``originals``, (1, C,
         H, W), and ``y``, (1,), if any.
@@ -61,15 +61,15 @@ def traversals_by_factor(
     level: int = 1,
     seed: int = 0,
 ) -> Sheet:
-    """As `traversals`, a row for each generative factor: the dimension that tells most about it.
+    """Draws `traversals` with a row for each generative factor: of the dimension that says most about it.
 
     Args:
-        model: any.
-        examples: B of them; the one whose code is nearest to the mean of all is moved, as an extreme one could leave
-            the data.
-        dimensions: of each factor by name, the dimension and its mutual information in nats.
-        level: moved; 1 is nearest the data.
-        seed: of the posterior's noise in a hierarchy; elsewhere there is none.
+        model: any model.
+        examples: B examples; the one whose code is nearest the mean is moved, because an extreme one could leave the
+            data.
+        dimensions: dimension of each factor, by name, and its mutual information in nats.
+        level: level that is moved; 1 is nearest the data.
+        seed: seed of the posterior's noise in a hierarchy; other models have none.
 
     Returns:
         As `traversals`, with rows labelled as ``scale: z[3]  0.52 nats`` and the array ``mutual_information``, (R,).
@@ -92,10 +92,10 @@ def _sheet(
     labels: Sequence[str],
     measure: Mapping[str, Tensor],
 ) -> Sheet:
-    """The code of one of the examples, moved along each of the dimensions (R,): a row of images for each."""
+    """Draws the code of one of the examples, moved along each of the dimensions (R,): a row of images for each."""
     one = slice(example, example + 1)
     original = rows_of(examples, one)
-    with still(model, seed=0):
+    with evaluation_mode(model, seed=0):
         context = model.context(on_model(model, original).y)
         center = levels[level - 1].mean[one]
         above = [upper.mean[one] for upper in levels[level:]]
@@ -110,14 +110,14 @@ def _sheet(
 
 
 def _use_of_dimensions(level: LevelCodes) -> tuple[Tensor, str]:
-    """How much each of the D dimensions says of the data, (D,), and by what measure."""
+    """Returns how much each of the D dimensions says about the data, (D,), and the name of the measure."""
     if level.kl is not None:
         return level.kl.flatten(), "kl"
     return level.mean.flatten(1).var(0, correction=0), "variance"
 
 
 def _moved(center: Tensor, scale: Tensor, dimensions: Tensor) -> Tensor:
-    """(1, *event) -> (R * S, *event): for each of R dimensions the code at each of S steps."""
+    """Returns the code at each of S steps along each of R dimensions, (1, *event) -> (R * S, *event)."""
     axes = one_hot(dimensions, center[0].numel()).to(center)[:, None]
     steps = torch.tensor(STEPS).to(center)[:, None]
     z = center.flatten(1) + scale.flatten(1) * axes * steps

@@ -1,1 +1,1 @@
-"""What many runs found, side by side: read from their folders, written as tables and pictures."""
+"""Compares many runs: reads their folders, writes tables and pictures."""

@@ -1,4 +1,4 @@
-"""The pictures of a report, each left out where there is nothing to draw."""
+"""The pictures of a report, each left out if there is nothing to draw."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vae_lab.reports.varied import as_number
 INCHES = (6.5, 4.5)
 DPI = 120
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe and Ito's, which colour-blind people tell apart; then again with other markers."""
+"""Colours of Okabe and Ito, which colour-blind people can distinguish; then again with other markers."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 TITLES = {
     "nll": "negative log-likelihood, nats (lower is better)",
@@ -30,16 +30,16 @@ TITLES = {
 MAX_LINES = 10
 """Lines of a chart that have a colour and a place in the legend; the others are grey, and in the table."""
 MAX_NAMES = 30
-"""Points of a chart with a text beside them."""
+"""Points of a chart that have a label beside them."""
 TICK_LETTERS = 16
 MAX_LETTERS = 60
-"""Of one line of a name under an axis, and of all names that are to stand upright."""
+"""Letters in one line of a name under an axis, and in all names that stand upright."""
 WIDE_RANGE = 8
 """From this ratio of the largest to the smallest value on, an axis is logarithmic."""
 
 
 def charts(comparison: Comparison) -> Iterator[tuple[str, Callable[[], Figure]]]:
-    """Each picture that there is something to draw for, by name, and what draws it."""
+    """Yields the name of each picture that has something to draw, and the function that draws it."""
     if comparison.axis is not None:
         for metric in (comparison.likelihood, "units_with_kl", "active_units", "training_seconds"):
             if any(setting.numbers(metric) for setting in comparison.settings):
@@ -49,7 +49,7 @@ def charts(comparison: Comparison) -> Iterator[tuple[str, Callable[[], Figure]]]
 
 
 def against_setting(comparison: Comparison, metric: str) -> Figure:
-    """A metric against the setting on the axis: each run, and the mean and the spread over the seeds, by line."""
+    """Draws a metric against the setting on the axis: each run, and mean and spread over the seeds, by line."""
     assert comparison.axis is not None
     figure, axes = _figure()
     place = _places(comparison, axes)
@@ -78,7 +78,7 @@ def against_setting(comparison: Comparison, metric: str) -> Figure:
 
 
 def rate_distortion(comparison: Comparison) -> Figure:
-    """The KL against the negative log-likelihood of the ELBO; on each grey line the ELBO is the same.
+    """Draws the KL against the negative log-likelihood; along each grey line the ELBO is the same.
 
     Alemi et al., "Fixing a Broken ELBO", 2018, arXiv:1711.00464.
     """
@@ -105,7 +105,7 @@ def rate_distortion(comparison: Comparison) -> Figure:
 
 
 def _dots(axes: Axes, x: list[float], y: list[float], i: int) -> None:
-    """The runs themselves, over their mean and its bar; a single run is its own mean."""
+    """Draws the runs themselves, over their mean and its bar; a single run is its own mean."""
     if len(x) > 1:
         colours = {"color": _style(i)["color"], "markerfacecolor": "white"}
         axes.plot(x, y, marker="o", markersize=3.5, linestyle="none", zorder=3, **colours)
@@ -125,7 +125,7 @@ def _figure() -> tuple[Figure, Axes]:
 
 
 def _style(i: int) -> dict[str, Any]:
-    """Of line ``i``: smaller than those below it, so that lines that coincide are all seen; grey beyond the legend."""
+    """Returns the style of line ``i``: smaller than those below it, so that all are seen; grey beyond the legend."""
     if i >= MAX_LINES:
         return {"color": "0.6", "marker": ".", "markersize": 4, "linewidth": 0.8}
     marker = MARKERS[(i + i // len(COLOURS)) % len(MARKERS)]
@@ -134,7 +134,7 @@ def _style(i: int) -> dict[str, Any]:
 
 
 def _places(comparison: Comparison, axes: Axes) -> dict[str, float]:
-    """Where each value of the setting on the axis is drawn: a number at itself, the others one beside another."""
+    """Returns the place of each value of the setting on the axis: a number at itself, the others side by side."""
     assert comparison.axis is not None
     values = comparison.values(comparison.axis)
     axes.set_xlabel(text.label(comparison.axis))
@@ -155,7 +155,7 @@ def _places(comparison: Comparison, axes: Axes) -> dict[str, float]:
 
 
 def _elbo_lines(axes: Axes) -> None:
-    """Lines of equal ELBO = -(rate + distortion), across what the axes show."""
+    """Draws lines of equal ELBO = -(rate + distortion) across the axes."""
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     rates, distortions = np.meshgrid(np.linspace(left, right, 50), np.linspace(bottom, top, 50))
     levels = MaxNLocator(9).tick_values(-(right + top), -(left + bottom))

@@ -1,4 +1,4 @@
-"""Runs side by side: what the tables and the pictures of a report are made of."""
+"""Compares runs: the source of the tables and the pictures of a report."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from vae_lab.reports.varied import Setting, as_number, is_published, label_of, o
 from vae_lab.runs.reading import Run, setting
 
 MAX_KEYS = 3
-"""Settings that each have a column of their own; where more vary, a setting is told by what is unusual in it."""
-MEASURE = ("data", "data.root", "data.image_size", "data.binarization", "likelihood")
-"""Settings that say what a nat is about: only runs with the same values of them can be compared by their ELBO."""
+"""Keys that each have a column of their own; if more vary, a setting is named by its unusual values."""
+_MEASURE = ("data", "data.root", "data.image_size", "data.binarization", "likelihood")
+"""Keys that decide the meaning of a nat: only runs with the same values of them can be compared by their ELBO."""
 _SAME_MEASURE = {"categorical": "256 levels", "discretized_logistic": "256 levels"}
-"""Both are probabilities of the same 256 grey levels, and no densities."""
+"""Likelihoods that are probabilities of the same 256 grey levels, not densities."""
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class Comparison:
     """Runs, and the settings in which they differ.
 
     Attributes:
-        runs: all of them, whatever their state.
-        keys: the settings that vary.
-        settings: the finished runs, those that differ by their seed alone together.
+        runs: all runs, whatever their state.
+        keys: keys of the settings that vary.
+        settings: finished runs, grouped if they differ only by their seed.
     """
 
     runs: Sequence[Run]
@@ -33,37 +33,37 @@ class Comparison:
 
     @property
     def finished(self) -> list[Run]:
-        """The runs with numbers."""
+        """Runs with numbers."""
         return [run for run in self.runs if run.state == "finished"]
 
     @property
     def shared(self) -> list[str]:
-        """The overrides that all runs have."""
+        """Overrides that all runs have."""
         known = [run.overrides for run in self.runs if run.overrides is not None]
         return [word for word in known[0] if all(word in other for other in known)] if len(known) > 1 else []
 
     @cached_property
     def axis(self) -> str | None:
-        """What to draw against: latent_dim, or else a setting that is a number, or else any that varies."""
+        """Key on the axis: latent_dim, or else a setting that is a number, or else any that varies."""
         varied = [key for key in self.keys if len({setting.values[key] for setting in self.settings}) > 1]
         numeric = [key for key in varied if self.is_numeric(key)]
         return "latent_dim" if "latent_dim" in varied else next(iter([*numeric, *varied]), None)
 
     @property
     def likelihood(self) -> str:
-        """The metric by which to compare: the NLL where every run was evaluated, else the test ELBO."""
+        """Metric by which to compare: the NLL if every run was evaluated, else the test ELBO."""
         return "nll" if self.finished and all("nll" in run.metrics for run in self.finished) else "elbo"
 
     def is_numeric(self, key: str) -> bool:
-        """Whether every setting has a number there."""
+        """True if every setting has a number there."""
         return all(as_number(setting.values[key]) is not None for setting in self.settings)
 
     def values(self, key: str) -> list[str]:
-        """The values of a key, each once: numbers by size, then texts."""
+        """Returns the values of a key, each once: numbers by size, then strings."""
         return sorted({setting.values[key] for setting in self.settings}, key=order)
 
     def lines(self) -> dict[str, list[Setting]]:
-        """The settings that share all values but that of the `axis`, by their common label."""
+        """Returns the settings that share all values but that of the `axis`, by their common label."""
         found: dict[str, list[Setting]] = {}
         for member in self.settings:
             others = {key: value for key, value in member.values.items() if key != self.axis}
@@ -73,14 +73,14 @@ class Comparison:
 
     @cached_property
     def usual(self) -> dict[str, str]:
-        """The most frequent value of each key, where so many keys vary that only what is unusual can be shown."""
+        """Most frequent value of each key, if so many keys vary that only unusual values can be shown."""
         if len(self.keys) <= MAX_KEYS:
             return {}
         columns = {key: [setting.values[key] for setting in self.settings] for key in self.keys}
         return {key: max(dict.fromkeys(values), key=values.count) for key, values in columns.items() if values}
 
     def label(self, values: Mapping[str, str]) -> str:
-        """Such as ``latent_dim=2, model=vae``; without what is `usual`."""
+        """Returns a label such as ``latent_dim=2, model=vae``, without the values that are `usual`."""
         usual = self.usual
         unusual = {key: value for key, value in values.items() if usual.get(key) != value}
         return label_of(unusual) or ("the usual" if usual else "")
@@ -93,9 +93,9 @@ class Comparison:
             found.setdefault(_measure(run), []).append(run)
         if len(found) < 2:
             return {"": self}
-        differing = [i for i in range(len(MEASURE)) if len({measure[i] for measure in found}) > 1]
+        differing = [i for i in range(len(_MEASURE)) if len({measure[i] for measure in found}) > 1]
         return {
-            label_of({MEASURE[i]: measure[i] for i in differing}): compare(runs)
+            label_of({_MEASURE[i]: measure[i] for i in differing}): compare(runs)
             for measure, runs in sorted(found.items())
         }
 
@@ -107,7 +107,7 @@ def compare(runs: Sequence[Run]) -> Comparison:
 
 
 def _measure(run: Run) -> tuple[str, ...]:
-    values = {key: setting(run, key) for key in MEASURE}
+    values = {key: setting(run, key) for key in _MEASURE}
     if is_published(run):
         values["data.root"] = ""
     values["likelihood"] = _SAME_MEASURE.get(values["likelihood"], values["likelihood"])

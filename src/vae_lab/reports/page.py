@@ -12,7 +12,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from vae_lab.errors import RunError
-from vae_lab.files import replaced
+from vae_lab.files import atomic_path
 from vae_lab.reports import tables, text
 from vae_lab.reports.charts import DPI, charts
 from vae_lab.reports.comparison import Comparison, compare
@@ -21,7 +21,7 @@ from vae_lab.runs.reading import Run, find_runs
 from vae_lab.runs.search_record import search_lines
 
 MARK = "<!-- Written by python -m vae_lab.report, which will write over it. -->"
-"""Opens every report, so that nothing else is ever written over."""
+"""First line of every report, so that nothing else is ever written over."""
 TEXT, NUMBERS, PICTURES = "report.md", "report.csv", "report"
 
 
@@ -29,8 +29,8 @@ def write_report(folder: Path) -> Comparison:
     """Compares all runs in ``folder`` and below it, and writes report.md, report.csv and the folder report of pictures.
 
     Raises:
-        RunError: for a folder that is not there or holds no runs, or a report.md, report.csv or report that is not
-            one of ours.
+        RunError: for a missing folder or one without runs, or if something else is called report.md, report.csv or
+            report.
     """
     if not folder.is_dir():
         raise RunError(f"{folder}: no such folder")
@@ -46,7 +46,7 @@ def write_report(folder: Path) -> Comparison:
     files[folder / TEXT] = _encoded(page(comparison, folder, pictures, problems))
     with ExitStack() as whole:  # the old files stay until all new ones are written
         for path, content in files.items():
-            whole.enter_context(replaced(path)).write_bytes(content)
+            whole.enter_context(atomic_path(path)).write_bytes(content)
     for path in (folder / PICTURES).glob("*.png"):
         if path not in files:
             path.unlink()  # of an earlier report
@@ -54,7 +54,7 @@ def write_report(folder: Path) -> Comparison:
 
 
 def page(comparison: Comparison, folder: Path, pictures: Iterable[str], problems: Iterable[str] = ()) -> str:
-    """The text of report.md."""
+    """Returns the content of report.md."""
     parts = [MARK, f"# {text.markdown(folder.resolve().name)}", _counts(comparison.runs)]
     if comparison.shared:
         parts.append("All with " + " ".join(map(text.code, comparison.shared)) + ".")
@@ -76,7 +76,7 @@ def page(comparison: Comparison, folder: Path, pictures: Iterable[str], problems
 
 
 def _section(group: Comparison, folder: Path, name: str, pictures: Mapping[str, str]) -> list[str]:
-    """The tables and the pictures of runs that can be compared."""
+    """Returns the tables and the pictures of runs that can be compared."""
     level, parts = "##", []
     if name:
         level, parts = "###", [f"## {text.markdown(name)}"]
@@ -98,7 +98,7 @@ GROUPS = (
     "shown together; report.csv has all runs."
 )
 EXPLANATION = (
-    "Mean ± sample standard deviation over n seeds, of the test set, in nats an example. The NLL is by importance "
+    "Mean ± sample standard deviation over n seeds, of the test set, in nats per example. The NLL is by importance "
     "sampling, where `python -m vae_lab.evaluate` was run; the ELBO bounds -NLL from below."
 )
 
@@ -113,17 +113,17 @@ STATES = ["finished", "pruned", "failed", "unfinished", "unreadable"]
 
 
 def _check_own(folder: Path) -> None:
-    """Raises for a file of somebody else's where one of ours would be written."""
+    """Raises RunError for a file at the place of the report that is not a report."""
     page = folder / TEXT
     if page.is_file() and page.read_text(encoding="utf-8", errors="replace").startswith(MARK):
         return
     for name in (TEXT, NUMBERS, PICTURES):
         if (folder / name).exists():
-            raise RunError(f"{folder / name}: not written by vae_lab.report; move it away")
+            raise RunError(f"{folder / name}: not written by vae_lab.report; move it elsewhere")
 
 
 def _draw(comparison: Comparison) -> tuple[dict[str, bytes], list[str]]:
-    """The pictures of each group of runs by name, and which could not be drawn, with the reason."""
+    """Returns the pictures of each group of runs by name, and the reason for each that could not be drawn."""
     pictures, problems = {}, []
     groups = comparison.groups
     for number, group in enumerate(groups.values()):
@@ -151,7 +151,7 @@ def _title(picture: str) -> str:
 
 
 def _encoded(content: str) -> bytes:
-    """UTF-8 of texts, in which names of files may have bytes that are none."""
+    """Returns UTF-8 of a string in which names of files may have bytes that are not UTF-8."""
     return content.encode(errors="backslashreplace")
 
 

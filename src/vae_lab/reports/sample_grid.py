@@ -22,13 +22,13 @@ INCHES = 2.6
 MAX_COLUMNS = 6
 MAX_TILES = 36
 LETTERS, MAX_PARTS = 32, 5
-"""Of a line above a tile, and settings named there."""
+"""Letters in a line above a tile, and settings named there."""
 _SAMPLES = "samples.png"
 MAX_PIXELS = 10**8
 
 
 def sample_grid(comparison: Comparison) -> Figure | None:
-    """figures/samples.png of the first seed of each setting, under its label; None where no run drew any."""
+    """Draws figures/samples.png of the first seed of each setting, under its label; None if no run drew any."""
     pictures = {place: (setting, _picture(setting)) for place, setting in _places(comparison)}
     tiles = {place: (setting, picture) for place, (setting, picture) in pictures.items() if picture is not None}
     if not tiles:
@@ -46,7 +46,7 @@ def sample_grid(comparison: Comparison) -> Figure | None:
 
 
 def with_unreadable_pictures(runs: Iterable[Run]) -> list[Run]:
-    """The runs, with a reason where the picture of the samples is there and cannot be read."""
+    """Returns the runs, with a reason if the picture of the samples exists but cannot be read."""
     return [run if (problem := _problem(run)) is None else replace(run, reason=problem) for run in runs]
 
 
@@ -78,7 +78,7 @@ def _label(comparison: Comparison, setting: Setting) -> str:
 
 
 def _places(comparison: Comparison) -> Iterator[tuple[tuple[int, int], Setting]]:
-    """The row and the column of each setting: a row a line and a column a value of the axis, where these fit."""
+    """Yields row and column of each setting: a row per line and a column per value of the axis, if these fit."""
     values = comparison.values(comparison.axis) if comparison.axis else []
     cells = len(values) * len(comparison.lines())
     if 0 < len(values) <= MAX_COLUMNS and len(comparison.settings) > cells / 2:  # otherwise most cells are empty
@@ -91,7 +91,7 @@ def _places(comparison: Comparison) -> Iterator[tuple[tuple[int, int], Setting]]
 
 
 def _picture(setting: Setting) -> Image.Image | None:
-    """The picture of the first seed that has one."""
+    """Returns the picture of the first seed that has one."""
     for run in sorted(setting.runs, key=lambda run: run.seed.zfill(10)):
         path = run.folder / FIGURES / _SAMPLES
         if os.path.lexists(path) and _problem(run) is None:

@@ -28,43 +28,47 @@ COLUMNS = {
     "active_units": ("active units (Burda)", 1),
     "training_seconds": ("training, s", 1),
 }
-"""Title and digits of each metric that the tables show, where a run has it."""
+"""Title and digits of each metric that the tables show, if a run has it."""
 
 Rows = list[list[str]]
 """A table; the first row has the titles."""
 
 
 ESSENTIAL = ("nll", "elbo", "kl", "units_with_kl", "active_units")
-"""What there is room for on a screen."""
+"""Metrics that a screen is wide enough for."""
 
 
 def setting_rows(comparison: Comparison, essential: bool = False) -> Rows:
-    """One row per setting: mean ± sample standard deviation over the seeds, and how many there are.
+    """Returns one row per setting: mean ± sample standard deviation over the seeds, and their number.
 
-    Where many settings vary, one column says what is unusual in each; `usual` says what is not.
+    If many keys vary, one column names the unusual values of each setting, and `usual` the others.
     """
     few = essential or bool(comparison.usual)
     metrics = [metric for metric in _metrics(comparison) if metric in ESSENTIAL or not few]
     keys = ["setting"] if comparison.usual else comparison.keys
     titles = [*keys, "n", *(COLUMNS[metric][0] for metric in metrics)]
     return [titles] + [
-        [*_told(comparison, setting), str(len(setting.runs)), *(mean_and_spread(setting, metric) for metric in metrics)]
+        [
+            *_values(comparison, setting),
+            str(len(setting.runs)),
+            *(mean_and_spread(setting, metric) for metric in metrics),
+        ]
         for setting in comparison.settings
     ]
 
 
-def _told(comparison: Comparison, setting: Setting) -> list[str]:
+def _values(comparison: Comparison, setting: Setting) -> list[str]:
     return [comparison.label(setting.values)] if comparison.usual else list(setting.values.values())
 
 
 def usual(comparison: Comparison) -> str:
-    """A line that says which values the settings have where nothing else is said; '' where each has its column."""
+    """Returns a line with the values that settings have unless a row says otherwise; '' if each key has a column."""
     words = ", ".join(f"{key}={value}" for key, value in comparison.usual.items() if value)
     return f"The usual: {words}." if words else ""
 
 
 def mean_and_spread(setting: Setting, metric: str) -> str:
-    """Such as ``-98.74 ± 0.12``; the mean alone where there is one seed."""
+    """Returns ``-98.74 ± 0.12``, say; the mean alone of a single seed."""
     if not setting.numbers(metric):
         return ""
     spread = setting.spread(metric)
@@ -73,7 +77,7 @@ def mean_and_spread(setting: Setting, metric: str) -> str:
 
 
 def run_rows(comparison: Comparison, folder: Path) -> Rows:
-    """One row per finished run, with a link to its folder."""
+    """Returns one row per finished run, with a link to its folder."""
     few = bool(comparison.usual)
     metrics = [metric for metric in _metrics(comparison) if metric in ESSENTIAL or not few]
     keys = ["setting"] if few else comparison.keys
@@ -81,12 +85,14 @@ def run_rows(comparison: Comparison, folder: Path) -> Rows:
     for group in comparison.settings:
         for run in sorted(group.runs, key=lambda run: (run.seed.zfill(10), str(run.folder))):
             numbers = [_rounded(run.metrics[metric], metric) if metric in run.metrics else "" for metric in metrics]
-            rows.append([*_told(comparison, group), run.seed, *numbers, Link("folder", _relative(run.folder, folder))])
+            rows.append(
+                [*_values(comparison, group), run.seed, *numbers, Link("folder", _relative(run.folder, folder))]
+            )
     return rows
 
 
 def other_rows(comparison: Comparison, folder: Path) -> Rows:
-    """The runs that did not finish, with the reason; and those of which a file is broken."""
+    """Returns the runs that did not finish, with the reason, and those with a broken file."""
     rows = [["run", "state", "reason"]]
     for run in comparison.runs:
         if run.state != "finished" or run.reason:
@@ -143,7 +149,7 @@ def evaluation_remarks(comparison: Comparison, folder: Path) -> list[str]:
 
 
 def why(run: Run) -> str:
-    """The reason why a run is not finished."""
+    """Returns the reason why a run is not finished."""
     return run.reason or "neither metrics.json nor failure.json: it still trains, or was ended before it was done"
 
 
@@ -158,19 +164,19 @@ def _cell(cell: str) -> str:
 
 
 class Link(str):
-    """A text of a table that leads to a file below the page."""
+    """A cell of a table that links to a file below the page."""
 
     target: str
 
     def __new__(cls, label: str, path: str) -> Link:
-        """Takes the text and the file."""
+        """Makes a cell of a label and the path of the file."""
         link = super().__new__(cls, label)
         link.target = quote(os.fsencode(path))
         return link
 
 
 def on_screen(rows: Rows, title: str) -> Table:
-    """A table for rich's console."""
+    """Returns a table for rich's console."""
     table = Table(
         *(Column(Text(text.printable(name)), overflow="fold") for name in rows[0]),
         title=Text(title),
@@ -182,7 +188,7 @@ def on_screen(rows: Rows, title: str) -> Table:
 
 
 def comma_separated(comparison: Comparison, folder: Path) -> str:
-    """One line a run, whatever its state: its folder, the settings that vary, the seed and all its metrics."""
+    """Returns one line per run of any state: its folder, the settings that vary, the seed and all its metrics."""
     metrics = list(dict.fromkeys(metric for run in comparison.runs for metric in run.metrics))
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")

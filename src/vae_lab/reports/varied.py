@@ -1,4 +1,4 @@
-"""Which settings differ between runs, and which runs differ in nothing but their seed."""
+"""Finds the settings that differ between runs, and the runs that differ only by their seed."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import math
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from vae_lab.nested import leaves
 from vae_lab.runs.folder import relative_to_run
 from vae_lab.runs.reading import Run, overridden_keys, setting, shown
 
-_NO_SETTING = {"overrides", "choices", "sweep", "run_dir"}
+_NOT_SETTINGS = {"overrides", "choices", "sweep", "run_dir"}
 _PUBLISHED = ("mnist", "fashion_mnist", "kmnist", "cifar10", "svhn", "celeba", "sprites")
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Runs that differ in nothing but their seed.
+    """Runs that differ only by their seed.
 
     Attributes:
-        values: of the keys that vary between settings, as text.
-        runs: of this setting, all finished, one per seed.
+        values: values of the keys that vary between settings, as strings.
+        runs: finished runs of this setting, one per seed.
         copies: further runs of the same seeds, which no mean counts.
     """
 
@@ -31,26 +31,26 @@ class Setting:
 
     @property
     def label(self) -> str:
-        """Such as ``latent_dim=2, model=vae``."""
+        """A label such as ``latent_dim=2, model=vae``."""
         return label_of(self.values)
 
     def numbers(self, metric: str) -> list[float]:
-        """The finite values of a metric, one a run."""
+        """Returns the finite values of a metric, one per run."""
         found = (run.metrics.get(metric, math.nan) for run in self.runs)
         return [value for value in found if math.isfinite(value)]
 
     def mean(self, metric: str) -> float:
-        """Over the seeds; NaN without any."""
+        """Returns the mean over the seeds; NaN without any."""
         return statistics.fmean(self.numbers(metric) or [math.nan])
 
     def spread(self, metric: str) -> float | None:
-        """The sample standard deviation over the seeds (n - 1); None for fewer than two."""
+        """Returns the sample standard deviation over the seeds (n - 1); None for fewer than two."""
         numbers = self.numbers(metric)
         return statistics.stdev(numbers) if len(numbers) > 1 else None
 
 
 def settings_of(runs: Iterable[Run], keys: Sequence[str]) -> list[Setting]:
-    """The finished runs by the values of ``keys``, in the order of these values: numbers by size, then texts."""
+    """Returns finished runs by the values of ``keys``, in the order of these values: numbers by size, then strings."""
     groups: dict[tuple[str, ...], list[Run]] = {}
     for run in runs:
         if run.state == "finished":
@@ -71,36 +71,36 @@ def _one_per_seed(runs: Sequence[Run]) -> tuple[tuple[Run, ...], tuple[Run, ...]
 
 
 def varied_keys(runs: Sequence[Run]) -> list[str]:
-    """What tells the settings apart: keys of the command line that differ and, where these do not, keys of the configs.
+    """Returns the keys that distinguish settings: those of the command line and, if these do not, of the configs.
 
     Runs with the same values of all of them have the same config, but for the seed and their folder: only such runs may
     be averaged.
     """
     overridden = dict.fromkeys(key for run in runs for key in overridden_keys(run) if not _is_seed(key))
     keys = [key for key in overridden if len({setting(run, key) for run in runs} - {""}) > 1]
-    finished = [(run, dict(_leaves(run))) for run in runs if run.state == "finished"]
-    for key in dict.fromkeys(key for _, leaves in finished for key in leaves):
+    finished = [(run, dict(_settings(run))) for run in runs if run.state == "finished"]
+    for key in dict.fromkeys(key for _, values in finished for key in values):
         seen: dict[tuple[str, ...], str] = {}
         if any(
-            seen.setdefault(_values(run, keys), leaves.get(key, "")) != leaves.get(key, "") for run, leaves in finished
+            seen.setdefault(_values(run, keys), values.get(key, "")) != values.get(key, "") for run, values in finished
         ):
             keys.append(key)
     return keys
 
 
 def label_of(values: Mapping[str, str]) -> str:
-    """``key=value`` of each key that has one."""
+    """Returns ``key=value`` of each key that has a value."""
     return ", ".join(f"{key}={value}" for key, value in values.items() if value)
 
 
 def order(value: str) -> tuple[int, float, str]:
-    """Sorts numbers by size and before texts."""
+    """Returns a sort key: numbers by size, then strings."""
     number = as_number(value)
     return (1, 0.0, value) if number is None else (0, number, value)
 
 
 def as_number(value: str) -> float | None:
-    """The finite number that a text is; None for any other."""
+    """Returns the finite number that a string stands for; None for any other string."""
     try:
         number = float(value)
     except ValueError:
@@ -121,19 +121,11 @@ def _is_seed(key: str) -> bool:
     return key.rpartition(".")[2] == "seed"
 
 
-def _leaves(run: Run) -> Iterator[tuple[str, str]]:
-    """Each value of the config that is a setting and no seed."""
+def _settings(run: Run) -> Iterator[tuple[str, str]]:
+    """Yields each value of the config that is a setting but not a seed."""
     published = is_published(run)
-    for key, value in _flat(relative_to_run(run.config)):
-        if published and key == "data.root":
+    for key, value in leaves(relative_to_run(run.config)):
+        if value == {} or (published and key == "data.root"):
             continue
-        if key.partition(".")[0] not in _NO_SETTING and not _is_seed(key):
+        if key.partition(".")[0] not in _NOT_SETTINGS and not _is_seed(key):
             yield key, shown(value)
-
-
-def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, child in node.items():
-        if isinstance(child, Mapping):
-            yield from _flat(child, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", child

@@ -13,6 +13,7 @@ import torch
 
 from vae_lab.errors import RunError
 from vae_lab.files import why_not_a_file
+from vae_lab.nested import value_at
 from vae_lab.runs.build import build, package_names
 from vae_lab.runs.checkpoints import Weights, check_sizes, check_weights, load_weights, model_weights, read_checkpoint
 from vae_lab.runs.folder import BEST, CHECKPOINTS, CONFIG, LAST, METRICS, is_run, why_no_run
@@ -84,11 +85,10 @@ class SavedRun:
 
     def summary(self) -> dict[str, Any]:
         """Returns name, seed and length of the training; None for each that an unfinished or foreign run lacks."""
-        trainer = self.config.get("trainer")
         return {
             "name": self.config.get("name"),
             "seed": self.config.get("seed"),
-            "epochs": trainer.get("max_epochs") if isinstance(trainer, Mapping) else None,
+            "epochs": value_at(self.config, "trainer.max_epochs"),
             "training_seconds": recorded(self.folder / METRICS, "training_seconds"),
         }
 

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any, Literal, TypeGuard
 
 from vae_lab.errors import RunError
+from vae_lab.nested import value_at
 from vae_lab.runs.folder import CHECKPOINTS, CONFIG, EVALUATION, FAILURE, FIGURES, METRICS, PRUNED, why_no_run
 from vae_lab.runs.untrusted import parse_yaml, read_json, read_yaml
 
+_MISSING = object()
 State = Literal["finished", "pruned", "failed", "unfinished", "unreadable"]
 
 
@@ -22,15 +24,15 @@ class Run:
     """One run folder.
 
     Attributes:
-        folder: of the run.
+        folder: run folder.
         state: finished with metrics.json, pruned with pruned.json, failed with failure.json, unfinished with none of
             them (it still trains, or its process was ended), or unreadable.
-        reason: why it failed or was pruned, or what of it cannot be read, in one line.
-        config: the whole config; empty for a job that failed before it began.
-        overrides: what was set on the command line, ``key=value`` each; None where nothing says so.
-        metrics: by name, in nats an example; those of the test set, ``nll`` and ``nll_error`` of evaluation.json, and
-            ``training_seconds``.
-        selection: "test set" if best.ckpt was chosen by it, "validation set", or '' where the run does not say.
+        reason: reason of a failure or of pruning, or what cannot be read, in one line.
+        config: whole config; empty for a job that failed before it began.
+        overrides: words of the command line, ``key=value`` each; None if they are not recorded.
+        metrics: metrics by name, in nats per example: those of the test set, ``nll`` and ``nll_error`` of
+            evaluation.json, and ``training_seconds``.
+        selection: "test set" if best.ckpt was chosen by it, "validation set", or '' if the run does not say.
         other_evaluations: names of the files of evaluations of other splits, data or weights, whose numbers are not
             among the metrics.
     """
@@ -46,17 +48,17 @@ class Run:
 
     @property
     def job(self) -> frozenset[str] | None:
-        """The overrides, whatever their order: what makes two runs the same job of a sweep."""
+        """The overrides in any order: two runs with the same ones are the same job of a sweep."""
         return None if self.overrides is None else frozenset(self.overrides)
 
     @property
     def seed(self) -> str:
-        """Of the run, as text."""
+        """Seed of the run, as a string."""
         return setting(self, "seed")
 
 
 def find_runs(folder: Path) -> list[Run]:
-    """Every run in ``folder`` and below it, in the order of their paths."""
+    """Returns every run in ``folder`` and below it, in the order of their paths."""
     found = []
     for path, subfolders, files in os.walk(folder):
         subfolders[:] = sorted(set(subfolders) - {CHECKPOINTS, FIGURES})
@@ -72,7 +74,7 @@ def find_runs(folder: Path) -> list[Run]:
 
 
 def read_run(folder: Path) -> Run | None:
-    """The run in a folder; None where there is none."""
+    """Returns the run in a folder; None if there is none."""
     problems: list[str] = []
     config = _read(folder / CONFIG, read_yaml, problems)
     failure = _read(folder / FAILURE, read_json, problems)
@@ -128,26 +130,24 @@ def recorded(path: Path, key: str) -> Any:
 
 
 def setting(run: Run, key: str) -> str:
-    """The value of a key of the command line, or the option of a group, as text; '' where the run does not say."""
+    """Returns a key's value on the command line, or a group's option, as a string; '' if the run does not say."""
     choices = run.config.get("choices")
     choice = choices.get(key) if isinstance(choices, Mapping) else None
     if choice is not None:
         return shown(choice)
-    node: Any = run.config
-    for part in key.split("."):
-        if not isinstance(node, Mapping) or part not in node:
-            return _overridden(run).get(key, "")
-        node = node[part]
+    node = value_at(run.config, key, _MISSING)
+    if node is _MISSING:
+        return _overridden(run).get(key, "")
     return shown(node.get("_target_", "")) if isinstance(node, Mapping) else shown(node)
 
 
 def overridden_keys(run: Run) -> list[str]:
-    """The keys that were set on the command line."""
+    """Returns the keys that were set on the command line."""
     return list(_overridden(run))
 
 
 def shown(value: Any) -> str:
-    """A value as one writes it on the command line."""
+    """Returns a value as one writes it on the command line."""
     if isinstance(value, list):
         return f"[{','.join(map(shown, value))}]"
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
@@ -159,7 +159,7 @@ def _overridden(run: Run) -> dict[str, str]:
 
 
 def _plain(value: str) -> str:
-    """The text of an override as the config would show it: False as false, 1e-3 as 0.001."""
+    """Returns the value of an override as the config would show it: False as false, 1e-3 as 0.001."""
     with contextlib.suppress(ValueError):
         value = shown(parse_yaml(value))
     with contextlib.suppress(ValueError):
@@ -168,7 +168,7 @@ def _plain(value: str) -> str:
 
 
 def _read(path: Path, read: Callable[[Path], Any], problems: list[str]) -> Mapping[str, Any]:
-    """What a file holds; nothing where it is missing or, with a line for ``problems``, broken."""
+    """Returns the content of a file; nothing if it is missing or, with a line for ``problems``, broken."""
     try:
         content = read(path)
     except FileNotFoundError:
@@ -203,7 +203,7 @@ def _metrics(folder: Path, record: Mapping[str, Any], problems: list[str]) -> di
 
 
 def _is_number(value: Any) -> TypeGuard[float]:
-    """True for a finite number; an integer of hundreds of digits is JSON, too, but no float."""
+    """True for a finite number; an integer of hundreds of digits is JSON, too, but not a float."""
     if isinstance(value, float):
         return math.isfinite(value)
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**1000
