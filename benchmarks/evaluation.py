@@ -33,7 +33,7 @@ def matrix_rate(device: str = "cpu", size: int = 2048) -> float:
 def measure(
     *overrides: str, device: str = "cpu", examples: int = EXAMPLES, samples: int = SAMPLES, size: int = 2048
 ) -> tuple[float, float, float]:
-    """Rates in FLOP/s of the evaluation and of the matrix product, and the examples a second."""
+    """Rates in FLOP/s of the evaluation and of the matrix product, and the examples per second."""
     run = composed(*overrides)
     model = run.module.model.to(device)
     x = run.data.examples(examples).x.to(device)

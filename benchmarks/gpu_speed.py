@@ -73,7 +73,7 @@ def training(asked: Training, bench: Bench) -> dict[str, Any]:
 
 
 def of_passes(seconds: Sequence[tuple[float, ...]], others: Sequence[str], batch_size: int) -> dict[str, Any]:
-    """Speeds and ratios over passes, the seconds a step of vae_lab and of each other loop in each pass."""
+    """Speeds and ratios over passes, the seconds per step of vae_lab and of each other loop in each pass."""
     lab, *bare_seconds = zip(*seconds, strict=True)
     speeds = {"vae_lab": lab, **dict(zip(others, bare_seconds, strict=True))}
     ratios = {

@@ -83,7 +83,7 @@ def steps_beside(root: str, turns: int = 40, steps: int = 10) -> list[tuple[floa
 
 
 def row(num: int = 260_000) -> tuple[str, ...]:
-    """Milliseconds a step from the map and from memory, the ratio of speeds, and the peak resident memory of both."""
+    """Returns milliseconds per step from the map and from memory, the ratio of speeds, and both peaks of memory."""
     with tempfile.TemporaryDirectory() as root:
         write_set(Path(root), num)
         pairs = steps_beside(root)

@@ -55,7 +55,7 @@ def in_turn(programs: dict[str, Callable[[], list[float]]], rounds: int, images:
 
 
 def paired(training: Training, images: Tensor, epochs: int, compile: str) -> tuple[list[tuple[float, ...]], float]:
-    """Seconds a step of vae_lab and of the bare loop right after, and those that compiling took."""
+    """Returns seconds per step of vae_lab and of the bare loop right after, and those that compiling took."""
     callback = program.Paired(loops.eager(bare.NETWORKS[training.network](), images, training.batch_size))
     words = (*training_words(training), f"compile={compile}", f"trainer.max_epochs={epochs}")
     return callback.seconds, program.run(callback, *words)

@@ -39,7 +39,7 @@ def pytest_runtest_teardown() -> None:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command left behind."""
+    """Exit code and output of a command."""
 
     code: int
     out: str

@@ -14,7 +14,7 @@ def pairwise(*axes: Iterable[Any], allowed: Callable[..., bool] = lambda *row: T
 
     Args:
         axes: values that an option takes, one iterable per option.
-        allowed: of the values of a row, false if they cannot go together. Pairs that no allowed row has are left out.
+        allowed: function of the values of a row, False if they exclude each other. Pairs of no such row are omitted.
 
     Returns:
         The chosen rows, in the order in which they were chosen.

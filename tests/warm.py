@@ -1,4 +1,4 @@
-"""What each fork of the server needs, done once before any: imports, the digits unpacked, a config composed."""
+"""Prepares what each fork of the server needs: imports, the digits unpacked, a config composed."""
 
 import gc
 import importlib

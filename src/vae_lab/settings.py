@@ -11,7 +11,7 @@ from vae_lab.types import SplitName
 
 What = Literal["samples", "reconstructions", "traversals", "interpolations", "manifold", "progressive", "levels"]
 Draw = Literal["mean", "sample"]
-"""What is shown of p(x|z)."""
+"""Part of p(x|z) that is shown."""
 Label = str | int | float | bool
 """A class as a command line gives it: a name, which YAML may take for a number or for true, or a number."""
 

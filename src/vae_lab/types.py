@@ -62,7 +62,7 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class DataSpec:
-    """What a model must know about the data, before anything is read or downloaded.
+    """Facts that a model must know about the data, before anything is read or downloaded.
 
     Attributes:
         shape: shape of one example; images are (channels, height, width).

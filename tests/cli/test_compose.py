@@ -85,7 +85,7 @@ def test_hydra_is_as_it_was(hydra_of_somebody_else: None) -> None:
     assert hydra_compose("theirs").answer == 42
 
 
-def test_nothing_stays_where_nobody_uses_hydra() -> None:
+def test_nothing_stays_if_hydra_is_not_used() -> None:
     compose(*WORDS)
     assert not GlobalHydra.instance().is_initialized()
     assert not HydraConfig.initialized()

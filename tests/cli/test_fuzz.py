@@ -244,7 +244,7 @@ WORDS = st.builds(
 
 
 class Result:
-    """What a command line came to: the config that was built, or the lines of the error."""
+    """Result of a command line: the config that was built, or the lines of the error."""
 
     def __init__(self) -> None:
         self.cfg: DictConfig | None = None
@@ -276,7 +276,7 @@ def run(words: Sequence[str], whole: bool, monkeypatch: pytest.MonkeyPatch) -> R
 
 
 def compose_and(build: Callable[[DictConfig], None], words: Sequence[str]) -> None:
-    """What `command.run` does with a config, but for the run folder and Hydra's callbacks and logs."""
+    """Does the work of `command.run` with a config, without the run folder and Hydra's callbacks and logs."""
     try:
         check_words(words, groups())
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
@@ -294,7 +294,7 @@ def compose_and(build: Callable[[DictConfig], None], words: Sequence[str]) -> No
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Lightning's advice, which pytest would take for errors, is no matter here."""
+    """Ignores Lightning's advice, which pytest would take for errors."""
     kept = warnings.formatwarning, random.getstate()
     with warnings.catch_warnings(action="ignore"):
         yield
@@ -323,7 +323,7 @@ def check(words: Sequence[str], whole: bool, monkeypatch: pytest.MonkeyPatch, fo
 
 
 def names_the_culprit(words: Sequence[str], line: str) -> bool:
-    """Whether the line has a key, a part of a key, or a value of one of the words."""
+    """True if the line has a key, a part of a key, or a value of one of the words."""
     if not words:
         return False
     parts = [part for word in words for part in re.split(r"[=.@\s]+", word.lstrip("+~"))]
@@ -351,7 +351,7 @@ def assert_obeyed(words: Sequence[str], result: Result) -> None:
 
 
 def at(cfg: DictConfig, key: str) -> Any:
-    """What the config has under a dotted key, interpolations as they were written."""
+    """Returns the value of a dotted key, with interpolations as they were written."""
     node = OmegaConf.to_container(cfg, resolve=False)
     for part in key.split("."):
         if not isinstance(node, dict) or part not in node:
@@ -427,7 +427,7 @@ LATE = [
     "+scheduler._partial_=0",
     "logger=none +logger.x=1",
 ]
-"""What the fuzzing found to be refused late, in many lines or not at all."""
+"""Command lines that fuzzing found to be refused late, in many lines or not at all."""
 
 
 @pytest.mark.parametrize("words", LATE)

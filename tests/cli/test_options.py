@@ -24,7 +24,7 @@ NEEDS = {
     "trainer=ddp": ["trainer.accelerator=cpu"],
     "search=optuna": ["search.trial=0", "search.storage=optuna.log"],
 }
-"""What an option is chosen together with."""
+"""Overrides that an option is chosen together with."""
 
 
 def options() -> list[str]:

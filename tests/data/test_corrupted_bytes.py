@@ -107,7 +107,7 @@ every_victim = pytest.mark.parametrize("write", VICTIMS.values(), ids=VICTIMS)
 
 
 def check_set(victim: Victim, content: bytes) -> bool:
-    """Whether the set is read; it holds what it promises, or the error names the file (labels: at least the set)."""
+    """True if the set is read, with the promised contents; if not, the error names the file (labels: or the set)."""
     victim.path.write_bytes(content)
     images = victim.open()
     try:

@@ -61,7 +61,7 @@ PICTURES = pictures()
 
 
 def check_picture(root: Path, name: str, content: bytes) -> bool:
-    """Whether it is decoded, beside a sound one; otherwise one warning names it."""
+    """True if it is decoded beside a sound one; otherwise one warning names it."""
     shutil.rmtree(root / ".vae_lab", ignore_errors=True)
     (root / "train" / name).write_bytes(content)
     with warnings.catch_warnings(record=True) as caught:

@@ -37,7 +37,7 @@ def values(x: Tensor) -> set[float]:
 
 
 def whole_batches(ranks: list[BatchLoader]) -> list[list[int]]:
-    """What the ranks hold of each batch, put together again by their shards."""
+    """Returns the batches of all ranks, put together by their shards."""
     whole = []
     for parts in zip(*ranks, strict=True):
         shards = [part.shard for part in parts]
@@ -229,7 +229,7 @@ def test_threshold_is_one_above_a_half() -> None:
 
 
 def mean_and_error(ones: Tensor, grey: int) -> float:
-    """How many standard errors the mean of ``ones`` is from the grey value."""
+    """Returns the distance of the mean of ``ones`` from the grey value, in standard errors."""
     p = grey / 255
     return abs(float(ones.double().mean()) - p) / math.sqrt(p * (1 - p) / ones.numel())
 

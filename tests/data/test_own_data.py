@@ -62,7 +62,7 @@ def test_flat_pictures_have_no_labels(tmp_path: Path) -> None:
     assert folder.num_classes == 0
     assert folder.load(train=True).labels is None
     assert len(folder.load(train=True)) == 3
-    # The cache that is now in the folder is no class and no picture.
+    # The cache in the folder is neither a class nor a picture.
     assert ImageFolder(str(tmp_path), channels=1).num_classes == 0
 
 

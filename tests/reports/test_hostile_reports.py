@@ -34,7 +34,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "an evaluation cut off": lambda run: (run / "evaluation.json").write_text('{"nll": 9'),
     "another encoding": lambda run: (run / "metrics.json").write_bytes(b"\xff\xfe{\x00}"),
     "overrides that are a number": lambda run: edit(run, overrides=17),
-    "overrides that are a text": lambda run: edit(run, overrides="latent_dim=2"),
+    "overrides that are a string": lambda run: edit(run, overrides="latent_dim=2"),
     "choices that are a list": lambda run: edit(run, choices=[1]),
     "a metric that is too large": lambda run: metrics(run, {"test/elbo": 10**400}),
     "metrics that are texts": lambda run: metrics(run, {"test/elbo": "<b>", "test/kl": None, "test/x": [1]}),

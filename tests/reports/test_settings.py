@@ -61,7 +61,7 @@ def test_the_same_value_written_otherwise_is_the_same(tmp_path: Path) -> None:
 
 
 def test_runs_with_other_configs_are_never_averaged(tmp_path: Path) -> None:
-    """Nobody set these on the command line: the configs themselves tell them apart, with as few keys as possible."""
+    """None of these was set on the command line: the configs distinguish them, with as few keys as possible."""
     for i, (rate, units) in enumerate([(0.1, 5), (0.1, 5), (0.2, 7), (0.2, 9)]):
         write_run(
             tmp_path / str(i), seed=i, config={"optimizer": {"lr": rate, "also": rate}, "network": {"width": units}}

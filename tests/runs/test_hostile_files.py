@@ -176,7 +176,7 @@ WORDS = (*FAST, "latent_dim=2")
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """As a training leaves it, but for the training."""
+    """Returns the run folder of a training, made without one."""
     folder = tmp_path / "run"
     (folder / "checkpoints").mkdir(parents=True)
     network = {"_target_": "vae_lab.networks.MlpArchitecture", "widths": [4]}

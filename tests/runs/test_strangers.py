@@ -39,7 +39,7 @@ def run(train: Callable[..., Outcome], kept: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def marker(tmp_path: Path) -> Iterator[Path]:
-    """What an attack that succeeds would make."""
+    """File that a successful attack would make."""
     path = tmp_path / "exploded"
     yield path
     assert not path.exists(), "something of the stranger's was executed"

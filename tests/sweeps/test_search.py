@@ -1,4 +1,4 @@
-"""search=optuna: what is searched, what becomes of each trial, and that a stopped search goes on as if it never was."""
+"""search=optuna: what is searched, what becomes of each trial, and that a stopped search resumes exactly."""
 
 from __future__ import annotations
 

@@ -137,14 +137,14 @@ def test_resuming_repeats_only_what_is_not_finished(
 def test_an_unexpected_error_leaves_its_traceback(
     train: Train, tmp_path: Path, instant: dict[int, BaseException]
 ) -> None:
-    instant[3] = KeyError("nobody thought of this")
+    instant[3] = KeyError("an unexpected key")
     outcome = train("-m", "latent_dim=2,3,4", *QUICK)
     assert outcome.code == 1
-    assert outcome.error_lines == ["error: KeyError: 'nobody thought of this'"]
+    assert outcome.error_lines == ["error: KeyError: 'an unexpected key'"]
     jobs = jobs_of(only_sweep(tmp_path))
     assert {dim for dim, job in jobs.items() if (job / "metrics.json").is_file()} == {"2", "4"}
     failure = json.loads((jobs["3"] / "failure.json").read_text())
-    assert (failure["type"], failure["reason"]) == ("KeyError", "KeyError: 'nobody thought of this'")
+    assert (failure["type"], failure["reason"]) == ("KeyError", "KeyError: 'an unexpected key'")
     assert "raise error" in (jobs["3"] / "failure.txt").read_text()
 
 

@@ -1,4 +1,4 @@
-"""Whether two runs are the same, to the last bit of what they leave."""
+"""Compares two runs: the files that they leave must be the same to the last bit."""
 
 from __future__ import annotations
 

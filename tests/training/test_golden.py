@@ -17,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tests.conftest import Outcome
 
 LOSSES: dict[str, list[float]] = json.loads((Path(__file__).parent / "golden_losses.json").read_text())
-"""train/loss in nats an example, by run, as TensorBoard keeps it in float32."""
+"""train/loss in nats per example, by run, as TensorBoard keeps it in float32."""
 
 RUNS = {
     "vae": ("model=vae",),

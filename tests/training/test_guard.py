@@ -69,7 +69,7 @@ class States(pl.Callback):
 
 
 class Curves(pl.loggers.CSVLogger):
-    """What was logged, by tag."""
+    """Returns the logged values by tag."""
 
     def __init__(self, folder: Any) -> None:
         super().__init__(folder)
@@ -159,7 +159,7 @@ def test_ten_in_a_row_end_the_run(tmp_path: Any, whole_passes: bool) -> None:
 
 @pytest.mark.parametrize("level", [0, 1])
 def test_the_term_is_named(tmp_path: Any, monkeypatch: pytest.MonkeyPatch, level: int) -> None:
-    """Where the term itself is a number, and its gradient is not; then where the term is none."""
+    """A finite term with a non-finite gradient, then a non-finite term."""
     kl = vars(LatentLevel)["kl"]
     for spoil, message in ((BadFactor.apply, "the gradient of kl_level_"), (torch.mul, "kl_level_")):
 

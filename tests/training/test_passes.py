@@ -1,4 +1,4 @@
-"""Several optimizer steps in a pass of Lightning's loop: nobody notices, but for the time."""
+"""Several optimizer steps in a pass of Lightning's loop: a run differs only in its time."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_pass_ends_where_somebody_looks(step: int, batch_index: int, settings:
 
 
 class Watch(pl.Callback):
-    """What a run did, at the end of every pass."""
+    """Records of a run at the end of every pass."""
 
     pass_safe = True
 

@@ -1,4 +1,4 @@
-"""A run that was stopped, in whatever way, ends as if it never had been: every number, to the last bit."""
+"""A resumed run gives the same result as one that was never interrupted, to the last bit of every number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is asked for on resume happens, or is refused in one line, and a resume that fails changes nothing."""
+"""Options on resume take effect or are refused in one line, and a resume that fails changes nothing."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LONGER = ("trainer.max_epochs=2", "resume_changed=true")
 
 @pytest.fixture
 def rates(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float, dict[str, Any]]]:
-    """Of each step that is taken: the optimizer's class, its rate and its options."""
+    """Records of each step: the optimizer's class, its rate and its options."""
     seen: list[tuple[str, float, dict[str, Any]]] = []
     whole = VariationalModule._optimizer_step
 

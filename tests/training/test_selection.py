@@ -1,4 +1,4 @@
-"""Which examples choose best.ckpt: a validation set of one's own data by default, and the truth where there is none."""
+"""Tests which examples choose best.ckpt: by default a validation set of the data, and the truth if there is none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What keeps a training step fast, as structure that does not depend on the machine."""
+"""Tests the structure that keeps a training step fast, independent of the machine."""
 
 from __future__ import annotations
 
@@ -243,7 +243,7 @@ def test_evaluation_keeps_to_its_memory(monkeypatch: pytest.MonkeyPatch, num_sam
 
 
 def resident_kilobytes(path: Path) -> int:
-    """How much of the maps of a file this process holds in memory."""
+    """Returns how many bytes of the maps of a file are resident in this process."""
     total, inside = 0, False
     for line in Path("/proc/self/smaps").read_text().splitlines():
         if "-" in line.split()[0]:

@@ -14,7 +14,7 @@ MaxValue = int | Literal["auto"]
 
 WHITE = 255
 _DARK = 128
-"""Where no value reaches this, 255 is unlikely to be the value of white."""
+"""Value that the brightest pixel reaches if 255 is likely to be the value of white."""
 _SAMPLE_BYTES = 4 * 10**6
 _SAMPLE_ROWS = 1024
 

@@ -14,7 +14,7 @@ from typing import IO
 from torchvision.datasets.utils import check_integrity
 
 ABANDONED = 24 * 60 * 60
-"""Seconds after which nobody writes to a partial folder any more."""
+"""Seconds after which a partial folder is no longer written to."""
 
 _CHECKOUT = Path(__file__).resolve().parents[3]
 

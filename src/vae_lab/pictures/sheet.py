@@ -11,7 +11,7 @@ from vae_lab.pictures.grid import image_grid
 from vae_lab.types import Batch
 
 MAX_ROWS = 64
-"""Rows of a picture. Nobody can view more, and a picture of 10,000 images would take more memory than they do."""
+"""Largest number of rows of a picture. More cannot be viewed, and would take more memory than the images."""
 
 
 @dataclass(frozen=True)
