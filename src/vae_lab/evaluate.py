@@ -102,27 +102,21 @@ def draw(model: LatentVariableModel, examples: Batch, result: dict[str, Any], pa
 
 def show(result: dict[str, Any], remarks: Sequence[str], path: str) -> None:
     """Prints the table, with the remarks below it."""
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
+    from vae_lab.screen import print_lines, print_numbers  # noqa: PLC0415
 
-    table = Table(title=f"{result['split']} set, {result['num_examples']} examples", title_justify="left")
-    for column in ("metric", "value", "unit"):
-        table.add_column(column, justify="right" if column == "value" else "left")
+    rows = []
     for name, value in result.items():
         if name.endswith("_error") or name in _NOT_SHOWN:
             continue
         error = result.get(f"{name}_error")
         shown = f"{value:.3f}" if isinstance(value, float) else str(value)
         unit = unit_title(name) or _UNITS.get(name, "nats per example")
-        table.add_row(shown_name(name), shown if error is None else f"{shown} ± {error:.3f}", unit)
+        rows.append((shown_name(name), shown if error is None else f"{shown} ± {error:.3f}", unit))
     for name, best in result.get("mig_by_factor", {}).items():
         nats = f"z[{best['dimension']}]: {best['mutual_information']:.2f} nats"
-        table.add_row(f"mig of {name}", f"{best['mig']:.3f}", nats)
-    console = Console(soft_wrap=True)
-    console.print(table)
-    for remark in remarks:
-        console.print(remark, highlight=False, markup=False)
-    console.print(f"written to   {path}", highlight=False, markup=False)
+        rows.append((f"mig of {name}", f"{best['mig']:.3f}", nats))
+    print_numbers(f"{result['split']} set, {result['num_examples']} examples", rows)
+    print_lines([*remarks, f"written to   {path}"])
 
 
 def main() -> None:

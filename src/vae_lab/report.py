@@ -12,24 +12,21 @@ from vae_lab.errors import RunError
 def report(folder: Path) -> None:
     """Writes the report and shows its tables."""
     # Here and not above: --help must not wait for what draws.
-    from rich.console import Console  # noqa: PLC0415
-
     from vae_lab.reports import tables  # noqa: PLC0415
     from vae_lab.reports.page import write_report  # noqa: PLC0415
     from vae_lab.reports.text import printable  # noqa: PLC0415
+    from vae_lab.screen import print_lines, print_table  # noqa: PLC0415
 
     comparison = write_report(folder)
-    console = Console(soft_wrap=True)
     for name, group in comparison.groups.items():
         if group.settings:
             title = f"{name + ': ' if name else ''}finished runs: {len(group.finished)}"
-            console.print(tables.on_screen(tables.setting_rows(group, essential=True), printable(title)))
-            console.print(printable(tables.usual(group)), highlight=False, markup=False)
-    for run in comparison.runs:
-        if run.state != "finished" or run.reason:
-            line = f"{run.state} {run.folder}: {tables.why(run)}"
-            console.print(printable(line), highlight=False, markup=False)
-    console.print(f"written to   {folder / 'report.md'}", highlight=False, markup=False)
+            header, *rows = [list(map(printable, row)) for row in tables.setting_rows(group, essential=True)]
+            print_table(printable(title), header, rows)
+            print_lines([printable(tables.usual(group))])
+    unfinished = [run for run in comparison.runs if run.state != "finished" or run.reason]
+    print_lines(printable(f"{run.state} {run.folder}: {tables.why(run)}") for run in unfinished)
+    print_lines([f"written to   {folder / 'report.md'}"])
 
 
 def main() -> None:

@@ -8,9 +8,6 @@ import os
 from pathlib import Path
 from urllib.parse import quote
 
-from rich.table import Column, Table
-from rich.text import Text
-
 from vae_lab.collapse import collapse_lines
 from vae_lab.reports import text
 from vae_lab.reports.comparison import Comparison
@@ -173,18 +170,6 @@ class Link(str):
         link = super().__new__(cls, label)
         link.target = quote(os.fsencode(path))
         return link
-
-
-def on_screen(rows: Rows, title: str) -> Table:
-    """Returns a table for rich's console."""
-    table = Table(
-        *(Column(Text(text.printable(name)), overflow="fold") for name in rows[0]),
-        title=Text(title),
-        title_justify="left",
-    )
-    for row in rows[1:]:
-        table.add_row(*(Text(text.printable(cell)) for cell in row))
-    return table
 
 
 def comma_separated(comparison: Comparison, folder: Path) -> str:

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence, Set
 from typing import NamedTuple
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from vae_lab.runs.reading import Run
+from vae_lab.screen import print_table
 
 
 class JobRow(NamedTuple):
@@ -48,11 +45,6 @@ def print_jobs(rows: Sequence[JobRow]) -> None:
     """The table; what all jobs have in common stands above it."""
     shared = set.intersection(*(set(row.overrides) for row in rows)) if len(rows) > 1 else set()
     title = " ".join(["sweep", *(word for row in rows[:1] for word in row.overrides if word in shared)])
-    table = Table(title=Text(title), title_justify="left")
-    for column in ("job", "state", "test elbo, or the reason"):
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        # As Text: rich would take [16] for one of its tags.
-        own = " ".join(word for word in row.overrides if word not in shared)
-        table.add_row(Text(own), row.state, Text(row.detail))
-    Console(soft_wrap=True).print(table)
+    own = [" ".join(word for word in row.overrides if word not in shared) for row in rows]
+    cells = [(words, row.state, row.detail) for words, row in zip(own, rows, strict=True)]
+    print_table(title, ("job", "state", "test elbo, or the reason"), cells)
