@@ -13,6 +13,8 @@ from vae_lab.cli.compose import config_dir
 from vae_lab.cli.messages import EXTRAS
 
 NEEDS = {
+    "model=vq_vae": ["objective=vq"],
+    "objective=vq": ["model=vq_vae"],
     "network=none": ["model=deep"],
     "prior=label_conditional": ["model=cvae"],
     "likelihood=gaussian": ["data.binarization=none"],

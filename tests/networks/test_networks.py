@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vae_lab.distributions import Bernoulli
+from vae_lab.core import BottomUpPosterior, LatentVariableModel, MarkovChain
+from vae_lab.distributions import Bernoulli, ConditionalDistribution, Gaussian, StandardNormal
 from vae_lab.models import Ladder
+from vae_lab.models.builders import image_likelihood, prior_chain
 from vae_lab.networks import Architecture, ConvArchitecture, Mlp, MlpArchitecture, OneHot
 from vae_lab.networks.context import join
 from vae_lab.networks.mlp import ACTIVATIONS
@@ -237,3 +239,55 @@ def test_join_puts_the_context_behind_every_sample() -> None:
     assert torch.equal(joined[..., 2:], context.float().expand(3, 4, 5))
     assert torch.equal(join(None, context), context)
     assert torch.equal(join(features, None), features)
+
+
+@pytest.mark.parametrize(("start", "end"), [((4, 4), (7, 7)), ((13, 11), (7, 6)), ((7, 7), (28, 28)), ((5, 5), (5, 5))])
+@pytest.mark.parametrize("context_features", [0, 3])
+def test_between_grids_places_keep_their_neighbours(
+    start: tuple[int, int], end: tuple[int, int], context_features: int
+) -> None:
+    """A fully connected layer between two levels of spatial latents would let every place act on every other one."""
+    torch.manual_seed(0)
+    architecture = ConvArchitecture([6], blocks=0)
+    context = torch.randn(3, context_features).double() if context_features else None
+    for build in (architecture.encoder, architecture.decoder):
+        net = build((4, *start), (2, 5, *end), context_features).double()
+        x = torch.randn(2, 3, 4, *start).double()
+        before = net(x, context)
+        assert before.shape == (2, 3, 2, 5, *end)
+        x[..., 0, 0] += 1
+        moved = (net(x, context) - before).abs().amax((0, 1, 2, 3))
+        assert moved[0, 0] > 0
+        far = end[0] - 1, end[1] - 1
+        assert moved[far] == 0
+        out = torch.randn(2, 5, *end).double()
+        net.start_at(out)
+        assert net(x, context).isfinite().all()
+        if context is not None:
+            assert (net(x, context + 1) != net(x, context)).all(-1).all(-1).any()
+
+
+def test_a_hierarchy_of_grids_is_built_from_event_shapes() -> None:
+    torch.manual_seed(0)
+    spec, shapes = DataSpec((1, 28, 28), 3, "binary"), [(4, 7, 7), (2, 4, 4)]
+    conv = ConvArchitecture([8, 8], blocks=1, features=16)
+    heads = [Gaussian(shape) for shape in shapes]
+    links = [
+        ConditionalDistribution(conv.encoder(below, head.param_shape, 3), head)
+        for below, head in zip([spec.shape, shapes[0]], heads, strict=True)
+    ]
+    model = LatentVariableModel(
+        prior=prior_chain(shapes, 3, conv, StandardNormal),
+        posterior=BottomUpPosterior(MarkovChain(links)),
+        likelihood=image_likelihood(spec, shapes[0], 3, conv, Bernoulli),
+        embed=OneHot(3),
+        spec=spec,
+    )
+    assert sum(parameter.numel() for parameter in model.parameters()) < 20_000  # 904,000 by way of vectors
+    x, y = torch.rand(5, 1, 28, 28).round(), torch.arange(5) % 3
+    terms = model(x, y, num_samples=2)
+    assert [level.z.shape[2:] for level in terms.levels] == shapes
+    terms.elbo.mean().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+    assert model.generate(5, y).mean.shape == model.reconstruct(x, y).mean.shape == (5, 1, 28, 28)
+    assert [code.shape[1:] for code in model.encode(x, y)] == shapes

@@ -71,6 +71,9 @@ class LatentVariableModel(nn.Module):
     compile_pays: ClassVar[bool] = True
     """False for models whose loss does not become faster by `torch.compile`."""
 
+    discrete: ClassVar[bool] = False
+    """True if latents are numbers of a codebook's entries, which cannot be moved by small steps."""
+
     widest_state = 0
     """Numbers in the largest state of the prior's chain, if it is larger than a vector."""
 

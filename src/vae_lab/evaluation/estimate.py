@@ -54,7 +54,8 @@ def evaluate(
     if trainer.is_global_zero:
         print(summary(data, (settings.split,)))
     data.dtype = dtype_of(trainer.precision, model)
-    wanted = data.images.factor_names if settings.disentanglement == "auto" else settings.disentanglement
+    known = bool(data.images.factor_names) and not model.discrete
+    wanted = known if settings.disentanglement == "auto" else settings.disentanglement
     # First: it takes a minute, and mistakes in it should not show after hours.
     scores = _disentanglement(model, data, trainer, settings) if wanted and trainer.is_global_zero else {}
     module = EvaluationModule(
@@ -71,6 +72,8 @@ def _check_fit(model: LatentVariableModel, data: ImageDataModule, settings: Eval
         raise ValueError("all_labels=true: the model is unconditional, its nll is that of log p(x) already")
     if model.spec is not None:
         model.spec.check_data(data.spec, f"data_root={data.images.root}: ")
+    if settings.disentanglement is True and model.discrete:
+        raise ValueError("disentanglement=true: the codes of this model are numbers of a codebook's entries")
     if settings.disentanglement is True and not data.images.factor_names:
         raise ValueError(f"disentanglement=true: the generative factors of {data.images.name} are not known")
     if settings.disentanglement_level > model.num_levels:

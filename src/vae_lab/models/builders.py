@@ -61,33 +61,37 @@ def check_latent_dims(latent_dims: Sequence[int]) -> None:
 
 
 def prior_chain(
-    latent_dims: Sequence[int], context_features: int, architecture: Architecture, top: PriorFactory
+    event_shapes: Sequence[Sequence[int]], context_features: int, architecture: Architecture, top: PriorFactory
 ) -> MarkovChain:
-    """Returns p(z_L|c) p(z_{L-1}|z_L, c) ... p(z_1|z_2, c) of vectors of these sizes, nearest the data first."""
-    links: list[nn.Module] = [top(latent_dims[-1:], context_features)]
-    for below, above in reversed(list(pairwise(latent_dims))):
-        head = Gaussian((below,))
-        net = architecture.decoder((above,), head.param_shape, context_features)
+    """Returns p(z_L|c) p(z_{L-1}|z_L, c) ... p(z_1|z_2, c) of events of these shapes, nearest the data first."""
+    links: list[nn.Module] = [top(event_shapes[-1], context_features)]
+    for below, above in reversed(list(pairwise(event_shapes))):
+        head = Gaussian(below)
+        net = architecture.decoder(above, head.param_shape, context_features)
         links.append(ConditionalDistribution(net, head))
     return MarkovChain(links)
 
 
 def image_likelihood(
-    spec: DataSpec, latent_dim: int, context_features: int, architecture: Architecture, likelihood: LikelihoodFactory
+    spec: DataSpec,
+    event_shape: Sequence[int],
+    context_features: int,
+    architecture: Architecture,
+    likelihood: LikelihoodFactory,
 ) -> ConditionalDistribution:
-    """Returns p(x|z_1, c)."""
+    """Returns p(x|z_1, c) for a z_1 of this shape."""
     head = likelihood(spec.shape)
     head.check_support(spec.support)
-    return ConditionalDistribution(architecture.decoder((latent_dim,), head.param_shape, context_features), head)
+    return ConditionalDistribution(architecture.decoder(event_shape, head.param_shape, context_features), head)
 
 
-def share_posterior(model: LatentVariableModel, spec: DataSpec, below: int | None = None) -> None:
+def share_posterior(model: LatentVariableModel, spec: DataSpec, below: Sequence[int] | None = None) -> None:
     """Passes the top level of the posterior to a `VampPrior`, which is made of it; does nothing for other priors.
 
     Args:
         model: complete model.
         spec: spec of the data.
-        below: dimensions of the level below the top, which the top reads; None: it reads the data.
+        below: shape of the level below the top, which the top reads; None: it reads the data.
 
     Raises:
         ValueError: for a posterior that is not Gaussian, or has batch normalisation, whose statistics would mix the
@@ -100,6 +104,6 @@ def share_posterior(model: LatentVariableModel, spec: DataSpec, below: int | Non
         raise ValueError("a VampPrior is a mixture of Gaussian posteriors, and this posterior is a flow")
     if any(isinstance(module, nn.BatchNorm1d) for module in model.posterior.modules()):
         raise ValueError("VampPrior: needs an encoder without batch normalisation (batch_norm=False)")
-    in_shape = spec.shape if below is None else (below,)
+    in_shape = spec.shape if below is None else tuple(below)
     images = below is None and spec.support != "real"
     prior.attach(model.posterior.top, in_shape, images, one_hot=isinstance(model.embed, OneHot))

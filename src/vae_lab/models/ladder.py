@@ -60,9 +60,9 @@ class Ladder(LatentVariableModel):
             for width, head in zip(features, heads, strict=True)
         ]
         super().__init__(
-            prior=prior_chain(latent_dims, context, latent_network, prior),
+            prior=prior_chain([head.event_shape for head in heads], context, latent_network, prior),
             posterior=LadderPosterior(blocks, evidence),
-            likelihood=image_likelihood(spec, latent_dims[0], context, network, likelihood),
+            likelihood=image_likelihood(spec, heads[0].event_shape, context, network, likelihood),
             embed=embed,
             spec=spec,
         )

@@ -57,10 +57,10 @@ class MHVAE(LatentVariableModel):
             net = latent_network.encoder(below.event_shape, above.param_shape, context)
             links.append(ConditionalDistribution(net, above))
         super().__init__(
-            prior=prior_chain(latent_dims, context, latent_network, prior),
+            prior=prior_chain([head.event_shape for head in heads], context, latent_network, prior),
             posterior=BottomUpPosterior(MarkovChain(links)),
-            likelihood=image_likelihood(spec, latent_dims[0], context, network, likelihood),
+            likelihood=image_likelihood(spec, heads[0].event_shape, context, network, likelihood),
             embed=embed,
             spec=spec,
         )
-        share_posterior(self, spec, below=latent_dims[-2] if len(latent_dims) > 1 else None)
+        share_posterior(self, spec, below=heads[-2].event_shape if len(heads) > 1 else None)

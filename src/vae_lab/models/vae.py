@@ -54,9 +54,9 @@ class VAE(LatentVariableModel):
         z = (posterior or Gaussian)((latent_dim,))
         encoder = ConditionalDistribution(network.encoder(spec.shape, z.param_shape, context), z)
         super().__init__(
-            prior=prior_chain([latent_dim], context, network, prior),
+            prior=prior_chain([z.event_shape], context, network, prior),
             posterior=BottomUpPosterior(MarkovChain([encoder])),
-            likelihood=image_likelihood(spec, latent_dim, context, network, likelihood),
+            likelihood=image_likelihood(spec, z.event_shape, context, network, likelihood),
             embed=embed,
             spec=spec,
         )

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
+from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
 from vae_lab.networks.architecture import Architecture
 from vae_lab.networks.context import join
@@ -83,13 +83,10 @@ class ConvEncoder(nn.Module):
         self.out_shape = tuple(out_shape)
 
     def forward(self, given: Tensor, context: Tensor | None = None) -> Tensor:
-        leading, image = given.shape[:-3], given.shape[-3:]
-        if context is not None:
-            planes = context.to(given.dtype)[..., None, None].expand(*leading, -1, *image[1:])
-            given = torch.cat((given, planes), dim=-3)
+        given = _with_planes(given, context)
         hidden = self.stages(given.reshape(-1, *given.shape[-3:]))
         out: Tensor = self.to_out(hidden.flatten(1))
-        return out.reshape(*leading, *self.out_shape)
+        return out.reshape(*given.shape[:-3], *self.out_shape)
 
 
 class ConvDecoder(nn.Module):
@@ -144,6 +141,72 @@ class ConvDecoder(nn.Module):
         last.bias.data.copy_(out.mean((-2, -1)).flatten())
 
 
+class ConvBetween(nn.Module):
+    """Grid -> parameters of a grid, such as two levels of spatial latents: places keep their neighbours throughout.
+
+    Halves or doubles the side in each stage until the output's is reached. Context joins as constant planes.
+
+    Args:
+        in_shape: shape of one input, (channels, height, width).
+        out_shape: shape of one output, (params_per_dim, channels, height, width).
+        context_features: C; 0 for none.
+        sizes: sizes of the layers.
+    """
+
+    def __init__(
+        self, in_shape: Sequence[int], out_shape: Sequence[int], context_features: int, sizes: ConvSizes
+    ) -> None:
+        super().__init__()
+        self.out_shape = tuple(out_shape)
+        self.sides = _sides_between((in_shape[1], in_shape[2]), (out_shape[-2], out_shape[-1]))
+        width = sizes.channels[-1]
+        self.read = nn.Conv2d(in_shape[0] + context_features, width, 3, padding=1)
+        self.stages = nn.ModuleList(
+            nn.Sequential(*(ResidualBlock(width, sizes.activation) for _ in range(sizes.blocks))) for _ in self.sides
+        )
+        self.out = nn.Sequential(
+            activation_module(sizes.activation), nn.Conv2d(width, math.prod(self.out_shape[:2]), 3, padding=1)
+        )
+
+    def forward(self, given: Tensor, context: Tensor | None = None) -> Tensor:
+        given = _with_planes(given, context)
+        hidden = self.read(given.reshape(-1, *given.shape[-3:]))
+        for side, stage in zip(self.sides, self.stages, strict=True):
+            smaller = side[0] < hidden.shape[-2] or side[1] < hidden.shape[-1]
+            hidden = adaptive_avg_pool2d(hidden, side) if smaller else interpolate(hidden, size=side)
+            hidden = stage(hidden)
+        out: Tensor = self.out(hidden)
+        return out.reshape(*given.shape[:-3], *self.out_shape)
+
+    def start_at(self, out: Tensor) -> None:
+        """Sets the last bias to an output, (*out_shape), that the network starts around: one number per channel."""
+        last = self.out[-1]
+        assert isinstance(last, nn.Conv2d)
+        assert last.bias is not None
+        last.bias.data.copy_(out.mean((-2, -1)).flatten())
+
+
+def _with_planes(given: Tensor, context: Tensor | None) -> Tensor:
+    """Returns a grid with the context as constant planes beside its channels."""
+    if context is None:
+        return given
+    planes = context.to(given.dtype)[..., None, None].expand(*given.shape[:-3], -1, *given.shape[-2:])
+    return torch.cat((given, planes), dim=-3)
+
+
+def _sides_between(start: tuple[int, int], end: tuple[int, int]) -> list[tuple[int, int]]:
+    """Returns the sides of each stage from ``start`` to ``end``, halved or doubled in each: 7 -> 7, 14, 28."""
+    sides = [start]
+    while sides[-1] != end:
+        height, width = sides[-1]
+        sides.append((_nearer(height, end[0]), _nearer(width, end[1])))
+    return sides
+
+
+def _nearer(side: int, goal: int) -> int:
+    return max(goal, math.ceil(side / 2)) if side > goal else min(goal, 2 * side)
+
+
 def _stage_sizes(size: Sequence[int], stages: int) -> list[tuple[int, ...]]:
     """Returns height and width of the data and after each stage, such as 28 -> 14 -> 7 -> 4."""
     sizes = [tuple(size)]
@@ -180,11 +243,15 @@ class ConvArchitecture(Architecture):
         self.sizes = ConvSizes(tuple(channels), blocks, features, activation)
 
     def encoder(self, in_shape: Sequence[int], out_shape: Sequence[int], context_features: int = 0) -> nn.Module:
+        if len(in_shape) == 3 and len(out_shape) == 4:
+            return ConvBetween(in_shape, out_shape, context_features, self.sizes)
         if len(in_shape) != 3:
             return self._between_vectors(in_shape, out_shape, context_features)
         return ConvEncoder(in_shape, out_shape, context_features, self.sizes)
 
     def decoder(self, in_shape: Sequence[int], out_shape: Sequence[int], context_features: int = 0) -> nn.Module:
+        if len(in_shape) == 3 and len(out_shape) == 4:
+            return ConvBetween(in_shape, out_shape, context_features, self.sizes)
         if len(out_shape) != 4:
             return self._between_vectors(in_shape, out_shape, context_features)
         return ConvDecoder(in_shape, out_shape, context_features, self.sizes)

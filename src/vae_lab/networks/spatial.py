@@ -40,7 +40,7 @@ class Grid(NamedTuple):
         return self[:3]
 
 
-def _convolve(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+def convolve(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """Applies a layer for (N, C, H, W) to x of (..., C, H, W)."""
     leading = x.shape[:-3]
     if len(leading) == 1:
@@ -49,7 +49,7 @@ def _convolve(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     return out.reshape(*leading, *out.shape[1:])
 
 
-def _conv(inputs: int, outputs: int, kernel: int = 3, factor: float = 1.0) -> nn.Conv2d:
+def conv(inputs: int, outputs: int, kernel: int = 3, factor: float = 1.0) -> nn.Conv2d:
     """Returns a convolution that keeps the grid, its weights scaled by ``factor`` and, if that is not 1, its bias 0."""
     layer = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
     if factor != 1.0:
@@ -61,7 +61,7 @@ def _conv(inputs: int, outputs: int, kernel: int = 3, factor: float = 1.0) -> nn
 
 
 class Residual(nn.Module):
-    """x + _conv(silu(conv(silu(x)))) on a grid; on a vector the convolutions are of size 1.
+    """x + conv(silu(conv(silu(x)))) on a grid; on a vector the convolutions are of size 1.
 
     Args:
         grid: size of x.
@@ -74,11 +74,11 @@ class Residual(nn.Module):
     def __init__(self, grid: Grid, factor: float = 1.0) -> None:
         super().__init__()
         kernel = 3 if grid.height * grid.side > 1 else 1
-        self.first = _conv(grid.width, grid.width, kernel)
-        self.last = _conv(grid.width, grid.width, kernel, factor)
+        self.first = conv(grid.width, grid.width, kernel)
+        self.last = conv(grid.width, grid.width, kernel, factor)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + _convolve(self._body, x)
+        return x + convolve(self._body, x)
 
     def _body(self, x: Tensor) -> Tensor:
         if self.recomputed and torch.is_grad_enabled():
@@ -106,7 +106,7 @@ class Shrink(nn.Module):
             self.layer = nn.Conv2d(below[0], above.width, (below[1], below[2]))
 
     def forward(self, x: Tensor) -> Tensor:
-        return _convolve(self.layer, x)
+        return convolve(self.layer, x)
 
 
 class Enlarge(nn.Module):
@@ -117,10 +117,10 @@ class Enlarge(nn.Module):
         self.below = below
         self.factor = above.factor
         places = self.factor**2 or below.height * below.side
-        self.layer = _conv(above.width, below.width * places, 1)
+        self.layer = conv(above.width, below.width * places, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return _convolve(self._enlarge, x)
+        return convolve(self._enlarge, x)
 
     def _enlarge(self, x: Tensor) -> Tensor:
         out: Tensor = self.layer(x)
@@ -191,12 +191,12 @@ class StateUpdate(nn.Module):
 
     def __init__(self, grid: Grid, channels: int, factor: float, below: Grid) -> None:
         super().__init__()
-        self.read = _conv(channels, grid.width, 1)
+        self.read = conv(channels, grid.width, 1)
         self.block = Residual(grid, factor)
         self.enlarge = Enlarge(grid, below) if below != grid else None
 
     def forward(self, state: Tensor, value: Tensor, context: Tensor | None = None) -> Tensor:
-        after: Tensor = self.block(state + _convolve(self.read, value))
+        after: Tensor = self.block(state + convolve(self.read, value))
         return after if self.enlarge is None else self.enlarge(after)
 
 
@@ -211,10 +211,10 @@ class StateToLatent(nn.Module):
     def __init__(self, grid: Grid, param_shape: Sequence[int]) -> None:
         super().__init__()
         self.param_shape = tuple(param_shape)
-        self.out = _conv(grid.width, math.prod(param_shape[:2]), 1, _NEAR_ZERO)
+        self.out = conv(grid.width, math.prod(param_shape[:2]), 1, _NEAR_ZERO)
 
     def forward(self, given: Tensor, context: Tensor | None = None) -> Tensor:
-        raw = _convolve(lambda x: self.out(silu(x)), given)
+        raw = convolve(lambda x: self.out(silu(x)), given)
         return raw.reshape(*raw.shape[:-3], *self.param_shape)
 
 
@@ -231,17 +231,17 @@ class StateAndFeatures(nn.Module):
     def __init__(self, grid: Grid, param_shape: Sequence[int]) -> None:
         super().__init__()
         self.param_shape = tuple(param_shape)
-        self.from_features = _conv(grid.width, grid.width)
-        self.from_state = _conv(grid.width, grid.width, 1)
-        self.out = _conv(grid.width, math.prod(param_shape[:2]), 1, _NEAR_ZERO)
+        self.from_features = conv(grid.width, grid.width)
+        self.from_state = conv(grid.width, grid.width, 1)
+        self.out = conv(grid.width, math.prod(param_shape[:2]), 1, _NEAR_ZERO)
 
     def read(self, features: Tensor) -> Tensor:
         """Returns the part of the hidden layer that comes from the features."""
-        return _convolve(self.from_features, features)
+        return convolve(self.from_features, features)
 
     def forward(self, seen: Tensor, state: Tensor) -> Tensor:
-        hidden = _convolve(lambda x: self.from_state(silu(x)), state) + seen
-        raw = _convolve(lambda x: self.out(silu(x)), hidden)
+        hidden = convolve(lambda x: self.from_state(silu(x)), state) + seen
+        raw = convolve(lambda x: self.out(silu(x)), hidden)
         return raw.reshape(*raw.shape[:-3], *self.param_shape)
 
 
@@ -274,11 +274,11 @@ class StateToPicture(nn.Module):
         super().__init__()
         self.param_shape = tuple(param_shape)
         self.factor = grid.factor
-        self.layer = _conv(grid.width, math.prod(param_shape[:2]) * self.factor**2)
+        self.layer = conv(grid.width, math.prod(param_shape[:2]) * self.factor**2)
         self.bias = nn.Parameter(torch.zeros(self.param_shape))
 
     def forward(self, given: Tensor, context: Tensor | None = None) -> Tensor:
-        out = _convolve(self._enlarge, given)
+        out = convolve(self._enlarge, given)
         return out.reshape(*out.shape[:-3], *self.param_shape) + self.bias
 
     def _enlarge(self, x: Tensor) -> Tensor:

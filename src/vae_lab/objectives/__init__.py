@@ -8,5 +8,17 @@ from vae_lab.objectives.factor_vae import FactorVae
 from vae_lab.objectives.info_vae import InfoVae
 from vae_lab.objectives.iwae import Iwae
 from vae_lab.objectives.iwae_dreg import IwaeDreg
+from vae_lab.objectives.vector_quantisation import VectorQuantisation
 
-__all__ = ["BetaTcvae", "Capacity", "Elbo", "FactorVae", "InfoVae", "Iwae", "IwaeDreg", "Loss", "Objective"]
+__all__ = [
+    "BetaTcvae",
+    "Capacity",
+    "Elbo",
+    "FactorVae",
+    "InfoVae",
+    "Iwae",
+    "IwaeDreg",
+    "Loss",
+    "Objective",
+    "VectorQuantisation",
+]

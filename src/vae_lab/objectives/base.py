@@ -36,6 +36,8 @@ class Objective(nn.Module, ABC):
 
     one_level: ClassVar[bool] = False
     """True if the objective is defined only for models with one level of latents."""
+    trains_codebook: ClassVar[bool] = False
+    """True for an objective that trains the codebook of a model that has one."""
     log_names: ClassVar[tuple[str, ...]] = ()
     """Names of the numbers in ``logs`` of each `Loss`."""
 
@@ -51,6 +53,8 @@ class Objective(nn.Module, ABC):
         Raises:
             ValueError: for a hierarchy, if one level is needed.
         """
+        if model.discrete and not self.trains_codebook:
+            raise ValueError(f"objective {type(self).__name__} does not train a codebook; VectorQuantisation does")
         if self.one_level and model.num_levels > 1:
             raise ValueError(
                 f"objective {type(self).__name__} needs a model of one level, this one has {model.num_levels}"

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vae_lab.core import LatentVariableModel
 from vae_lab.pictures.classes import class_tag
+from vae_lab.pictures.codebook import codebook_use
 from vae_lab.pictures.latents import first_varied, rows_of, varied
 from vae_lab.pictures.levels import kl_by_level, most_used_levels, progressive, redrawn
 from vae_lab.pictures.plane import code_scatter, latent_plane, manifold
@@ -67,6 +68,9 @@ class Album:
             classes = range(self.num_classes)
             by_class = samples_by_class(model, classes, temperature=self.temperature, seed=self.seed)
             yield "samples_by_class", by_class.draw()
+        if model.discrete:
+            yield "codebook", codebook_use(model, self.examples, self.seed)
+            return
         if model.num_levels > 1:
             yield from self._levels(model)
         yield from self._traversals(model)

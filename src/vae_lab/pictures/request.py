@@ -50,6 +50,11 @@ def requested(request: Request, model: LatentVariableModel, examples: Examples) 
     """
     if request.y == "null" and "null" not in _class_names(model):  # typed for none
         request = replace(request, y=None)
+    if model.discrete and request.what not in ("samples", "reconstructions"):
+        raise ValueError(
+            f"what={request.what}: moves codes by small steps, and those of this model are numbers of a codebook's "
+            "entries; choose samples or reconstructions"
+        )
     classes = _classes(request, model)
     each: Sequence[int | None] = classes or [None]
     match request.what:

@@ -51,6 +51,8 @@ class Projector(Callback):
 
     def _show(self, writer: SummaryWriter, model: LatentVariableModel, examples: Batch, step: int) -> None:
         names = None if examples.y is None else [_class_name(model, y) for y in examples.y.tolist()]
+        if model.discrete:  # distances between numbers of entries mean nothing
+            return
         levels = codes(model, examples, self.seed)
         for number, level in enumerate(levels, start=1):
             tag = "codes" if len(levels) == 1 else f"codes_level_{number}"
