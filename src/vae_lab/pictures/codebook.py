@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vae_lab.core import LatentVariableModel
 from vae_lab.pictures.grid import DPI, figure_picture
-from vae_lab.pictures.latents import encode, on_model, evaluation_mode
+from vae_lab.pictures.latents import encode, evaluation_mode, on_model
 from vae_lab.types import Batch
 
 
