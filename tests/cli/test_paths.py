@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from argparse import ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import vae_lab
 from vae_lab.cli.check import ConfigError
-from vae_lab.cli.paths import PATHS, ROOTS, ordered, path_of, with_quoted_path
+from vae_lab.cli.paths import PATHS, ROOTS, _Parser, ordered, path_of, with_quoted_path
 from vae_lab.evaluate import main as evaluate_main
 from vae_lab.files import absolute
 from vae_lab.report import main as report_main
@@ -94,6 +96,33 @@ def test_options_stand_anywhere() -> None:
     assert front == (["--multirun", "--config-dir=mine"], ["model=vae", "latent_dim=2,3"])
     with pytest.raises(ConfigError, match="--modle"):
         ordered(["model=vae", "--modle"])
+
+
+def test_the_options_are_those_of_hydra() -> None:
+    """Fails when Hydra has another option; the newest Hydra may know more words of --info than the lowest."""
+    from hydra._internal.utils import get_args_parser
+
+    def options(parser: ArgumentParser) -> set[str]:
+        return {name for action in parser._actions for name in action.option_strings}
+
+    assert options(_Parser()) == options(get_args_parser())
+    for word in ("--info=nonsense", "--cfg=nonsense", "-version"):
+        with pytest.raises(ConfigError, match=r"nonsense|-version"):
+            ordered([word])
+
+
+def test_hydra_applies_words_where_the_lab_admits_them() -> None:
+    """Fails when Hydra moves the only inside of it that `vae_lab.cli` replaces."""
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+
+    assert ConfigLoaderImpl._apply_overrides_to_config.admits is True  # type: ignore[attr-defined]
+    (use,) = [
+        line
+        for path in Path(vae_lab.__file__).parent.rglob("*.py")
+        for line in path.read_text().splitlines()
+        if "hydra._internal" in line
+    ]
+    assert use == "from hydra._internal.config_loader_impl import ConfigLoaderImpl"
 
 
 @pytest.mark.parametrize(

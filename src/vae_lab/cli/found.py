@@ -7,6 +7,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from vae_lab.nested import value_at
+
 FOUND = ("data.images.max_value",)
 """Keys that a run writes into its config.yaml with the value that the data gave."""
 
@@ -14,16 +16,9 @@ FOUND = ("data.images.max_value",)
 def keep_found(cfg: DictConfig, saved: Mapping[str, Any]) -> None:
     """Sets each key of `FOUND` that is auto to the value in the saved config of the run."""
     for key in FOUND:
-        value = _at(saved, key)
+        value = value_at(saved, key)
         if OmegaConf.select(cfg, key) == "auto" and _is_number_or_numbers(value):
             OmegaConf.update(cfg, key, value)
-
-
-def _at(config: Any, key: str) -> Any:
-    """Returns the value at a key with dots; None where there is none."""
-    for name in key.split("."):
-        config = config.get(name) if isinstance(config, Mapping) else None
-    return config
 
 
 def _is_number_or_numbers(value: Any) -> bool:

@@ -6,16 +6,17 @@ nothing reads foo.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
-from omegaconf import AnyNode, DictConfig, ListConfig, Node, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from vae_lab.cli.check import INSTANTIATION, ConfigError, did_you_mean, locate, no_such_option, parameters_of
+from vae_lab.nested import value_at, walk
 
 SUPPLIED = {
     "run_dir": "use hydra.run.dir",
@@ -58,13 +59,17 @@ class Place(NamedTuple):
     """
 
     key: str = ""
-    component: DictConfig | None = None
+    component: dict[Any, Any] | None = None
     option: str = ""
     blocked: str = ""
 
 
 def install() -> None:
-    """Makes Hydra apply each override as `admitted` returns it, in the main process and in jobs of any launcher."""
+    """Makes Hydra apply each override as `admitted` returns it, in the main process and in jobs of any launcher.
+
+    Hydra has no public way to admit ``trainer.profiler=simple``: a ``+`` that is added to the words before Hydra reads
+    them would change the names of the folders of a sweep and the words that a run records.
+    """
     if getattr(ConfigLoaderImpl._apply_overrides_to_config, "admits", False):
         return
     original = ConfigLoaderImpl._apply_overrides_to_config
@@ -83,21 +88,21 @@ def admitted(override: Override, cfg: DictConfig) -> Override:
     Raises:
         ConfigError: for a key that the program supplies, that no component takes, or that lies below a plain value.
     """
-    key = override.key_or_group
+    key, config = override.key_or_group, OmegaConf.to_container(cfg, resolve=False)
     if key.partition(".")[0] == "hydra" or override.package is not None:
-        _refuse_unknown_to_hydra(key, cfg)
+        _refuse_unknown_to_hydra(key, config)
         return override
     if override.is_delete():
-        _refuse_deletion(key, cfg)
+        _refuse_deletion(key, config)
         return override
     _refuse_supplied(key)
-    place = _place(cfg, key)
+    place = _place(config, key)
     if place is None:
         return override
     if place.component is None:
         if key.startswith("callbacks.") and override.type is not OverrideType.CHANGE:  # one of the user's own
             return override
-        raise ConfigError(f"{key}: no such key{place.blocked or _nearest(key, cfg)}")
+        raise ConfigError(f"{key}: no such key{place.blocked or _nearest(key, config)}")
     if place.blocked:
         raise ConfigError(f"{key}: no such key{place.blocked}")
     _check_option(place)
@@ -111,24 +116,23 @@ def is_taken(word: str, cfg: DictConfig) -> bool:
         admitted(override, cfg)
     except ConfigError:
         return False
-    return not override.is_delete() or _place(cfg, override.key_or_group) is None
+    return not override.is_delete() or _place(OmegaConf.to_container(cfg, resolve=False), override.key_or_group) is None
 
 
-def _refuse_deletion(key: str, cfg: DictConfig) -> None:
+def _refuse_deletion(key: str, config: Any) -> None:
     """Raises for a listed key that belongs to no component: those have no default but the one in the YAML."""
-    if _place(cfg, key) is not None:
+    if _place(config, key) is not None:
         return  # no such key, as Hydra says
-    parent = key.rpartition(".")[0]
-    parts = parent.split(".")
-    above = (OmegaConf.select(cfg, ".".join(parts[:end])) for end in range(1, len(parts) + 1)) if parent else ()
-    if key.startswith("callbacks.") or any(isinstance(node, DictConfig) and "_target_" in node for node in above):
+    parts = key.split(".")
+    above = (value_at(config, ".".join(parts[:end])) for end in range(1, len(parts)))
+    if key.startswith("callbacks.") or any(isinstance(node, dict) and "_target_" in node for node in above):
         return
     raise ConfigError(f"~{key}: must not be taken away; set its value, {key}=VALUE")
 
 
-def _refuse_unknown_to_hydra(key: str, cfg: DictConfig) -> None:
+def _refuse_unknown_to_hydra(key: str, config: Any) -> None:
     """Raises for a key of Hydra's own that it never reads, such as ``+hydra.foo=1``, which Hydra accepts silently."""
-    place = _place(cfg, key) if key.startswith("hydra.") else None
+    place = _place(config, key) if key.startswith("hydra.") else None
     if place is not None and place.component is None and not f"{key}.".startswith(tuple(f"{k}." for k in OPEN_TO_ALL)):
         raise ConfigError(f"{key}: no such key of Hydra's")
 
@@ -139,54 +143,37 @@ def _refuse_supplied(key: str) -> None:
             raise ConfigError(f"{key}: is set by the program itself; {instead}")
 
 
-def _place(cfg: DictConfig, key: str) -> Place | None:
+def _place(config: Any, key: str) -> Place | None:
     """Returns the place of a key that is not listed; None for a listed one, and below an interpolation or a list."""
-    node: Any = cfg
-    place = Place()
-    parts = key.split(".")
+    node, place, parts = config, Place(), key.split(".")
     for number, part in enumerate(parts):
-        if isinstance(node, ListConfig):
+        if isinstance(node, list) or (isinstance(node, str) and "${" in node):
             return None
-        if not isinstance(node, DictConfig) or node._is_none() or node._is_missing():
-            above = ".".join(parts[:number])
-            is_open = isinstance(node, DictConfig | AnyNode) and node._is_none() and place.component is not None
-            return place if is_open else place._replace(blocked=f"; {above}={_shown(node)} holds no keys")
+        above = ".".join(parts[:number])
+        if not isinstance(node, dict):
+            if node is None and place.component is not None:  # an option of the component that may be a mapping
+                return place
+            return place._replace(blocked=f"; {above}={'null' if node is None else node} holds no keys")
         if "_target_" in node:
-            place = Place(".".join(parts[:number]), node, part)
-        child = node._get_node(part, validate_access=False)
-        if child is None:
+            place = Place(above, node, part)
+        if part not in node:
             return place
-        if child._is_interpolation():
-            return None
-        node = child
+        node = node[part]
     return None
-
-
-def _shown(node: Node) -> str:
-    return "null" if node._is_none() else str(node)
 
 
 def _check_option(place: Place) -> None:
     assert place.component is not None
     if place.option in INSTANTIATION:
         return
-    target = str(place.component._get_node("_target_"))
+    target = str(place.component["_target_"])
     parameters = parameters_of(locate(place.key, target))
     if parameters is not None and place.option not in parameters:
         raise no_such_option(place.key, place.option, target, parameters)
 
 
-def _nearest(key: str, cfg: DictConfig) -> str:
-    content = OmegaConf.to_container(cfg, resolve=False)
-    assert isinstance(content, dict)
-    own = {str(name): node for name, node in content.items() if name != "hydra"}
-    near = did_you_mean(key, _dotted(own))
+def _nearest(key: str, config: Any) -> str:
+    own = {name: node for name, node in config.items() if name != "hydra"}
+    known = [key for key, _ in walk(own) if key and "[" not in key and not re.search(r"(^|\.)_", key)]
+    near = did_you_mean(key, known)
     return near if near.startswith("; did") else did_you_mean(key, own)
-
-
-def _dotted(node: object, prefix: str = "") -> Iterator[str]:
-    if isinstance(node, Mapping):
-        for name, child in node.items():
-            if not str(name).startswith("_"):
-                yield f"{prefix}{name}"
-                yield from _dotted(child, f"{prefix}{name}.")

@@ -16,6 +16,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, Interpolation
 from vae_lab.cli.check import did_you_mean
 from vae_lab.cli.paths import PATHS, path_of
 from vae_lab.errors import RunError
+from vae_lab.nested import key_of
 
 FULL_ERROR = "VAE_LAB_FULL_ERROR"
 """Environment variable with the user's own HYDRA_FULL_ERROR, kept for the processes that this one starts."""
@@ -114,7 +115,7 @@ def _unresolved(reason: str) -> str | None:
     if found is None or word is None:
         return None
     key, _, value = word.partition("=")
-    is_path = key.lstrip("+") in PATHS
+    is_path = key_of(word) in PATHS
     remedy = "choose a path without ${" if is_path else "give it a value"
     return f"{key}={path_of(word) if is_path else value}: there is no key {found[1]}; {remedy}"
 

@@ -10,7 +10,6 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from typing import NoReturn
 
-from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Quote, QuotedString
 from hydra.errors import HydraException
@@ -39,32 +38,42 @@ NO_PATHS = ("null", "auto")
 """Values of these keys with a meaning of their own; a folder of that name is ./null or ./auto."""
 
 
+_FLAGS = ("--help -h", "--hydra-help", "--version", "--resolve", "--run -r", "--multirun -m", "--shell-completion -sc")
+"""Names of Hydra's options without a value."""
+
+_VALUES = ("--package -p", "--config-path -cp", "--config-name -cn", "--config-dir -cd", "--experimental-rerun")
+"""Names of Hydra's options with a value."""
+
+_INFO = ("all", "aliases", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+
+
+class _Parser(ArgumentParser):
+    def __init__(self) -> None:
+        super().__init__(add_help=False)
+        for names in _FLAGS:
+            self.add_argument(*names.split(), action="store_true")
+        for names in _VALUES:
+            self.add_argument(*names.split())
+        self.add_argument("--cfg", "-c", choices=("job", "hydra", "all"))
+        self.add_argument("--info", "-i", nargs="?", const="all", choices=_INFO)
+        self.add_argument("words", nargs="*")
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; --help lists the options")
+
+
 def ordered(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """Returns the options of a command line, each as one word, and its overrides, in whatever order they stand.
 
     Raises:
         ConfigError: for an unknown option.
     """
-    parser = get_args_parser()
-    parser.error = _refuse  # type: ignore[method-assign]
-    found = vars(parser.parse_intermixed_args(list(words)))
-    if found.get("config_dir"):
+    found = vars(_Parser().parse_intermixed_args(list(words)))
+    overrides = found.pop("words")
+    if found["config_dir"]:
         found["config_dir"] = os.path.expanduser(found["config_dir"])
-    return _options(parser, found), found["overrides"]
-
-
-def _refuse(message: str) -> NoReturn:
-    raise ConfigError(f"{message}; --help lists the options")
-
-
-def _options(parser: ArgumentParser, found: dict[str, object]) -> list[str]:
-    options = []
-    for action in parser._actions:
-        value = found.get(action.dest)
-        if action.option_strings and value not in (action.default, None):
-            name = max(action.option_strings, key=len)
-            options.append(name if value is True else f"{name}={value}")
-    return options
+    options = {f"--{name.replace('_', '-')}": value for name, value in found.items() if value not in (None, False)}
+    return [name if value is True else f"{name}={value}" for name, value in options.items()], overrides
 
 
 def with_quoted_path(word: str, multirun: bool = False) -> str:

@@ -1,4 +1,4 @@
-"""What the record of a run, which may be a stranger's, may add to a command line: values and options, nothing to call.
+"""Says what the record of a run, which may be a stranger's, may add to a command line: values, nothing to call.
 
 Hydra calls whatever a `_target_` names. The user's own config tree and the words that the user types may name anything;
 the words that config.yaml recorded may only choose among what that tree offers and set its values.
@@ -15,6 +15,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
+from vae_lab.nested import walk
+
 PLACES = ("run_dir", "dirpath", "filename", "save_dir", "default_root_dir")
 """Last parts of keys that say where files are written."""
 
@@ -23,10 +25,10 @@ READ_FROM = ("data", "init_from")
 
 
 def refusal(word: Any) -> str | None:
-    """Why a recorded word is not taken over; None for one that is.
+    """Returns why a recorded word is refused; None if it is accepted.
 
     Args:
-        word: as config.yaml has it; any plain container.
+        word: word of config.yaml; any plain container.
     """
     try:
         override = OverridesParser.create().parse_override(word) if isinstance(word, str) else None
@@ -57,18 +59,14 @@ def _refused_value(override: Override) -> str | None:
 
 
 def _calls(name: str) -> bool:
-    """Whether a key is one of those that instantiation obeys: _target_, _partial_, _args_, ..."""
+    """True for a key that instantiation obeys: _target_, _partial_, _args_, ..."""
     return re.fullmatch(r"_\w+_", name) is not None
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Every text in a value, keys too."""
-    if isinstance(value, Mapping):
-        for key, child in value.items():
-            yield str(key)
-            yield from _texts(child)
-    elif isinstance(value, list):
-        for child in value:
-            yield from _texts(child)
-    else:
-        yield str(value)
+    """Yields every string in a value, and every key."""
+    for _, node in walk(value):
+        if isinstance(node, Mapping):
+            yield from map(str, node)
+        elif not isinstance(node, list):
+            yield str(node)
