@@ -1,4 +1,4 @@
-"""The validation curve of a trial, reported to its Optuna study, which may end a hopeless trial."""
+"""Reports the validation curve of a trial to its Optuna study, which may stop the trial."""
 
 from __future__ import annotations
 
@@ -7,27 +7,28 @@ from typing import TYPE_CHECKING, Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from vae_lab.errors import PrunedError, RunError
-from vae_lab.sweeps.study import check_installed, open_storage
+from vae_lab.sweeps.study import check_installed, find_trial, open_storage
 
 if TYPE_CHECKING:
     from optuna import Trial
 
 
 class Pruning(Callback):
-    """Reports a metric after each validation; ends the run where the pruner sees no hope for it.
+    """Reports a metric after each validation, and stops the run if the pruner says that other trials are better.
 
     The trial is found by its study and number, so that any process may run it, on any machine that sees the storage.
-    Its steps are the validations: 0, 1, 2, ...
+    The steps of the trial are the validations: 0, 1, 2, ...
 
     Args:
-        storage, study: of Optuna, as in `vae_lab.sweeps.study`.
-        trial: its number in the study.
-        metric: such as val/elbo.
-        pruner: of Optuna.
+        storage: URL of Optuna's storage, or path of a journal file.
+        study: name of the study.
+        trial: number of the trial in the study.
+        metric: name of the metric, such as val/elbo.
+        pruner: pruner of Optuna.
 
     Raises:
-        PrunedError: where the trial is hopeless.
-        RunError: where no validation logs the metric.
+        PrunedError: if the pruner stops the trial.
+        RunError: if no validation logs the metric.
     """
 
     stops_by_validation = True
@@ -49,9 +50,9 @@ class Pruning(Callback):
         if trainer.sanity_checking:
             return
         value = self._value(trainer)
-        hopeless = self._trial is not None and self._is_hopeless(self._trial, value)
+        stops = self._trial is not None and self._is_stopped(self._trial, value)
         self._validations += 1
-        if trainer.strategy.reduce_boolean_decision(hopeless, all=False):
+        if trainer.strategy.reduce_boolean_decision(stops, all=False):
             name = type(self.pruner).__name__
             raise PrunedError(f"{name}: {self.metric} {value:.3f} after {self._validations} validations")
 
@@ -65,8 +66,9 @@ class Pruning(Callback):
         check_installed()
         import optuna  # noqa: PLC0415
 
-        study = optuna.load_study(study_name=self.study, storage=open_storage(self.storage), pruner=self.pruner)
-        return optuna.Trial(study, study.get_trials(deepcopy=False)[self.number]._trial_id)
+        storage = open_storage(self.storage)
+        study = optuna.load_study(study_name=self.study, storage=storage, pruner=self.pruner)
+        return find_trial(study, storage, self.number)
 
     def _value(self, trainer: Trainer) -> float:
         logged = trainer.callback_metrics
@@ -75,8 +77,8 @@ class Pruning(Callback):
             raise RunError(f"search.metric={self.metric}: no validation logs it; there are {known}")
         return float(logged[self.metric])
 
-    def _is_hopeless(self, trial: Trial, value: float) -> bool:
+    def _is_stopped(self, trial: Trial, value: float) -> bool:
         known = trial.study.get_trials(deepcopy=False)[self.number].intermediate_values
-        if self._validations not in known:  # a run that goes on repeats the validations since its checkpoint
+        if self._validations not in known:  # a resumed run repeats the validations since its checkpoint
             trial.report(value, self._validations)
         return bool(trial.should_prune())

@@ -1,15 +1,16 @@
 """The search space of Optuna, written as Hydra's own overrides.
 
 latent_dim=range(2,64)                      an integer from 2 to 63, as in Python
-optimizer.lr=tag(log,interval(1e-4,1e-2))   a number between, by its logarithm
+optimizer.lr=tag(log,interval(1e-4,1e-2))   a number in the interval, uniform in its logarithm
 data.batch_size=int(interval(16,512))       an integer from 16 to 512
-model=vae,cvae                              one of a few
+model=vae,cvae                              one of the listed values
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
@@ -17,16 +18,18 @@ from vae_lab.errors import RunError
 
 if TYPE_CHECKING:
     from optuna import Trial
-    from optuna.distributions import BaseDistribution
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    Distribution = CategoricalDistribution | FloatDistribution | IntDistribution
 
 
-def search_space(overrides: Sequence[Override]) -> dict[str, BaseDistribution]:
-    """The distribution of each key that is to be searched.
+def search_space(overrides: Sequence[Override]) -> dict[str, Distribution]:
+    """Returns the distribution of each key that is searched.
 
     Raises:
-        RunError: for a space with nothing in it, or a range that is empty or not made for a logarithm.
+        RunError: for an empty space, an empty range, or a logarithm of numbers that are not positive.
     """
-    space = {}
+    space: dict[str, Distribution] = {}
     for override in overrides:
         if override.is_sweep_override():
             try:
@@ -41,7 +44,7 @@ def search_space(overrides: Sequence[Override]) -> dict[str, BaseDistribution]:
     return space
 
 
-def _distribution(override: Override) -> BaseDistribution:
+def _distribution(override: Override) -> Distribution:
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution  # noqa: PLC0415
 
     value = override.value()
@@ -62,17 +65,32 @@ def _distribution(override: Override) -> BaseDistribution:
     return CategoricalDistribution(list(override.sweep_string_iterator()))
 
 
-def suggest(trial: Trial, space: dict[str, BaseDistribution]) -> list[str]:
-    """The overrides of a trial: drawn now, or as they were when it was drawn first."""
+def extremes(distribution: Distribution) -> Sequence[Any]:
+    """Returns the choices of a distribution, or its bounds."""
+    from optuna.distributions import CategoricalDistribution  # noqa: PLC0415
+
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices
+    return distribution.low, distribution.high
+
+
+def describe(distribution: Distribution) -> Any:
+    """Returns a distribution as plain data, to compare it with that of another search."""
+    from optuna.distributions import distribution_to_json  # noqa: PLC0415
+
+    return json.loads(distribution_to_json(distribution))
+
+
+def suggest(trial: Trial, space: dict[str, Distribution]) -> list[str]:
+    """Returns the overrides of a trial: drawn now, or as they were drawn when the trial was new."""
     return [f"{key}={_suggestion(trial, key, distribution)}" for key, distribution in space.items()]
 
 
-def _suggestion(trial: Trial, key: str, distribution: BaseDistribution) -> object:
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution  # noqa: PLC0415
+def _suggestion(trial: Trial, key: str, distribution: Distribution) -> object:
+    from optuna.distributions import CategoricalDistribution, IntDistribution  # noqa: PLC0415
 
     if isinstance(distribution, CategoricalDistribution):
         return trial.suggest_categorical(key, distribution.choices)
     if isinstance(distribution, IntDistribution):
         return trial.suggest_int(key, distribution.low, distribution.high, step=distribution.step, log=distribution.log)
-    assert isinstance(distribution, FloatDistribution)
     return trial.suggest_float(key, distribution.low, distribution.high, step=distribution.step, log=distribution.log)

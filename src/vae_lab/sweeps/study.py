@@ -1,4 +1,4 @@
-"""Optuna's studies, opened by the search and by each of its jobs, in whatever process; Optuna is an optional extra."""
+"""Opens Optuna's studies, for the search and for each of its jobs; Optuna is an optional extra."""
 
 from __future__ import annotations
 
@@ -9,26 +9,27 @@ from vae_lab.errors import RunError
 from vae_lab.files import absolute
 
 if TYPE_CHECKING:
+    from optuna import Study, Trial
     from optuna.storages import BaseStorage
 
-SECONDS_TO_WAIT = 60
-"""For another process that writes to the same SQLite file."""
+_MAX_SECONDS = 60
+"""Time to wait for another process that writes to the same SQLite file."""
 
-TABLES = 20
-"""More than Optuna makes in a new database."""
+_MAX_ATTEMPTS = 20
+"""Attempts to open a new database, more than Optuna makes tables in it."""
 
 
 def check_installed() -> None:
-    """Raises `RunError` where Optuna is not installed."""
+    """Raises `RunError` if Optuna is not installed."""
     try:
         import optuna  # noqa: PLC0415
     except ImportError as error:
         raise RunError("search=optuna: needs optuna; pip install 'vae-lab[optuna]'") from error
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # the table at the end says it all
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # the table at the end has the results
 
 
 def whole_storage(name: str) -> str:
-    """Returns the name of a storage with the whole path of its file, as jobs and reports may run in other folders."""
+    """Returns the name of a storage with the whole path of its file, because jobs may run in other folders."""
     if "://" not in name:
         return absolute(name)
     scheme, _, path = name.partition(":///")
@@ -37,10 +38,13 @@ def whole_storage(name: str) -> str:
 
 
 def open_storage(name: str) -> BaseStorage:
-    """A storage by its URL, or the path of a journal file, which is safe on network file systems where SQLite is not.
+    """Opens a storage.
+
+    Args:
+        name: URL, or path of a journal file, which is safe on network file systems, unlike SQLite.
 
     Raises:
-        RunError: where it cannot be opened.
+        RunError: if the storage cannot be opened.
     """
     from optuna.storages import JournalStorage, RDBStorage  # noqa: PLC0415
     from optuna.storages.journal import JournalFileBackend  # noqa: PLC0415
@@ -48,21 +52,29 @@ def open_storage(name: str) -> BaseStorage:
     try:
         if "://" not in name:
             return JournalStorage(JournalFileBackend(name))
-        options: dict[str, Any] = {"connect_args": {"timeout": SECONDS_TO_WAIT}} if name.startswith("sqlite:") else {}
+        options: dict[str, Any] = {"connect_args": {"timeout": _MAX_SECONDS}} if name.startswith("sqlite:") else {}
         return _database(lambda: RDBStorage(name, engine_kwargs=options))
-    except Exception as error:  # of SQLAlchemy, of a database's driver, of the file system, of Optuna
+    except Exception as error:  # SQLAlchemy's, a database driver's, the file system's, Optuna's
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise RunError(f"search.storage={name}: cannot be opened ({reason[:200]})") from error
 
 
 def _database(open_it: Callable[[], BaseStorage]) -> BaseStorage:
-    """Optuna makes each table that it did not find; another process may have made or filled it in between."""
+    """Opens a database again if another process has made or filled a table that Optuna did not find."""
     from sqlalchemy.exc import DBAPIError, IntegrityError  # noqa: PLC0415
 
-    for _ in range(TABLES):
+    for _ in range(_MAX_ATTEMPTS):
         try:
             return open_it()
         except DBAPIError as error:
             if not isinstance(error, IntegrityError) and "already exists" not in str(error):
                 raise
     return open_it()
+
+
+def find_trial(study: Study, storage: BaseStorage, number: int) -> Trial:
+    """Returns a trial by its number, to go on with it."""
+    from optuna import Trial  # noqa: PLC0415
+
+    study_id = storage.get_study_id_from_name(study.study_name)
+    return Trial(study, storage.get_trial_id_from_study_id_trial_number(study_id, number))
