@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 import vae_lab.training
 from vae_lab.evaluate import main as evaluate_main
 from vae_lab.runs import folder as runs
-from vae_lab.sweeps.callback import make_unique_folder
+from vae_lab.sweeps.folders import make_unique_folder
 from vae_lab.sweeps.jobs import MAX_NAME_LENGTH, folder_name
 
 Train = Callable[..., Outcome]

@@ -13,9 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf, read_write
+from omegaconf import DictConfig, read_write
 
 from vae_lab.cli.messages import fail
 from vae_lab.cli.paths import quoted
@@ -23,6 +22,7 @@ from vae_lab.errors import RunError
 from vae_lab.runs.locks import hold
 from vae_lab.runs.reading import Run, find_runs
 from vae_lab.sweeps import jobs
+from vae_lab.sweeps.folders import run_folder, sweep_folder
 from vae_lab.sweeps.grid import planned_jobs
 
 
@@ -33,36 +33,28 @@ class SweepCallback(Callback):
         self.finished_before: set[frozenset[str]] = set()
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        with ending_the_command():
+        with _ending_the_command():
             if config.sweep.resume is not None:
                 raise RunError(f"sweep.resume={config.sweep.resume}: resumes a sweep; add -m")
             if launcher := config.hydra.runtime.choices.launcher:
                 raise RunError(f"launcher={launcher}: runs the jobs of a sweep; add -m (one job is a sweep, too)")
             if (search := config.hydra.runtime.choices.search) and config.search.trial is None:
                 raise RunError(f"search={search}: searches with the jobs of a sweep; add -m")
-            if not _is_set(config, "hydra.run.dir"):
-                if jobs.started_together():
-                    raise RunError(
-                        "hydra.run.dir: must be given to torchrun and srun, whose processes share the folder"
-                    )
-                folder = make_unique_folder(_resolved(config, "hydra.run.dir"))
-                with read_write(config.hydra):
-                    config.hydra.run.dir = str(folder)
-            else:
-                _refuse_unusable("hydra.run.dir", _resolved(config, "hydra.run.dir"))
+            folder = run_folder(config, jobs.started_together())
+            with read_write(config.hydra):
+                config.hydra.run.dir = str(folder)
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        with ending_the_command():
+        with _ending_the_command():
             if jobs.started_together():
                 raise RunError(
                     "-m: torchrun and srun start the processes of one run; without them each job of a sweep starts its "
                     "own (trainer.devices), or use launcher=submitit_slurm"
                 )
             planned = planned_jobs(config)
-            folder = _sweep_folder(config)
-            folder.mkdir(parents=True, exist_ok=True)
+            folder = sweep_folder(config)
             hold(folder)
-            # In the overrides as well: jobs compose their configs from them.
+            # In the overrides as well, because jobs compose their configs from them.
             with read_write(config.hydra):
                 config.hydra.sweep.dir = str(folder)
                 config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted(str(folder))}")
@@ -71,7 +63,7 @@ class SweepCallback(Callback):
                 self._compare(find_runs(folder), planned)
 
     def _compare(self, runs: list[Run], planned: list[list[str]] | None) -> None:
-        """Says what is left to do, and what of the folder is not in this sweep."""
+        """Prints what is left to do, and how many runs of the folder do not belong to this sweep."""
         self.finished_before = {run.job for run in runs if run.state == "finished" and run.job is not None}
         if planned is None:
             return
@@ -85,8 +77,8 @@ class SweepCallback(Callback):
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         if sys.exception():  # Hydra 1.4, unlike 1.3, calls this after an error as well
             return
-        with ending_the_command():
-            # Here and not above: nothing but the end of a sweep needs what draws.
+        with _ending_the_command():
+            # Here and not above: only the end of a sweep needs what draws.
             from vae_lab.reports.page import write_report  # noqa: PLC0415
             from vae_lab.runs.search_record import search_lines  # noqa: PLC0415
             from vae_lab.sweeps.job_table import job_rows, print_jobs  # noqa: PLC0415
@@ -104,36 +96,9 @@ class SweepCallback(Callback):
                 raise SystemExit(1)
 
 
-def make_unique_folder(folder: Path) -> Path:
-    """Makes a folder that nobody else has: ``folder``, or with _1, _2, ... behind it where others were quicker."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    mine, number = folder, 0
-    while True:
-        try:
-            mine.mkdir()
-        except FileExistsError:
-            number += 1
-            mine = folder.with_name(f"{folder.name}_{number}")
-        else:
-            return mine
-
-
-def _refuse_unusable(key: str, folder: Path) -> None:
-    """Raises for a folder that cannot be made, naming the key that asks for it."""
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in missing:  # Hydra makes it again; a run that is refused before shall leave nothing
-            path.rmdir()
-    except OSError as error:
-        is_link = isinstance(error, FileExistsError) and any(path.is_symlink() for path in missing)
-        reason = "a link in it leads nowhere" if is_link else error.strerror or error
-        raise RunError(f"{key}={folder}: {reason}; name another folder") from error
-
-
 @contextmanager
-def ending_the_command() -> Iterator[None]:
-    """Lets an error in a callback end the command, where Hydra would make a warning of it and go on."""
+def _ending_the_command() -> Iterator[None]:
+    """Context manager in which an error ends the command; Hydra would print it as a warning and go on."""
     try:
         yield
     except Exception as error:
@@ -142,36 +107,3 @@ def ending_the_command() -> Iterator[None]:
         except Exception:
             traceback.print_exc()
             raise SystemExit(1) from error
-
-
-def _sweep_folder(config: DictConfig) -> Path:
-    """The folder that is resumed, or a new one."""
-    if config.sweep.resume is not None:
-        folder = Path(str(config.sweep.resume)).expanduser()
-        if not (folder / "multirun.yaml").is_file():
-            reason = "no sweep there; it holds multirun.yaml" if folder.is_dir() else "no such folder"
-            raise RunError(f"sweep.resume={config.sweep.resume}: {reason}")
-        return folder
-    folder = _resolved(config, "hydra.sweep.dir")
-    if not _is_set(config, "hydra.sweep.dir"):
-        return make_unique_folder(folder)
-    if (folder / "multirun.yaml").is_file():
-        raise RunError(f"hydra.sweep.dir={folder}: holds a sweep already; sweep.resume={folder} resumes it")
-    _refuse_unusable("hydra.sweep.dir", folder)
-    return folder
-
-
-def _is_set(config: DictConfig, key: str) -> bool:
-    """Whether the user set a key of Hydra's; then the folder is the user's own choice."""
-    return any(word.lstrip("+").startswith(f"{key}=") for word in config.hydra.overrides.hydra)
-
-
-def _resolved(config: DictConfig, key: str) -> Path:
-    """The value of a key before Hydra begins its job, when ${hydra:...} is not yet known to it."""
-    before = HydraConfig.instance().cfg
-    HydraConfig.instance().set_config(config)
-    try:
-        return Path(str(OmegaConf.select(config, key)))
-    finally:
-        HydraConfig.instance().cfg = before
-        OmegaConf.set_readonly(config.hydra, False)

@@ -1,4 +1,4 @@
-"""The table at the end of a sweep."""
+"""Prints the table at the end of a sweep."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vae_lab.screen import print_table
 
 
 class JobRow(NamedTuple):
-    """A job: its overrides, finished, failed, skipped (finished before) or what else came of it, and details."""
+    """A job: its overrides, its state (finished, failed, skipped because finished before, ...) and details."""
 
     overrides: Sequence[str]
     state: str
@@ -18,14 +18,14 @@ class JobRow(NamedTuple):
 
     @property
     def succeeded(self) -> bool:
-        """Whether it came to the end that was meant for it."""
+        """True if the job ended as planned."""
         return self.state in ("finished", "skipped", "pruned")
 
 
 def job_rows(
     runs: Sequence[Run], planned: Sequence[Sequence[str]] | None, finished_before: Set[frozenset[str]]
 ) -> list[JobRow]:
-    """Every job that was planned, or, where nobody knows, every run of the folder."""
+    """Returns a row for each planned job; for each run of the folder, if the jobs were not planned beforehand."""
     if planned is None:
         return [_row(run.overrides or [run.folder.name], run, run.job in finished_before) for run in runs]
     found = {run.job: run for run in runs}
@@ -42,7 +42,7 @@ def _row(overrides: Sequence[str], run: Run | None, skipped: bool) -> JobRow:
 
 
 def print_jobs(rows: Sequence[JobRow]) -> None:
-    """The table; what all jobs have in common stands above it."""
+    """Prints the table; overrides that all jobs share stand above it."""
     shared = set.intersection(*(set(row.overrides) for row in rows)) if len(rows) > 1 else set()
     title = " ".join(["sweep", *(word for row in rows[:1] for word in row.overrides if word in shared)])
     own = [" ".join(word for word in row.overrides if word not in shared) for row in rows]

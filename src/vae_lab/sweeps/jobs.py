@@ -1,4 +1,4 @@
-"""One job of a sweep, in whatever process it runs: its folder says what it is, and how it ended."""
+"""Runs one job of a sweep, in whatever process; the folder of the job records what it is and how it ended."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from vae_lab.runs.reading import read_run
 from vae_lab.sweeps.machine import RESOLVERS
 
 MAX_NAME_LENGTH = 200
-"""Of a folder; file systems allow 255 bytes."""
+"""Characters in the name of a folder; file systems allow 255 bytes."""
 
 
 def folder_name(overrides: str) -> str:
-    """The overrides of a job as a folder's name: readable, unique, and safe in every file system."""
+    """Returns the name of a job's folder: its overrides, made unique and safe for every file system."""
     if not overrides:
         return "defaults"
     safe = re.sub(r"[^\w.,=+\[\]-]+", "-", overrides, flags=re.ASCII).strip("-.")
@@ -51,7 +51,8 @@ for _name, _function in RESOLVERS.items():
 
 def run_job(task: Task, cfg: DictConfig) -> None:
     """Runs a job of a sweep, unless it is finished already; a job that fails records why, so that the others go on."""
-    folder, overrides = job_folder(), job_overrides()
+    hydra = HydraConfig.get()
+    folder, overrides = Path(hydra.runtime.output_dir), overrides_of(hydra)
     try:
         if not prepare_job(folder, overrides):
             return
@@ -75,21 +76,11 @@ def run_job(task: Task, cfg: DictConfig) -> None:
     gc.collect()  # of a failed job, too: the next one may need the memory
 
 
-def job_folder() -> Path:
-    """Where this job writes."""
-    return Path(HydraConfig.get().runtime.output_dir)
-
-
-def job_overrides() -> list[str]:
-    """Returns what the user set for this job, but for the keys that are no setting of it."""
-    return overrides_of(HydraConfig.get())
-
-
 def prepare_job(folder: Path, overrides: Sequence[str]) -> bool:
-    """Whether the job has still to be run; then its folder is ready for it.
+    """Returns True if the job is still to be run, and makes its folder ready for that.
 
     Raises:
-        RunError: for a folder that holds another job, in which another process works, or whose last.ckpt is no file.
+        RunError: if the folder holds another job, if another process works there, or if last.ckpt is not a file.
     """
     sweep = Path(HydraConfig.get().sweep.dir)
     if sweep.resolve() not in folder.resolve().parents:
@@ -105,40 +96,35 @@ def prepare_job(folder: Path, overrides: Sequence[str]) -> bool:
     if last_checkpoint(folder):
         (folder / FAILURE).unlink(missing_ok=True)
     else:
-        start_afresh(folder)
+        shutil.rmtree(folder)  # events of a broken attempt would show every curve twice
+        folder.mkdir()
     return True
 
 
-def start_afresh(folder: Path) -> None:
-    """Repeats from scratch: takes away what a broken attempt left, so that TensorBoard shows no doubled curves."""
-    shutil.rmtree(folder)
-    folder.mkdir()
-
-
 def started_together() -> bool:
-    """Whether torchrun or SLURM's srun has started this process beside others of the same run."""
+    """Returns True if torchrun or SLURM's srun has started other processes of the same run as well."""
     return any(int(os.environ.get(name, "1")) > 1 for name in ("WORLD_SIZE", "SLURM_NTASKS"))
 
 
 def wants_several_processes(cfg: DictConfig) -> bool:
-    """Whether Lightning may start further processes for this job."""
+    """Returns True if Lightning may start further processes for this job."""
     return str(cfg.trainer.devices) != "1" or cfg.trainer.num_nodes > 1
 
 
 def run_in_subprocess(folder: Path, overrides: Sequence[str]) -> None:
-    """The job as a command of its own.
+    """Runs the job as its own command.
 
-    Lightning starts the processes of a run by repeating the command line. That of a sweep would start the sweep again
-    in each of them.
+    Lightning starts the processes of a run by repeating the command line, and the command line of a sweep would start
+    the whole sweep again in each of them.
 
     Raises:
-        RunError: with the reason that the command gave.
+        RunError: if the command fails, with its reason.
     """
     sources = HydraConfig.get().runtime.config_sources
     config_dirs = [word for source in sources if source.provider == "command-line" for word in ("-cd", source.path)]
     of_search = [word for word in HydraConfig.get().overrides.task if key_of(word).partition(".")[0] == "search"]
     words = [*overrides, *of_search, f"hydra.run.dir={quoted(str(folder))}", "resume=auto", *config_dirs]
-    # In a job of SLURM, too, Lightning must start the processes: srun has started this one only.
+    # In a job of SLURM as well, Lightning must start the processes, because srun has started only this one.
     environment = {name: value for name, value in os.environ.items() if name != "SLURM_NTASKS"}
     command = [sys.executable, "-m", "vae_lab.train", *words]
     reason = ""

@@ -1,0 +1,97 @@
+"""The folders of runs and sweeps: a new one for each, the user's own, or that of a sweep which is resumed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from vae_lab.errors import RunError
+
+_MULTIRUN = "multirun.yaml"
+"""The file by which a folder is known as that of a sweep."""
+
+
+def run_folder(config: DictConfig, several_processes: bool) -> Path:
+    """Returns the folder of a single run.
+
+    Args:
+        config: config of the command, Hydra's own part included.
+        several_processes: True if other processes of the same run choose a folder as well.
+
+    Raises:
+        RunError: if the folder cannot be made, or if each process would choose another one.
+    """
+    folder = _resolved(config, "hydra.run.dir")
+    if _is_set(config, "hydra.run.dir"):
+        _refuse_unusable("hydra.run.dir", folder)
+        return folder
+    if several_processes:
+        raise RunError("hydra.run.dir: must be given to torchrun and srun, whose processes share the folder")
+    return make_unique_folder(folder)
+
+
+def sweep_folder(config: DictConfig) -> Path:
+    """Makes the folder of a new sweep, or returns that of the sweep which is resumed.
+
+    Raises:
+        RunError: if the folder cannot be made, holds another sweep, or is not that of a sweep.
+    """
+    if config.sweep.resume is not None:
+        folder = Path(str(config.sweep.resume)).expanduser()
+        if not (folder / _MULTIRUN).is_file():
+            reason = f"no sweep there; a sweep folder holds {_MULTIRUN}" if folder.is_dir() else "no such folder"
+            raise RunError(f"sweep.resume={config.sweep.resume}: {reason}")
+        return folder
+    folder = _resolved(config, "hydra.sweep.dir")
+    if not _is_set(config, "hydra.sweep.dir"):
+        return make_unique_folder(folder)
+    if (folder / _MULTIRUN).is_file():
+        raise RunError(f"hydra.sweep.dir={folder}: holds a sweep already; sweep.resume={folder} resumes it")
+    _refuse_unusable("hydra.sweep.dir", folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def make_unique_folder(folder: Path) -> Path:
+    """Makes a folder that no other process has: ``folder``, or ``folder_1``, ``folder_2``, ... if it exists."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unique, number = folder, 0
+    while True:
+        try:
+            unique.mkdir()
+        except FileExistsError:
+            number += 1
+            unique = folder.with_name(f"{folder.name}_{number}")
+        else:
+            return unique
+
+
+def _refuse_unusable(key: str, folder: Path) -> None:
+    """Raises `RunError` for a folder that cannot be made, with the key that names it."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in missing:  # Hydra makes it again; a run that is refused before that leaves nothing
+            path.rmdir()
+    except OSError as error:
+        is_link = isinstance(error, FileExistsError) and any(path.is_symlink() for path in missing)
+        reason = "a link in it leads nowhere" if is_link else error.strerror or error
+        raise RunError(f"{key}={folder}: {reason}; name another folder") from error
+
+
+def _is_set(config: DictConfig, key: str) -> bool:
+    """Returns True if the user set a key of Hydra's, and so chose the folder."""
+    return any(word.lstrip("+").startswith(f"{key}=") for word in config.hydra.overrides.hydra)
+
+
+def _resolved(config: DictConfig, key: str) -> Path:
+    """Returns the value of a key before the job begins, when Hydra cannot resolve ``${hydra:...}`` yet."""
+    before = HydraConfig.instance().cfg
+    HydraConfig.instance().set_config(config)
+    try:
+        return Path(str(OmegaConf.select(config, key)))
+    finally:
+        HydraConfig.instance().cfg = before
+        OmegaConf.set_readonly(config.hydra, False)
