@@ -312,6 +312,7 @@ EXAMPLES = {
     "renyi": ["objective=renyi"],
     "geco": ["objective=geco"],
     "linear": ["model=linear", "likelihood=gaussian", "data.binarization=none"],
+    "mean_field": ["model=mean_field", "model.latent_dims=[32,8]"],
     "bars": ["data=bars"],
 }
 
@@ -377,6 +378,7 @@ def test_an_example_is_built_from_the_command_line(followed: Path, name: str) ->
         "renyi": run.module.objective,
         "geco": run.module.objective,
         "linear": run.module.model,
+        "mean_field": run.module.model,
         "bars": run.data.images,
     }[name]
     assert f"{type(owner).__module__}.{type(owner).__name__}" == path
