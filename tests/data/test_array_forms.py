@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import pickle
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -373,6 +375,15 @@ def test_an_archive_that_announces_terabytes_is_refused(tmp_path: Path) -> None:
     content = (tmp_path / "a.npz").read_bytes()
     (tmp_path / "a.npz").write_bytes(content.replace(b"(20, 4, 4), }        ", b"(2000000000, 4, 4), }"))
     with pytest.raises(ValueError, match=r"a\.npz: x: corrupt, truncated"):
+        ArrayFiles(str(tmp_path / "a.npz")).load(train=True)
+
+
+def test_an_archive_that_holds_more_than_it_announces_is_refused(tmp_path: Path) -> None:
+    header = io.BytesIO()
+    np.save(header, np.zeros((20, 4, 4), np.uint8))
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("x.npy", header.getvalue() + b"more")
+    with pytest.raises(ValueError, match=r"a\.npz: x: corrupt, truncated .*others present"):
         ArrayFiles(str(tmp_path / "a.npz")).load(train=True)
 
 

@@ -16,6 +16,7 @@ from tests.data.small_sets import image_set
 from vae_lab import noise
 from vae_lab.data import BatchLoader, EpochSampler, ImageDataModule, Mnist
 from vae_lab.data.binarize import binarized
+from vae_lab.data.splits import evenly_spread
 from vae_lab.types import Batch, DataSpec, Shard
 
 
@@ -234,7 +235,7 @@ def mean_and_error(ones: Tensor, grey: int) -> float:
     return abs(float(ones.double().mean()) - p) / math.sqrt(p * (1 - p) / ones.numel())
 
 
-@pytest.mark.parametrize("grey", [3, 90, 250])
+@pytest.mark.parametrize("grey", [3, 90, 254])
 def test_the_mean_of_a_binarized_pixel_is_its_grey_value(grey: int) -> None:
     torch.manual_seed(0)
     data = ImageDataModule(image_set(2000, grey=grey), binarization="dynamic", val_size=1000, batch_size=1000)
@@ -340,6 +341,14 @@ def test_examples_are_the_same_at_every_call_and_those_of_the_evaluation() -> No
     test = data.split("test").arrays.images / np.float32(255)
     assert all((test == x.numpy()).all((1, 2, 3)).any() for x in data.examples(8).x)
     assert len(data.examples(1000).x) == 40
+    assert evenly_spread(np.arange(40), 3).tolist() == [0, 20, 39]
+
+
+def test_a_fingerprint_is_of_images_and_labels() -> None:
+    sets = [image_set(), image_set(), image_set(grey=3), image_set(num_classes=9), image_set(num_test=39)]
+    first, again, *others = (ImageDataModule(images, val_size=10).fingerprint("test") for images in sets)
+    assert first == again
+    assert len({first, *others}) == 4
 
 
 # In Lightning

@@ -109,7 +109,15 @@ def test_the_pictures_are_looked_through_once(tmp_path: Path, monkeypatch: pytes
     with monkeypatch.context() as patch:
         patch.setattr(picture_depth, "_largest_values", lambda paths: pytest.fail("opened again"))
         assert folder().found() == {"max_value": 65535}
-    for damaged in ("", "[1, 2]", "[NaN, null, null]", '{"a": 1}', "[-1, null, null]", "[true, null, null]"):
+    for damaged in (
+        "",
+        "[1, 2]",
+        "[NaN, null, null]",
+        "[Infinity, null, null]",
+        '{"a": 1}',
+        "[-1, null, null]",
+        "[true, null, null]",
+    ):
         remembered.write_text(damaged)
         assert folder().found() == {"max_value": 65535}
 
@@ -187,6 +195,7 @@ def test_a_black_set_says_so(tmp_path: Path) -> None:
     np.save(tmp_path / "train_images.npy", np.zeros((40, 4, 4), np.uint8))
     with pytest.warns(UserWarning, match=r"train_images\.npy: every pixel is black"):
         ImageDataModule(ArrayFiles, str(tmp_path), val_size=0.1).setup("fit")
+    assert not ArrayFiles(str(tmp_path)).binary
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     for i in range(6):
