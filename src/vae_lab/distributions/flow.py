@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vae_lab.distributions.conditional import Head
-from vae_lab.distributions.gaussian import Gaussian, diagonal_gaussian, rsample
+from vae_lab.distributions.gaussian import Gaussian, diagonal_gaussian, loc_and_scale, rsample
 
 FlowKind = Literal["spline", "affine"]
 
@@ -62,7 +62,7 @@ class FlowDistribution(Distribution):
         return self._fixed_draws().var(0)
 
     def _fixed_draws(self) -> Tensor:
-        loc, scale = self.base.base_dist.loc, self.base.base_dist.scale  # type: ignore[attr-defined]
+        loc, scale = loc_and_scale(self.base)
         num = max(MIN_MOMENT_DRAWS, MOMENT_DRAWS // max(1, self.batch_shape.numel()))
         generator = torch.Generator(loc.device).manual_seed(0)
         one = (num, *(1 for _ in self.batch_shape), *self.event_shape)

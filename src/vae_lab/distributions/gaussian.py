@@ -42,6 +42,12 @@ def is_diagonal_gaussian(distribution: Distribution) -> bool:
     return isinstance(distribution, Independent) and isinstance(distribution.base_dist, Normal)
 
 
+def loc_and_scale(gaussian: Distribution) -> tuple[Tensor, Tensor]:
+    """Returns the mean and the standard deviation of a diagonal Gaussian, (*batch_shape, *event_shape) each."""
+    base: Normal = gaussian.base_dist  # type: ignore[attr-defined]
+    return base.loc, base.scale
+
+
 def rsample(distribution: Distribution, sample_shape: Sequence[int] = (), temperature: float = 1.0) -> Tensor:
     """Draws a reparametrised sample z = loc + temperature * scale * eps, eps ~ N(0, I).
 
@@ -65,7 +71,7 @@ def rsample(distribution: Distribution, sample_shape: Sequence[int] = (), temper
             raise ValueError(f"temperature={temperature}: only Gaussian latents can be tempered")
         return distribution.rsample(torch.Size(sample_shape))
     shape = distribution._extended_shape(torch.Size(sample_shape))
-    loc, scale = distribution.base_dist.loc, distribution.base_dist.scale  # type: ignore[attr-defined]
+    loc, scale = loc_and_scale(distribution)
     last_batch_dim = max(0, len(shape) - len(distribution.event_shape) - 1)
     eps = noise.normal(shape, like=loc, batch_dim=last_batch_dim)
     return torch.addcmul(loc, scale, eps, value=temperature)
@@ -73,14 +79,14 @@ def rsample(distribution: Distribution, sample_shape: Sequence[int] = (), temper
 
 def _drawn_components(mixture: MixtureSameFamily, sample_shape: Sequence[int]) -> Distribution:
     """Draws a component for each sample; returns Gaussians of batch shape (*sample_shape, *batch_shape)."""
-    batch_shape, gaussians = mixture.batch_shape, mixture.component_distribution.base_dist  # type: ignore[attr-defined]
+    batch_shape, parameters = mixture.batch_shape, loc_and_scale(mixture.component_distribution)
     shape = (*sample_shape, *batch_shape)
     below = mixture.mixture_distribution.probs.cumsum(-1)[..., :-1]
     u = noise.uniform((*shape, 1), like=below, batch_dim=max(0, len(shape) - 1))
     chosen = (u >= below).sum(-1)
     # Number of the first component of each element of the batch, with all components in one row.
     first = torch.arange(batch_shape.numel(), device=below.device).reshape(batch_shape) * (below.shape[-1] + 1)
-    loc, scale = (each.flatten(0, len(batch_shape))[first + chosen] for each in (gaussians.loc, gaussians.scale))
+    loc, scale = (each.flatten(0, len(batch_shape))[first + chosen] for each in parameters)
     return diagonal_gaussian(loc, scale, len(mixture.event_shape))
 
 
@@ -89,7 +95,7 @@ def gaussian_kl(q: Distribution, p: Distribution) -> Tensor:
 
     The formula is that of `torch.distributions.kl_divergence`, whose dispatch `torch.compile` cannot trace.
     """
-    (q_loc, q_scale), (p_loc, p_scale) = ((d.base_dist.loc, d.base_dist.scale) for d in (q, p))  # type: ignore[attr-defined]
+    (q_loc, q_scale), (p_loc, p_scale) = loc_and_scale(q), loc_and_scale(p)
     ratio = q_scale / p_scale
     distance = (q_loc - p_loc) / p_scale
     kl: Tensor = 0.5 * (ratio.square() + distance.square() - 1) - ratio.log()
@@ -101,7 +107,7 @@ def precision_merge(a: Distribution, b: Distribution) -> Distribution:
 
     1/v = 1/v_a + 1/v_b and m = v (m_a/v_a + m_b/v_b).
     """
-    (mean_a, scale_a), (mean_b, scale_b) = ((d.base_dist.loc, d.base_dist.scale) for d in (a, b))  # type: ignore[attr-defined]
+    (mean_a, scale_a), (mean_b, scale_b) = loc_and_scale(a), loc_and_scale(b)
     precision_a, precision_b = scale_a**-2, scale_b**-2
     variance = 1 / (precision_a + precision_b)
     mean = variance * (mean_a * precision_a + mean_b * precision_b)
@@ -115,7 +121,7 @@ def relative_gaussian(p: Distribution, raw: Tensor) -> Distribution:
         p: diagonal Gaussian prior, of event shape (*event_shape).
         raw: dm and ds, (..., 2, *event_shape); zeros give p itself.
     """
-    loc, scale = p.base_dist.loc, p.base_dist.scale  # type: ignore[attr-defined]
+    loc, scale = loc_and_scale(p)
     move, log_factor = raw.to(loc.dtype).unbind(-1 - len(p.event_shape))
     factor = log_factor.clamp(-LOG_SCALE_LIMIT, LOG_SCALE_LIMIT).exp()
     return diagonal_gaussian(torch.addcmul(loc, scale, move), scale * factor, len(p.event_shape))

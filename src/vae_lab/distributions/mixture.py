@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, MixtureSameFamily
 
-from vae_lab.distributions.gaussian import Gaussian
+from vae_lab.distributions.gaussian import Gaussian, loc_and_scale
 from vae_lab.networks.mlp import Mlp
 
 _START = 0.1
@@ -35,8 +35,9 @@ class DiagonalGaussianMixture(MixtureSameFamily):
         samples and components. Because these terms nearly cancel, the mean c of all loc is subtracted from z and loc
         first; in float32 the error is about 1e-7 ((z - c) / scale)^2.
         """
-        gaussians, dims = self.component_distribution.base_dist, len(self.event_shape)  # type: ignore[attr-defined]
-        loc, log_scale = gaussians.loc.flatten(-dims), gaussians.scale.log().flatten(-dims)  # (*batch, M, D)
+        dims = len(self.event_shape)
+        loc, scale = loc_and_scale(self.component_distribution)
+        loc, log_scale = loc.flatten(-dims), scale.log().flatten(-dims)  # (*batch, M, D)
         center = loc.mean(-2)  # (*batch, D)
         loc = loc - center.unsqueeze(-2)
         precision = (-2 * log_scale).exp()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vae_lab.distributions.gaussian import diagonal_gaussian
+from vae_lab.distributions.gaussian import diagonal_gaussian, loc_and_scale
 from vae_lab.distributions.mixture import DiagonalGaussianMixture, check_num_components
 
 Encode = Callable[[Tensor, Tensor | None], Distribution]
@@ -69,9 +69,8 @@ def _under_contexts(encode: Encode, inputs: Tensor, context: Tensor) -> Distribu
     """Returns q(z|u_m, c) for any contexts (*batch_shape, C), of batch shape (*batch_shape, M)."""
     rows = context.reshape(-1, context.shape[-1])
     q = encode(inputs[:, None].expand(-1, len(rows), *inputs.shape[1:]), rows)  # batch shape (M, B)
-    base = q.base_dist  # type: ignore[attr-defined]
     shape = (*context.shape[:-1], len(inputs), *q.event_shape)
-    loc, scale = (each.transpose(0, 1).reshape(shape) for each in (base.loc, base.scale))
+    loc, scale = (each.transpose(0, 1).reshape(shape) for each in loc_and_scale(q))
     return diagonal_gaussian(loc, scale, len(q.event_shape))
 
 
@@ -81,5 +80,5 @@ def _under_labels(encode: Encode, inputs: Tensor, context: Tensor) -> Distributi
     labels = torch.eye(num_labels, dtype=context.dtype, device=context.device)
     q = encode(inputs[:, None].expand(-1, num_labels, *inputs.shape[1:]), labels)  # batch shape (M, num_labels)
     label = context.argmax(-1)
-    loc, scale = (each.transpose(0, 1)[label] for each in (q.base_dist.loc, q.base_dist.scale))  # type: ignore[attr-defined]
+    loc, scale = (each.transpose(0, 1)[label] for each in loc_and_scale(q))
     return diagonal_gaussian(loc, scale, len(q.event_shape))

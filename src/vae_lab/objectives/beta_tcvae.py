@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, Normal
 
 from vae_lab.core import ElboTerms, LatentLevel, LatentVariableModel
-from vae_lab.distributions.gaussian import is_diagonal_gaussian
+from vae_lab.distributions.gaussian import is_diagonal_gaussian, loc_and_scale
 from vae_lab.objectives.base import Loss, Objective, example_terms
 from vae_lab.objectives.whole_batch import whole_batch
 
@@ -25,7 +25,7 @@ class BetaTcvae(Objective):
     the example that z was drawn for, so `mutual_information` cannot exceed log B. Its deficit appears in `tc` and
     `dimensionwise_kl`, because the sum of the three is right for any batch. Compare `tc` at one batch size only.
 
-    For models of one level whose q(z|x) factorises over the dimensions of z.
+    Defined for models of one level whose q(z|x) is a diagonal Gaussian.
 
     Args:
         beta: weight of the total correlation; 1 gives the ELBO.
@@ -65,18 +65,10 @@ class BetaTcvae(Objective):
 
 def aggregated_log_prob(level: LatentLevel) -> tuple[Tensor, Tensor]:
     """Returns log q(z) and sum_d log q(z_d) at the samples, (K, B) each; q(z) is the mean of q(z|x_j) in the batch."""
-    q = _of_whole_batch(level.q.base_dist)  # type: ignore[attr-defined]
+    loc, scale = map(whole_batch, loc_and_scale(level.q))
+    q: Distribution = Normal(loc, scale, validate_args=False)
     log_prob = q.log_prob(level.z.unsqueeze(2)).flatten(3)  # (K, B, B, D): of every sample under every q(.|x_j)
     num = log_prob.shape[2]
     joint: Tensor = log_prob.sum(-1).logsumexp(2) - math.log(num)
     product: Tensor = (log_prob.logsumexp(2) - math.log(num)).sum(-1)
     return joint, product
-
-
-def _of_whole_batch(q: Distribution) -> Distribution:
-    """Returns q(z|x_j) of all examples of the batch, also of those of other processes."""
-    parameters = {name: getattr(q, name) for name in q.arg_constraints}
-    whole = {name: whole_batch(value) for name, value in parameters.items()}
-    if all(whole[name] is value for name, value in parameters.items()):
-        return q
-    return type(q)(**whole, validate_args=False)  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from vae_lab.core import ElboTerms, LatentVariableModel
-from vae_lab.distributions.gaussian import diagonal_gaussian, is_diagonal_gaussian
+from vae_lab.distributions.gaussian import diagonal_gaussian, is_diagonal_gaussian, loc_and_scale
 from vae_lab.objectives.base import Loss, Objective, example_terms
 
 
@@ -57,5 +57,5 @@ def _without_gradient(q: Distribution) -> Distribution:
     """Returns the same Gaussian with constant parameters: phi then affects log w only through the sample z."""
     if not is_diagonal_gaussian(q):
         raise ValueError("objective IwaeDreg needs a posterior of independent Gaussians")
-    loc, scale = q.base_dist.loc.detach(), q.base_dist.scale.detach()  # type: ignore[attr-defined]
-    return diagonal_gaussian(loc, scale, len(q.event_shape))
+    loc, scale = loc_and_scale(q)
+    return diagonal_gaussian(loc.detach(), scale.detach(), len(q.event_shape))
