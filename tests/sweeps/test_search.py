@@ -235,11 +235,12 @@ def test_nothing_to_search(train: Train) -> None:
 def test_a_study_is_of_one_search(train: Train) -> None:
     shared = ("search.storage=sqlite:///shared.db", "search.trials=1")
     assert train(*SEARCH, *shared).code == 0
-    for word in ("latent_dim=range(2,32)", "seed=1", "search.direction=minimize"):
-        outcome = train(*SEARCH, *shared, word)
-        assert outcome.code == 1
-        assert len(outcome.error_lines) == 1, outcome.err
-        assert "search.study=vae_lab: is of another search" in outcome.error_lines[0]
+    outcome = train(*SEARCH, *shared, "latent_dim=range(2,32)", "seed=1", "search.direction=minimize")
+    assert outcome.code == 1
+    (line,) = outcome.error_lines
+    assert "search.study=vae_lab: is of another search" in line
+    for key in ("space", "fixed", "direction"):
+        assert f"{key} was " in line
     assert train(*SEARCH, *shared, "search.study=other", "seed=1").code == 0
 
 

@@ -11,15 +11,18 @@ import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 from conftest import BARE, Outcome
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 
 import vae_lab.training
+from hydra_plugins.vae_lab_sweepers import GridSweeper
 from vae_lab.evaluate import main as evaluate_main
 from vae_lab.runs import folder as runs
 from vae_lab.sweeps.folders import make_unique_folder
@@ -189,6 +192,31 @@ def test_a_bug_at_the_end_of_a_sweep_is_no_mere_warning(
     assert "TypeError: a bug" in outcome.err
 
 
+def test_a_pruned_job_is_not_repeated(train: Train, tmp_path: Path, instant: dict[int, BaseException]) -> None:
+    assert train("-m", "latent_dim=2", *QUICK, "hydra.sweep.dir=s").code == 0
+    (job,) = jobs_of(tmp_path / "s").values()
+    (job / "metrics.json").rename(job / "pruned.json")
+    before = stamps(job)
+    assert train("-m", "latent_dim=2", *QUICK, "sweep.resume=s").code == 0
+    assert stamps(job) == before
+
+
+def test_a_launcher_gets_batches_of_the_chosen_size() -> None:
+    sweeper = GridSweeper(max_batch_size=2)
+    launched: list[tuple[int, Any]] = []
+    replaced = {
+        "launcher": SimpleNamespace(
+            launch=lambda batch, initial_job_idx: launched.append((initial_job_idx, batch)) or []
+        ),
+        "validate_batch_is_legal": lambda batch: None,
+        "_save_config": lambda: None,
+    }
+    vars(sweeper).update(replaced)
+    sweeper._run(OverridesParser.create().parse_overrides(["a=1,2", "+b=range(3,5)", "~c", "d=[x,y]"]))
+    jobs = [[f"a={a}", f"+b={b}", "~c=null", "d=[x,y]"] for a in (1, 2) for b in (3, 4)]
+    assert launched == [(0, jobs[:2]), (2, jobs[2:])]
+
+
 def test_the_same_job_twice_is_run_once(train: Train, tmp_path: Path, instant: dict[int, BaseException]) -> None:
     outcome = train("-m", "latent_dim=2,2", *QUICK)
     assert outcome.code == 0
@@ -220,6 +248,8 @@ MISTAKES = [
     (["sweep.resume=empty"], ["sweep.resume=empty", "add -m"]),
     (["-m", "hydra.sweep.dir=old"], ["hydra.sweep.dir=old", "sweep.resume=old"]),
     (["-m", "sweep.resum=x"], ["sweep.resum", "did you mean sweep.resume"]),
+    (["-m", "hydra.sweeper.max_batch_size=0"], ["hydra.sweeper.max_batch_size=0", "1 or more"]),
+    (["-m", "optimizer.lr=interval(1e-4,1e-2)"], ["optimizer.lr=interval(1e-4,1e-2)", "search=optuna"]),
 ]
 
 
