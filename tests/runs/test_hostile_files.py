@@ -120,20 +120,20 @@ STRANGE: dict[str, Callable[[], Any]] = {
 }
 
 
-@pytest.mark.parametrize("place", ["state_dict", "optimizer_states", "nested"])
 @pytest.mark.parametrize("kind", STRANGE)
-def test_tensors_take_no_more_memory_than_their_file(tmp_path: Path, kind: str, place: str) -> None:
+def test_tensors_take_no_more_memory_than_their_file(tmp_path: Path, kind: str) -> None:
     path, strange = tmp_path / "best.ckpt", STRANGE[kind]()
-    content: dict[str, Any] = {"state_dict": {}}
-    if place == "nested":
-        content["callbacks"] = {"x": ([{"y": (strange,)}],)}
-    else:
-        content[place] = {"model.x": strange}
-    torch.save(content, path)
-    assert path.stat().st_size < 2 * 10**6
-    with pytest.raises(RunError, match=r"best.ckpt: truncated, corrupt or no checkpoint") as raised:
-        read_checkpoint(path)
-    assert "\n" not in str(raised.value)
+    places: list[dict[str, Any]] = [
+        {"state_dict": {"model.x": strange}},
+        {"optimizer_states": {"model.x": strange}},
+        {"callbacks": {"x": ([{"y": (strange,)}],)}},
+    ]
+    for place in places:
+        torch.save({"state_dict": {}} | place, path)
+        assert path.stat().st_size < 2 * 10**6
+        with pytest.raises(RunError, match=r"best.ckpt: truncated, corrupt or no checkpoint") as raised:
+            read_checkpoint(path)
+        assert "\n" not in str(raised.value)
 
 
 def test_honest_tensors_are_read_and_outlive_their_file(tmp_path: Path) -> None:

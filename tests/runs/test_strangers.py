@@ -184,7 +184,9 @@ TARGETS = [
     "torch.package.PackageImporter",
     "torch.jit.CompilationUnit",
     "torch.os.system",
+    "torch.nn",
     "torch.nn.os.system",
+    "torch.nn.modules.module.os.system",
     "torch.nn.modules.module.functools.partial",
     "torch.nn.modules.module.OrderedDict",
     "torch.nn.functional.relu",
@@ -202,6 +204,8 @@ TARGETS = [
     "vae_lab.runs.loading.Path",
     "vae_lab.runs.loading.load_run",
     "vae_lab.train.main",
+    "vae_lab.nothing.Here",
+    "pathlib.Path",
     "vae_lab..loading.Path",
     "vae_lab.\0.x",
     "vae_lab",
@@ -222,17 +226,18 @@ def nodes(target: Any, marker: Path) -> Iterator[dict[str, Any]]:
     yield {"_target_": target, "_args_": [shell]}
     yield {"_target_": target, "_partial_": True, "_args_": [code]}
     yield {"_target_": "vae_lab.networks.MlpArchitecture", "_recursive_": False, "widths": [{"_target_": target}]}
+    yield {"_target_": "vae_lab.networks.MlpArchitecture", "widths": {"_target_": target}}
     chain = {"_target_": target, "_partial_": True, "command": shell}
     yield {"_target_": "functools.partial", "_args_": [chain]}
     yield {"_target_": "vae_lab.models.VAE", "_partial_": True, "network": chain, "likelihood": chain, "latent_dim": 2}
 
 
-@pytest.mark.parametrize("target", TARGETS, ids=str)
-def test_configs_build_trusted_classes_only(target: Any, marker: Path) -> None:
-    for node in nodes(target, marker):
-        with pytest.raises(RunError, match="_target_=") as raised:
-            build(node)
-        assert "\n" not in str(raised.value)
+def test_configs_build_trusted_classes_only(marker: Path) -> None:
+    for target in TARGETS:
+        for node in nodes(target, marker):
+            with pytest.raises(RunError, match="_target_=") as raised:
+                build(node)
+            assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
