@@ -1,6 +1,6 @@
 """Distributions over the entries of a codebook: one number k in 0, ..., K-1 at each place of a grid.
 
-Numbers of entries are floats, so that they are codes as those of any other level are.
+Numbers of entries are floats, like the codes of any other level.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from vae_lab import noise
 
 
 class UniformCodes(Distribution):
-    """p(k) = 1/K at each place, independently: log p = -places log K, whatever the codes.
+    """p(k) = 1/K at each place, independently: log p = -places log K for all codes.
 
     Args:
         num_codes: K.
@@ -44,7 +44,7 @@ class UniformCodes(Distribution):
 
 
 class CertainCodes(Distribution):
-    """All mass on one code at each place: what a quantiser makes of an example.
+    """All mass on one code at each place, the result of a quantiser.
 
     Args:
         codes: numbers of entries, (*batch_shape, *event_shape).
@@ -65,13 +65,13 @@ class CertainCodes(Distribution):
         return self.codes
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """0 for the codes themselves, minus infinity for any others."""
+        """Returns 0 for the codes themselves, minus infinity for any others."""
         same = (value == self.codes).flatten(value.dim() - len(self.event_shape)).all(-1)
         return torch.where(same, 0.0, -math.inf).to(value.dtype)
 
 
 class CodePrior(nn.Module):
-    """p(k) = 1/K at each place, whatever the context: the prior of a VQ-VAE while it trains.
+    """p(k) = 1/K at each place, independent of the context: the prior of a VQ-VAE while it trains.
 
     Args:
         num_codes: K.

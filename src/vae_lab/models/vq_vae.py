@@ -1,4 +1,4 @@
-"""The vector-quantised autoencoder, read as a latent-variable model with an honest bound."""
+"""The vector-quantised autoencoder, as a latent-variable model with a true bound."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ CodebookKind = Literal["free", "linear"]
 
 
 class Codebook(nn.Module):
-    """K vectors, of which the nearest one stands for what an encoder gives.
+    """K vectors, the nearest of which replaces each output of an encoder.
 
     Args:
-        num_codes: K.
+        num_codes: number of entries, K.
         dim: D, the size of an entry.
         kind: "free", each entry a parameter, so that only those that are used move; or "linear", fixed random vectors
             under one learned affine map, so that all of them move together and none is left behind (Zhu et al. 2024,
@@ -72,8 +72,8 @@ class CodeChain(MarkovChain):
     """p(k), after which the state is the entries that the codes stand for.
 
     Args:
-        prior: p(k).
-        codebook: gives the entries.
+        prior: prior of the codes, p(k).
+        codebook: codebook that holds the entries.
     """
 
     def __init__(self, prior: CodePrior, codebook: Codebook) -> None:
@@ -86,9 +86,9 @@ class CodeChain(MarkovChain):
 
 
 class QuantisedPosterior(Posterior):
-    """q(k|x), all mass on the entry nearest what the encoder gives.
+    """q(k|x), with all mass on the entry nearest to the output of the encoder.
 
-    The likelihood reads the entry; its gradient goes straight through to the encoder, as if nothing had been rounded.
+    The likelihood reads the entry; its gradient passes straight through to the encoder, without the rounding.
 
     Args:
         encoder: x (B, *data_shape) -> vectors (B, D, H, W).
@@ -110,7 +110,7 @@ class QuantisedPosterior(Posterior):
         return (LatentLevel(z, q, prior.links[0](None, context), analytic_kl=True, state=states, log_q=log_q),)
 
     def top(self, given: Tensor, context: Tensor | None) -> Distribution:
-        """A quantiser is not a Gaussian, of which a VampPrior could be made."""
+        """Raises NotImplementedError, because a VampPrior needs a Gaussian."""
         raise NotImplementedError("a VampPrior needs a Gaussian posterior")
 
 

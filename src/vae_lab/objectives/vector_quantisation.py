@@ -14,11 +14,11 @@ from vae_lab.objectives.base import Loss, Objective, example_terms
 class VectorQuantisation(Objective):
     """-ELBO + |sg(e) - z|^2 beta + |e - sg(z)|^2 (van den Oord, Vinyals and Kavukcuoglu 2017, arXiv:1711.00937, eq. 3).
 
-    z is what the encoder gives, e the entry of the codebook nearest to it, sg a stopped gradient; the squares are
-    summed over places and dimensions. The KL is constant, so that the bound itself trains the autoencoder alone.
+    z is the output of the encoder, e the entry of the codebook nearest to it, sg a stopped gradient; the squares are
+    summed over places and dimensions. The KL is constant, so that the bound itself trains only the autoencoder.
 
     Args:
-        commitment: beta, the weight of the distance that the encoder is to keep small.
+        commitment: beta, the weight of the distance that trains the encoder.
 
     Raises:
         ValueError: for a commitment that is negative or not finite; in `check`, for a model without a codebook.
