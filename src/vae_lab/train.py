@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from vae_lab.runs.loading import SavedRun
     from vae_lab.training import VariationalModule
 
-SETTINGS = (
+_SETTINGS = (
     "model",
     "data",
     "likelihood",
@@ -41,10 +41,10 @@ SETTINGS = (
 def train(cfg: DictConfig) -> None:
     """Trains one run in its folder, to which no other process may write meanwhile."""
     with locked(Path(cfg.run_dir)):
-        train_in_folder(cfg)
+        _train_in_folder(cfg)
 
 
-def train_in_folder(cfg: DictConfig) -> None:
+def _train_in_folder(cfg: DictConfig) -> None:
     """Trains one run in its folder, which this process has locked."""
     # Here and not above: --help and a wrong key must not wait for torch.
     from vae_lab.runs.loading import find_run  # noqa: PLC0415
@@ -66,8 +66,8 @@ def train_in_folder(cfg: DictConfig) -> None:
         refuse_unused_val_size(composition, data)
         if cfg.init_from is not None:
             config["init_from"] = str(Path(cfg.init_from).expanduser().absolute())
-            start_from(find_run(cfg.init_from, "init_from"), module, config, shows=trainer.is_global_zero)
-    record = Record(folder, cfg.seed, config, hyperparameters(composition))
+            _start_from(find_run(cfg.init_from, "init_from"), module, config, shows=trainer.is_global_zero)
+    record = Record(folder, cfg.seed, config, _hyperparameters(composition))
     try:
         fit(trainer, module, data, record, cfg.test_checkpoint, cfg.decoder_bias, checkpoint)
     except PrunedError as stop:
@@ -76,7 +76,7 @@ def train_in_folder(cfg: DictConfig) -> None:
             print(f"pruned       {stop}")
 
 
-def start_from(source: SavedRun, module: VariationalModule, config: dict[str, Any], shows: bool) -> None:
+def _start_from(source: SavedRun, module: VariationalModule, config: dict[str, Any], shows: bool) -> None:
     """Loads the weights of another run into a new one; prints what was loaded and how the other model differs."""
     from vae_lab.training import take_weights  # noqa: PLC0415
 
@@ -94,17 +94,17 @@ def start_from(source: SavedRun, module: VariationalModule, config: dict[str, An
         print("\n".join(map(printable, lines)))
 
 
-def hyperparameters(composition: Composition) -> dict[str, Any]:
+def _hyperparameters(composition: Composition) -> dict[str, Any]:
     """Returns what the HPARAMS tab shows: the option of each group, the main sizes, and whatever the user set."""
     cfg, overrides, choices = composition
-    groups = {group: choices[group] for group in SETTINGS if choices[group]}
+    groups = {group: choices[group] for group in _SETTINGS if choices[group]}
     sizes = {key: OmegaConf.select(cfg, key) for key in ("latent_dim", "seed", "data.batch_size", "optimizer.lr")}
     chosen = {key: OmegaConf.select(cfg, key) for key in map(key_of, overrides) if key not in choices}
     return {key: value for key, value in (groups | sizes | chosen).items() if not OmegaConf.is_config(value)}
 
 
 def main() -> None:
-    """The command."""
+    """Runs the command."""
     command.run(train, "train", jobs.run_job)
 
 

@@ -23,7 +23,7 @@ from pydantic.errors import PydanticSchemaGenerationError
 from vae_lab.nested import value_at, walk
 from vae_lab.settings import EvaluationSettings, Request
 
-TOP_LEVEL: dict[str, Any] = {
+_TOP_LEVEL: dict[str, Any] = {
     **typing.get_type_hints(EvaluationSettings),
     **typing.get_type_hints(Request),
     "latent_dim": int,
@@ -46,7 +46,7 @@ TOP_LEVEL: dict[str, Any] = {
 }
 """Types of the keys that are no component's own."""
 
-MAX_INTEGER = 2**63 - 1
+_MAX_INTEGER = 2**63 - 1
 """The largest integer that torch and numpy can hold."""
 
 
@@ -56,7 +56,7 @@ def _range(least: int, most: int | None = None) -> Any:
 
 
 _ALL = Literal[-1]
-RANGES: dict[str, Any] = {
+_RANGES: dict[str, Any] = {
     "seed": _range(0, 2**32 - 1),
     "optimizer.alpha": _range(0, 1),
     "optimizer.betas[0]": _range(0, 1),
@@ -94,19 +94,19 @@ INSTANTIATION: dict[str, Any] = {
 """Types of the keys that say how a component is built."""
 
 
-COMPONENTS = ("data", "model", "likelihood", "prior", "objective", "optimizer", "trainer")
+_COMPONENTS = ("data", "model", "likelihood", "prior", "objective", "optimizer", "trainer")
 """Keys that are a component's, in the commands that have them."""
 
-OPTIONAL = ("network", "posterior", "scheduler", "logger", "warmup")
+_OPTIONAL = ("network", "posterior", "scheduler", "logger", "warmup")
 """Keys that are a component's or null."""
 
 
-FORWARDS = {"TensorBoardLogger": "torch.utils.tensorboard.SummaryWriter"}
+_FORWARDS = {"TensorBoardLogger": "torch.utils.tensorboard.SummaryWriter"}
 """Callables to which a constructor passes the arguments that it does not name itself."""
 
 
 class ConfigError(ValueError):
-    """A user's mistake in a config, in one line that names the key, the value and what is allowed."""
+    """Raised for a mistake in a config, with one line that names the key, the value and what is allowed."""
 
 
 def check_config(cfg: DictConfig) -> None:
@@ -116,7 +116,7 @@ def check_config(cfg: DictConfig) -> None:
         raise ConfigError(f"{min(missing)}: a value must be given")
     raw = typing.cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=False))
     resolved = typing.cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
-    for key, hint in TOP_LEVEL.items():
+    for key, hint in _TOP_LEVEL.items():
         if key in resolved:
             _check_value(key, resolved[key], hint)
     for key, node in walk(resolved):
@@ -136,17 +136,17 @@ def _is_written_out(raw: Any, key: str) -> bool:
 def _check_number(key: str, value: float) -> None:
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"{key}={value}: must be a finite number")
-    if isinstance(value, int) and not -MAX_INTEGER <= value <= MAX_INTEGER:
+    if isinstance(value, int) and not -_MAX_INTEGER <= value <= _MAX_INTEGER:
         raise ConfigError(f"{key}={value}: must lie within 64 bits")
-    if key in RANGES:
-        _check_value(key, value, RANGES[key])
+    if key in _RANGES:
+        _check_value(key, value, _RANGES[key])
 
 
 def _check_classes(config: Mapping[str, Any]) -> None:
     """Raises `ConfigError` for a component that has no class; a callback may be null."""
     callbacks = {f"callbacks.{name}": node for name, node in (config.get("callbacks") or {}).items()}
-    optional = {key: config.get(key) for key in OPTIONAL} | callbacks
-    nodes = {key: config[key] for key in COMPONENTS if key in config}
+    optional = {key: config.get(key) for key in _OPTIONAL} | callbacks
+    nodes = {key: config[key] for key in _COMPONENTS if key in config}
     nodes |= {key: node for key, node in optional.items() if node}
     for key, node in nodes.items():
         if not isinstance(node, Mapping) or "_target_" not in node:
@@ -186,7 +186,7 @@ def parameters_of(target: Callable[..., Any]) -> set[str] | None:
     names = {name for name, p in parameters.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return names
-    forwards = FORWARDS.get(getattr(target, "__name__", ""))
+    forwards = _FORWARDS.get(getattr(target, "__name__", ""))
     others = parameters_of(pkgutil.resolve_name(forwards)) if forwards else None
     return None if others is None else names | others
 
@@ -205,7 +205,7 @@ def _type_hints(target: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _source(raw: Any) -> str | None:
-    """The key that the user wrote, where a value is nothing but an interpolation of it: ${latent_dim} -> latent_dim."""
+    """Returns the key in an interpolation, such as latent_dim in ${latent_dim}; None for any other value."""
     found = re.fullmatch(r"\$\{([\w.]+)\}", raw) if isinstance(raw, str) else None
     return found[1] if found else None
 
@@ -220,7 +220,7 @@ def _check_value(key: str, value: Any, hint: Any, source: str | None = None) -> 
     candidates = [value, tuple(value)] if isinstance(value, list) else [value]
     if not any(_valid(adapter, candidate) for candidate in candidates):
         taken = f", as {key} takes it" if source else ""
-        raise ConfigError(f"{source or key}={_shown(value)}: must be {describe(hint)}{taken}")
+        raise ConfigError(f"{source or key}={_shown(value)}: must be {_describe(hint)}{taken}")
 
 
 def _valid(adapter: TypeAdapter[Any], value: Any) -> bool:
@@ -245,7 +245,7 @@ _NAMES: dict[Any, tuple[str, str]] = {
 """Types in words, one and several."""
 
 
-def describe(hint: Any, several: bool = False) -> str:
+def _describe(hint: Any, several: bool = False) -> str:
     """Returns a type hint in words: ``int | None`` as an integer or null, ``list[int]`` as a list of integers."""
     origin, args = get_origin(hint), get_args(hint)
     if origin is Annotated:
@@ -254,16 +254,16 @@ def describe(hint: Any, several: bool = False) -> str:
         values = ", ".join(map(str, args))
         return values if len(args) == 1 else f"one of {values}"
     if origin in (Union, types.UnionType):
-        return " or ".join(dict.fromkeys(describe(arg, several) for arg in args))
+        return " or ".join(dict.fromkeys(_describe(arg, several) for arg in args))
     if origin is not None and issubclass(origin, Mapping):
         return "a mapping"
     if origin is not None and issubclass(origin, Iterable) and args:
-        return f"a list of {describe(args[0], several=True)}"
+        return f"a list of {_describe(args[0], several=True)}"
     return _NAMES[hint][several] if hint in _NAMES else getattr(hint, "__name__", str(hint))
 
 
 def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
-    """'; did you mean x?' for the known name nearest to ``name``; all names if none is near; '' if there are none."""
+    """Returns '; did you mean x?' for the nearest known name; all names if none is near; '' if there are none."""
     known = [key for key in known if key not in ("self", "args", "kwargs")]
     near = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {prefix}{near[0]}?" if near else f"; its options are {', '.join(known)}" if known else ""

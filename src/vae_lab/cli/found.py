@@ -1,4 +1,4 @@
-"""Options that ``auto`` leaves to the data: a run that goes on keeps what it has found."""
+"""Keeps the values that a resumed run has found for options that ``auto`` leaves to the data."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from omegaconf import DictConfig, OmegaConf
 
 from vae_lab.nested import value_at
 
-FOUND = ("data.images.max_value",)
-"""Keys that a run writes into its config.yaml with the value that the data gave."""
+_FOUND = ("data.images.max_value",)
+"""Keys that a run records with the value that the data gave."""
 
 
 def keep_found(cfg: DictConfig, saved: Mapping[str, Any]) -> None:
-    """Sets each key of `FOUND` that is auto to the value in the saved config of the run."""
-    for key in FOUND:
+    """Sets each key of `_FOUND` that is auto to the value in the saved config of the run."""
+    for key in _FOUND:
         value = value_at(saved, key)
         if OmegaConf.select(cfg, key) == "auto" and _is_number_or_numbers(value):
             OmegaConf.update(cfg, key, value)
 
 
 def _is_number_or_numbers(value: Any) -> bool:
-    """True for what a run may have found: a record with anything else, such as an interpolation, is a stranger's."""
+    """True for what a run may have found; anything else, such as an interpolation, is not from the lab."""
     values = list(value.values()) if isinstance(value, Mapping) else [value]
     return all(type(number) in (int, float) for number in values)

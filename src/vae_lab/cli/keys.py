@@ -1,4 +1,4 @@
-"""Keys of the command line that no YAML lists: admitted where a component's constructor takes them, refused elsewhere.
+"""Admits keys that no YAML lists if a component's constructor takes them; refuses others.
 
 Hydra by itself refuses `trainer.profiler=simple`, because no YAML lists that key, and accepts `+foo=1`, although
 nothing reads foo.
@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from vae_lab.cli.check import INSTANTIATION, ConfigError, did_you_mean, locate, no_such_option, parameters_of
 from vae_lab.nested import value_at, walk
 
-SUPPLIED = {
+_SUPPLIED = {
     "run_dir": "use hydra.run.dir",
     "trainer.logger": "use logger=none or logger=tensorboard",
     "trainer.callbacks": "use callbacks=none, or callbacks.NAME=null for one of them",
@@ -37,7 +37,7 @@ SUPPLIED = {
 }
 """Keys and arguments of constructors that the program itself sets, and what to use instead."""
 
-OPEN_TO_ALL = (
+_OPEN_TO_ALL = (
     "hydra.launcher",
     "hydra.sweeper",
     "hydra.callbacks",
@@ -48,13 +48,13 @@ OPEN_TO_ALL = (
 """Keys of Hydra's own below which plugins and loggers add what they like."""
 
 
-class Place(NamedTuple):
-    """The surroundings of a key that no YAML lists.
+class _Place(NamedTuple):
+    """Place of a key that no YAML lists.
 
     Attributes:
-        key: key of the innermost component around it.
-        component: config of that component; None if there is none.
-        option: part of the key that names an argument of that component.
+        key: key of the innermost component around the key.
+        component: config of the innermost component; None if there is none.
+        option: part of the key that names an argument of the component.
         blocked: reason why the key can stand nowhere, or "".
     """
 
@@ -127,25 +127,25 @@ def _refuse_deletion(key: str, config: Any) -> None:
     above = (value_at(config, ".".join(parts[:end])) for end in range(1, len(parts)))
     if key.startswith("callbacks.") or any(isinstance(node, dict) and "_target_" in node for node in above):
         return
-    raise ConfigError(f"~{key}: must not be taken away; set its value, {key}=VALUE")
+    raise ConfigError(f"~{key}: cannot be deleted; set its value, {key}=VALUE")
 
 
 def _refuse_unknown_to_hydra(key: str, config: Any) -> None:
     """Raises for a key of Hydra's own that it never reads, such as ``+hydra.foo=1``, which Hydra accepts silently."""
     place = _place(config, key) if key.startswith("hydra.") else None
-    if place is not None and place.component is None and not f"{key}.".startswith(tuple(f"{k}." for k in OPEN_TO_ALL)):
+    if place is not None and place.component is None and not f"{key}.".startswith(tuple(f"{k}." for k in _OPEN_TO_ALL)):
         raise ConfigError(f"{key}: no such key of Hydra's")
 
 
 def _refuse_supplied(key: str) -> None:
-    for name, instead in SUPPLIED.items():
+    for name, instead in _SUPPLIED.items():
         if f"{key}.".startswith(f"{name}."):
             raise ConfigError(f"{key}: is set by the program itself; {instead}")
 
 
-def _place(config: Any, key: str) -> Place | None:
+def _place(config: Any, key: str) -> _Place | None:
     """Returns the place of a key that is not listed; None for a listed one, and below an interpolation or a list."""
-    node, place, parts = config, Place(), key.split(".")
+    node, place, parts = config, _Place(), key.split(".")
     for number, part in enumerate(parts):
         if isinstance(node, list) or (isinstance(node, str) and "${" in node):
             return None
@@ -155,14 +155,14 @@ def _place(config: Any, key: str) -> Place | None:
                 return place
             return place._replace(blocked=f"; {above}={'null' if node is None else node} holds no keys")
         if "_target_" in node:
-            place = Place(above, node, part)
+            place = _Place(above, node, part)
         if part not in node:
             return place
         node = node[part]
     return None
 
 
-def _check_option(place: Place) -> None:
+def _check_option(place: _Place) -> None:
     assert place.component is not None
     if place.option in INSTANTIATION:
         return

@@ -1,4 +1,4 @@
-"""The words of a command line, each by itself: Hydra refuses some of them without saying which."""
+"""Checks the words of a command line one by one, because Hydra refuses some of them without saying which."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from hydra.errors import HydraException
 from vae_lab.cli.check import ConfigError
 from vae_lab.nested import key_of
 
-NULLABLE = ("sweep", "launcher", "search", "experiment", "debug")
-"""Groups of which a run needs no option."""
+_NULLABLE = ("sweep", "launcher", "search", "experiment", "debug")
+"""Groups that may be null."""
 
 
 def check_words(words: Sequence[str], groups: Mapping[str, Sequence[str]]) -> None:
-    """Raises `ConfigError` for the first word that is none of Hydra's or that it would not obey as it stands.
+    """Raises `ConfigError` for the first word that is not in Hydra's grammar, or that Hydra would not obey.
 
-    That is one that gives a group something but names, or that takes a group away.
+    It would not obey one that gives a group anything but the name of an option, or that deletes a group.
 
     Args:
         words: overrides, without options such as -m.
-        groups: the options of each group of the config tree.
+        groups: options of each group of the config tree.
     """
     parser = OverridesParser.create()
     overrides = {word: _parsed(parser, word) for word in words}
@@ -56,7 +56,7 @@ _NAME_IN_LIST = r"""\s*('(?:[^'\\]|\\.)*'(?=\s*(?:,|$))|"(?:[^"\\]|\\.)*"(?=\s*(
 
 
 def _quoted(name: str) -> str:
-    """Returns a name in quotes, unless it has some."""
+    """Returns a name in quotes; one that has them already as it is."""
     if not (len(name) > 1 and name[0] in "'\"" and name[-1] == name[0]):
         name = re.sub(r"(\\*)'", r"\1\1\'", name)
         name = "'" + re.sub(r"(\\+)$", r"\1\1", name) + "'"
@@ -76,7 +76,7 @@ def _check_word(word: str, override: Override, groups: Mapping[str, Sequence[str
     if override.key_or_group == "hydra":
         raise ConfigError(f"{word}: Hydra's own keys are set one by one, such as hydra.run.dir")
     if override.is_delete() and override.key_or_group in groups:
-        raise ConfigError(f"{word}: no group can be taken away{_instead(override.key_or_group, groups)}")
+        raise ConfigError(f"{word}: a group cannot be deleted{_instead(override.key_or_group, groups)}")
     if override.is_sweep_override() or override.key_or_group not in groups:
         return
     value: Any = override.value()
@@ -86,6 +86,6 @@ def _check_word(word: str, override: Override, groups: Mapping[str, Sequence[str
 
 
 def _instead(group: str, groups: Mapping[str, Sequence[str]]) -> str:
-    if group in NULLABLE or "none" in groups[group]:
-        return f"; use {group}={'null' if group in NULLABLE else 'none'}"
+    if group in _NULLABLE or "none" in groups[group]:
+        return f"; use {group}={'null' if group in _NULLABLE else 'none'}"
     return f"; choose one of {', '.join(groups[group])}"

@@ -1,6 +1,6 @@
-"""Paths on the command line, typed as for any other program: Hydra's grammar refuses many of their characters.
+"""Prepares the command line for Hydra: quotes paths, and puts options such as -m before the overrides.
 
-Also the order of its words: argparse refuses an option, such as -m, between two overrides.
+Hydra's grammar refuses many characters of paths, and its parser an option between two overrides.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ PATHS = (
 """Keys whose values are paths."""
 
 ROOTS = ("data.root", "data_root")
-"""Keys of folders that are recorded, and must mean the same when the run goes on in another working directory."""
+"""Keys of folders that are recorded, and must mean the same if the run is resumed in another working directory."""
 
-NO_PATHS = ("null", "auto")
-"""Values of these keys with a meaning of their own; a folder of that name is ./null or ./auto."""
+_NO_PATHS = ("null", "auto")
+"""Values of these keys that are not paths; a folder of that name is ./null or ./auto."""
 
 
 _FLAGS = ("--help -h", "--hydra-help", "--version", "--resolve", "--run -r", "--multirun -m", "--shell-completion -sc")
@@ -80,8 +80,8 @@ def with_quoted_path(word: str, multirun: bool = False) -> str:
     """Returns a word of the form key=PATH in Hydra's grammar; any other word as it is.
 
     Args:
-        word: as the user typed it, or in Hydra's grammar already.
-        multirun: leave a value with commas to Hydra, which sweeps over its parts, unless it is an existing path.
+        word: word of the command line, as the user typed it or in Hydra's grammar already.
+        multirun: True to leave a value with commas to Hydra, which sweeps over its parts, unless the path exists.
 
     Raises:
         ConfigError: for an empty path.
@@ -92,7 +92,7 @@ def with_quoted_path(word: str, multirun: bool = False) -> str:
     path = path_of(word)
     if sign and not path:
         raise ConfigError(f"{word}: is empty; name a folder, or leave {key} out")
-    if not sign or path in NO_PATHS:
+    if not sign or path in _NO_PATHS:
         return word
     if multirun and not os.path.lexists(path) and _is_sweep(word):
         return _with_whole_roots(word)
@@ -130,7 +130,7 @@ def path_of(word: str) -> str:
 
 
 def quoted(path: str) -> str:
-    """Returns a path as a text of Hydra's grammar; an interpolation stays one, unless the path exists as it stands."""
+    """Returns a path as a string of Hydra's grammar; an interpolation stays one, unless such a path exists."""
     if "${" in path and os.path.lexists(path):
         path = path.replace("${", "\\${")
     return QuotedString(path, Quote.single).with_quotes()

@@ -17,10 +17,10 @@ from hydra.errors import HydraException
 
 from vae_lab.nested import walk
 
-PLACES = ("run_dir", "dirpath", "filename", "save_dir", "default_root_dir")
+_PLACES = ("run_dir", "dirpath", "filename", "save_dir", "default_root_dir")
 """Last parts of keys that say where files are written."""
 
-READ_FROM = ("data", "init_from")
+_READ_FROM = ("data", "init_from")
 """First parts of keys that say where files are read; a run that goes on does not read its init_from again."""
 
 
@@ -53,7 +53,7 @@ def _refused_value(override: Override) -> str | None:
             return "names something to be called"
         if re.search(r"\$\{[^}]*:", text) or ("${" in text and len(key) == 1):
             return "computes its value"
-        if text in PLACES or (key[0] not in READ_FROM and (text.startswith("/") or ".." in Path(text).parts)):
+        if text in _PLACES or (key[0] not in _READ_FROM and (text.startswith("/") or ".." in Path(text).parts)):
             return "says where files are"
     return None
 

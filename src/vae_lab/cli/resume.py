@@ -1,4 +1,4 @@
-"""resume=<run folder>: the words of the run that is to go on, and whether the config is still the same."""
+"""Resumes a run by resume=FOLDER: repeats its words, and compares its config with that of the command line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vae_lab.nested import key_of, leaves
 from vae_lab.runs.folder import CHECKPOINTS, LAST, last_checkpoint, relative_to_run
 from vae_lab.runs.reading import saved_config
 
-MAY_CHANGE = (
+_MAY_CHANGE = (
     "trainer.max_epochs",
     "trainer.max_steps",
     "trainer.max_time",
@@ -44,7 +44,7 @@ MAY_CHANGE = (
 Other data in ``data.root`` are found out by their spec.
 """
 
-KEPT = {
+_KEPT = {
     "seed": "the first weights and the validation set came from it",
     "data.seed": "the validation set came from it",
     "data.images": "the best score so far is of other data",
@@ -56,19 +56,19 @@ KEPT = {
 }
 """Keys that a run cannot change once it has begun, with the reason."""
 
-OWN_DEFAULTS = frozenset({"data.val_size", "data.root"})
+_OWN_DEFAULTS = frozenset({"data.val_size", "data.root"})
 """Keys whose defaults another version or another working directory changes: a run goes on with its own value."""
 
 
 def completed_words(words: Sequence[str], multirun: bool = False) -> list[str]:
-    """The command line of ``resume=FOLDER``: the words that the run was started with, then those given now.
+    """Returns the command line of ``resume=FOLDER``: the words that the run was started with, then those given now.
 
     Args:
         words: overrides of the command line.
-        multirun: True for a sweep, which cannot go on with a run.
+        multirun: True for a sweep, which cannot resume a run.
 
     Raises:
-        RunError: where the folder is no run, or one whose record holds a word that a record may not; in one line.
+        RunError: for a folder that is not a run, or whose record holds a word that a record may not.
     """
     # The last one counts.
     folder = next((path_of(word) for word in reversed(words) if key_of(word) == "resume"), "null")
@@ -85,7 +85,7 @@ def completed_words(words: Sequence[str], multirun: bool = False) -> list[str]:
 
 
 def _refuse_another_folder(words: Sequence[str], run: Path) -> None:
-    """Raises RunError where a run shall go on in a folder that is not its own."""
+    """Raises RunError for another folder than that of the run."""
     for word in words:
         key, _, value = word.partition("=")
         folder = Path(path_of(word)).expanduser()
@@ -97,7 +97,7 @@ def _refuse_another_folder(words: Sequence[str], run: Path) -> None:
 
 
 def _recorded_words(run: Path, given: Set[str]) -> list[str]:
-    """The words that the run was started with, but for keys that are given anew."""
+    """Returns the words that the run was started with, except for keys that are given again."""
     config = saved_config(run)
     recorded = [_with_recorded_root(word, config) for word in config["overrides"] if key_of(str(word)) not in given]
     for word in recorded:
@@ -111,7 +111,7 @@ def _recorded_words(run: Path, given: Set[str]) -> list[str]:
 
 
 def _without_foreign(recorded: Sequence[str], words: Sequence[str], before: object) -> list[str]:
-    """Leaves out, and says so, what the option of a group that is chosen anew does not take, such as Adam's eps."""
+    """Drops the words that the new option of a group does not take, such as Adam's eps, and prints them."""
     chosen = dict(word.split("=", 1) for word in words if "=" in word)
     choices = before if isinstance(before, Mapping) else {}
     anew = {key for key, option in chosen.items() if key in choices and choices[key] != option}
@@ -132,7 +132,7 @@ def _component_of(word: str) -> str | None:
 
 
 def _with_recorded_root(word: Any, config: Mapping[str, Any]) -> Any:
-    """Returns ``data.root=PATH``, which may be relative to where the run was started, with the folder it stood for."""
+    """Returns ``data.root=PATH`` with the absolute path of the run's config; any other word as it is."""
     if not isinstance(word, str) or key_of(word) != "data.root" or os.path.isabs(path_of(word)):
         return word
     data = config.get("data")
@@ -141,19 +141,19 @@ def _with_recorded_root(word: Any, config: Mapping[str, Any]) -> Any:
 
 
 def _former_defaults(run: Path, recorded: Sequence[str], given: Set[str]) -> list[str]:
-    """``group=option`` of each group whose default another version of the lab has changed since the run began."""
+    """Returns ``group=option`` of each group whose default has changed since the run began."""
     before = saved_config(run).get("choices")
     if not isinstance(before, Mapping) or "experiment" in given:
         return []
     composition = composed_or_none(recorded)
-    return moved_choices(before, composition.choices, given) if composition else []
+    return _moved_choices(before, composition.choices, given) if composition else []
 
 
-def moved_choices(before: Mapping[str, Any], now: Mapping[str, Any], given: Set[str]) -> list[str]:
-    """``group=option`` of each group that has another option now than before, although nobody chose it.
+def _moved_choices(before: Mapping[str, Any], now: Mapping[str, Any], given: Set[str]) -> list[str]:
+    """Returns ``group=option`` of each group whose option has changed although nobody chose another.
 
     Args:
-        before, now: the option of each group.
+        before, now: option of each group.
         given: keys that were set on the command line.
     """
     moved = [
@@ -165,9 +165,9 @@ def moved_choices(before: Mapping[str, Any], now: Mapping[str, Any], given: Set[
 
 
 def keep_own_defaults(cfg: DictConfig, given: Sequence[str]) -> None:
-    """Sets the keys of `OWN_DEFAULTS` as the run that goes on was started with, unless the command line gives them.
+    """Sets the keys of `_OWN_DEFAULTS` to the values of the resumed run, unless the command line gives them.
 
-    Where an option was left to the data, it gets the value that the run has found.
+    An option that was left to the data gets the value that the run has found.
 
     Args:
         cfg: config of the command line, with ``resume`` and ``run_dir``.
@@ -178,31 +178,31 @@ def keep_own_defaults(cfg: DictConfig, given: Sequence[str]) -> None:
         return
     saved = saved_config(run)
     recorded = dict(leaves(saved))
-    for key in OWN_DEFAULTS - {key_of(word) for word in given}:
+    for key in _OWN_DEFAULTS - {key_of(word) for word in given}:
         if key in recorded and OmegaConf.select(cfg, key) is not None:
             OmegaConf.update(cfg, key, recorded[key])
     keep_found(cfg, saved)
 
 
 def checkpoint_to_resume(config: dict[str, Any], run: Path) -> Path | None:
-    """The checkpoint to go on from; None for a run from the start.
+    """Returns the checkpoint to resume from; None for a run from the start.
 
     Args:
-        config: of the command line, as plain containers; of a run that goes on, ``init_from`` becomes what it recorded.
-        run: the run's folder.
+        config: config of the command line as plain containers; ``init_from`` becomes what a resumed run recorded.
+        run: folder of the run.
 
     Raises:
-        RunError: where there is nothing to go on from, where a new run would write over another, or where the config
+        RunError: if there is nothing to resume, if a new run would write over another, or if the config
             differs from that of the run and ``resume_changed`` does not allow it.
     """
-    wish = config["resume"]
+    asked = config["resume"]
     checkpoint = last_checkpoint(run)
-    if wish is None and checkpoint:
+    if asked is None and checkpoint:
         raise RunError(
             f"{run}: holds a run already; resume=auto goes on with it, a new one needs another hydra.run.dir"
         )
     if checkpoint is None:
-        if wish in (None, "auto"):
+        if asked in (None, "auto"):
             return None
         raise RunError(f"resume={run}: no checkpoint there yet ({run / CHECKPOINTS / LAST}); start the run anew")
     before = {"init_from": None} | saved_config(run)
@@ -212,7 +212,7 @@ def checkpoint_to_resume(config: dict[str, Any], run: Path) -> Path | None:
     _refuse_kept(before, config, run)
     if changed and not config["resume_changed"]:
         given = {key_of(str(word)) for word in config["overrides"]}
-        former = moved_choices(before.get("choices") or {}, config["choices"], given)
+        former = _moved_choices(before.get("choices") or {}, config["choices"], given)
         exactly = f"{' '.join(former)} goes on with the defaults that the run began with; " if former else ""
         raise RunError(
             f"resume={run}: the config differs from that of the run: {'; '.join(changed)}. "
@@ -237,20 +237,20 @@ def moved_data(run: Path, root: str) -> str | None:
 
 
 def _refuse_kept(before: Mapping[str, Any], now: Mapping[str, Any], run: Path) -> None:
-    """Raises RunError for a change that cannot happen in a run that has begun."""
+    """Raises RunError for a changed key that a run cannot change once it has begun."""
     old, new = dict(leaves(before)), dict(leaves(now))
     for key in sorted(old.keys() & new.keys(), key=lambda key: (key.count("."), key)):  # seed before data.seed
-        name = next((kept for kept in KEPT if key == kept or key.startswith(f"{kept}.")), None)
-        reason = KEPT[name or "decoder_bias"] if name or key.endswith(".initialization") else None
+        name = next((kept for kept in _KEPT if key == kept or key.startswith(f"{kept}.")), None)
+        reason = _KEPT[name or "decoder_bias"] if name or key.endswith(".initialization") else None
         if reason and old[key] != new[key]:
             raise RunError(f"{key}={new[key]}: resume={run} keeps {old[key]}, because {reason}; start a new run for it")
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """The keys whose values differ, each as 'key was x, is y'."""
+    """Returns the keys whose values differ, each as ``key was x, is y``."""
     old, new = (dict(leaves(relative_to_run(config))) for config in (before, now))
     return [
         f"{key} was {old.get(key)}, is {new.get(key)}"
         for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key) and not any(key == name or key.startswith(f"{name}.") for name in MAY_CHANGE)
+        if old.get(key) != new.get(key) and not any(key == name or key.startswith(f"{name}.") for name in _MAY_CHANGE)
     ]
