@@ -19,7 +19,7 @@ from vae_lab.models import VAE
 from vae_lab.networks import MlpArchitecture
 from vae_lab.objectives import Elbo
 from vae_lab.training import Optimization, VariationalModule
-from vae_lab.training.passes import BATCH_HOOKS, MODULE_HOOKS
+from vae_lab.training.batch_hooks import BATCH_HOOKS, MODULE_HOOKS
 
 BATCH, EPOCHS, BATCHES = 10, 2, 20
 OF_STEPS = ("on_before_optimizer_step", "on_before_zero_grad")
@@ -85,6 +85,30 @@ def test_each_hook_of_a_callback_is_called_at_each_batch(
     steps = EPOCHS * -(-BATCHES // accumulate)
     assert module.global_step == steps
     assert counts == {hook: steps if hook in OF_STEPS else EPOCHS * BATCHES for hook in BATCH_HOOKS}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_with_one_step_per_pass_lightnings_own_callbacks_are_called_at_each_batch(
+    accumulate: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts: Counter[str] = Counter()
+    for hook in ("on_train_batch_start", "on_train_batch_end"):
+        monkeypatch.setattr(Timer, hook, counted(counts, hook))
+    fitted(Timer(), accumulate_grad_batches=accumulate)
+    assert 0 < counts["on_train_batch_end"] < BATCHES, "usually where a pass ends"
+    counts.clear()
+    fitted(Timer(), accumulate_grad_batches=accumulate, steps_per_pass=1)
+    assert counts == {"on_train_batch_start": EPOCHS * BATCHES, "on_train_batch_end": EPOCHS * BATCHES}
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_with_one_step_per_pass_a_pass_safe_callback_is_called_at_each_step() -> None:
+    counts: Counter[str] = Counter()
+    callback = of_a_class(counts)
+    type(callback).pass_safe = True  # type: ignore[attr-defined]
+    fitted(callback, steps_per_pass=1)
+    assert [counts[hook] for hook in ("on_train_batch_start", "on_train_batch_end")] == [EPOCHS * BATCHES] * 2
 
 
 @pytest.mark.filterwarnings("ignore")

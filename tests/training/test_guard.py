@@ -129,7 +129,7 @@ def test_a_bad_step_changes_nothing(
     tmp_path: Any, name: str, settings: dict[str, Any], factor: float, value: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if name == "on the device":
-        monkeypatch.setattr(optimization, "AT_ONCE", ())
+        monkeypatch.setattr(optimization, "SYNCHRONOUS_DEVICES", ())
         name = "fused"
     accumulate = settings.get("accumulate_grad_batches", 1)
     bad = {5, 6, 12}

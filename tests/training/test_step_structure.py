@@ -168,7 +168,7 @@ def data_of(binarization: Any = "dynamic") -> ImageDataModule:
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_no_step_waits_for_the_device(kind: str, objective: Objective, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(optimization, "AT_ONCE", ())  # the CPU stands for a device that is waited for
+    monkeypatch.setattr(optimization, "SYNCHRONOUS_DEVICES", ())  # the CPU stands for a device that is waited for
     data, probe = data_of(), Probe()
     fit(module_of(kind, data, objective), data, probe)
     assert probe.steps == 16

@@ -6,12 +6,25 @@ import math
 import time
 import warnings
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 import torch
 from torch import Tensor
 
+from vae_lab.core import LatentVariableModel
+from vae_lab.training.sharding import is_sharded
+
 T = TypeVar("T")
+
+COMPILING_PAYS = 10_000
+"""Steps of a run from which on compiling pays: it takes 3 to 20 s, and saves 0.4 ms per step of a small network."""
+
+
+def is_compiled(option: bool | Literal["auto"], model: LatentVariableModel, steps: float) -> bool:
+    """Returns the option ``compile``; for "auto", True if compiling pays for itself in a run of ``steps``."""
+    if option == "auto":
+        return steps >= COMPILING_PAYS and model.compile_pays and not is_sharded(model)
+    return option
 
 
 class CompiledLoss(Generic[T]):

@@ -48,6 +48,13 @@ class BoundMetric(Metric):
         self.total += torch.stack(rows).sum(1, dtype=torch.float64)
         self.count += log_likelihood.shape[1]
 
+    def restore(self, total: Tensor, count: Tensor) -> None:
+        """Goes on from the sums of an unfinished epoch."""
+        nothing = torch.zeros(1, 0, len(self.groups), device=self.total.device)
+        self.update(nothing[..., 0], nothing)  # torchmetrics warns of averages to which nothing was added
+        self.total.copy_(total)
+        self.count.copy_(count)
+
     def compute(self) -> dict[str, float]:
         """`elbo`, `log_likelihood`, `kl`, `kl_<group>` of each group of a hierarchy, `iw_bound` where asked for."""
         means = dict(zip(self.names, (self.total / self.count).tolist(), strict=True))
@@ -58,7 +65,7 @@ class BoundMetric(Metric):
 
     @property
     def term_names(self) -> list[str]:
-        """The name of the log-likelihood and of the KL of each level, in the order of `ElboTerms`."""
+        """Names of the log-likelihood and of the KL of each level, in the order of `ElboTerms`."""
         return ["log_likelihood", *(f"kl_{group}" for group in self.groups)]
 
 

@@ -12,7 +12,7 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 
 from vae_lab.runs.folder import EVENTS, HPARAMS
 from vae_lab.training.callbacks import LastCheckpoint
-from vae_lab.training.progress import ends_within_epoch
+from vae_lab.training.stepping import ends_within_epoch, position, skip_after_epoch
 
 EARLY_FILES = (EVENTS, HPARAMS)
 """Files that Lightning's logger makes before the run is known to start."""
@@ -66,7 +66,7 @@ class Opening(Callback):
         if not ends_within_epoch(trainer):
             return
         if trainer.should_stop:  # after a validation, which counts
-            pl_module.note_progress()  # type: ignore[operator]
+            pl_module.keep_progress()  # type: ignore[operator]
             if trainer.is_global_zero:
                 print(_points_of_a_part(trainer))
             return
@@ -74,10 +74,8 @@ class Opening(Callback):
             if isinstance(callback, LastCheckpoint):
                 callback.save_cut_epoch(trainer)
             # No validation has come: what these two monitor is absent, or that of the epoch before.
-            elif isinstance(callback, EarlyStopping):
-                callback._check_on_train_epoch_end = False
-            elif isinstance(callback, ModelCheckpoint) and callback.monitor:
-                callback._save_on_train_epoch_end = False
+            elif isinstance(callback, EarlyStopping | ModelCheckpoint) and callback.monitor:
+                skip_after_epoch(callback)
 
     def _early_files(self) -> frozenset[Path]:
         return frozenset(path for pattern in EARLY_FILES for path in self.run.glob(pattern))
@@ -85,8 +83,7 @@ class Opening(Callback):
 
 def _points_of_a_part(trainer: Trainer) -> str:
     """Returns a line about the points that a part of an epoch leaves in the curves."""
-    batches: Any = trainer.fit_loop.epoch_loop.batch_progress.current
-    done, planned = batches.processed, trainer.num_training_batches
+    done, planned = position(trainer)["batch"], trainer.num_training_batches
     return (
         f"ended within epoch {trainer.current_epoch}, after {done} of {planned} batches, and validated there; if the "
         "run goes on, the curves keep these points of train/elbo and val/* besides those of the whole epoch"

@@ -1,4 +1,4 @@
-"""How the loss is minimised, and the steps that are taken only where the gradient is finite."""
+"""Options of the optimization, and the parts of an optimizer step: find what is not finite, clip, step, zero_grad."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SchedulerFactory = Callable[[Optimizer, int], LRScheduler]
 
 
 class Optimization(NamedTuple):
-    """How the loss is minimised.
+    """Options of the optimization.
 
     Attributes:
         optimizer: parameters, or groups of them -> optimizer.
@@ -28,9 +28,12 @@ class Optimization(NamedTuple):
         gradient_clip_val: largest norm (or value) of the gradient; None: not clipped.
         gradient_clip_algorithm: "norm" or "value".
         accumulate_grad_batches: batches whose gradients are averaged for one optimizer step.
-        compile: compile the loss and its gradient with `torch.compile`; "auto": where that pays for itself.
+        compile: compile the loss and its gradient with `torch.compile`; "auto": if the run is long enough.
         gradient_skip: steps whose gradient has a norm of more than this multiple of the usual one are skipped; None:
             no step is. See `vae_lab.training.skipping`.
+        steps_per_pass: largest number of optimizer steps per pass of Lightning's loop; "auto": up to the next point
+            where something is logged, saved or drawn; 1: Lightning's contract, that the batch hooks of every callback
+            are called at each batch (of one that is ``pass_safe``: at each step). The numbers are the same.
     """
 
     optimizer: OptimizerFactory
@@ -40,10 +43,11 @@ class Optimization(NamedTuple):
     accumulate_grad_batches: int = 1
     compile: bool | Literal["auto"] = "auto"
     gradient_skip: float | None = None
+    steps_per_pass: int | Literal["auto"] = "auto"
 
 
 def check_optimization(optimization: Optimization) -> None:
-    """Raises ValueError for an accumulation or a clipping of gradients that makes no sense."""
+    """Raises ValueError for a number of batches or steps below 1, or a clipping of gradients that cannot be done."""
     accumulate, clip, algorithm = (
         optimization.accumulate_grad_batches,
         optimization.gradient_clip_val,
@@ -55,10 +59,13 @@ def check_optimization(optimization: Optimization) -> None:
         raise ValueError(f"trainer.gradient_clip_algorithm={algorithm}: choose norm or value")
     if (clip or 0) < 0:
         raise ValueError(f"trainer.gradient_clip_val={clip}: must be 0 or more, or null")
+    steps = optimization.steps_per_pass
+    if steps != "auto" and (not isinstance(steps, int) or steps < 1):
+        raise ValueError(f"steps_per_pass={steps}: must be 1 or more, or auto")
 
 
 class StepTerms(NamedTuple):
-    """What one batch of training leaves behind: loss (), log-likelihood (K, B), KL (K, B, L) and what is logged."""
+    """Terms of one training batch: loss (), log-likelihood (K, B), KL (K, B, L), and further numbers to log."""
 
     loss: Tensor
     log_likelihood: Tensor
@@ -67,20 +74,20 @@ class StepTerms(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One optimizer step: the batches it accumulated; ``found_inf``, (): 1 where it was skipped, else 0."""
+    """One optimizer step: the batches it accumulated; ``found_inf``, (): 1 if it was skipped, else 0."""
 
     batches: list[StepTerms]
     found_inf: Tensor
 
 
-AT_ONCE = ("cpu",)
+SYNCHRONOUS_DEVICES = ("cpu",)
 """Kinds of devices whose results the host has without waiting."""
 
 
-def look_for_non_finite(optimizer: Optimizer) -> Tensor:
-    """1 where an entry of the gradient is not finite, else 0, (); the host does not wait for the device.
+def find_non_finite(optimizer: Optimizer) -> Tensor:
+    """Returns 1 if an entry of the gradient is not finite, else 0, (); the host does not wait for the device.
 
-    Of a gradient that is sharded over processes, every process must look.
+    If the gradient is sharded over processes, every process must call it.
     """
     gradients: list[Any] = [parameter.grad for parameter in parameters_of(optimizer) if parameter.grad is not None]
     sharded = isinstance(gradients[0], DTensor)
@@ -95,27 +102,27 @@ def look_for_non_finite(optimizer: Optimizer) -> Tensor:
 
 
 def gradient_norm(optimizer: Optimizer) -> Tensor:
-    """Returns the norm of the whole gradient in float32, (); of a sharded one, every process must ask."""
+    """Returns the norm of the whole gradient in float32, (); if it is sharded, every process must call it."""
     gradients = [parameter.grad for parameter in parameters_of(optimizer) if parameter.grad is not None]
     norm: Any = nn.utils.get_total_norm(gradients)
     return (norm.full_tensor() if isinstance(norm, DTensor) else norm).float()
 
 
-def forget_gradients(optimizer: Optimizer) -> None:
-    """As its `zero_grad`, without that one's marks for a profiler, which take longer than the rest."""
+def zero_grad(optimizer: Optimizer) -> None:
+    """Removes all gradients, without the marks for a profiler that `Optimizer.zero_grad` takes most of its time for."""
     for parameter in parameters_of(optimizer):
         parameter.grad = None
 
 
 def parameters_of(optimizer: Optimizer) -> Iterator[nn.Parameter]:
-    """From its own list: to walk through the modules of the model would take longer than to look at the gradient."""
+    """Returns the parameters from the optimizer's own list: walking through the model's modules takes much longer."""
     return (parameter for group in optimizer.param_groups for parameter in group["params"])
 
 
 def clip_gradient(parameters: Iterable[nn.Parameter], optimization: Optimization) -> None:
-    """Bounds each entry of the gradient, or its norm, where that is asked for.
+    """Bounds each entry of the gradient, or its norm, if the optimization says so.
 
-    Lightning's own way refuses fused optimizers in bf16, too, where no gradient is scaled.
+    Lightning's own clipping refuses fused optimizers in bf16, too, although no gradient is scaled there.
     """
     if not optimization.gradient_clip_val:
         return
@@ -126,7 +133,7 @@ def clip_gradient(parameters: Iterable[nn.Parameter], optimization: Optimization
 
 
 def clip_before_step(optimizer: Optimizer, clip: Callable[[], None]) -> None:
-    """Clips the gradient at each step of the optimizer, after the hooks that Lightning calls in the step's closure."""
+    """Has the optimizer clip the gradient at each step, after the hooks that Lightning calls in the step's closure."""
 
     def clip_after_hooks(_: Optimizer, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]] | None:
         closure = kwargs.get("closure")
@@ -145,11 +152,11 @@ def clip_before_step(optimizer: Optimizer, clip: Callable[[], None]) -> None:
 
 
 def step_unless(found_inf: Tensor, optimizer: Optimizer, step: Callable[[], Any]) -> None:
-    """Takes the step where ``found_inf``, (), is 0.
+    """Takes the step if ``found_inf``, (), is 0.
 
-    A fused optimizer decides on the device, so that the host need not wait for the gradient.
+    A fused optimizer decides on the device, so that the host does not wait for the gradient.
     """
-    waits = found_inf.device.type not in AT_ONCE
+    waits = found_inf.device.type not in SYNCHRONOUS_DEVICES
     if waits and all(group.get("fused") for group in optimizer.param_groups):
         optimizer.found_inf = found_inf  # type: ignore[attr-defined]
         step()
@@ -158,43 +165,27 @@ def step_unless(found_inf: Tensor, optimizer: Optimizer, step: Callable[[], Any]
 
 
 def step_with_scaler(step: Callable[[], Any], scaler: GradScaler) -> Tensor:
-    """A step of Lightning's with a gradient scaler, which skips by itself; 1 where it has, else 0, ()."""
+    """Takes a step with a gradient scaler, which skips by itself; returns 1 if it has, else 0, ()."""
     before = _scale(scaler).clone()
     step()
     return (_scale(scaler) < before).float().squeeze()
 
 
 def _scale(scaler: GradScaler) -> Tensor:
-    """On the device: `GradScaler.get_scale` would wait for it."""
+    """Returns the scale on the device: `GradScaler.get_scale` would wait for it."""
     assert scaler._scale is not None, "the loss was not scaled"
     return scaler._scale
 
 
-def total_steps(trainer: Any, accumulate_grad_batches: int) -> float:
-    """Optimizer steps in the whole run of a Trainer; infinite where nothing limits them."""
-    limits = [trainer.max_steps] if trainer.max_steps != -1 else []
-    if trainer.max_epochs not in (None, -1):
-        trainer.fit_loop.setup_data()  # counts the batches
-        limits.append(math.ceil(trainer.num_training_batches / accumulate_grad_batches) * trainer.max_epochs)
-    return min(limits, default=math.inf)
-
-
-def schedules(trainer: Any, optimization: Optimization, optimizer: Optimizer) -> list[LRScheduler]:
-    """Returns the schedule of the learning rate over the whole run, where one is asked for.
-
-    Raises:
-        ValueError: where nothing limits the run.
-    """
-    if optimization.scheduler is None:
-        return []
-    steps = total_steps(trainer, optimization.accumulate_grad_batches)
+def schedule(make: SchedulerFactory, optimizer: Optimizer, steps: float) -> LRScheduler:
+    """Returns the learning-rate schedule of a run of ``steps``; raises ValueError if they are infinite."""
     if steps == math.inf:
         raise ValueError("a learning-rate schedule needs an end: set trainer.max_epochs or trainer.max_steps")
-    return [optimization.scheduler(optimizer, int(steps))]
+    return make(optimizer, int(steps))
 
 
 def refuse_scaled_gradients(optimization: Optimization, optimizer: Optimizer) -> None:
-    """Raises ValueError for what fp16's scaled gradients do not allow: to be judged, or clipped before a fused step."""
+    """Raises ValueError for a rule on gradients that cannot work under precision=16-mixed, which scales them."""
     if optimization.gradient_skip is not None:
         reason = "precision=16-mixed scales gradients and skips steps itself; use bf16-mixed"
         raise ValueError(f"gradient_skip={optimization.gradient_skip:g}: {reason}")

@@ -15,18 +15,18 @@ from torch.optim import SGD, Optimizer
 
 
 def is_sharded(model: nn.Module) -> bool:
-    """Whether each process holds only a part of each weight."""
+    """True if each process holds only a part of each weight."""
     return isinstance(model, FSDPModule)
 
 
 def shard(model: nn.Module, device: torch.device, num_processes: int) -> None:
-    """Leaves each of the processes a part of each weight; the others are gathered for each forward and backward."""
+    """Leaves each process a part of each weight; the other parts are gathered for each forward and backward."""
     fully_shard(model, mesh=init_device_mesh(device.type, (num_processes,)))
 
 
-def refuse_fused_sgd(optimizer: Optimizer) -> None:
-    """Raises ValueError for the one fused optimizer that torch cannot run on parts of weights."""
-    if isinstance(optimizer, SGD) and any(group["fused"] for group in optimizer.param_groups):
+def refuse_fused_sgd(model: nn.Module, optimizer: Optimizer) -> None:
+    """Raises ValueError for the one fused optimizer that torch cannot run on sharded weights."""
+    if is_sharded(model) and isinstance(optimizer, SGD) and any(group["fused"] for group in optimizer.param_groups):
         raise ValueError("optimizer.fused=true: torch has no fused SGD for sharded weights; set optimizer.fused=false")
 
 
@@ -40,7 +40,7 @@ def refuse_own_parameters(trainer: Trainer, objective: nn.Module) -> None:
 
 @contextmanager
 def whole_weights(model: nn.Module) -> Iterator[None]:
-    """Within it every method of the model can be called, and not only its forward; every process must enter it."""
+    """Context manager in which all methods of the model can be called, not just forward; each process must enter it."""
     if not isinstance(model, FSDPModule):
         yield
         return

@@ -23,12 +23,12 @@ def shown_weights(trainer: Trainer, module: LightningModule, model: nn.Module) -
         model: the model in it, each of whose methods can be called within.
     """
     callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-    averages = [each for each in callbacks if isinstance(each, WeightAveraging) and each._average_model is not None]
+    averages = [callback for callback in callbacks if isinstance(callback, WeightAveraging)]
     with whole_weights(model):
         for average in averages:
-            average._swap_models(module)
+            average.on_validation_epoch_start(trainer, module)  # swaps the weights of the module and their average
         try:
             yield
         finally:
             for average in reversed(averages):
-                average._swap_models(module)
+                average.on_validation_epoch_end(trainer, module)

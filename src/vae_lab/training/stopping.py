@@ -61,10 +61,9 @@ def _still_stops(callback: EarlyStopping, state: Mapping[str, Any], value: float
 
 def why_nothing_is_left(trainer: Trainer) -> str:
     """Returns why a run that was resumed has ended without a step, naming the key that would let it go on."""
-    epochs: Any = trainer.fit_loop.epoch_progress.current
     if trainer.max_steps != -1 and trainer.global_step >= trainer.max_steps:
         return f"trainer.max_steps={trainer.max_steps} is reached"
-    if trainer.max_epochs not in (None, -1) and epochs.processed >= trainer.max_epochs:
+    if trainer.max_epochs not in (None, -1) and trainer.current_epoch >= trainer.max_epochs:
         return f"trainer.max_epochs={trainer.max_epochs} is reached"
     for callback in _early_stoppings(trainer):
         if callback.stopped_epoch:

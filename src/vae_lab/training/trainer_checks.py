@@ -18,10 +18,10 @@ from pytorch_lightning.callbacks import (
     Timer,
 )
 from pytorch_lightning.plugins.environments import LightningEnvironment  # type: ignore[attr-defined]
-from pytorch_lightning.strategies.launchers import _MultiProcessingLauncher
 from torch import nn
 
 from vae_lab.errors import RunError
+from vae_lab.training.stepping import starts_processes
 
 PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
 """By Lightning's names. Weights of 16 bits are too coarse for the small steps of an optimizer."""
@@ -79,13 +79,13 @@ def check_trainer(trainer: Trainer) -> None:
     if trainer.precision not in PRECISIONS:
         choice = ", ".join(PRECISIONS)
         raise RunError(f"trainer.precision={trainer.precision}: weights of 16 bits are not supported; choose {choice}")
-    if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):
+    if starts_processes(trainer):
         raise RunError("trainer.strategy: processes that are spawned or forked cannot share a run; use trainer=ddp")
     for kind, remedy in UNSUPPORTED.items():
         if any(isinstance(callback, kind) for callback in trainer.callbacks):  # type: ignore[attr-defined]
             raise RunError(f"callbacks: {kind.__name__} is not supported; {remedy}")
     _check_nodes(trainer)
-    if any(isinstance(callback, Timer) and callback._duration == 0 for callback in trainer.callbacks):  # type: ignore[attr-defined]
+    if any(isinstance(callback, Timer) and callback.time_remaining() == 0 for callback in trainer.callbacks):  # type: ignore[attr-defined]
         raise RunError(f"trainer.max_time=00:00:00:00: leaves no time to train; {REMEDIES['max_time']}")
     for unit in ("epochs", "steps"):
         least, most = getattr(trainer, f"min_{unit}"), getattr(trainer, f"max_{unit}")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import pytorch_lightning as pl
@@ -14,7 +15,9 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint, TQDMProgressBar
 from torch import Tensor
 
+from tests.conftest import FAST, Outcome
 from tests.data.small_sets import image_set
+from tests.training.same_run import assert_same
 from vae_lab.core import ElboTerms
 from vae_lab.data import ImageDataModule
 from vae_lab.distributions import Bernoulli
@@ -22,10 +25,9 @@ from vae_lab.models import VAE
 from vae_lab.networks import MlpArchitecture
 from vae_lab.objectives import Elbo, Loss, Objective
 from vae_lab.objectives.schedules import Linear
-from vae_lab.training import Optimization, VariationalModule, passes
-from vae_lab.training.optimization import total_steps
-from vae_lab.training.passes import MAX_STEPS, steps_in_pass
+from vae_lab.training import Optimization, VariationalModule
 from vae_lab.training.schedulers import cosine
+from vae_lab.training.stepping import MAX_STEPS, steps_in_pass, total_steps
 
 BATCH = 10
 STEPS_AN_EPOCH = 9
@@ -60,7 +62,7 @@ def trainer_at(step: int, **settings: Any) -> Any:
     ],
 )
 def test_a_pass_ends_where_somebody_looks(step: int, batch_index: int, settings: dict[str, Any], expected: int) -> None:
-    assert steps_in_pass(trainer_at(step, **settings), batch_index) == expected
+    assert steps_in_pass(trainer_at(step, **settings), batch_index, MAX_STEPS) == expected
 
 
 class Watch(pl.Callback):
@@ -79,22 +81,25 @@ class Watch(pl.Callback):
         self.batches.append(batch_idx)
 
 
-def fitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_pass: int, **settings: Any) -> tuple[Any, Watch, Any]:
-    """A run of two epochs whose passes take up to ``max_pass`` steps."""
-    monkeypatch.setattr(passes, "MAX_STEPS", max_pass)
+def fitted(tmp_path: Path, steps_per_pass: int | Literal["auto"], **settings: Any) -> tuple[Any, Watch, Any]:
+    """A run of two epochs."""
     watch = Watch()
     torch.manual_seed(0)
     data = ImageDataModule(image_set(STEPS_AN_EPOCH * BATCH + 8 + 5), batch_size=BATCH, val_size=5)
     of_trainer = {key: settings.pop(key) for key in ("max_steps", "limit_train_batches") if key in settings}
     model = VAE(data.spec, 2, MlpArchitecture([8]), Bernoulli)
     optimization = Optimization(
-        lambda parameters: torch.optim.SGD(parameters, lr=1e-3), cosine, compile=False, **settings
+        lambda parameters: torch.optim.SGD(parameters, lr=1e-3),
+        cosine,
+        compile=False,
+        steps_per_pass=steps_per_pass,
+        **settings,
     )
     module = VariationalModule(model, Elbo(warmup=Linear(10)), optimization, data.spec)
     trainer = pl.Trainer(
         accelerator="cpu",
         max_epochs=2,
-        logger=pl.loggers.CSVLogger(tmp_path / str(max_pass)),
+        logger=pl.loggers.CSVLogger(tmp_path / str(steps_per_pass)),
         default_root_dir=tmp_path,
         log_every_n_steps=4,
         callbacks=[watch],
@@ -124,24 +129,42 @@ def weights(module: VariationalModule) -> Tensor:
         {"limit_train_batches": 7},
     ],
 )
-def test_long_passes_train_as_short_ones_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
-) -> None:
-    one, _, alone = fitted(tmp_path, monkeypatch, 1, **settings)
-    many, watch, together = fitted(tmp_path, monkeypatch, 32, **settings)
+def test_long_passes_train_as_short_ones_do(tmp_path: Path, settings: dict[str, Any]) -> None:
+    one, each, alone = fitted(tmp_path, 1, **settings)
+    many, watch, together = fitted(tmp_path, "auto", **settings)
+    assert len(each.steps) == one.global_step
     assert torch.equal(weights(alone), weights(together))
     assert one.global_step == many.global_step
     assert one.callback_metrics == many.callback_metrics
     assert one.num_training_batches == many.num_training_batches
     assert watch.rates[-1] == pytest.approx(0.0, abs=1e-9), "the schedule ends with the run"
-    curves = [(tmp_path / folder / "lightning_logs/version_0/metrics.csv").read_text() for folder in ("1", "32")]
+    curves = [(tmp_path / folder / "lightning_logs/version_0/metrics.csv").read_text() for folder in ("1", "auto")]
     assert curves[0] == curves[1], "the same values at the same steps"
     assert len(watch.steps) < many.global_step, "and fewer passes"
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_every_batch_of_an_epoch_is_used_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    trainer, watch, _ = fitted(tmp_path, monkeypatch, 32)
+def test_a_number_of_steps_per_pass_is_the_largest(tmp_path: Path) -> None:
+    trainer, watch, _ = fitted(tmp_path, 2)
+    lengths = [after - before for before, after in zip([0, *watch.steps], watch.steps, strict=False)]
+    assert max(lengths) == 2
+    assert sum(lengths) == trainer.global_step
+
+
+@pytest.mark.parametrize("model", ["cvae", "ladder"])
+def test_a_run_of_one_step_per_pass_leaves_the_same_checkpoint_and_curves(
+    train: Callable[..., Outcome], tmp_path: Path, model: str
+) -> None:
+    runs = [tmp_path / "1", tmp_path / "auto"]
+    words = [*FAST, f"model={model}", "trainer.limit_train_batches=24", "trainer.log_every_n_steps=11"]
+    for run in runs:
+        assert train(*words, f"steps_per_pass={run.name}", f"hydra.run.dir={run}").code == 0
+    assert_same(*runs)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_every_batch_of_an_epoch_is_used_once(tmp_path: Path) -> None:
+    trainer, watch, _ = fitted(tmp_path, "auto")
     assert trainer.global_step == 2 * trainer.num_training_batches
     assert watch.batches.count(trainer.num_training_batches - 1) == 2, "passes end with the epoch"
     progress = trainer.fit_loop.epoch_loop.batch_progress
@@ -151,17 +174,15 @@ def test_every_batch_of_an_epoch_is_used_once(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_accumulated_batches_step_once_and_the_rest_of_an_epoch_steps_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    trainer, _, _ = fitted(tmp_path, monkeypatch, 32, accumulate_grad_batches=4)
+def test_accumulated_batches_step_once_and_the_rest_of_an_epoch_steps_too(tmp_path: Path) -> None:
+    trainer, _, _ = fitted(tmp_path, "auto", accumulate_grad_batches=4)
     assert trainer.global_step == 2 * -(-trainer.num_training_batches // 4)
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_the_weight_of_the_kl_follows_the_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fitted(tmp_path, monkeypatch, 32)
-    rows = list(csv.DictReader((tmp_path / "32/lightning_logs/version_0/metrics.csv").open()))
+def test_the_weight_of_the_kl_follows_the_step(tmp_path: Path) -> None:
+    fitted(tmp_path, "auto")
+    rows = list(csv.DictReader((tmp_path / "auto/lightning_logs/version_0/metrics.csv").open()))
     betas = {int(row["step"]): float(row["train/beta"]) for row in rows if row["train/beta"]}
     assert sorted(betas) == [3, 7, 11, 15, 19]
     assert betas == pytest.approx({step: min(1.0, step / 10) for step in betas})
@@ -200,17 +221,17 @@ def test_a_step_takes_the_mean_gradient_of_its_batches_and_no_other(
         original(module)
 
     monkeypatch.setattr(VariationalModule, "on_train_start", remember)
-    trainer, _, module = fitted(tmp_path, monkeypatch, 32, accumulate_grad_batches=accumulate, limit_train_batches=8)
+    trainer, _, module = fitted(tmp_path, "auto", accumulate_grad_batches=accumulate, limit_train_batches=8)
     assert trainer.global_step == 16 // accumulate
     moved = before - weights(module)
     assert torch.allclose(moved, torch.full_like(moved, 1e-3 * trainer.global_step), rtol=1e-3)
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_clipping_bounds_each_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clipping_bounds_each_step(tmp_path: Path) -> None:
     torch.manual_seed(0)
     before = weights(VariationalModule(*_parts()))
-    _, _, module = fitted(tmp_path, monkeypatch, 32, gradient_clip_val=1e-3, max_steps=5)
+    _, _, module = fitted(tmp_path, "auto", gradient_clip_val=1e-3, max_steps=5)
     assert (weights(module) - before).norm() <= 5 * 1e-3 * 1e-3 * 1.0001
 
 
