@@ -30,6 +30,7 @@ _TOP_LEVEL: dict[str, Any] = {
     "name": str,
     "eval_samples": int,
     "compile": bool | Literal["auto"],
+    "steps_per_pass": int | Literal["auto"],
     "average": float | None,
     "gradient_skip": float | None,
     "weights": Literal["average", "raw"],

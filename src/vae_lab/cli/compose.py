@@ -273,6 +273,6 @@ def _build_module(cfg: DictConfig, parts: Mapping[str, Any]) -> VariationalModul
         given = f"the data's shape {spec.shape} and {spec.num_classes} classes count as well"
         raise RunError(f"not enough memory to build the model ({reason}): reduce {sizes}; {given}") from error
     of_trainer = {key: cfg.trainer[key] for key in OPTIMIZATION}
-    how = {"compile": cfg.compile, "gradient_skip": cfg.gradient_skip, **of_trainer}
-    optimization = Optimization(parts["optimizer"], parts["scheduler"], **how)
+    how = {key: cfg[key] for key in ("compile", "gradient_skip", "steps_per_pass")}
+    optimization = Optimization(parts["optimizer"], parts["scheduler"], **how, **of_trainer)
     return VariationalModule(model, parts["objective"], optimization, spec, cfg.seed, cfg.eval_samples)

@@ -25,6 +25,7 @@ _MAY_CHANGE = (
     "trainer.max_steps",
     "trainer.max_time",
     "trainer.enable_progress_bar",
+    "steps_per_pass",
     "checkpoint",
     "callbacks.last_checkpoint",
     "callbacks.progress",
