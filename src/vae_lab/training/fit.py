@@ -79,7 +79,7 @@ def prepare_process(seed: int) -> None:
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)  # its tips
     warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)  # a deprecation inside it
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # when compiling: that there is no GPU
-    warnings.filterwarnings("ignore", message=".*dataloader_iter.*experimental.*")  # seen to work from 2.4 to 2.6
+    warnings.filterwarnings("ignore", message=".*dataloader_iter.*experimental.*")  # tests/training/test_insides.py
     warnings.filterwarnings("ignore", message=".*exists and is not empty.*")  # the checkpoints of a run that goes on
     # Said in a line of ours (`check_plan`), or the run has no such metric and is refused (`check_monitor`).
     warnings.filterwarnings("ignore", message=r".*ModelCheckpoint\(monitor='val/.*could not find the monitored key.*")
