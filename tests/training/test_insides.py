@@ -172,7 +172,7 @@ def private_names() -> frozenset[str]:
 
 
 def lightning() -> Requirement:
-    """What the project says of Lightning's versions."""
+    """Returns the range of Lightning's versions in pyproject.toml."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     (found,) = [line for line in project["dependencies"] if line.startswith("pytorch-lightning")]
     return Requirement(found)

@@ -166,7 +166,7 @@ def overrides_of(of_hydra: Any) -> list[str]:
 
 @contextmanager
 def _restored_hydra() -> Iterator[None]:
-    """Context manager in which nobody has initialised Hydra; afterwards it is as it was."""
+    """Context manager in which Hydra is not initialised; afterwards its state is restored."""
     instance, config, base = GlobalHydra.instance(), HydraConfig.instance().cfg, version.getbase()
     initialised = instance.hydra
     instance.clear()

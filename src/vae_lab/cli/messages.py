@@ -52,7 +52,7 @@ def fail(error: Exception) -> NoReturn:
 
 
 def printable(text: str) -> str:
-    """Returns a text with control characters written out, as ``<0x1b>``."""
+    """Returns a string with control characters written out, as ``<0x1b>``."""
     return "".join(c if c.isprintable() else f"<{ord(c):#x}>" for c in text)
 
 

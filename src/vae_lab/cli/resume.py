@@ -151,7 +151,7 @@ def _former_defaults(run: Path, recorded: Sequence[str], given: Set[str]) -> lis
 
 
 def _moved_choices(before: Mapping[str, Any], now: Mapping[str, Any], given: Set[str]) -> list[str]:
-    """Returns ``group=option`` of each group whose option has changed although nobody chose another.
+    """Returns ``group=option`` of each group whose default option has changed.
 
     Args:
         before, now: option of each group.

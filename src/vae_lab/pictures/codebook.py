@@ -1,4 +1,4 @@
-"""How a model with a codebook uses its entries."""
+"""Use of the entries of a codebook."""
 
 from __future__ import annotations
 
