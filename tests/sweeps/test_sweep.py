@@ -141,11 +141,11 @@ def test_an_unexpected_error_leaves_its_traceback(
     train: Train, tmp_path: Path, instant: dict[int, BaseException]
 ) -> None:
     instant[3] = KeyError("an unexpected key")
-    outcome = train("-m", "latent_dim=2,3,4", *QUICK)
+    outcome = train("-m", "latent_dim=3,4", *QUICK)
     assert outcome.code == 1
     assert outcome.error_lines == ["error: KeyError: 'an unexpected key'"]
     jobs = jobs_of(only_sweep(tmp_path))
-    assert {dim for dim, job in jobs.items() if (job / "metrics.json").is_file()} == {"2", "4"}
+    assert {dim for dim, job in jobs.items() if (job / "metrics.json").is_file()} == {"4"}
     failure = json.loads((jobs["3"] / "failure.json").read_text())
     assert (failure["type"], failure["reason"]) == ("KeyError", "KeyError: 'an unexpected key'")
     assert "raise error" in (jobs["3"] / "failure.txt").read_text()
@@ -163,10 +163,10 @@ def test_a_job_leaves_its_memory_to_the_next(train: Train, monkeypatch: pytest.M
     monkeypatch.setattr(vae_lab.training, "fit", fit)
     gc.disable()
     try:
-        train("-m", "latent_dim=2,3,4", *QUICK)
+        train("-m", "latent_dim=2,3", *QUICK)
     finally:
         gc.enable()
-    assert still_there == [0, 0, 0]
+    assert still_there == [0, 0]
 
 
 @pytest.mark.parametrize(("stop", "code"), [(KeyboardInterrupt(), 130), (SystemExit(143), 143)])
@@ -174,9 +174,9 @@ def test_an_interrupt_stops_the_sweep(
     train: Train, tmp_path: Path, instant: dict[int, BaseException], stop: BaseException, code: int
 ) -> None:
     instant[3] = stop
-    outcome = train("-m", "latent_dim=2,3,4", *QUICK)
+    outcome = train("-m", "latent_dim=3,4", *QUICK)
     assert outcome.code == code
-    assert set(jobs_of(only_sweep(tmp_path))) == {"2", "3"}
+    assert set(jobs_of(only_sweep(tmp_path))) == {"3"}
     assert not list(tmp_path.rglob("failure.json"))
 
 
@@ -332,8 +332,8 @@ def test_two_of_the_same_second_do_not_share_a_folder(
     assert {path.name for path in (tmp_path / "outputs" / "sweeps").iterdir()} == expected
     assert len(list(tmp_path.rglob("metrics.json"))) == 4
     # A folder of the user's own choice is taken as it is.
-    for _ in range(2):
-        assert train(*QUICK, "hydra.run.dir=mine").code == 0
+    (tmp_path / "mine").mkdir()
+    assert train(*QUICK, "hydra.run.dir=mine").code == 0
     assert (tmp_path / "mine" / "metrics.json").is_file()
     assert not (tmp_path / "mine_1").exists()
 
