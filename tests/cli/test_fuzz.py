@@ -29,6 +29,7 @@ from vae_lab.cli.compose import assemble, composition_of, config_dir, groups
 from vae_lab.cli.messages import fail, printable
 from vae_lab.cli.overrides import check_words
 from vae_lab.cli.remedies import naming_keys
+from vae_lab.nested import value_at, walk
 
 QUICK = settings(
     max_examples=60,
@@ -51,13 +52,6 @@ def composed(*words: str) -> DictConfig:
         return compose("train", overrides=list(words))
 
 
-def dotted(node: Any, prefix: str = "") -> Iterator[str]:
-    if isinstance(node, dict):
-        for name, child in node.items():
-            yield prefix + str(name)
-            yield from dotted(child, f"{prefix}{name}.")
-
-
 VARIANTS = (
     (),
     ("model=ladder", "likelihood=gaussian", "prior=mixture", "optimizer=sgd", "scheduler=multistep", "warmup=cyclic"),
@@ -65,9 +59,10 @@ VARIANTS = (
     ("data=sprites", "objective=info_vae", "warmup=linear", "scheduler=cosine", "callbacks=early_stopping"),
     ("data=celeba", "objective=beta_tcvae", "prior=vamp"),
 )
+CONFIGS = [OmegaConf.to_container(composed(*words), resolve=False) for words in VARIANTS]
 KEYS = sorted(
-    {key for words in VARIANTS for key in dotted(OmegaConf.to_container(composed(*words), resolve=False))}
-    - {"run_dir", "resume", "sweep", "sweep.resume"}
+    {key for config in CONFIGS for key, _ in walk(config) if "[" not in key}
+    - {"", "run_dir", "resume", "sweep", "sweep.resume"}
 )
 
 # Sizes either small or so large that no machine has the memory: what lies between might be granted.
@@ -343,21 +338,11 @@ def assert_obeyed(words: Sequence[str], result: Result) -> None:
         values_after = [other for other in overrides[number + 1 :] if other.key_or_group not in GROUPS]
         if key.startswith("hydra") or override.package or any(related(key, o.key_or_group) for o in values_after):
             continue
-        found = at(result.cfg, key)
+        found = value_at(OmegaConf.to_container(result.cfg, resolve=False), key, "absent")
         if override.is_delete():
             assert found == "absent", (words, key, found)
         else:
             assert same(found, override.value()), (words, key, found)
-
-
-def at(cfg: DictConfig, key: str) -> Any:
-    """Returns the value of a dotted key, with interpolations as they were written."""
-    node = OmegaConf.to_container(cfg, resolve=False)
-    for part in key.split("."):
-        if not isinstance(node, dict) or part not in node:
-            return "absent"
-        node = node[part]
-    return node
 
 
 def related(key: str, other: str) -> bool:

@@ -33,6 +33,8 @@ _INTERRUPTED = 130
 def run(task: Task, config_name: str, run_job: Callable[[Task, DictConfig], None] | None = None) -> None:
     """Composes the config from the command line and calls ``task`` with it, once or for each job of a sweep.
 
+    The config is checked in the order that `vae_lab.cli.compose` states.
+
     Args:
         task: work of the command.
         config_name: name of the primary config and of the command.

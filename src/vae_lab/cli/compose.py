@@ -208,8 +208,7 @@ def assemble(composition: Composition) -> tuple[ImageDataModule, VariationalModu
         ValueError: for parts that do not fit together.
     """
     cfg = composition.cfg
-    _refuse_idle_warmup(composition)
-    _refuse_unused_parts(composition)
+    _refuse_unused(composition)
     parts = {key: instantiate(cfg[key], _convert_="all") for key in ("data", "objective", "optimizer", "scheduler")}
     _try_optimizer(parts)
     module = _build_module(cfg, parts)
@@ -218,23 +217,18 @@ def assemble(composition: Composition) -> tuple[ImageDataModule, VariationalModu
     return parts["data"], module, trainer
 
 
-def _refuse_idle_warmup(composition: Composition) -> None:
-    """Raises RunError for a warm-up that was asked for, of an objective that has none."""
+def _refuse_unused(composition: Composition) -> None:
+    """Raises RunError for a warm-up or a part that was asked for and would do nothing."""
     cfg, overrides, choices = composition
     warmup, objective = choices.get("warmup"), choices.get("objective")
     by_default = warmup == "auto" and not any(word.startswith("warmup=") for word in overrides)
     if warmup not in (None, "none") and not by_default and "warmup" not in cfg.objective:
         raise RunError(f"warmup={warmup}: objective={objective} has none; set warmup=none, or objective=elbo")
-
-
-def _refuse_unused_parts(composition: Composition) -> None:
-    """Raises RunError for a part that was asked for and that the model does not refer to."""
-    cfg = composition.cfg
     model = str(OmegaConf.to_container(cfg.model, resolve=False))
     for key in ("network", "likelihood", "prior", "posterior"):
-        words = [word.lstrip("+") for word in composition.overrides if re.match(rf"\+*{key}[.=]", word)]
-        if words and cfg.get(key) and f"${{{key}" not in model and f"oc.select:{key}," not in model:
-            raise RunError(f"{words[0]}: {cfg.model._target_} does not use it; leave {key} out")
+        word = next((word.lstrip("+") for word in overrides if re.match(rf"\+*{key}[.=]", word)), None)
+        if word and cfg.get(key) and f"${{{key}" not in model and f"oc.select:{key}," not in model:
+            raise RunError(f"{word}: {cfg.model._target_} does not use it; leave {key} out")
 
 
 def refuse_unused_val_size(composition: Composition, data: ImageDataModule) -> None:
