@@ -36,6 +36,8 @@ def test_parameters_of_an_objective_are_trained_saved_and_resumed(
     learned = state["state_dict"]["objective.log_temperature"].item()
     assert learned > (1.0 if lr == "0.5" else 0.005), "it rises at each of 14 steps of Adam, by the rate of its group"
     assert [value for _, value in curves_of(reference)["train/temperature"]][-1] > 1
+    if lr == "null":
+        return
     stopped_at(5, signal.SIGTERM)
     assert train(*words(lr), f"hydra.run.dir={run}").code == 143
     assert train(f"resume={run}", TARGET).code == 0
