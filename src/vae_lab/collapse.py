@@ -11,7 +11,7 @@ from typing import Any
 MIN_KL_OF_UNIT = 0.01
 """Nats per example that a latent dimension must exceed to count as one with a KL."""
 
-MIN_KL_OF_LEVEL = 0.1
+_MIN_KL_OF_LEVEL = 0.1
 """Nats per example below which a level of latents is said to carry no information."""
 
 UNITS = {
@@ -39,12 +39,12 @@ def collapse_lines(metrics: Mapping[str, Any], config: Mapping[str, Any]) -> lis
         config: config of the run, resolved.
     """
     levels = _levels(metrics)
-    empty = {name: kl for name, kl in levels.items() if kl < MIN_KL_OF_LEVEL}
+    empty = {name: kl for name, kl in levels.items() if kl < _MIN_KL_OF_LEVEL}
     if empty:
         shown = ", ".join(f"{name} ({kl:.3f} nats)" for name, kl in empty.items())
         last = "fewer levels (model.latent_dims)" if len(levels) > 1 else "longer training (trainer.max_epochs)"
         remedies = ", ".join(_remedies(config, len(levels) > 1)) or last
-        return [f"no information: {shown} under {MIN_KL_OF_LEVEL} nats of KL; what may help: {remedies}"]
+        return [f"no information: {shown} under {_MIN_KL_OF_LEVEL} nats of KL; what may help: {remedies}"]
     used, size = metrics.get("units_with_kl"), _size(config)
     if not isinstance(used, int | float) or 2 * used >= size:
         return []

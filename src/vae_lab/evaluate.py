@@ -61,7 +61,7 @@ def evaluate(cfg: DictConfig) -> None:
     with naming_data_root():
         result = evaluation.evaluate(model, data, trainer, settings)
     if trainer.is_global_zero:
-        refuse_non_finite(result)
+        _refuse_non_finite(result)
         total = len(data.split(settings.split).rows)
         data_root = str(Path(data.images.root).expanduser().absolute())
         own = is_own_data(run, cfg.data_root, data, settings.split)
@@ -83,7 +83,7 @@ def evaluate(cfg: DictConfig) -> None:
             print(f"             not the run's own weights on its whole test set: reports read {runs.EVALUATION} alone")
 
 
-def refuse_non_finite(result: dict[str, Any]) -> None:
+def _refuse_non_finite(result: dict[str, Any]) -> None:
     """Raises RunError for numbers that would be written over those of a good evaluation."""
     broken = [key for key in ("nll", "elbo", "log_likelihood", "kl") if not math.isfinite(result[key])]
     if broken:

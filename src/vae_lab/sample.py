@@ -37,13 +37,13 @@ def sample(cfg: DictConfig) -> None:
         raise RunError(f"out={folder}: is a file; name a folder")
     # All sheets before the first is written: a mistake must not leave files behind.
     with naming_data_root():
-        sheets = list(requested(request, model, examples_of(run, model, cfg)))
+        sheets = list(requested(request, model, _examples_of(run, model, cfg)))
     for name, sheet in sheets:
         print(save_picture(sheet.draw(), folder, name + weights))
         print(save_arrays(sheet.arrays, folder, name + weights))
 
 
-def examples_of(run: SavedRun, model: LatentVariableModel, cfg: DictConfig) -> Examples:
+def _examples_of(run: SavedRun, model: LatentVariableModel, cfg: DictConfig) -> Examples:
     """Returns the source of a run's examples; the data are opened at its first call, because samples need none."""
 
     @cache

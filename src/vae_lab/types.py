@@ -15,7 +15,7 @@ Support = Literal["binary", "unit", "uint8", "real"]
 """Values that the data take: {0, 1}; the interval [0, 1]; the 256 levels {0, 1/255, ..., 1}; any real number."""
 
 
-MAX_NAMES_SHOWN = 20
+_MAX_NAMES_SHOWN = 20
 """Names that a message lists; of more it shows the first ones and their number."""
 
 
@@ -169,7 +169,7 @@ def _names(names: Any) -> tuple[str, ...]:
     return plain
 
 
-def listed(names: Sequence[str], most: int = MAX_NAMES_SHOWN) -> str:
+def listed(names: Sequence[str], most: int = _MAX_NAMES_SHOWN) -> str:
     """Returns names in one line, shortened if there are more than ``most``."""
     return ", ".join(names[:most]) + (f", ... ({len(names)} in all)" if len(names) > most else "")
 
@@ -183,7 +183,7 @@ def _which(model: DataSpec, data: DataSpec, key: str) -> str:
 
 def _first_difference(model: DataSpec, data: DataSpec) -> str:
     """Returns the first class that differs, if a shortened list may not show it."""
-    if model.num_classes <= MAX_NAMES_SHOWN:
+    if model.num_classes <= _MAX_NAMES_SHOWN:
         return ""
     pairs = zip(model.class_names, data.class_names, strict=True)
     number, (was, found) = next((i, pair) for i, pair in enumerate(pairs) if pair[0] != pair[1])

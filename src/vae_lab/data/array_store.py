@@ -16,11 +16,11 @@ from vae_lab.data.arrays import allocate
 from vae_lab.data.splits import split_named
 from vae_lab.types import SplitName, listed
 
-Kind = Literal["images", "labels"]
-Role = tuple[SplitName, Kind]
-Array = NDArray[np.generic]
+_Kind = Literal["images", "labels"]
+_Role = tuple[SplitName, _Kind]
+_Array = NDArray[np.generic]
 
-_KINDS: dict[str, Kind] = {
+_KINDS: dict[str, _Kind] = {
     **dict.fromkeys(("images", "image", "imgs", "img", "x", "data"), "images"),
     **dict.fromkeys(("labels", "label", "y", "targets", "target"), "labels"),
 }
@@ -58,9 +58,9 @@ class ArrayStore:
         self.root = root
         self.memory_limit_gb = memory_limit_gb
         self.place = Path(root).expanduser()
-        self.found: dict[Role, Stored] = {}
+        self.found: dict[_Role, Stored] = {}
         self.passed_over: list[str] = []
-        self._unpacked: dict[Stored, Array] = {}
+        self._unpacked: dict[Stored, _Array] = {}
         if self.place.is_dir():
             self._find_in_folder()
         elif self.place.suffix == ".npz" and self.place.is_file():
@@ -76,7 +76,7 @@ class ArrayStore:
         if ("train", "images") not in self.found:
             raise FileNotFoundError(self._nothing_found())
 
-    def open(self, role: Role) -> Array:
+    def open(self, role: _Role) -> _Array:
         """Opens an array: a memory map of a .npy file, or what an archive's member holds.
 
         Raises:
@@ -148,7 +148,7 @@ class ArrayStore:
         one = f", or set data.root={arrays[0]}" if len(arrays) == 1 else ""
         return f"{self.place}: no train_images.npy, but {_listed(arrays)}; rename the training images to it{one}"
 
-    def _unpack(self, stored: Stored) -> Array:
+    def _unpack(self, stored: Stored) -> _Array:
         with zipfile.ZipFile(stored.path) as archive, archive.open(f"{stored.member}.npy") as stream:
             shape, fortran, dtype = _header(stream)
             if dtype.hasobject:
@@ -194,7 +194,7 @@ def _kind(name: str) -> str:
     return kinds.pop() if len(kinds) == 1 else name
 
 
-def _role(name: str) -> Role | None:
+def _role(name: str) -> _Role | None:
     """Returns the role that every word of a name supports; None if there is no such role."""
     words = _words(name)
     splits = {split for word in words if (split := split_named(word))}

@@ -20,7 +20,7 @@ from vae_lab.data.loader import BatchLoader, EpochSampler, resident_device
 from vae_lab.data.splits import evenly_spread, held_out
 from vae_lab.types import Batch, DataSpec, NoExampleError, SplitName, Support, listed
 
-BINARIZATION_SEED = 0
+_BINARIZATION_SEED = 0
 """Seed of fixed binarizations, the same for every run: otherwise test figures of different seeds would not compare."""
 
 
@@ -270,7 +270,7 @@ class ImageDataModule(LightningDataModule):
 
     def _sampled(self, arrays: Arrays, rows: Indices) -> Arrays:
         return Arrays(
-            binarized(arrays.images, rows, BINARIZATION_SEED, self.images.memory_limit_gb),
+            binarized(arrays.images, rows, _BINARIZATION_SEED, self.images.memory_limit_gb),
             None if arrays.labels is None else arrays.labels[rows],
             None if arrays.factors is None else arrays.factors[rows],
         )

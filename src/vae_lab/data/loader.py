@@ -84,7 +84,7 @@ class BatchLoader:
         self.world = world
         sizes = batch_sizes(len(sampler.rows), batch_size, world, even, drop_last)
         self._sizes = [size for size in sizes if size > rank]  # a process without a row of a batch has no such batch
-        self._source = HostRows(arrays) if device is None else DeviceRows(arrays, sampler.rows, device)
+        self._source = _HostRows(arrays) if device is None else DeviceRows(arrays, sampler.rows, device)
 
     def __len__(self) -> int:
         """Returns the number of batches that this process sees in an epoch."""
@@ -120,17 +120,17 @@ def resident_device(arrays: Arrays, num: int, device: torch.device | None) -> to
     return device if num * math.prod(arrays.images.shape[1:]) <= free / 4 else None
 
 
-Reader = Callable[[slice], tuple[Tensor, Tensor | None]]
+_Reader = Callable[[slice], tuple[Tensor, Tensor | None]]
 """Places in the order of an epoch -> images and labels."""
 
 
-class HostRows:
+class _HostRows:
     """Reads rows in host memory or from a memory map, whose resident pages stay few."""
 
     def __init__(self, arrays: Arrays) -> None:
         self.arrays = arrays
 
-    def reader(self, order: Indices) -> Reader:
+    def reader(self, order: Indices) -> _Reader:
         return lambda places: self._rows(order[places])
 
     def _rows(self, rows: Indices) -> tuple[Tensor, Tensor | None]:
@@ -150,7 +150,7 @@ class DeviceRows:
         self.place = np.empty(len(arrays), np.int64)
         self.place[rows] = np.arange(len(rows))
 
-    def reader(self, order: Indices) -> Reader:
+    def reader(self, order: Indices) -> _Reader:
         places = torch.from_numpy(self.place[order]).to(self.device)  # the only copy of an epoch
         return lambda at: self._rows(places[at])
 

@@ -23,7 +23,7 @@ from vae_lab.data.picture_files import open_picture, stamps
 MaxValue = int | dict[str, float] | Literal["auto"]
 
 SIXTEEN_BITS = 2**16 - 1
-EIGHT_BITS = 2**8 - 1
+_EIGHT_BITS = 2**8 - 1
 _DARK = 128
 """If no value reaches this, no number of bits can be inferred from the values."""
 
@@ -34,14 +34,14 @@ class White:
 
     integers: int = SIXTEEN_BITS
     floats: float = 1.0
-    grey_bytes: int = EIGHT_BITS
+    grey_bytes: int = _EIGHT_BITS
 
     @classmethod
     def of(cls, max_value: MaxValue) -> White:
         """Returns the white that a user, or a run, has written as ``max_value``; for ``auto`` the usual one."""
         if isinstance(max_value, dict):
             return cls(int(max_value.get("integers", SIXTEEN_BITS)), float(max_value.get("floats", 1.0)))
-        return cls() if max_value == "auto" else cls(max_value, float(max_value), min(max_value, EIGHT_BITS))
+        return cls() if max_value == "auto" else cls(max_value, float(max_value), min(max_value, _EIGHT_BITS))
 
     def scaled(self, image: Image.Image) -> Image.Image:
         """Returns a picture of 8 bits a channel.
@@ -49,12 +49,12 @@ class White:
         Raises:
             ValueError: for values below 0 or above white, and for colours that a scale other than the usual one meets.
         """
-        if image.mode == "L" and self.grey_bytes != EIGHT_BITS:
+        if image.mode == "L" and self.grey_bytes != _EIGHT_BITS:
             return Image.fromarray(_to_bytes(np.asarray(image), self.grey_bytes))
         if image.mode == "F":
             return Image.fromarray(_to_bytes(np.asarray(image), self.floats))
         if not image.mode.startswith("I"):
-            if self.grey_bytes != EIGHT_BITS and image.mode != "1":  # black and white are those of the format
+            if self.grey_bytes != _EIGHT_BITS and image.mode != "1":  # black and white are those of the format
                 raise ValueError(f"max_value={self.grey_bytes} is for grey pictures, this one is {image.mode}")
             return image
         # Pillow's own conversion clips 16-bit greys to 255 in place of scaling them.
@@ -123,7 +123,7 @@ class DepthOfSet:
         if largest.floats is not None:
             whites["floats"] = float(_least_white(math.ceil(largest.floats)))
         alone = whites.get("integers", 0) if len(whites) == 1 else 0
-        return int(alone) if alone > EIGHT_BITS else whites or "auto"
+        return int(alone) if alone > _EIGHT_BITS else whites or "auto"
 
     @property
     def white(self) -> White:

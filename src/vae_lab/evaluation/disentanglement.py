@@ -23,7 +23,7 @@ from vae_lab.data.arrays import Indices
 
 Floats = NDArray[np.float64]
 
-BINS = 20
+_BINS = 20
 VOTES, TEST_VOTES, EXAMPLES_PER_VOTE = 10_000, 5_000, 64
 COLLAPSED = 0.05
 """A dimension whose codes have a standard deviation below this does not vote."""
@@ -78,7 +78,7 @@ def mutual_information(codes: Floats, factors: Indices) -> Floats:
 
     Each dimension is cut into 20 equal bins from its least to its greatest code.
     """
-    binned = [np.digitize(code, np.histogram_bin_edges(code, BINS)[1:-1]) for code in codes.T]
+    binned = [np.digitize(code, np.histogram_bin_edges(code, _BINS)[1:-1]) for code in codes.T]
     return np.array([[mutual_info_score(factor, code) for factor in factors.T] for code in binned])
 
 

@@ -18,7 +18,7 @@ from vae_lab.pictures import codes
 from vae_lab.settings import EvaluationSettings
 from vae_lab.training.trainer_checks import dtype_of
 
-FEW_EFFECTIVE_SAMPLES = 10.0
+_FEW_EFFECTIVE_SAMPLES = 10.0
 """Below this number the estimate depends on a few samples, and the bound is likely to be loose."""
 
 
@@ -107,7 +107,7 @@ def _result(module: EvaluationModule, settings: EvaluationSettings) -> dict[str,
     if model.spec is not None:
         bits = model.likelihood.head.bits_per_dim(means[0], model.spec.support)  # type: ignore[union-attr,operator]
         result |= {} if bits is None else {"bits_per_dim": bits}
-    if means[1] < min(FEW_EFFECTIVE_SAMPLES, settings.num_samples / 2):
+    if means[1] < min(_FEW_EFFECTIVE_SAMPLES, settings.num_samples / 2):
         warnings.warn(
             f"on average {means[1]:.1f} of {settings.num_samples} samples carry the estimate: the true nll is likely "
             "to be lower. More samples, or a posterior nearer the truth, would show it.",

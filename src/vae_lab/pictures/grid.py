@@ -15,19 +15,19 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from torchvision.utils import make_grid
 
-LEGIBLE_SIDE = 64
+_LEGIBLE_SIDE = 64
 """Pixels that the sides of smaller images are enlarged to, roughly: by whole factors, so that pixels stay square."""
 PADDING = 2
 PADDING_GREY = 0.75
 """Between white paper and black images, so that the border of either can be seen."""
 DPI = 100
-FONT_SIZE = 8
-CHARACTER_WIDTH = 7
-LINE_HEIGHT = 20
-"""Pixels of a character and a line of FONT_SIZE points at DPI."""
+_FONT_SIZE = 8
+_CHARACTER_WIDTH = 7
+_LINE_HEIGHT = 20
+"""Pixels of a character and a line of _FONT_SIZE points at DPI."""
 MAX_LINES = 4
 """Lines above the columns, where their labels are too long for one."""
-GAP = 5
+_GAP = 5
 """Pixels on either side of a row's label."""
 
 
@@ -63,7 +63,7 @@ def displayable(images: Tensor) -> Tensor:
         images = images[:, :1]
     # A model that has diverged is shown black rather than stopping the training.
     images = images.detach().float().cpu().nan_to_num(0.0).clamp(0, 1)
-    factor = max(1, round(LEGIBLE_SIDE / max(images.shape[2:])))
+    factor = max(1, round(_LEGIBLE_SIDE / max(images.shape[2:])))
     return interpolate(images, scale_factor=factor, mode="nearest")
 
 
@@ -81,13 +81,13 @@ def figure_picture(figure: Figure) -> Tensor:
 
 def _labelled(grid: Tensor, row_labels: Sequence[str], column_labels: Sequence[str], corner: str) -> Tensor:
     """Returns the grid, pixel for pixel, with labels in a white margin on its left and above it."""
-    left = CHARACTER_WIDTH * max(map(len, [*row_labels, corner])) + 2 * GAP if row_labels else 0
+    left = _CHARACTER_WIDTH * max(map(len, [*row_labels, corner])) + 2 * _GAP if row_labels else 0
     lines = _lines(column_labels, grid.shape[2])
-    top = LINE_HEIGHT * lines if column_labels else 0
+    top = _LINE_HEIGHT * lines if column_labels else 0
     height, width = grid.shape[1] + top, grid.shape[2] + left
     # Half a pixel more: matplotlib rounds down what may come out as 99.999.
     figure = Figure(figsize=((width + 0.5) / DPI, (height + 0.5) / DPI), dpi=DPI)
-    right, middle = left - GAP, height - LINE_HEIGHT / 2
+    right, middle = left - _GAP, height - _LINE_HEIGHT / 2
     _write_rows(figure, row_labels, right, height=grid.shape[1])
     _write_columns(figure, column_labels, left, middle, grid.shape[2], lines)
     _write(figure, right, middle, corner, horizontal="right")
@@ -104,20 +104,20 @@ def _write_rows(figure: Figure, labels: Sequence[str], right: int, height: int) 
 
 def _lines(labels: Sequence[str], width: int) -> int:
     """Returns the number of lines, `MAX_LINES` at most, on which no label is written over its neighbour."""
-    longest = CHARACTER_WIDTH * max(map(len, labels), default=0)
+    longest = _CHARACTER_WIDTH * max(map(len, labels), default=0)
     return min(max(1, ceil(longest * len(labels) / width)), MAX_LINES)
 
 
 def _write_columns(figure: Figure, labels: Sequence[str], left: int, middle: float, width: int, lines: int) -> None:
     """Writes the labels in turn on the lines; one that is still too long for its place is cut."""
-    space = max(1, width * lines // (CHARACTER_WIDTH * max(1, len(labels))))
+    space = max(1, width * lines // (_CHARACTER_WIDTH * max(1, len(labels))))
     for column, label in enumerate(labels):
         x = left + width * (column + 0.5) / len(labels)
         shown = label if len(label) <= space else f"{label[: space - 1]}…"
-        _write(figure, x, middle - LINE_HEIGHT * (column % lines), shown, horizontal="center")
+        _write(figure, x, middle - _LINE_HEIGHT * (column % lines), shown, horizontal="center")
 
 
 def _write(figure: Figure, x: float, y: float, label: str, horizontal: str) -> None:
     """Writes a label at (x, y) pixels from the lower left corner."""
     place = IdentityTransform()
-    figure.text(x, y, label, ha=horizontal, va="center", fontsize=FONT_SIZE, transform=place, parse_math=False)
+    figure.text(x, y, label, ha=horizontal, va="center", fontsize=_FONT_SIZE, transform=place, parse_math=False)

@@ -22,7 +22,7 @@ from vae_lab.types import Batch
 
 CHUNK = 64
 """Images decoded or encoded at once: with 256 logits for each pixel, a picture of 400 would not fit some devices."""
-POSTERIOR_SAMPLES = 8
+_POSTERIOR_SAMPLES = 8
 """Samples that the codes of the levels above the first are averaged over."""
 
 
@@ -155,7 +155,7 @@ def _slices(total: int) -> Iterator[slice]:
 
 
 def _posteriors(model: LatentVariableModel, batch: Batch) -> list[LevelCodes]:
-    levels = model.posterior(batch.x, model.context(batch.y), model.prior, POSTERIOR_SAMPLES)
+    levels = model.posterior(batch.x, model.context(batch.y), model.prior, _POSTERIOR_SAMPLES)
     return [_level_codes(level) for level in levels]
 
 

@@ -19,7 +19,7 @@ from vae_lab.pictures.latents import by_level, codes, decode, encode, evaluation
 from vae_lab.pictures.sheet import Sheet, originals
 from vae_lab.types import Batch
 
-NUM_DRAWN = 10
+_NUM_DRAWN = 10
 """Images per row of `redrawn`."""
 INCHES = (2.4, 2.6)
 """Width of a group's chart, and height of all."""
@@ -60,7 +60,7 @@ def progressive(model: LatentVariableModel, examples: Batch, seed: int = 0) -> S
     return Sheet(torch.cat((shown, images)), len(batch.x), arrays, ["original", *names])
 
 
-def redrawn(model: LatentVariableModel, example: Batch, seed: int = 0, num: int = NUM_DRAWN) -> Sheet:
+def redrawn(model: LatentVariableModel, example: Batch, seed: int = 0, num: int = _NUM_DRAWN) -> Sheet:
     """Draws one group of levels of an example anew from the prior: those above keep their codes, those below follow.
 
     Args:

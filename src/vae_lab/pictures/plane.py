@@ -15,9 +15,9 @@ from vae_lab.pictures.latents import codes, decode, evaluation_mode, on_device, 
 from vae_lab.pictures.sheet import Sheet
 from vae_lab.types import Batch, DataSpec
 
-PLANE = (2,)
+_PLANE = (2,)
 """Event shape of the latents that can be shown as a plane."""
-NAMED_CLASSES = 20
+_NAMED_CLASSES = 20
 """Classes that have a colour and a name each; more are shown on a colour bar."""
 INCHES = 6.5
 MARKER = 12
@@ -28,7 +28,7 @@ def latent_plane(model: LatentVariableModel) -> bool:
     y = torch.zeros(1, dtype=torch.long) if model.conditional else None
     with evaluation_mode(model, seed=0):
         prior = prior_of(model, (), model.context(on_device(model, y)))
-    return tuple(prior.event_shape) == PLANE
+    return tuple(prior.event_shape) == _PLANE
 
 
 def manifold(model: LatentVariableModel, y: int | None = None, num: int = 20) -> Sheet:
@@ -108,7 +108,7 @@ def _scatter(figure: Figure, axes: Axes, z: Tensor, y: Tensor | None, spec: Data
     """Draws codes (N, 2) in one colour, in the colours of their classes with a legend, or on a colour bar for many."""
     if y is None:
         axes.scatter(z[:, 0], z[:, 1], s=MARKER)
-    elif y.max() >= NAMED_CLASSES:
+    elif y.max() >= _NAMED_CLASSES:
         points = axes.scatter(z[:, 0], z[:, 1], s=MARKER, c=y, cmap="turbo")
         figure.colorbar(points, ax=axes, label="class")
     else:

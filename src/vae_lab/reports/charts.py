@@ -17,10 +17,10 @@ from vae_lab.reports.varied import as_number
 
 INCHES = (6.5, 4.5)
 DPI = 120
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Colours of Okabe and Ito, which colour-blind people can distinguish; then again with other markers."""
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-TITLES = {
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_TITLES = {
     "nll": "negative log-likelihood, nats (lower is better)",
     "elbo": "test ELBO, nats (higher is better)",
     "units_with_kl": "units with a KL above 0.01 nats",
@@ -29,12 +29,12 @@ TITLES = {
 }
 MAX_LINES = 10
 """Lines of a chart that have a colour and a place in the legend; the others are grey, and in the table."""
-MAX_NAMES = 30
+_MAX_NAMES = 30
 """Points of a chart that have a label beside them."""
-TICK_LETTERS = 16
+_TICK_LETTERS = 16
 MAX_LETTERS = 60
 """Letters in one line of a name under an axis, and in all names that stand upright."""
-WIDE_RANGE = 8
+_WIDE_RANGE = 8
 """From this ratio of the largest to the smallest value on, an axis is logarithmic."""
 
 
@@ -43,12 +43,12 @@ def charts(comparison: Comparison) -> Iterator[tuple[str, Callable[[], Figure]]]
     if comparison.axis is not None:
         for metric in (comparison.likelihood, "units_with_kl", "active_units", "training_seconds"):
             if any(setting.numbers(metric) for setting in comparison.settings):
-                yield metric, partial(against_setting, comparison, metric)
+                yield metric, partial(_against_setting, comparison, metric)
     if any(setting.numbers("kl") and setting.numbers("log_likelihood") for setting in comparison.settings):
         yield "rate_distortion", partial(rate_distortion, comparison)
 
 
-def against_setting(comparison: Comparison, metric: str) -> Figure:
+def _against_setting(comparison: Comparison, metric: str) -> Figure:
     """Draws a metric against the setting on the axis: each run, and mean and spread over the seeds, by line."""
     assert comparison.axis is not None
     figure, axes = _figure()
@@ -67,7 +67,7 @@ def against_setting(comparison: Comparison, metric: str) -> Figure:
         for at, setting in zip(x, shown, strict=True):
             values = setting.numbers(metric)
             _dots(axes, [at] * len(values), values, i)
-    axes.set_ylabel(TITLES[metric])
+    axes.set_ylabel(_TITLES[metric])
     if metric in ("units_with_kl", "active_units"):
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     if metric != comparison.likelihood:
@@ -92,8 +92,8 @@ def rate_distortion(comparison: Comparison) -> Figure:
         )
         for setting, place in zip(shown, zip(rates, distortions, strict=True), strict=True):
             _dots(axes, setting.numbers("kl"), [-value for value in setting.numbers("log_likelihood")], i)
-            if comparison.axis is not None and len(comparison.settings) <= MAX_NAMES:
-                _name(axes, text.label(setting.values[comparison.axis], TICK_LETTERS), place, i)
+            if comparison.axis is not None and len(comparison.settings) <= _MAX_NAMES:
+                _name(axes, text.label(setting.values[comparison.axis], _TICK_LETTERS), place, i)
     axes.margins(0.15)
     _elbo_lines(axes)
     axes.set_xlabel("rate: KL, nats")
@@ -128,9 +128,9 @@ def _style(i: int) -> dict[str, Any]:
     """Returns the style of line ``i``: smaller than those below it, so that all are seen; grey beyond the legend."""
     if i >= MAX_LINES:
         return {"color": "0.6", "marker": ".", "markersize": 4, "linewidth": 0.8}
-    marker = MARKERS[(i + i // len(COLOURS)) % len(MARKERS)]
+    marker = _MARKERS[(i + i // len(_COLOURS)) % len(_MARKERS)]
     size = max(9 - 1.5 * i, 4)
-    return {"color": COLOURS[i % len(COLOURS)], "marker": marker, "markersize": size, "linewidth": size / 5}
+    return {"color": _COLOURS[i % len(_COLOURS)], "marker": marker, "markersize": size, "linewidth": size / 5}
 
 
 def _places(comparison: Comparison, axes: Axes) -> dict[str, float]:
@@ -139,18 +139,18 @@ def _places(comparison: Comparison, axes: Axes) -> dict[str, float]:
     values = comparison.values(comparison.axis)
     axes.set_xlabel(text.label(comparison.axis))
     if not comparison.is_numeric(comparison.axis):
-        names = [text.label(value, TICK_LETTERS) for value in values]
+        names = [text.label(value, _TICK_LETTERS) for value in values]
         crowded = sum(map(len, values)) > MAX_LETTERS
         axes.set_xticks(range(len(values)), names, rotation=30 if crowded else 0, ha="right" if crowded else "center")
         axes.set_xlim(-0.5, len(values) - 0.5)
         return {value: float(i) for i, value in enumerate(values)}
     places = {value: as_number(value) or 0.0 for value in values}
     smallest, largest = min(places.values()), max(places.values())
-    if smallest > 0 and largest / smallest >= WIDE_RANGE:
+    if smallest > 0 and largest / smallest >= _WIDE_RANGE:
         axes.set_xscale("log", base=2)
     axes.xaxis.set_major_locator(FixedLocator(list(places.values())))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticklabels([text.label(value, TICK_LETTERS) for value in places])
+    axes.set_xticklabels([text.label(value, _TICK_LETTERS) for value in places])
     return places
 
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from vae_lab.reports.varied import Setting, as_number, is_published, label_of, order, settings_of, varied_keys
 from vae_lab.runs.reading import Run, setting
 
-MAX_KEYS = 3
+_MAX_KEYS = 3
 """Keys that each have a column of their own; if more vary, a setting is named by its unusual values."""
 _MEASURE = ("data", "data.root", "data.image_size", "data.binarization", "likelihood")
 """Keys that decide the meaning of a nat: only runs with the same values of them can be compared by their ELBO."""
@@ -74,7 +74,7 @@ class Comparison:
     @cached_property
     def usual(self) -> dict[str, str]:
         """Most frequent value of each key, if so many keys vary that only unusual values can be shown."""
-        if len(self.keys) <= MAX_KEYS:
+        if len(self.keys) <= _MAX_KEYS:
             return {}
         columns = {key: [setting.values[key] for setting in self.settings] for key in self.keys}
         return {key: max(dict.fromkeys(values), key=values.count) for key, values in columns.items() if values}

@@ -61,7 +61,7 @@ def page(comparison: Comparison, folder: Path, pictures: Iterable[str], problems
     if found := search_lines(folder):
         parts += ["## Best trial", *map(text.markdown, found)]
     if comparison.settings:
-        parts.append(EXPLANATION)
+        parts.append(_EXPLANATION)
     groups = comparison.groups
     if len(groups) > 1:
         parts.append(GROUPS)
@@ -97,7 +97,7 @@ GROUPS = (
     "The nats of different data, and of different kinds of likelihood, do not mean the same. What can be compared is "
     "shown together; report.csv has all runs."
 )
-EXPLANATION = (
+_EXPLANATION = (
     "Mean ± sample standard deviation over n seeds, of the test set, in nats per example. The NLL is by importance "
     "sampling, where `python -m vae_lab.evaluate` was run; the ELBO bounds -NLL from below."
 )
@@ -105,11 +105,11 @@ EXPLANATION = (
 
 def _counts(runs: Iterable[Run]) -> str:
     states = [run.state for run in runs]
-    counts = [f"{states.count(state)} {state}" for state in dict.fromkeys(sorted(states, key=STATES.index))]
+    counts = [f"{states.count(state)} {state}" for state in dict.fromkeys(sorted(states, key=_STATES.index))]
     return f"{len(states)} run{'s' * (len(states) != 1)}: {', '.join(counts)}."
 
 
-STATES = ["finished", "pruned", "failed", "unfinished", "unreadable"]
+_STATES = ["finished", "pruned", "failed", "unfinished", "unreadable"]
 
 
 def _check_own(folder: Path) -> None:

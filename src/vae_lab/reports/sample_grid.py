@@ -19,12 +19,12 @@ from vae_lab.runs.reading import Run
 
 INCHES = 2.6
 """Width of one setting's samples."""
-MAX_COLUMNS = 6
-MAX_TILES = 36
+_MAX_COLUMNS = 6
+_MAX_TILES = 36
 LETTERS, MAX_PARTS = 32, 5
 """Letters in a line above a tile, and settings named there."""
 _SAMPLES = "samples.png"
-MAX_PIXELS = 10**8
+_MAX_PIXELS = 10**8
 
 
 def sample_grid(comparison: Comparison) -> Figure | None:
@@ -66,7 +66,7 @@ def _read(path: Path) -> Image.Image:
     if not path.is_file():  # a pipe would be waited for
         raise ValueError("not a regular file")
     with Image.open(path) as picture:
-        if picture.width * picture.height > MAX_PIXELS:
+        if picture.width * picture.height > _MAX_PIXELS:
             raise ValueError(f"{picture.width} x {picture.height} pixels")
         return picture.convert("RGB")
 
@@ -81,13 +81,13 @@ def _places(comparison: Comparison) -> Iterator[tuple[tuple[int, int], Setting]]
     """Yields row and column of each setting: a row per line and a column per value of the axis, if these fit."""
     values = comparison.values(comparison.axis) if comparison.axis else []
     cells = len(values) * len(comparison.lines())
-    if 0 < len(values) <= MAX_COLUMNS and len(comparison.settings) > cells / 2:  # otherwise most cells are empty
-        for row, settings in enumerate(list(comparison.lines().values())[: MAX_TILES // len(values)]):
+    if 0 < len(values) <= _MAX_COLUMNS and len(comparison.settings) > cells / 2:  # otherwise most cells are empty
+        for row, settings in enumerate(list(comparison.lines().values())[: _MAX_TILES // len(values)]):
             for setting in settings:
                 yield (row, values.index(setting.values[str(comparison.axis)])), setting
         return
-    for i, setting in enumerate(comparison.settings[:MAX_TILES]):
-        yield divmod(i, MAX_COLUMNS), setting
+    for i, setting in enumerate(comparison.settings[:_MAX_TILES]):
+        yield divmod(i, _MAX_COLUMNS), setting
 
 
 def _picture(setting: Setting) -> Image.Image | None:

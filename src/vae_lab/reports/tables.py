@@ -15,7 +15,7 @@ from vae_lab.reports.varied import Setting
 from vae_lab.runs.folder import TRACEBACK
 from vae_lab.runs.reading import Run, setting
 
-COLUMNS = {
+_COLUMNS = {
     "nll": ("NLL", 2),
     "elbo": ("ELBO", 2),
     "log_likelihood": ("log-likelihood", 2),
@@ -31,7 +31,7 @@ Rows = list[list[str]]
 """A table; the first row has the titles."""
 
 
-ESSENTIAL = ("nll", "elbo", "kl", "units_with_kl", "active_units")
+_ESSENTIAL = ("nll", "elbo", "kl", "units_with_kl", "active_units")
 """Metrics that a screen is wide enough for."""
 
 
@@ -41,14 +41,14 @@ def setting_rows(comparison: Comparison, essential: bool = False) -> Rows:
     If many keys vary, one column names the unusual values of each setting, and `usual` the others.
     """
     few = essential or bool(comparison.usual)
-    metrics = [metric for metric in _metrics(comparison) if metric in ESSENTIAL or not few]
+    metrics = [metric for metric in _metrics(comparison) if metric in _ESSENTIAL or not few]
     keys = ["setting"] if comparison.usual else comparison.keys
-    titles = [*keys, "n", *(COLUMNS[metric][0] for metric in metrics)]
+    titles = [*keys, "n", *(_COLUMNS[metric][0] for metric in metrics)]
     return [titles] + [
         [
             *_values(comparison, setting),
             str(len(setting.runs)),
-            *(mean_and_spread(setting, metric) for metric in metrics),
+            *(_mean_and_spread(setting, metric) for metric in metrics),
         ]
         for setting in comparison.settings
     ]
@@ -64,7 +64,7 @@ def usual(comparison: Comparison) -> str:
     return f"The usual: {words}." if words else ""
 
 
-def mean_and_spread(setting: Setting, metric: str) -> str:
+def _mean_and_spread(setting: Setting, metric: str) -> str:
     """Returns ``-98.74 ± 0.12``, say; the mean alone of a single seed."""
     if not setting.numbers(metric):
         return ""
@@ -76,9 +76,9 @@ def mean_and_spread(setting: Setting, metric: str) -> str:
 def run_rows(comparison: Comparison, folder: Path) -> Rows:
     """Returns one row per finished run, with a link to its folder."""
     few = bool(comparison.usual)
-    metrics = [metric for metric in _metrics(comparison) if metric in ESSENTIAL or not few]
+    metrics = [metric for metric in _metrics(comparison) if metric in _ESSENTIAL or not few]
     keys = ["setting"] if few else comparison.keys
-    rows = [[*keys, "seed", *(COLUMNS[metric][0] for metric in metrics), "folder"]]
+    rows = [[*keys, "seed", *(_COLUMNS[metric][0] for metric in metrics), "folder"]]
     for group in comparison.settings:
         for run in sorted(group.runs, key=lambda run: (run.seed.zfill(10), str(run.folder))):
             numbers = [_rounded(run.metrics[metric], metric) if metric in run.metrics else "" for metric in metrics]
@@ -187,7 +187,7 @@ def comma_separated(comparison: Comparison, folder: Path) -> str:
 
 
 def _metrics(comparison: Comparison) -> list[str]:
-    return [metric for metric in COLUMNS if any(metric in run.metrics for run in comparison.runs)]
+    return [metric for metric in _COLUMNS if any(metric in run.metrics for run in comparison.runs)]
 
 
 def _relative(path: Path, folder: Path) -> str:
@@ -199,4 +199,4 @@ def _label(comparison: Comparison, run: Run) -> str:
 
 
 def _rounded(value: float, metric: str) -> str:
-    return f"{value:.{COLUMNS[metric][1]}f}"
+    return f"{value:.{_COLUMNS[metric][1]}f}"

@@ -17,7 +17,7 @@ from vae_lab.errors import RunError
 FORMAT = 1
 """Format of the checkpoints that this version writes. Those of format 0 carry no number."""
 
-DEFAULTS: dict[str, Any] = {
+_DEFAULTS: dict[str, Any] = {
     "callbacks": {},
     "curves": None,
     "loops": None,
@@ -28,7 +28,7 @@ DEFAULTS: dict[str, Any] = {
 }
 """Values of the parts that a checkpoint of format 0 may lack."""
 
-PROGRESS_DEFAULTS: dict[str, Any] = {"batch_size": None, "monitored": {}, "should_stop": False, "skipped": (0, 0)}
+_PROGRESS_DEFAULTS: dict[str, Any] = {"batch_size": None, "monitored": {}, "should_stop": False, "skipped": (0, 0)}
 """Values of the parts that its ``progress`` may lack."""
 
 
@@ -106,8 +106,8 @@ def migrated(checkpoint: dict[str, Any]) -> dict[str, Any]:
         raise RunError(f"format={found}: newer than format {FORMAT} of this version; update vae_lab to read it")
     if found == FORMAT:
         return checkpoint
-    checkpoint = {**DEFAULTS, **checkpoint, "format": FORMAT}
+    checkpoint = {**_DEFAULTS, **checkpoint, "format": FORMAT}
     if isinstance(checkpoint.get("progress"), dict):
-        progress = {**PROGRESS_DEFAULTS, **checkpoint["progress"]}
+        progress = {**_PROGRESS_DEFAULTS, **checkpoint["progress"]}
         checkpoint["progress"] = {"logged_step": progress.get("step"), **progress}
     return checkpoint

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from vae_lab.files import why_not_a_file
 
-MAX_BYTES_PER_BYTE = 2
+_MAX_BYTES_PER_BYTE = 2
 """Bytes of tensors per byte of the file: weights that two parts of a model share are saved once and read twice."""
-SLACK_BYTES = 10**6
+_SLACK_BYTES = 10**6
 
 
 def load_tensors(path: Path) -> Any:
@@ -36,7 +36,7 @@ def load_tensors(path: Path) -> Any:
     _check_plain(tensors)
     claimed = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
     size = path.stat().st_size
-    if claimed > MAX_BYTES_PER_BYTE * size + SLACK_BYTES:
+    if claimed > _MAX_BYTES_PER_BYTE * size + _SLACK_BYTES:
         raise ValueError(f"its tensors claim {claimed} bytes, the file has {size}")
     for tensor in tensors:
         tensor.data = tensor.clone()  # independent of the file, which may be replaced

@@ -11,17 +11,17 @@ import yaml
 
 MAX_BYTES = 10**7
 """Size of a config or a record; the largest that the lab writes has some thousands."""
-MAX_NODES = 10**5
+_MAX_NODES = 10**5
 """Values, keys, lists and mappings in a YAML file; a million of them would take ten seconds and a gigabyte."""
-MAX_DEPTH = 100
+_MAX_DEPTH = 100
 """Mappings and lists within each other; beyond, libyaml's own recursion would end the process."""
-MAX_DIGITS = 64
+_MAX_DIGITS = 64
 """Digits of a number: 1:59:59:... is base 60 to YAML, and takes a time that grows with the square of its length."""
-MAX_BITS = 64
+_MAX_BITS = 64
 """Size of an integer. Longer ones may share one hash, so that a mapping with them as keys takes quadratic time."""
-MAX_KEY = 1000
+_MAX_KEY = 1000
 """Characters of a key, which messages show."""
-MAX_TAG_DIRECTIVES = 10
+_MAX_TAG_DIRECTIVES = 10
 """Each is compared with all others."""
 
 
@@ -32,7 +32,7 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
         """Raises ValueError for a key that is there twice, of which YAML's readers would take the last."""
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         longest = max(map(len, keys), default=0)
-        if longest > MAX_KEY:
+        if longest > _MAX_KEY:
             raise ValueError(f"it has a key of {longest} characters")
         if len(set(keys)) < len(keys):
             raise ValueError(f"it has the key {Counter(keys).most_common(1)[0][0]} twice")
@@ -41,12 +41,12 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
 
 def _number(loader: Any, node: yaml.ScalarNode) -> Any:
     """Constructs an integer or a float of bounded length."""
-    if len(node.value) > MAX_DIGITS:
+    if len(node.value) > _MAX_DIGITS:
         raise ValueError(f"it has a number of {len(node.value)} digits")
     kind = "int" if node.tag.endswith(":int") else "float"
     number = getattr(loader, f"construct_yaml_{kind}")(node)
-    if isinstance(number, int) and number.bit_length() > MAX_BITS:
-        raise ValueError(f"it has an integer of more than {MAX_BITS} bits")
+    if isinstance(number, int) and number.bit_length() > _MAX_BITS:
+        raise ValueError(f"it has an integer of more than {_MAX_BITS} bits")
     return number
 
 
@@ -84,17 +84,17 @@ def parse_yaml(text: str) -> Any:
 
 def _check_structure(text: str) -> None:
     """Raises ValueError for what would take too long or too much memory to construct."""
-    if text.count("%TAG") > MAX_TAG_DIRECTIVES:
-        raise ValueError(f"it has more than {MAX_TAG_DIRECTIVES} directives %TAG")
+    if text.count("%TAG") > _MAX_TAG_DIRECTIVES:
+        raise ValueError(f"it has more than {_MAX_TAG_DIRECTIVES} directives %TAG")
     depth = 0
     for number, event in enumerate(yaml.parse(text, _Loader)):
         if isinstance(event, yaml.AliasEvent):
             raise ValueError("it has an alias, which no run writes")
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > MAX_DEPTH:
-            raise ValueError(f"it is nested more than {MAX_DEPTH} deep")
-        if number > MAX_NODES:
-            raise ValueError(f"it has more than {MAX_NODES} values")
+        if depth > _MAX_DEPTH:
+            raise ValueError(f"it is nested more than {_MAX_DEPTH} deep")
+        if number > _MAX_NODES:
+            raise ValueError(f"it has more than {_MAX_NODES} values")
 
 
 def read_json(path: Path) -> Any:
