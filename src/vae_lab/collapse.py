@@ -17,8 +17,9 @@ _MIN_KL_OF_LEVEL = 0.1
 UNITS = {
     "units_with_kl": f"dimensions with own KL > {MIN_KL_OF_UNIT} nats",
     "active_units": "dimensions whose mean varies (Burda)",
+    "codes_used": "entries of the codebook that are used",
 }
-"""Titles of the two counts of latent dimensions, by the beginning of a metric's name."""
+"""Titles of the counts of latent dimensions, by the beginning of a metric's name."""
 
 
 def unit_title(name: str) -> str | None:

@@ -17,6 +17,7 @@ from vae_lab.objectives import Elbo, VectorQuantisation
 from vae_lab.pictures.album import Album
 from vae_lab.pictures.request import requested
 from vae_lab.settings import Request
+from vae_lab.training.metrics import UnitMetrics
 from vae_lab.types import Batch, DataSpec, Shard
 
 SPEC = DataSpec((1, 9, 6), 3, "binary")
@@ -136,6 +137,19 @@ def test_its_pictures_leave_out_what_moves_codes() -> None:
     assert drawn["codebook"].shape[0] == 3
     with pytest.raises(ValueError, match="what=traversals: moves codes by small steps"):
         list(requested(Request(what="traversals"), model, lambda *_: Batch(x)))
+
+
+def test_the_used_entries_are_counted_instead_of_dimensions() -> None:
+    model, x, _ = model_and_data()
+    model.posterior.encoder.out.weight.data *= 30  # far enough apart for several entries
+    units = UnitMetrics(model.level_groups)
+    used = set()
+    for batch in (x[:4], x[4:]):
+        terms = model(batch, num_samples=2)
+        units.update(terms.levels)
+        used |= set(terms.levels[0].z.flatten().tolist())
+    assert len(used) > 1
+    assert units.finish() == {"codes_used": len(used)}
 
 
 def test_what_does_not_fit_is_refused() -> None:

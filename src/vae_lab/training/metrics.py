@@ -14,6 +14,7 @@ from torchmetrics import Metric
 
 from vae_lab.collapse import MIN_KL_OF_UNIT
 from vae_lab.core import LatentLevel
+from vae_lab.distributions.codes import UniformCodes
 
 Number = TypeVar("Number", int, Tensor)
 
@@ -76,11 +77,14 @@ class UnitCounts(NamedTuple):
         units_with_kl: dimensions u whose own KL, averaged over the data, exceeds `MIN_KL_OF_UNIT`; None for a prior
             that does not factorise over dimensions, such as a mixture.
         active_units: dimensions with Var_x(E_q[z_u | x]) > 0.01 (Burda et al. 2016, arXiv:1509.00519). Where the mean
-            of a level follows another level it varies with that one, whether or not this level has any KL.
+            of a level follows another level it varies with that one, whether or not this level has any KL. None for
+            numbers of a codebook's entries.
+        codes_used: entries of the codebook that any example uses; None for a level without one.
     """
 
     units_with_kl: int | None
-    active_units: int
+    active_units: int | None
+    codes_used: int | None = None
 
 
 class ActiveUnitsMetric(Metric):
@@ -96,15 +100,25 @@ class ActiveUnitsMetric(Metric):
     total: Tensor
     square: Tensor
     kl: Tensor
+    codes: Tensor
     count: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        for name in ("total", "square", "kl", "count"):  # all but the last take the level's shape when it is first seen
+        for name in (
+            "total",
+            "square",
+            "kl",
+            "codes",
+            "count",
+        ):  # all but the last take the level's shape when it is first seen
             self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, level: LatentLevel) -> None:
         """Adds the examples of a batch."""
+        if isinstance(level.p, UniformCodes):
+            self.codes = self.codes + level.z[0].long().flatten().bincount(minlength=level.p.num_codes)
+            return
         means = level.q.mean.detach().double()
         if means.dim() < level.z.dim():  # the same for every sample
             means = means[None]
@@ -119,6 +133,8 @@ class ActiveUnitsMetric(Metric):
 
     def compute(self) -> UnitCounts:
         """Returns the counts over all examples."""
+        if self.codes.dim():
+            return UnitCounts(None, None, int((self.codes > 0).sum()))
         variance = self.square / self.count - (self.total / self.count) ** 2
         with_kl = int((self.kl / self.count > MIN_KL_OF_UNIT).sum()) if self.kl.dim() else None
         return UnitCounts(with_kl, int((variance > self.THRESHOLD).sum()))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from vae_lab.errors import RunError
-from vae_lab.training.metrics import metric_names
+from vae_lab.objectives.base import example_terms
+from vae_lab.training.metrics import UnitCounts, UnitMetrics, metric_names
 from vae_lab.training.module import VariationalModule
 
 COUNTERS = ("epoch", "step")
@@ -48,11 +49,15 @@ def logged_names(module: VariationalModule) -> list[str]:
 
 
 def _uncounted(module: VariationalModule) -> set[str]:
-    """Returns the names of counts that a mixture at the top leaves out, since it does not factorise."""
-    if not hasattr(module.model.prior.links[0], "num_components"):
+    """Returns the names of counts that a model has not, such as that of units with KL if its prior is a mixture."""
+    terms = example_terms(module.model)
+    if terms is None:
         return set()
-    *below, top = module.model.level_groups
-    return {"val/units_with_kl"} | (set() if top in below else {f"val/units_with_kl_{top}"})
+    units = UnitMetrics(module.model.level_groups)
+    units.update(terms.levels)
+    counted = {f"val/{name}" for name in units.finish()}
+    kinds = tuple(f"val/{name}" for name in UnitCounts._fields)
+    return {name for name in metric_names("val", module.eval_bound) if name.startswith(kinds)} - counted
 
 
 def check_searched(name: str, module: VariationalModule, trainer: Any) -> None:
