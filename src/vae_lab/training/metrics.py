@@ -105,13 +105,8 @@ class ActiveUnitsMetric(Metric):
 
     def __init__(self) -> None:
         super().__init__()
-        for name in (
-            "total",
-            "square",
-            "kl",
-            "codes",
-            "count",
-        ):  # all but the last take the level's shape when it is first seen
+        # All but the count take the shape of the level when it is first seen.
+        for name in ("total", "square", "kl", "codes", "count"):
             self.add_state(name, torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, level: LatentLevel) -> None:
