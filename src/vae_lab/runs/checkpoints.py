@@ -68,7 +68,8 @@ def check_sizes(path: Path, weights: Mapping[str, torch.Tensor], make: Callable[
             expected = make().state_dict()
     except (NotImplementedError, RuntimeError):  # of another package: its constructor computes with its tensors
         return
-    if reason := other_weights(expected, weights):
+    common = {name: weight for name, weight in weights.items() if name in expected}  # a module may load others itself
+    if reason := other_weights({name: expected[name] for name in common}, common):
         raise RunError(f"{path}: the weights of another model ({reason})")
 
 
