@@ -34,7 +34,7 @@ class _LogProb(torch.autograd.Function):
         return (grads[0] * (x - logits.sigmoid())).sum_to_size(logits.shape), to_x
 
 
-class Logits(TorchBernoulli):
+class _Logits(TorchBernoulli):
     """Bernoulli variables given by their logits, with a faster density over [0, 1]."""
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -58,5 +58,5 @@ class Bernoulli(Head):
         return torch.logit(mean.clamp(0.001, 0.999))[None]
 
     def build(self, params: Sequence[Tensor]) -> Distribution:
-        bernoulli = Logits(logits=params[0], validate_args=False)
+        bernoulli = _Logits(logits=params[0], validate_args=False)
         return Independent(bernoulli, len(self.event_shape), validate_args=False)

@@ -18,9 +18,9 @@ from vae_lab.distributions.gaussian import Gaussian, diagonal_gaussian, loc_and_
 
 FlowKind = Literal["spline", "affine"]
 
-MOMENT_DRAWS = 2**14
+_MOMENT_DRAWS = 2**14
 """Draws, shared by a batch, from which the mean and the variance of a flow are estimated."""
-MIN_MOMENT_DRAWS = 2**5
+_MIN_MOMENT_DRAWS = 2**5
 """Draws for each example at least."""
 
 
@@ -63,7 +63,7 @@ class FlowDistribution(Distribution):
 
     def _fixed_draws(self) -> Tensor:
         loc, scale = loc_and_scale(self.base)
-        num = max(MIN_MOMENT_DRAWS, MOMENT_DRAWS // max(1, self.batch_shape.numel()))
+        num = max(_MIN_MOMENT_DRAWS, _MOMENT_DRAWS // max(1, self.batch_shape.numel()))
         generator = torch.Generator(loc.device).manual_seed(0)
         one = (num, *(1 for _ in self.batch_shape), *self.event_shape)
         eps = torch.randn(one, generator=generator, dtype=loc.dtype, device=loc.device)

@@ -16,7 +16,7 @@ from vae_lab.distributions.discretized_logistic import LevelsLogistic
 from vae_lab.types import Support
 
 
-class PixelMixture(Distribution):
+class _PixelMixture(Distribution):
     """p(pixel) = sum_m w_m prod_c P(x_c | x_1, ..., x_{c-1}), independent over places (Salimans et al. 2017).
 
     P is a `LevelsLogistic` with the location loc_c + sum_{d<c} coefficient_{cd} (x_d - 1/2): the second and third
@@ -64,7 +64,7 @@ class PixelMixture(Distribution):
         coefficients = self.coefficients.expand(*shape, *self.coefficients.shape[len(self.batch_shape) :])
         picked.append(coefficients.gather(-5, chosen.unsqueeze(-3).expand(*shape, 1, *coefficients.shape[-4:])))
         loc, scale, pairs = picked
-        one = PixelMixture(torch.zeros_like(loc[..., 0, :, :]), loc, scale, pairs, self.levels)
+        one = _PixelMixture(torch.zeros_like(loc[..., 0, :, :]), loc, scale, pairs, self.levels)
         value = torch.zeros(*shape, 1, *self.event_shape, dtype=self.loc.dtype, device=self.loc.device)
         for c in range(self.event_shape[0]):
             value[..., c, :, :] = one._channel(c, value).sample()
@@ -131,4 +131,4 @@ class LogisticMixture(Head):
             row, column = torch.tril_indices(channels, channels, -1)
             coefficients[..., row, column, :, :] = raw[..., third:, :, :].reshape(of_component).tanh()
         scale = 0.1 * log_scale.clamp(-7.0, 5.0).exp()  # as `DiscretizedLogistic`
-        return PixelMixture(raw[..., :first, :, :], loc + 0.5, scale, coefficients, self.levels)
+        return _PixelMixture(raw[..., :first, :, :], loc + 0.5, scale, coefficients, self.levels)

@@ -18,7 +18,7 @@ _MAX_BLOCKS = 1000
 """Largest number of residual blocks in a stage."""
 
 
-class ConvSizes(NamedTuple):
+class _ConvSizes(NamedTuple):
     """Channels of the stages from the data up, residual blocks per stage, width next to the latent, activation."""
 
     channels: tuple[int, ...]
@@ -27,7 +27,7 @@ class ConvSizes(NamedTuple):
     activation: Activation
 
 
-class ResidualBlock(nn.Module):
+class _ResidualBlock(nn.Module):
     """x + conv(act(conv(act(x)))), pre-activated (He et al. 2016, arXiv:1603.05027); (N, channels, H, W) in and out.
 
     There is no batch normalisation, because the bound of an example must not depend on the others of its batch.
@@ -47,7 +47,7 @@ class ResidualBlock(nn.Module):
         return out
 
 
-class ConvEncoder(nn.Module):
+class _ConvEncoder(nn.Module):
     """Image -> vector: each stage halves the image (rounding up) and adds ``blocks`` residual blocks.
 
     Context is concatenated as constant channels.
@@ -64,14 +64,14 @@ class ConvEncoder(nn.Module):
         in_shape: Sequence[int],
         out_shape: Sequence[int],
         context_features: int,
-        sizes: ConvSizes,
+        sizes: _ConvSizes,
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         width = in_shape[0] + context_features
         for stage in sizes.channels:
             layers.append(nn.Conv2d(width, stage, 3, stride=2, padding=1))
-            layers += [ResidualBlock(stage, sizes.activation) for _ in range(sizes.blocks)]
+            layers += [_ResidualBlock(stage, sizes.activation) for _ in range(sizes.blocks)]
             width = stage
         self.stages = nn.Sequential(*layers, activation_module(sizes.activation))
         smallest = _stage_sizes(in_shape[1:], len(sizes.channels))[-1]
@@ -89,8 +89,8 @@ class ConvEncoder(nn.Module):
         return out.reshape(*given.shape[:-3], *self.out_shape)
 
 
-class ConvDecoder(nn.Module):
-    """Vector -> image parameters: the mirror of `ConvEncoder`, enlarging by nearest neighbours.
+class _ConvDecoder(nn.Module):
+    """Vector -> image parameters: the mirror of `_ConvEncoder`, enlarging by nearest neighbours.
 
     Args:
         in_shape: shape of one input.
@@ -104,7 +104,7 @@ class ConvDecoder(nn.Module):
         in_shape: Sequence[int],
         out_shape: Sequence[int],
         context_features: int,
-        sizes: ConvSizes,
+        sizes: _ConvSizes,
     ) -> None:
         super().__init__()
         self.in_dims = len(in_shape)
@@ -119,7 +119,7 @@ class ConvDecoder(nn.Module):
         )
         stages: list[nn.Module] = []
         for stage, below in zip(channels[::-1], [*channels[-2::-1], math.prod(out_shape[:-2])], strict=True):
-            body = [ResidualBlock(stage, sizes.activation) for _ in range(sizes.blocks)]
+            body = [_ResidualBlock(stage, sizes.activation) for _ in range(sizes.blocks)]
             stages.append(nn.Sequential(*body, activation_module(sizes.activation)))
             stages.append(nn.Conv2d(stage, below, 3, padding=1))
         self.stages = nn.ModuleList(stages)
@@ -141,7 +141,7 @@ class ConvDecoder(nn.Module):
         last.bias.data.copy_(out.mean((-2, -1)).flatten())
 
 
-class ConvBetween(nn.Module):
+class _ConvBetween(nn.Module):
     """Grid -> parameters of a grid, such as two levels of spatial latents: places keep their neighbours throughout.
 
     Halves or doubles the side in each stage until the output's is reached. Context joins as constant planes.
@@ -154,7 +154,7 @@ class ConvBetween(nn.Module):
     """
 
     def __init__(
-        self, in_shape: Sequence[int], out_shape: Sequence[int], context_features: int, sizes: ConvSizes
+        self, in_shape: Sequence[int], out_shape: Sequence[int], context_features: int, sizes: _ConvSizes
     ) -> None:
         super().__init__()
         self.out_shape = tuple(out_shape)
@@ -162,7 +162,7 @@ class ConvBetween(nn.Module):
         width = sizes.channels[-1]
         self.read = nn.Conv2d(in_shape[0] + context_features, width, 3, padding=1)
         self.stages = nn.ModuleList(
-            nn.Sequential(*(ResidualBlock(width, sizes.activation) for _ in range(sizes.blocks))) for _ in self.sides
+            nn.Sequential(*(_ResidualBlock(width, sizes.activation) for _ in range(sizes.blocks))) for _ in self.sides
         )
         self.out = nn.Sequential(
             activation_module(sizes.activation), nn.Conv2d(width, math.prod(self.out_shape[:2]), 3, padding=1)
@@ -240,21 +240,21 @@ class ConvArchitecture(Architecture):
         if not 0 <= blocks <= _MAX_BLOCKS or features < 1:
             allowed = f"blocks must lie in 0..{_MAX_BLOCKS}, and features be at least 1"
             raise ValueError(f"blocks={blocks}, features={features}: {allowed}")
-        self.sizes = ConvSizes(tuple(channels), blocks, features, activation)
+        self.sizes = _ConvSizes(tuple(channels), blocks, features, activation)
 
     def encoder(self, in_shape: Sequence[int], out_shape: Sequence[int], context_features: int = 0) -> nn.Module:
         if len(in_shape) == 3 and len(out_shape) == 4:
-            return ConvBetween(in_shape, out_shape, context_features, self.sizes)
+            return _ConvBetween(in_shape, out_shape, context_features, self.sizes)
         if len(in_shape) != 3:
             return self._between_vectors(in_shape, out_shape, context_features)
-        return ConvEncoder(in_shape, out_shape, context_features, self.sizes)
+        return _ConvEncoder(in_shape, out_shape, context_features, self.sizes)
 
     def decoder(self, in_shape: Sequence[int], out_shape: Sequence[int], context_features: int = 0) -> nn.Module:
         if len(in_shape) == 3 and len(out_shape) == 4:
-            return ConvBetween(in_shape, out_shape, context_features, self.sizes)
+            return _ConvBetween(in_shape, out_shape, context_features, self.sizes)
         if len(out_shape) != 4:
             return self._between_vectors(in_shape, out_shape, context_features)
-        return ConvDecoder(in_shape, out_shape, context_features, self.sizes)
+        return _ConvDecoder(in_shape, out_shape, context_features, self.sizes)
 
     def _between_vectors(self, in_shape: Sequence[int], out_shape: Sequence[int], context_features: int) -> nn.Module:
         return Mlp(in_shape, out_shape, context_features, (self.sizes.features,), self.sizes.activation)

@@ -102,14 +102,14 @@ def squared_mmd(a: Tensor, b: Tensor, kernel: Kernel) -> Tensor:
     return different / (num * (num - 1))
 
 
-def inverse_multiquadratic(squared_distance: Tensor, width: float) -> Tensor:
+def _inverse_multiquadratic(squared_distance: Tensor, width: float) -> Tensor:
     """Returns sum_s s C / (s C + |a - b|^2) with the width C."""
     return torch.stack([scale * width / (scale * width + squared_distance) for scale in SCALES]).sum(0)
 
 
-def gaussian(squared_distance: Tensor, width: float) -> Tensor:
+def _gaussian(squared_distance: Tensor, width: float) -> Tensor:
     """Returns exp(-|a - b|^2 / C) with the width C."""
     return (-squared_distance / width).exp()
 
 
-KERNELS: dict[str, Kernel] = {"imq": inverse_multiquadratic, "rbf": gaussian}
+KERNELS: dict[str, Kernel] = {"imq": _inverse_multiquadratic, "rbf": _gaussian}
