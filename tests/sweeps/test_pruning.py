@@ -1,4 +1,4 @@
-"""The curve that a trial reports is the one that was logged; a hopeless trial ends, and one that goes on adds to it."""
+"""A trial reports the curve that is logged, stops if others are better, and adds to its curve when resumed."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_trial_reports_its_curve(train: Train, tmp_path: Path, study: optuna.S
     assert {step: longer[step] for step in curve} == curve
 
 
-def test_a_hopeless_trial_ends_and_says_why(train: Train, tmp_path: Path, study: optuna.Study) -> None:
+def test_a_trial_that_the_pruner_stops_says_why(train: Train, tmp_path: Path, study: optuna.Study) -> None:
     better = optuna.trial.create_trial(value=0.0, intermediate_values={0: -1e9, 1: 0.0, 2: 0.0})
     study.add_trial(better)
     pruner = ("search.pruner.n_startup_trials=1", "search.pruner.n_warmup_steps=0")

@@ -1,4 +1,4 @@
-"""A callback of Hydra that chooses the folders of runs and sweeps, and reports on a sweep when it ends.
+"""Hydra's callback that chooses the folders of runs and sweeps, and reports on a sweep when it ends.
 
 It runs in the first process, and reads how the jobs ended from their folders, because any launcher may have run them.
 """

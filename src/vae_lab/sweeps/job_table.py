@@ -9,7 +9,7 @@ from vae_lab.runs.reading import Run
 from vae_lab.screen import print_table
 
 
-class JobRow(NamedTuple):
+class _JobRow(NamedTuple):
     """A job: its overrides, its state (finished, failed, skipped because finished before, ...) and details."""
 
     overrides: Sequence[str]
@@ -24,7 +24,7 @@ class JobRow(NamedTuple):
 
 def job_rows(
     runs: Sequence[Run], planned: Sequence[Sequence[str]] | None, finished_before: Set[frozenset[str]]
-) -> list[JobRow]:
+) -> list[_JobRow]:
     """Returns a row for each planned job; for each run of the folder, if the jobs were not planned beforehand."""
     if planned is None:
         return [_row(run.overrides or [run.folder.name], run, run.job in finished_before) for run in runs]
@@ -32,16 +32,16 @@ def job_rows(
     return [_row(job, found.get(frozenset(job)), frozenset(job) in finished_before) for job in planned]
 
 
-def _row(overrides: Sequence[str], run: Run | None, skipped: bool) -> JobRow:
+def _row(overrides: Sequence[str], run: Run | None, skipped: bool) -> _JobRow:
     if run is None:
-        return JobRow(overrides, "not run", "it left nothing behind")
+        return _JobRow(overrides, "not run", "it left nothing behind")
     if run.state == "finished":
         elbo = f"{run.metrics['elbo']:.3f}" if "elbo" in run.metrics else ""
-        return JobRow(overrides, "skipped" if skipped else "finished", elbo)
-    return JobRow(overrides, run.state, run.reason or "ended before it was done")
+        return _JobRow(overrides, "skipped" if skipped else "finished", elbo)
+    return _JobRow(overrides, run.state, run.reason or "ended before it was done")
 
 
-def print_jobs(rows: Sequence[JobRow]) -> None:
+def print_jobs(rows: Sequence[_JobRow]) -> None:
     """Prints the table; overrides that all jobs share stand above it."""
     shared = set.intersection(*(set(row.overrides) for row in rows)) if len(rows) > 1 else set()
     title = " ".join(["sweep", *(word for row in rows[:1] for word in row.overrides if word in shared)])

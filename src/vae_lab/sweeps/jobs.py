@@ -54,15 +54,15 @@ def run_job(task: Task, cfg: DictConfig) -> None:
     hydra = HydraConfig.get()
     folder, overrides = Path(hydra.runtime.output_dir), overrides_of(hydra)
     try:
-        if not prepare_job(folder, overrides):
+        if not _prepare_job(folder, overrides):
             return
     except RunError as error:
         print(f"error: {error}", file=sys.stderr)
         return
     try:
         check_config(cfg)
-        if wants_several_processes(cfg):
-            run_in_subprocess(folder, overrides)
+        if _wants_several_processes(cfg):
+            _run_in_subprocess(folder, overrides)
         else:
             cfg.resume = "auto"
             task(cfg)
@@ -76,7 +76,7 @@ def run_job(task: Task, cfg: DictConfig) -> None:
     gc.collect()  # of a failed job, too: the next one may need the memory
 
 
-def prepare_job(folder: Path, overrides: Sequence[str]) -> bool:
+def _prepare_job(folder: Path, overrides: Sequence[str]) -> bool:
     """Returns True if the job is still to be run, and makes its folder ready for that.
 
     Raises:
@@ -106,12 +106,12 @@ def started_together() -> bool:
     return any(int(os.environ.get(name, "1")) > 1 for name in ("WORLD_SIZE", "SLURM_NTASKS"))
 
 
-def wants_several_processes(cfg: DictConfig) -> bool:
+def _wants_several_processes(cfg: DictConfig) -> bool:
     """Returns True if Lightning may start further processes for this job."""
     return str(cfg.trainer.devices) != "1" or cfg.trainer.num_nodes > 1
 
 
-def run_in_subprocess(folder: Path, overrides: Sequence[str]) -> None:
+def _run_in_subprocess(folder: Path, overrides: Sequence[str]) -> None:
     """Runs the job as its own command.
 
     Lightning starts the processes of a run by repeating the command line, and the command line of a sweep would start
