@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from vae_lab.cli import command
 from vae_lab.cli.trainers import make_trainer
-from vae_lab.collapse import collapse_lines, shown_name, unit_title
+from vae_lab.collapse import collapse_lines
 from vae_lab.errors import RunError, naming_data_root
 from vae_lab.settings import EvaluationSettings
 
@@ -22,20 +22,6 @@ if TYPE_CHECKING:
 
 _NUM_EXAMPLES = 1000
 """Examples of which the picture shows the one in the middle."""
-_UNITS = {
-    "effective_samples": "samples",
-    "bits_per_dim": "bits",
-    "mig": "",
-    "sap": "",
-    "dci_disentanglement": "",
-    "dci_completeness": "",
-    "dci_informativeness": "",
-    "factor_vae_score": "",
-    "num_samples": "",
-    "num_examples": "",
-    "split": "",
-    "seed": "",
-}
 _NOT_SHOWN = ("split", "seed", "num_examples", "mig_by_factor", "disentanglement_codes", "disentanglement_level")
 """Results that are in the title, in rows of their own, or as the user has set them."""
 
@@ -100,22 +86,16 @@ def draw(model: LatentVariableModel, examples: Batch, result: dict[str, Any], pa
     save_picture(sheet.draw(), path.parent / FIGURES, path.stem.replace("evaluation", "traversals_by_factor", 1))
 
 
-def show(result: dict[str, Any], remarks: Sequence[str], path: str) -> None:
+def show(result: Mapping[str, Any], remarks: Sequence[str], path: str) -> None:
     """Prints the table, with the remarks below it."""
-    from vae_lab.screen import print_lines, print_numbers  # noqa: PLC0415
+    from vae_lab.screen import print_lines, print_results  # noqa: PLC0415
 
-    rows = []
-    for name, value in result.items():
-        if name.endswith("_error") or name in _NOT_SHOWN:
-            continue
-        error = result.get(f"{name}_error")
-        shown = f"{value:.3f}" if isinstance(value, float) else str(value)
-        unit = unit_title(name) or _UNITS.get(name, "nats per example")
-        rows.append((shown_name(name), shown if error is None else f"{shown} ± {error:.3f}", unit))
-    for name, best in result.get("mig_by_factor", {}).items():
-        nats = f"z[{best['dimension']}]: {best['mutual_information']:.2f} nats"
-        rows.append((f"mig of {name}", f"{best['mig']:.3f}", nats))
-    print_numbers(f"{result['split']} set, {result['num_examples']} examples", rows)
+    of_factors = [
+        (f"mig of {name}", f"{best['mig']:.3f}", f"z[{best['dimension']}]: {best['mutual_information']:.2f} nats")
+        for name, best in result.get("mig_by_factor", {}).items()
+    ]
+    title = f"{result['split']} set, {result['num_examples']} examples"
+    print_results(title, {name: result[name] for name in result if name not in _NOT_SHOWN}, of_factors)
     print_lines([*remarks, f"written to   {path}"])
 
 

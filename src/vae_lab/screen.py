@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
+
+from vae_lab.collapse import shown_name, unit_title
+
+_UNITS = {
+    "effective_samples": "samples",
+    "bits_per_dim": "bits",
+    "mig": "",
+    "sap": "",
+    "dci_disentanglement": "",
+    "dci_completeness": "",
+    "dci_informativeness": "",
+    "factor_vae_score": "",
+    "num_samples": "",
+}
+"""Units by metric; counts of latent dimensions have those of `unit_title`, all others are nats per example."""
 
 
 def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]], right: Collection[str] = ()) -> None:
@@ -25,9 +41,24 @@ def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]
     Console(soft_wrap=True).print(table)
 
 
-def print_numbers(title: str, rows: Iterable[Sequence[str]]) -> None:
-    """Prints metrics with their values and units."""
-    print_table(title, ("metric", "value", "unit"), rows, right=("value",))
+def print_results(title: str, results: Mapping[str, Any], rows: Iterable[Sequence[str]] = ()) -> None:
+    """Prints metrics with their values and units.
+
+    Args:
+        title: title above the table.
+        results: numbers by name; a standard error ``NAME_error`` is shown beside its number.
+        rows: cells of further rows: name, value and unit.
+    """
+    names = [name for name in results if not name.endswith("_error")]
+    numbers = [_result_row(name, results[name], results.get(f"{name}_error")) for name in names]
+    print_table(title, ("metric", "value", "unit"), [*numbers, *rows], right=("value",))
+
+
+def _result_row(name: str, value: Any, error: float | None) -> tuple[str, str, str]:
+    count = unit_title(name)
+    number = f"{value:.0f}" if count else f"{value:.3f}" if isinstance(value, float) else str(value)
+    unit = count or _UNITS.get(name, "nats per example")
+    return shown_name(name), number if error is None else f"{number} ± {error:.3f}", unit
 
 
 def print_lines(lines: Iterable[str]) -> None:

@@ -139,5 +139,5 @@ def test_an_average_that_needs_lightnings_own_steps_is_refused(train: Callable[.
     word = "+callbacks.swa={_target_:pytorch_lightning.callbacks.StochasticWeightAveraging,swa_lrs:0.01}"
     outcome = train(*WORDS, word, f"hydra.run.dir={tmp_path / 'run'}")
     assert outcome.code == 1
-    assert "StochasticWeightAveraging changes a learning rate" in outcome.error_lines[0]
+    assert "StochasticWeightAveraging is not supported; use average=0.999" in outcome.error_lines[0]
     assert not (tmp_path / "run").exists()

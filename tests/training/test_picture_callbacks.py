@@ -20,7 +20,7 @@ from vae_lab.models import MHVAE, VAE
 from vae_lab.networks import MlpArchitecture
 from vae_lab.pictures import Album
 from vae_lab.training.callbacks.log_pictures import Pictures
-from vae_lab.training.callbacks.projector import Projector, thumbnails
+from vae_lab.training.callbacks.projector import Projector, _thumbnails
 from vae_lab.types import Batch, DataSpec
 
 SPEC = DataSpec((1, 4, 4), 2, "binary")
@@ -213,7 +213,7 @@ def test_projector_has_codes_labels_and_thumbnails_of_every_level(tmp_path: Path
 
 
 def test_thumbnails_are_square_and_not_stretched() -> None:
-    wide = thumbnails(torch.ones(2, 1, 8, 16))
+    wide = _thumbnails(torch.ones(2, 1, 8, 16))
     assert wide.shape == (2, 1, 32, 32)
     filled = wide[0, 0] > 0.5
     assert filled.any(1).sum() == 16

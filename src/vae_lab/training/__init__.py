@@ -2,11 +2,12 @@
 
 from vae_lab.training.atomic import AtomicCheckpointIO
 from vae_lab.training.averaging import WeightAverage
-from vae_lab.training.fit import Record, fit, prepare_process
+from vae_lab.training.fit import Record, fit
 from vae_lab.training.initial_weights import take_weights
 from vae_lab.training.module import VariationalModule
 from vae_lab.training.monitors import check_monitor, check_searched
 from vae_lab.training.optimization import Optimization
+from vae_lab.training.processes import prepare_process
 from vae_lab.training.trainer_checks import check_trainer, naming_the_key
 
 __all__ = [

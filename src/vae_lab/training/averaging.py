@@ -1,25 +1,25 @@
-"""Averaged weights (Lightning's `WeightAveraging` and `EMAWeightAveraging`): validated, saved and tested alike."""
+"""Averages weights; Lightning's `WeightAveraging` and `EMAWeightAveraging` are validated, saved and tested alike."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from pytorch_lightning import Trainer
-from pytorch_lightning.callbacks import StochasticWeightAveraging, WeightAveraging
-from pytorch_lightning.strategies import ModelParallelStrategy
-from torch import Tensor
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import WeightAveraging
+from torch import Tensor, nn
 
-from vae_lab.errors import RunError
-from vae_lab.training.callbacks import LastCheckpoint
+from vae_lab.training.sharding import whole_weights
 
 
 class WeightAverage(WeightAveraging):
     """Averages the weights exponentially (Polyak and Juditsky 1992); a skipped step does not count.
 
-    The average a <- d a + (1 - d) w has d = min(decay, (1 + n) / (10 + n)) after n steps, so that the first weights are
-    soon forgotten. Validation, pictures, the test and `vae_lab.load_run` see the average; training goes on with w.
+    The average a <- d a + (1 - d) w has d = min(decay, (1 + n) / (10 + n)) after n steps, so that the first weights
+    soon lose their influence. Validation, pictures, the test and `vae_lab.load_run` see the average; training goes on
+    with w.
 
     Args:
         decay: weight of the former average, such as 0.999.
@@ -53,37 +53,40 @@ class WeightAverage(WeightAveraging):
         torch._foreach_lerp_(list(averages), list(weights), 1 - decay)
 
 
-def prepare_averaging(trainer: Trainer) -> None:
-    """Lets the last checkpoint be written before the average replaces the weights: a longer run goes on from those.
-
-    Raises:
-        RunError: for an average that would not be that of the weights trained.
-    """
-    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-    if any(isinstance(callback, StochasticWeightAveraging) for callback in callbacks):
-        raise RunError(
-            "callbacks: StochasticWeightAveraging changes a learning rate that Lightning itself must step; "
-            "use pytorch_lightning.callbacks.EMAWeightAveraging or WeightAveraging"
-        )
-    if _averages(trainer):
-        if isinstance(trainer.strategy, ModelParallelStrategy):
-            raise RunError("callbacks: WeightAveraging cannot average sharded weights; use trainer=ddp")
-        callbacks.sort(key=lambda callback: not isinstance(callback, LastCheckpoint))
-
-
 def keep_trained_weights(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
-    """Lets a run that no longer averages go on with the weights that were trained, not with their average."""
-    if trainer.training and not _averages(trainer) and "current_model_state" in checkpoint:
+    """Has a run that no longer averages go on with the trained weights, not with their average."""
+    if trainer.training and not averages(trainer) and "current_model_state" in checkpoint:
         checkpoint["state_dict"] = checkpoint["current_model_state"]
 
 
 def end_averaging(trainer: Trainer) -> None:
-    """Takes the callback away after the training: it would load the weights of a checkpoint that are not averaged."""
+    """Removes the callbacks after the training: they would load weights of a checkpoint that are not averaged."""
     callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-    for callback in _averages(trainer):
+    for callback in averages(trainer):
         callbacks.remove(callback)
 
 
-def _averages(trainer: Trainer) -> list[WeightAveraging]:
+def averages(trainer: Trainer) -> list[WeightAveraging]:
+    """Returns the callbacks that average weights."""
     callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
     return [callback for callback in callbacks if isinstance(callback, WeightAveraging)]
+
+
+@contextmanager
+def shown_weights(trainer: Trainer, module: LightningModule, model: nn.Module) -> Iterator[None]:
+    """Context manager in which the model has the weights that are validated; every process must enter it.
+
+    Args:
+        trainer: Trainer of the run.
+        module: trained module.
+        model: model in that module, all of whose methods can be called.
+    """
+    callbacks = averages(trainer)
+    with whole_weights(model):
+        for average in callbacks:
+            average.on_validation_epoch_start(trainer, module)  # swaps the weights of the module and their average
+        try:
+            yield
+        finally:
+            for average in reversed(callbacks):
+                average.on_validation_epoch_end(trainer, module)

@@ -1,4 +1,4 @@
-"""What a Trainer may be set to: kinds of numbers, processes, callbacks."""
+"""Checks the settings of a Trainer: kinds of numbers, processes, callbacks."""
 
 from __future__ import annotations
 
@@ -15,39 +15,43 @@ from pytorch_lightning.callbacks import (
     Callback,
     GradientAccumulationScheduler,
     LearningRateFinder,
+    StochasticWeightAveraging,
     Timer,
+    WeightAveraging,
 )
 from pytorch_lightning.plugins.environments import LightningEnvironment  # type: ignore[attr-defined]
+from pytorch_lightning.strategies import ModelParallelStrategy
 from torch import nn
 
 from vae_lab.errors import RunError
 from vae_lab.training.stepping import starts_processes
 
-PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
-"""By Lightning's names. Weights of 16 bits are too coarse for the small steps of an optimizer."""
+_PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
+"""Precisions by Lightning's names; weights of 16 bits are too coarse for the small steps of an optimizer."""
 
-UNSUPPORTED: dict[type[Callback], str] = {
+_UNSUPPORTED: dict[type[Callback], str] = {
     BaseFinetuning: "init_from starts from the weights of another run",
     BatchSizeFinder: "set data.batch_size",
     GradientAccumulationScheduler: "use trainer.accumulate_grad_batches",
     LearningRateFinder: "set optimizer.lr, or try several values with -m",
+    StochasticWeightAveraging: "use average=0.999, or Lightning's EMAWeightAveraging or WeightAveraging",
 }
 """Lightning's callbacks that would change the run behind its config, and what to do instead."""
 
-UNNAMED = {
+_UNNAMED = {
     "accelerator": "accelerator|gpu backend|torch_xla|MPS",
     "max_time": "Timer",
     "devices": "`devices`|requested gpu",
     "strategy": "strategy",
 }
-"""Words of Lightning's refusals that name no key of its Trainer, by the key that they are about."""
+"""Patterns of Lightning's errors that name no key of its Trainer, by the key that they are about."""
 
-REMEDIES = {
+_REMEDIES = {
     "accelerator": "use trainer.accelerator=auto, or cpu",
     "devices": "give a number of processes, 1 or more",
     "max_time": "give days, hours, minutes and seconds, such as 00:02:00:00, or null",
 }
-"""What to do, by key of the Trainer."""
+"""Remedies by key of the Trainer."""
 
 
 def naming_the_key(reason: str, settings: Mapping[str, Any]) -> str:
@@ -57,36 +61,40 @@ def naming_the_key(reason: str, settings: Mapping[str, Any]) -> str:
         reason: message of Lightning's.
         settings: arguments that the Trainer was to be made with.
     """
-    about = (key for key, words in UNNAMED.items() if re.search(words, reason))
+    about = (key for key, words in _UNNAMED.items() if re.search(words, reason))
     key = next((key for key in settings if re.search(rf"\b{key}\b", reason)), None)
     key = next(about, key)
     if key is None or key not in settings:
         return f"trainer: {reason}"
     value = settings[key]
     shown = "null" if value is None else str(value).lower() if isinstance(value, bool) else value
-    remedy = f"; {REMEDIES[key]}" if key in REMEDIES else ""
+    remedy = f"; {_REMEDIES[key]}" if key in _REMEDIES else ""
     return f"trainer.{key}={shown}: {reason.rstrip('.!')}{remedy}"
 
 
 def check_trainer(trainer: Trainer) -> None:
-    """Checks what a Trainer was made for, before any data are read.
+    """Checks the settings of a Trainer, before any data are read.
 
     Raises:
-        RunError: for a precision that is none of `PRECISIONS`, processes that are forked or spawned from this one,
-            `UNSUPPORTED` callbacks, an interval of validation that is no number of batches, a least number of epochs
-            or steps above the largest, no time at all, or several nodes of which nothing says which one this is.
+        RunError: for a precision that is none of `_PRECISIONS`, processes that are forked or spawned from this one,
+            `_UNSUPPORTED` callbacks, averages of sharded weights, an interval of validation that is not a number of
+            batches, a least number of epochs or steps above the largest, no time at all, or several nodes of which
+            nothing says which one this is.
     """
-    if trainer.precision not in PRECISIONS:
-        choice = ", ".join(PRECISIONS)
+    if trainer.precision not in _PRECISIONS:
+        choice = ", ".join(_PRECISIONS)
         raise RunError(f"trainer.precision={trainer.precision}: weights of 16 bits are not supported; choose {choice}")
     if starts_processes(trainer):
         raise RunError("trainer.strategy: processes that are spawned or forked cannot share a run; use trainer=ddp")
-    for kind, remedy in UNSUPPORTED.items():
+    for kind, remedy in _UNSUPPORTED.items():
         if any(isinstance(callback, kind) for callback in trainer.callbacks):  # type: ignore[attr-defined]
             raise RunError(f"callbacks: {kind.__name__} is not supported; {remedy}")
+    averages = any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks)  # type: ignore[attr-defined]
+    if averages and isinstance(trainer.strategy, ModelParallelStrategy):
+        raise RunError("callbacks: WeightAveraging cannot average sharded weights; use trainer=ddp")
     _check_nodes(trainer)
     if any(isinstance(callback, Timer) and callback.time_remaining() == 0 for callback in trainer.callbacks):  # type: ignore[attr-defined]
-        raise RunError(f"trainer.max_time=00:00:00:00: leaves no time to train; {REMEDIES['max_time']}")
+        raise RunError(f"trainer.max_time=00:00:00:00: leaves no time to train; {_REMEDIES['max_time']}")
     for unit in ("epochs", "steps"):
         least, most = getattr(trainer, f"min_{unit}"), getattr(trainer, f"max_{unit}")
         if least is not None and most not in (None, -1) and least > most:

@@ -1,4 +1,4 @@
-"""Callbacks: the checkpoint to go on from, pictures and the embedding projector."""
+"""Callbacks: last checkpoint, pictures and the embedding projector."""
 
 from vae_lab.training.callbacks.last_checkpoint import LastCheckpoint
 from vae_lab.training.callbacks.log_pictures import Pictures

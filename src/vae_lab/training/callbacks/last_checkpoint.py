@@ -1,4 +1,4 @@
-"""last.ckpt, from which a stopped run goes on."""
+"""Writes last.ckpt, from which a stopped run goes on."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from vae_lab.training.callbacks.writer import tensorboard_writer
 class LastCheckpoint(Checkpoint):
     """Writes ``last.ckpt`` after each epoch, every few minutes, and when a signal asks the run to stop.
 
-    Whoever stops the run loses nothing; a run that is killed loses the work since the last checkpoint.
+    A run that is stopped by a signal loses nothing; one that is killed loses the work since the last checkpoint.
 
     Args:
-        dirpath: the folder of checkpoints in the run's folder.
+        dirpath: folder of checkpoints in the run folder.
         every_minutes: minutes from one checkpoint to the next within an epoch; 0: only after epochs.
 
     Raises:
@@ -42,7 +42,7 @@ class LastCheckpoint(Checkpoint):
 
     @property
     def seconds(self) -> float:
-        """Of training, in this process and in those that it goes on from."""
+        """Seconds of training, in this process and in those that it goes on from."""
         return self._seconds + time.monotonic() - self._started
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -80,7 +80,7 @@ class LastCheckpoint(Checkpoint):
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if stage == "test":
-            interrupts.forget()
+            interrupts.restore_handlers()
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         writer = tensorboard_writer(trainer) if trainer.is_global_zero else None
@@ -106,14 +106,14 @@ class LastCheckpoint(Checkpoint):
         if trainer.is_global_zero:
             name = signal.Signals(number).name
             print(f"\nstopped by {name} after step {trainer.global_step}; {how_to_resume(self.path.parent.parent)}")
-        interrupts.leave(number)
+        interrupts.exit_for_signal(number)
 
     @staticmethod
-    def _any(trainer: Trainer, wish: bool) -> bool:
-        """Whether one of the processes wishes it: all must do the same."""
-        return trainer.strategy.reduce_boolean_decision(wish, all=False)
+    def _any(trainer: Trainer, own: bool) -> bool:
+        """True if it is true in one of the processes, so that all do the same."""
+        return trainer.strategy.reduce_boolean_decision(own, all=False)
 
 
 def how_to_resume(run: Path) -> str:
-    """What to tell the user of a run that was stopped."""
+    """Returns the command with which a stopped run goes on, for the user."""
     return f"go on with: python -m vae_lab.train {shlex.quote(f'resume={run}')}"

@@ -14,8 +14,8 @@ from vae_lab.core import LatentVariableModel
 from vae_lab.pictures import Album, save_picture
 from vae_lab.pictures.album import Picture
 from vae_lab.runs.folder import FIGURES
+from vae_lab.training.averaging import shown_weights
 from vae_lab.training.callbacks.writer import tensorboard_writer
-from vae_lab.training.shown_weights import shown_weights
 
 
 def model_of(module: LightningModule) -> LatentVariableModel:
@@ -25,7 +25,7 @@ def model_of(module: LightningModule) -> LatentVariableModel:
 
 
 class Pictures(Callback):
-    """Draws fixed noise and fixed test examples again and again, so that one sees the model learn.
+    """Draws fixed noise and fixed test examples repeatedly, so that one sees the model learn.
 
     Samples and reconstructions at steps 1, 2, 4, 8, ... of the first epoch; every picture that suits the model
     (`vae_lab.pictures.Album`) each few epochs and at the end. They go to TensorBoard, and the last of each to
@@ -36,16 +36,16 @@ class Pictures(Callback):
     Args:
         every_n_epochs: epochs from one drawing of all pictures to the next; 0: only at the end.
         early_steps: draw at steps 1, 2, 4, ... of the first epoch.
-        num_samples: drawn from the prior, or a few more for whole rows.
+        num_samples: samples drawn from the prior, or a few more for whole rows.
         num_examples: test examples that are encoded, for the scatter of codes and the order of latent dimensions.
-        num_reconstructions: of them that are shown beside their reconstructions.
-        num_interpolations: pairs of them that are shown with images between.
-        max_classes: of a conditional model that are drawn; of more classes the first.
-        temperature: of the samples; see `LatentVariableModel.generate`.
-        seed: of the noise.
+        num_reconstructions: examples that are shown beside their reconstructions.
+        num_interpolations: pairs of examples that are shown with images between.
+        max_classes: largest number of classes that are drawn of a conditional model; the first ones.
+        temperature: temperature of the samples; see `LatentVariableModel.generate`.
+        seed: seed of the noise.
 
     Raises:
-        ValueError: for a number that is out of its range.
+        ValueError: for a number outside its range.
     """
 
     pass_safe = True
@@ -128,7 +128,7 @@ class Pictures(Callback):
             self._save(picture, Path(trainer.default_root_dir) / FIGURES, tag)
 
     def _save(self, picture: Tensor, folder: Path, tag: str) -> None:
-        """A full disk costs pictures, never the training; it is told once."""
+        """Saves a picture; a full disk never ends the training, and is warned of once."""
         try:
             save_picture(picture, folder, tag)
         except OSError as error:
@@ -138,7 +138,7 @@ class Pictures(Callback):
 
 
 def _power_of_two_after(step: int) -> int:
-    """The least of 1, 2, 4, 8, ... above ``step``."""
+    """Returns the smallest of 1, 2, 4, 8, ... above ``step``."""
     return 1 << step.bit_length()
 
 

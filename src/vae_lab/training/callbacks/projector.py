@@ -1,4 +1,4 @@
-"""TensorBoard's embedding projector: the codes of test examples in space, each with its picture."""
+"""Writes TensorBoard's embedding projector: the codes of test examples in space, each with its picture."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from torchvision.transforms.v2.functional import center_crop
 from vae_lab.core import LatentVariableModel
 from vae_lab.pictures import codes
 from vae_lab.pictures.grid import displayable
+from vae_lab.training.averaging import shown_weights
 from vae_lab.training.callbacks.log_pictures import model_of
 from vae_lab.training.callbacks.writer import tensorboard_writer
-from vae_lab.training.shown_weights import shown_weights
 from vae_lab.types import Batch
 
 SPRITE_SIDE = 8192
@@ -24,14 +24,14 @@ THUMBNAIL_SIDE = 32
 
 
 class Projector(Callback):
-    """At the end of training, writes the posterior means of every level for TensorBoard's projector tab.
+    """Writes the posterior means of every level for TensorBoard's projector tab, at the end of training.
 
     Args:
-        num_codes: test examples that are shown.
-        seed: of the posterior's noise in a hierarchy.
+        num_codes: number of test examples.
+        seed: seed of the posterior's noise in a hierarchy.
 
     Raises:
-        ValueError: for a number of codes below 1, or above what the projector has room for.
+        ValueError: for a number of codes below 1, or above what the projector can show.
     """
 
     def __init__(self, num_codes: int = 1000, seed: int = 0) -> None:
@@ -59,8 +59,8 @@ class Projector(Callback):
             _add_embedding(writer, tag, level.mean, examples.x if examples.grey is None else examples.grey, names, step)
 
 
-def thumbnails(images: Tensor) -> Tensor:
-    """Small square images (N, 1 or 3, side, side) in [0, 1], as the projector cuts them from one sheet."""
+def _thumbnails(images: Tensor) -> Tensor:
+    """Returns small square images (N, 1 or 3, side, side) in [0, 1], as the projector cuts them from one sheet."""
     shown = displayable(images)
     square = center_crop(shown, [max(shown.shape[2:])] * 2)  # larger than the image: fills up with black
     return interpolate(square, size=(THUMBNAIL_SIDE, THUMBNAIL_SIDE), mode="area")
@@ -73,4 +73,4 @@ def _class_name(model: LatentVariableModel, y: int) -> str:
 def _add_embedding(
     writer: SummaryWriter, tag: str, codes: Tensor, images: Tensor, names: list[str] | None, step: int
 ) -> None:
-    writer.add_embedding(codes.flatten(1).float().cpu(), names, thumbnails(images), global_step=step, tag=tag)
+    writer.add_embedding(codes.flatten(1).float().cpu(), names, _thumbnails(images), global_step=step, tag=tag)
