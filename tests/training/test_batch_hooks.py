@@ -10,6 +10,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import LambdaCallback, Timer
+from pytorch_lightning.profilers import SimpleProfiler
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from tests.data.small_sets import image_set
@@ -39,7 +40,9 @@ def fitted(
 ) -> VariationalModule:
     torch.manual_seed(0)
     data = ImageDataModule(image_set(BATCHES * BATCH + 5), batch_size=BATCH, val_size=5, binarization="threshold")
-    of_trainer = TRAINER | {key: settings.pop(key) for key in list(settings) if key in ("logger", "barebones")}
+    of_trainer = TRAINER | {
+        key: settings.pop(key) for key in list(settings) if key in ("logger", "barebones", "profiler")
+    }
     if of_trainer.get("barebones"):
         of_trainer = {key: of_trainer[key] for key in ("accelerator", "max_epochs", "barebones")}
     optimization = Optimization(lambda weights: torch.optim.SGD(weights, lr=1e-3), compile=False, **settings)
@@ -144,6 +147,14 @@ def test_watched_runs_train_to_the_same_weights() -> None:
     ]
     assert torch.equal(weights[0], weights[2])
     assert torch.equal(weights[1], weights[3])
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_profiler_sees_every_gradient_and_step() -> None:
+    profiler = SimpleProfiler()
+    fitted(profiler=profiler)
+    for hook in ("on_before_backward", "on_after_backward", "on_before_optimizer_step"):
+        assert len(profiler.recorded_durations[f"[LightningModule]VariationalModule.{hook}"]) == EPOCHS * BATCHES
 
 
 @pytest.mark.filterwarnings("ignore")

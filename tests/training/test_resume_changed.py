@@ -330,6 +330,15 @@ def test_early_stopping_is_asked_again(train: Callable[..., Outcome], tmp_path: 
     assert state_of(run)["global_step"] == 5 * BATCHES
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_early_stopping_expects_no_validation_of_an_epoch_that_is_cut_off(
+    train: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    assert train(*FAST, "callbacks=early_stopping", "trainer.max_steps=2", f"hydra.run.dir={run}").code == 0
+    assert (run / "metrics.json").is_file()
+
+
 @pytest.mark.slow
 def test_a_finished_run_says_that_nothing_is_left(train: Callable[..., Outcome], tmp_path: Path) -> None:
     run = tmp_path / "run"

@@ -235,6 +235,20 @@ def test_clipping_bounds_each_step(tmp_path: Path) -> None:
     assert (weights(module) - before).norm() <= 5 * 1e-3 * 1e-3 * 1.0001
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("seed", "epoch", "same"), [(0, 1, True), (0, 2, False), (3, 1, False)])
+def test_the_noise_of_an_epoch_depends_on_the_seed_and_the_epoch(
+    monkeypatch: pytest.MonkeyPatch, seed: int, epoch: int, same: bool
+) -> None:
+    def noise_of(seed: int, epoch: int) -> Tensor:
+        module = VariationalModule(*_parts(), seed=seed)
+        monkeypatch.setattr(VariationalModule, "current_epoch", epoch)
+        module.on_train_epoch_start()
+        return torch.randn(5)
+
+    assert torch.equal(noise_of(seed, epoch), noise_of(0, 1)) == same
+
+
 def _parts() -> tuple[Any, ...]:
     data = ImageDataModule(image_set(STEPS_AN_EPOCH * BATCH + 8 + 5), batch_size=BATCH, val_size=5)
     model = VAE(data.spec, 2, MlpArchitecture([8]), Bernoulli)
