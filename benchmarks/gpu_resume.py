@@ -42,7 +42,7 @@ def train(*words: str) -> int:
             code = stop.code if isinstance(stop.code, int) else 1
         finally:
             GlobalHydra.instance().clear()
-            interrupts.forget()
+            interrupts.restore_handlers()
     if code == 1:
         raise RuntimeError(f"vae_lab.train {' '.join(words)}: {said.getvalue().strip()}")
     return code

@@ -27,7 +27,7 @@ def queue() -> Iterator[list[bool]]:
 
     before = signal.signal(signal.SIGUSR2, listener)
     yield found
-    interrupts.forget()
+    interrupts.restore_handlers()
     signal.signal(signal.SIGUSR2, before)
 
 
@@ -53,5 +53,5 @@ def test_without_a_listener_the_signal_is_left_alone() -> None:
     before = signal.getsignal(signal.SIGUSR2)
     interrupts.listen()
     assert signal.getsignal(signal.SIGUSR2) == before
-    interrupts.forget()
+    interrupts.restore_handlers()
     assert signal.getsignal(signal.SIGUSR2) == before

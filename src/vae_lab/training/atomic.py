@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there, whatever happens while they are written."""
+"""Writes checkpoints that are whole or absent, whatever happens meanwhile."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint beside its place, makes it safe on disk and moves it there; reads tensors and nothing else.
 
     Raises:
-        OSError: where it cannot be written, as on a full disk; the checkpoint that was there stays.
+        OSError: if it cannot be written, for example on a full disk; an earlier checkpoint stays.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
@@ -30,8 +30,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         return read_checkpoint(Path(path))
 
     def remove_checkpoint(self, path: Any) -> None:
-        # Lightning takes the names from the checkpoint that a run goes on from, which may be a stranger's, and makes
-        # sure that they begin with the folder of checkpoints.
+        # Lightning takes the names from the checkpoint of a resumed run, which may be a stranger's, and makes sure that
+        # they begin with the folder of checkpoints.
         if ".." in Path(path).parts or "://" in str(path):
             raise RunError(f"{path}: not removed, as it may lie outside of the run")
         super().remove_checkpoint(path)

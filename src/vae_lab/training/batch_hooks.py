@@ -1,4 +1,4 @@
-"""Who is called at each batch: every callback, or subclass of the module, that defines a hook for it.
+"""Finds who is called at each batch: every callback, or subclass of the module, that defines a hook for it.
 
 A class that needs to be called only where a pass of several optimizer steps ends (`vae_lab.training.stepping`) says
 ``pass_safe = True``. That holds for the hooks which the class itself defines: not for those of its subclasses, nor for

@@ -1,4 +1,4 @@
-"""The loss of a training step, compiled once for a run."""
+"""Compiles the loss of a training step, once for a run."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ def is_compiled(option: bool | Literal["auto"], model: LatentVariableModel, step
 
 
 class CompiledLoss(Generic[T]):
-    """``loss(x, y, weight)`` compiled by `torch.compile` for the shape of the first batch of an epoch.
+    """Compiles ``loss(x, y, weight)`` by `torch.compile` for the shape of the first batch of an epoch.
 
-    Other shapes, such as a short last batch, run as they are: cheaper than a second compilation. So does everything
-    where compiling fails, as without a C++ compiler. The random numbers are those of the loss that is not compiled.
+    Other shapes, such as a short last batch, run uncompiled, which is cheaper than a second compilation. So does
+    everything if compiling fails, for example without a C++ compiler. The random numbers are the same either way.
 
     Args:
-        loss: of the data (B, *data_shape), labels (B,) or None, and a weight ().
+        loss: function of the data (B, *data_shape), labels (B,) or None, and a weight ().
 
     Attributes:
-        shape: of the batches that run compiled; None: that of the first batch. A run that goes on within an epoch sets
-            it, since its own first batch may be the short one.
-        seconds: that the first call took, nearly all of it compiling.
+        shape: shape of the batches that run compiled; None: that of the first batch. A run that is resumed within an
+            epoch sets it, because its own first batch may be the short one.
+        seconds: seconds that the first call took, nearly all of it compiling.
     """
 
     def __init__(self, loss: Callable[[Tensor, Tensor | None, Tensor], T]) -> None:

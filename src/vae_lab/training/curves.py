@@ -1,4 +1,4 @@
-"""TensorBoard's event files as they were at a checkpoint: a resumed run neither doubles nor loses a point."""
+"""Rewinds TensorBoard's event files to a checkpoint, so that a resumed run neither doubles nor loses a point."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vae_lab.runs.folder import EVENTS
 
 
 def sizes(run: Path) -> dict[str, int]:
-    """Bytes of each event file of a run, made safe on disk; the writers must have been flushed."""
+    """Returns the bytes of each event file of a run, synced to disk; the writers must have been flushed."""
     found = {}
     for path in run.glob(EVENTS):
         with path.open("rb") as file:
@@ -20,12 +20,12 @@ def sizes(run: Path) -> dict[str, int]:
 
 
 def rewind(run: Path, sizes: Mapping[str, int] | None, only: Container[Path] | None = None) -> None:
-    """Takes off what was written after ``sizes`` were noted: the steps that follow are taken, and logged, again.
+    """Removes what was written after ``sizes`` were recorded, because the steps that follow are logged again.
 
     Args:
-        run: the run folder.
-        sizes: bytes of each event file, by its name; None: not known, so that everything stays.
-        only: the event files that may be touched; None: all.
+        run: path of the run folder.
+        sizes: bytes of each event file, by its name; None: unknown, so that everything stays.
+        only: event files that may be changed; None: all.
     """
     if sizes is None:
         return

@@ -1,4 +1,4 @@
-"""The first weights of a run, taken from another run: ``init_from``."""
+"""Takes the first weights of a run from another run: ``init_from``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from vae_lab.runs.loading import SavedRun
 from vae_lab.training.module import VariationalModule
 from vae_lab.types import DataSpec, listed
 
-MUST_MATCH = (
+_MUST_MATCH = (
     "model, network, prior, likelihood, latent_dim, the data's shape and, if the model is conditional, "
     "the number of classes must be those of that run"
 )
@@ -32,7 +32,7 @@ def take_weights(module: VariationalModule, run: SavedRun) -> list[str]:
     checkpoint = read_checkpoint(run.checkpoint)
     weights = model_weights(checkpoint, run.checkpoint)
     if reason := other_weights(module.model.state_dict(), weights):
-        raise RunError(f"init_from={run.checkpoint}: the weights of another model ({reason}); {MUST_MATCH}")
+        raise RunError(f"init_from={run.checkpoint}: the weights of another model ({reason}); {_MUST_MATCH}")
     module.model.load_state_dict(weights)
     check_finite(module.model, run.checkpoint)
     lines = [f"init_from: {len(weights)} tensors of {run.checkpoint}{_epoch(checkpoint.get('epoch'))}"]

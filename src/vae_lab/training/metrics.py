@@ -1,4 +1,4 @@
-"""Averages over a data set: sums over examples, divided once.
+"""Averages over a data set by sums over examples, divided once.
 
 A short last batch weighs what it should, and so does every rank: the states are summed over ranks before the division.
 """
@@ -42,7 +42,7 @@ class BoundMetric(Metric):
         self.add_state("count", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, log_likelihood: Tensor, kl: Tensor, iw_bound: Tensor | None = None) -> None:
-        """Adds examples: log p(x|z), (K, B), the KL of each level, (K, B, L), and the bound where asked for, (B,)."""
+        """Adds examples: log p(x|z), (K, B), the KL of each level, (K, B, L), and the bound if averaged, (B,)."""
         rows = [log_likelihood.mean(0), *_sums(self.groups, kl.mean(0).unbind(-1)).values()]
         if iw_bound is not None:
             rows.append(iw_bound)
@@ -57,7 +57,7 @@ class BoundMetric(Metric):
         self.count.copy_(count)
 
     def compute(self) -> dict[str, float]:
-        """`elbo`, `log_likelihood`, `kl`, `kl_<group>` of each group of a hierarchy, `iw_bound` where asked for."""
+        """Returns `elbo`, `log_likelihood`, `kl`, `kl_<group>` of each group of a hierarchy, `iw_bound` if averaged."""
         means = dict(zip(self.names, (self.total / self.count).tolist(), strict=True))
         kl = sum(means[f"kl_{group}"] for group in dict.fromkeys(self.groups))
         if len(self.groups) == 1:

@@ -1,4 +1,4 @@
-"""The one LightningModule that trains every model: its loss, its evaluation and what it logs."""
+"""Defines the LightningModule that trains every model: its loss, its evaluation and its curves."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class VariationalModule(ResumableModule):
 
     Args:
         model: model that is trained.
-        objective: what is minimised.
+        objective: objective that is minimised.
         optimization: options of the optimization.
         spec: description of the data.
         seed: seed of the training noise.
@@ -66,7 +66,7 @@ class VariationalModule(ResumableModule):
         return self._loss.seconds if isinstance(self._loss, CompiledLoss) else 0.0
 
     def configure_model(self) -> None:
-        """Under `ModelParallelStrategy` each process keeps a shard of each weight."""
+        """Shards the weights over the processes under `ModelParallelStrategy`."""
         if self.device_mesh is not None and not is_sharded(self.model):
             shard(self.model, self.device, self.trainer.world_size)
 

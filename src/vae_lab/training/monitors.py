@@ -1,4 +1,4 @@
-"""Metrics that callbacks monitor: one that a run never logs is refused before the run begins."""
+"""Checks the metrics that callbacks monitor: one that a run never logs is refused before it begins."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from vae_lab.objectives.base import example_terms
 from vae_lab.training.metrics import UnitCounts, UnitMetrics, metric_names
 from vae_lab.training.module import VariationalModule
 
-COUNTERS = ("epoch", "step")
-"""Further names that Lightning knows."""
+_COUNTERS = ("epoch", "step")
+"""Further names that Lightning monitors."""
 
 
 def check_monitor(key: str, name: str, saves: bool, module: VariationalModule, trainer: Any) -> None:
@@ -20,22 +20,22 @@ def check_monitor(key: str, name: str, saves: bool, module: VariationalModule, t
         key: key of the callback on the command line, such as ``callbacks.checkpoint``.
         name: name of the metric.
         saves: True for a callback that writes checkpoints, which may go without a validation.
-        module, trainer: of the run.
+        module, trainer: module and Trainer of the run.
 
     Raises:
         RunError: naming the key, and the metrics that are logged.
     """
     if name.startswith("test/"):
         raise RunError(f"{key}.monitor={name}: the test comes after the training; use val/elbo")
-    known = logged_names(module)
+    known = _logged_names(module)
     own = name.startswith("train/") and not _declares_names(module)
-    if name not in known and not own and not (saves and name in COUNTERS):
+    if name not in known and not own and not (saves and name in _COUNTERS):
         raise RunError(f"{key}.monitor={name}: no such metric; choose one of {', '.join(known)}")
     if name.startswith("val/") and not saves and (reason := why_unvalidated(trainer)):
         raise RunError(f"{key}: watches {name}, but {reason} validates nothing")
 
 
-def logged_names(module: VariationalModule) -> list[str]:
+def _logged_names(module: VariationalModule) -> list[str]:
     """Returns the names of the metrics that every run of a module logs, those of the validation first."""
     of_training = metric_names("train", module.train_bound, counts=False)
     uncounted = _uncounted(module)
@@ -61,8 +61,8 @@ def _uncounted(module: VariationalModule) -> set[str]:
 
 
 def check_searched(name: str, module: VariationalModule, trainer: Any) -> None:
-    """Checks that the validations of a run log the metric that a search goes by; raises as `check_monitor`."""
-    known = [logged for logged in logged_names(module) if logged.startswith("val/")]
+    """Checks that the validations of a run log the metric of a search; raises as `check_monitor`."""
+    known = [logged for logged in _logged_names(module) if logged.startswith("val/")]
     if name not in known:
         raise RunError(f"search.metric={name}: no validation logs it; there are {', '.join(sorted(known))}")
     if reason := why_unvalidated(trainer):

@@ -1,4 +1,4 @@
-"""The moment from which a run writes in its folder: a start that fails leaves the folder as it was."""
+"""Delays what a run writes in its folder until it has started: a failed start leaves the folder as it was."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from vae_lab.runs.folder import EVENTS, HPARAMS
 from vae_lab.training.callbacks import LastCheckpoint
 from vae_lab.training.stepping import ends_within_epoch, position, skip_after_epoch
 
-EARLY_FILES = (EVENTS, HPARAMS)
-"""Files that Lightning's logger makes before the run is known to start."""
+_EARLY_FILES = (EVENTS, HPARAMS)
+"""Files that Lightning's logger creates before the run has started."""
 
 
 class Opening(Callback):
-    """Writes what belongs to the beginning of a run once its first step is taken, or before its first checkpoint.
+    """Writes the beginning of a run once its first step is taken, or before its first checkpoint.
 
-    It is the first of the callbacks, so that at the end of an epoch that is cut off (by max_steps or max_time) it can
-    also have the run saved as it stands, before anything is averaged, drawn or counted.
+    It is the first callback. So at the end of an epoch that is cut off (by max_steps or max_time) it also has the run
+    saved as it stands, before anything is averaged, drawn or counted.
 
     Args:
-        run: the run folder.
-        write: writes the beginning; called with the files of earlier attempts.
+        run: path of the run folder.
+        write: function that writes the beginning; it is called with the files of earlier attempts.
     """
 
     pass_safe = True
@@ -45,7 +45,7 @@ class Opening(Callback):
 
     @contextmanager
     def undone_on_failure(self) -> Iterator[None]:
-        """Context manager that removes what a start that fails has left in the run folder."""
+        """Context manager that removes what a failed start has left in the run folder."""
         try:
             yield
         except BaseException:
@@ -78,7 +78,7 @@ class Opening(Callback):
                 skip_after_epoch(callback)
 
     def _early_files(self) -> frozenset[Path]:
-        return frozenset(path for pattern in EARLY_FILES for path in self.run.glob(pattern))
+        return frozenset(path for pattern in _EARLY_FILES for path in self.run.glob(pattern))
 
 
 def _points_of_a_part(trainer: Trainer) -> str:

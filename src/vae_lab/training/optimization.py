@@ -74,7 +74,7 @@ class StepTerms(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One optimizer step: the batches it accumulated; ``found_inf``, (): 1 if it was skipped, else 0."""
+    """Batches of one optimizer step, and ``found_inf``, (): 1 if it was skipped, else 0."""
 
     batches: list[StepTerms]
     found_inf: Tensor

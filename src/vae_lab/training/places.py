@@ -1,4 +1,4 @@
-"""Paths in a checkpoint are relative to the folder of checkpoints, so that a run may be moved, renamed or copied."""
+"""Makes the paths in a checkpoint relative to its folder, so that a run may be moved, renamed or copied."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities import rank_zero_warn
 
-PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")
+_PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")
 """Keys of the state of a `ModelCheckpoint`; "" stands for none. The keys of ``best_k_models`` are paths, too."""
 
 
 def make_relative(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
-    """Takes the folder out of the state of each `ModelCheckpoint`."""
+    """Removes the folder from the state of each `ModelCheckpoint`."""
     for key, state in _states(trainer, checkpoint):
         checkpoint["callbacks"][key] = _with_paths(state, partial(_name, folder=state.get("dirpath")), "")
 
 
 def make_absolute(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
-    """Puts the folder of each `ModelCheckpoint` of this run in its state; of older versions, in the place of another.
+    """Puts the folder of each `ModelCheckpoint` of this run in its state, in place of the one of older versions.
 
-    A file that is not there is not among the best: a worse epoch may take its place.
+    A missing file is not among the best: a worse epoch may take its place.
     """
     for key, state in _states(trainer, checkpoint):
         folder = str(_callbacks(trainer)[key].dirpath or "")
@@ -47,13 +47,13 @@ def _states(trainer: Trainer, checkpoint: Mapping[str, Any]) -> list[tuple[str, 
 
 
 def _with_paths(state: Mapping[str, Any], change: Callable[[str], str], folder: str) -> dict[str, Any]:
-    paths = {key: change(state[key]) if state.get(key) else "" for key in PATHS}
+    paths = {key: change(state[key]) if state.get(key) else "" for key in _PATHS}
     best = {change(path): score for path, score in state.get("best_k_models", {}).items()}
     return {**state, **paths, "best_k_models": best, "dirpath": folder}
 
 
 def _name(path: str, folder: str | None) -> str:
-    """The path as seen from the folder; its last part where it lies elsewhere, since no callback writes there."""
+    """Returns the path relative to the folder; its last part if it lies elsewhere, where no callback writes."""
     if not Path(path).is_absolute():
         return path
     inside = folder and Path(path).is_relative_to(folder)
@@ -61,7 +61,7 @@ def _name(path: str, folder: str | None) -> str:
 
 
 def _without(state: dict[str, Any], lost: list[str], mode: str) -> dict[str, Any]:
-    """The state without some of its best files."""
+    """Returns the state without some of its best files."""
     best = {path: score for path, score in state["best_k_models"].items() if path not in lost}
     if not lost:
         return state

@@ -1,4 +1,4 @@
-"""The plan of a run, checked once its data are read: before the first step, and before the run folder is written to."""
+"""Checks the plan of a run once its data are read, before the first step and before the run folder is written to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The optimizer and the schedule of a resumed run: the state of its checkpoint, the options that are asked for."""
+"""Gives the optimizer of a resumed run the state of its checkpoint and the options that are asked for now."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ Options = Sequence[Mapping[str, Any]]
 def description(trainer: Trainer, optimization: Optimization) -> dict[str, Any]:
     """Returns what a checkpoint says of the optimizer and the schedule, besides their state."""
     steps = int(total_steps(trainer, optimization.accumulate_grad_batches)) if optimization.scheduler else None
-    return {"optimizer": class_name(trainer.optimizers[0]), "schedule_steps": steps}
+    return {"optimizer": _class_name(trainer.optimizers[0]), "schedule_steps": steps}
 
 
-def class_name(optimizer: Optimizer) -> str:
+def _class_name(optimizer: Optimizer) -> str:
     """Returns the full name of the optimizer's class, for the checkpoint."""
     return f"{type(optimizer).__module__}.{type(optimizer).__qualname__}"
 
@@ -38,7 +38,7 @@ def options_of(optimizer: Optimizer) -> Options:
 def keep_what_is_asked_for(
     trainer: Trainer, checkpoint: dict[str, Any], optimization: Optimization
 ) -> Mapping[str, Any]:
-    """Takes out of a checkpoint the state of what is not asked for any more, before Lightning restores the rest.
+    """Removes from a checkpoint the state of what is no longer asked for, before Lightning restores the rest.
 
     Returns:
         The `description` in the checkpoint, for `bring_up_to_date`.
@@ -52,24 +52,24 @@ def keep_what_is_asked_for(
 
 
 def drop_absent_callbacks(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
-    """Takes out of a checkpoint the state of callbacks that the run no longer has; Lightning would warn of each."""
+    """Removes from a checkpoint the state of callbacks that the run no longer has; Lightning would warn of each."""
     asked = {callback.state_key for callback in trainer.callbacks}  # type: ignore[attr-defined]
     checkpoint["callbacks"] = {key: state for key, state in checkpoint["callbacks"].items() if key in asked}
 
 
 def why_fresh(make: OptimizerFactory, checkpoint: Mapping[str, Any]) -> str | None:
-    """Returns why the saved state is of no use to the optimizer that is asked for; None if it goes on with it.
+    """Returns why the optimizer that is asked for cannot use the saved state; None if it can.
 
     Args:
-        make: makes the optimizer that is asked for.
-        checkpoint: the checkpoint of the run, migrated.
+        make: function that makes the optimizer that is asked for.
+        checkpoint: content of the run's checkpoint, migrated.
     """
     (saved,) = checkpoint["optimizer_states"][:1] or [None]
     if not saved or not saved["state"]:
         return None  # nothing is lost
     parameter = nn.Parameter(zeros(1))
     optimizer = make([parameter])
-    name = class_name(optimizer)
+    name = _class_name(optimizer)
     was = checkpoint["optimizer"] or _class_of(saved, optimizer)
     if name != was:
         return f"{name.rpartition('.')[2]} cannot go on with the state of {was.rpartition('.')[2]}"
@@ -78,15 +78,15 @@ def why_fresh(make: OptimizerFactory, checkpoint: Mapping[str, Any]) -> str | No
 
 
 def _class_of(saved: Mapping[str, Any], asked: Optimizer) -> str:
-    """The class where a checkpoint does not name it: the one asked for, if its options have the same names."""
+    """Returns the class if a checkpoint does not name it: the one asked for, if its options have the same names."""
     new, old = options_of(asked)[0], saved["param_groups"][0]
     decoupled = "decoupled_weight_decay"  # the one difference between Adam and AdamW
     same = old.keys() - {"params", "initial_lr"} == new.keys() - {"initial_lr"}
-    return class_name(asked) if same and old.get(decoupled) == new.get(decoupled) else "another class"
+    return _class_name(asked) if same and old.get(decoupled) == new.get(decoupled) else "another class"
 
 
 def _state_keys(optimizer: Optimizer, parameter: nn.Parameter) -> set[str]:
-    """The names of what the optimizer keeps for a parameter, found by a step of size 0."""
+    """Returns the names of what the optimizer keeps for a parameter, found by a step of size 0."""
     parameter.grad = zeros(1)
     try:
         optimizer.step()
@@ -96,10 +96,10 @@ def _state_keys(optimizer: Optimizer, parameter: nn.Parameter) -> set[str]:
 
 
 def schedule_changes(before: int | None, now: float, step: int) -> str | None:
-    """Returns a line where the steps so far followed the schedule of a run of another length; None where they did not.
+    """Returns a line if the steps so far followed the schedule of a run of another length, else None.
 
     Args:
-        before: steps of the run as planned by then; None: not known, or there was no schedule.
+        before: steps of the run as planned by then; None: unknown, or there was no schedule.
         now: steps of the run as planned now.
         step: steps so far.
     """
@@ -121,7 +121,7 @@ def bring_up_to_date(trainer: Trainer, asked: Options, optimization: Optimizatio
     constructor = inspect.signature(type(optimizer)).parameters
     restored = options_of(optimizer)
     for group, options in zip(optimizer.param_groups, asked, strict=True):
-        # What no one can ask for is state: Prodigy, say, keeps its estimate of the distance there.
+        # Options that the constructor does not take are state, such as the distance that Prodigy estimates.
         group.update({k: v for k, v in options.items() if k in constructor or k not in optimizer.defaults})
     if optimization.scheduler is not None and step:
         _advance(trainer.lr_scheduler_configs[0].scheduler, step)

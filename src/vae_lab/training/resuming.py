@@ -1,4 +1,4 @@
-"""What a checkpoint holds besides Lightning's own content, so that a resumed run gives the same result.
+"""Writes and reads what a checkpoint holds besides Lightning's own content: a resumed run gives the same result.
 
 Lightning's checkpoints lack every random state and the averages of an unfinished epoch, and its loops guess from their
 counters where a run was stopped. A checkpoint of the lab is written between two epochs or between two optimizer steps,
@@ -80,11 +80,11 @@ class ResumableModule(SteppedModule):
 
     def keep_progress(self) -> None:
         """Has later checkpoints say where the run stands now: the epoch ends before its last batch."""
-        self._resumed = progress_of(self.trainer, self.train_bound, self.guard)
+        self._resumed = _progress_of(self.trainer, self.train_bound, self.guard)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         # Before the first step after a resume the run still stands where it stood.
-        checkpoint["progress"] = self._resumed or progress_of(self.trainer, self.train_bound, self.guard)
+        checkpoint["progress"] = self._resumed or _progress_of(self.trainer, self.train_bound, self.guard)
         checkpoint |= {"format": FORMAT, "loops": None, "planned_steps": self._planned_steps}  # loops: Lightning's own
         checkpoint |= resumed_optimizer.description(self.trainer, self.optimization)
         checkpoint["gradient_norms"] = None if self.unusual is None else self.unusual.state()
@@ -107,7 +107,7 @@ class ResumableModule(SteppedModule):
             self._restored = resumed_optimizer.keep_what_is_asked_for(self.trainer, checkpoint, self.optimization)
 
 
-def progress_of(trainer: Trainer, train_bound: BoundMetric, guard: StepGuard) -> dict[str, Any]:
+def _progress_of(trainer: Trainer, train_bound: BoundMetric, guard: StepGuard) -> dict[str, Any]:
     """Returns where the run stands, before an epoch or a pass of steps; every process must call it."""
     return {
         **position(trainer),
@@ -134,12 +134,12 @@ def skip_done_batches(
     count_batches(trainer, len(shapes))
     ranks = progress["ranks"]
     own = ranks[trainer.global_rank if len(ranks) == trainer.world_size else 0]
-    train_bound.restore(*sums_of_rank(ranks, trainer.global_rank, trainer.world_size))
-    set_random_states(own["random"])
+    train_bound.restore(*_sums_of_rank(ranks, trainer.global_rank, trainer.world_size))
+    _set_random_states(own["random"])
     return shapes[0] if shapes else None
 
 
-def sums_of_rank(ranks: Sequence[Mapping[str, Any]], rank: int, world: int) -> list[Tensor]:
+def _sums_of_rank(ranks: Sequence[Mapping[str, Any]], rank: int, world: int) -> list[Tensor]:
     """Returns the part of a process in the sums of the unfinished epoch; all parts together are the saved sums."""
     saved: list[list[Tensor]] = [entry["train_bound"] for entry in ranks]
     if len(ranks) == world:
@@ -173,7 +173,7 @@ def random_states() -> dict[str, Any]:
     }
 
 
-def set_random_states(states: Mapping[str, Any]) -> None:
+def _set_random_states(states: Mapping[str, Any]) -> None:
     """Restores what `random_states` returned."""
     random.setstate(states["python"])
     keys, *rest = states["numpy"]

@@ -1,6 +1,6 @@
-"""Learning-rate schedules over a whole run, stepped with the optimizer; each is called as f(optimizer, total_steps).
+"""Defines learning-rate schedules over a whole run, stepped with the optimizer: f(optimizer, total_steps).
 
-Each is a pure function of the step, so that a run that goes on to a later end follows the schedule of that end.
+Each is a pure function of the step, so that a resumed run with a later end follows the schedule of that end.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
-MOST_STAGES = 30
+_MAX_STAGES = 30
 """3^29 steps are more than any run takes."""
 
 
 def cosine(optimizer: Optimizer, total_steps: int, final_lr: float = 0.0) -> LRScheduler:
-    """From the optimizer's rate to ``final_lr`` along half a cosine (Loshchilov and Hutter 2017, arXiv:1608.03983).
+    """Falls from the rate to ``final_lr`` along half a cosine (Loshchilov and Hutter 2017, arXiv:1608.03983).
 
     Raises:
         ValueError: for a negative final rate, or an optimizer whose rate is 0.
@@ -59,7 +59,7 @@ def _check_final(final_lr: float, rate: float) -> None:
 def multistep(
     optimizer: Optimizer, total_steps: int, milestones: Sequence[float] = (0.5, 0.75), gamma: float = 0.1
 ) -> LRScheduler:
-    """Times ``gamma`` at each milestone, a fraction of the run.
+    """Multiplies the rate by ``gamma`` at each milestone, a fraction of the run.
 
     Raises:
         ValueError: for milestones that do not rise within (0, 1), or a gamma that is not positive.
@@ -72,15 +72,15 @@ def multistep(
 
 
 def burda(optimizer: Optimizer, total_steps: int, stages: int = 8) -> LRScheduler:
-    """Stage i = 0, 1, ... takes 3^i parts of the run at 10^(-i/7) of the rate (Burda et al. 2016, arXiv:1509.00519).
+    """Takes 3^i parts of the run at 10^(-i/7) of the rate, i = 0, 1, ... (Burda et al. 2016, arXiv:1509.00519).
 
     Their run has 8 stages, 1 + 3 + ... + 3^7 = 3280 epochs.
 
     Raises:
-        ValueError: for fewer than one stage, or so many that the first of them would be of no step.
+        ValueError: for fewer than one stage, or so many that the first would have no step.
     """
-    if not 1 <= stages <= MOST_STAGES:
-        raise ValueError(f"scheduler.stages={stages}: must lie in 1..{MOST_STAGES}")
+    if not 1 <= stages <= _MAX_STAGES:
+        raise ValueError(f"scheduler.stages={stages}: must lie in 1..{_MAX_STAGES}")
     ends = [(3**i - 1) // 2 for i in range(1, stages + 1)]  # 1, 1 + 3, 1 + 3 + 9, ... parts
     return _steps_at([round(total_steps * end / ends[-1]) for end in ends[:-1]], optimizer, 10 ** (-1 / 7))
 

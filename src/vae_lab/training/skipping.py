@@ -1,4 +1,4 @@
-"""Steps with an unusually large gradient are skipped, by a rule that cannot lock.
+"""Skips steps with an unusually large gradient, by a rule that cannot lock.
 
 Deep hierarchies have rare gradients that would throw the weights far off. A fixed threshold is a trap: once the usual
 norm exceeds it every step is skipped, for ever (openai/vdvae, issue 25). So the threshold follows the running median of
@@ -17,12 +17,12 @@ WINDOW = 100
 
 
 class UnusualGradients:
-    """Tells the gradients whose norm exceeds ``factor`` times the median of the last `WINDOW` norms.
+    """Finds gradients whose norm exceeds ``factor`` times the median of the last `WINDOW` norms.
 
     The host does not wait for the device.
 
     Args:
-        factor: norms above this multiple of the median are unusual.
+        factor: multiple of the median above which a norm is unusual.
 
     Raises:
         ValueError: for a factor of 1 or less.
@@ -54,7 +54,7 @@ class UnusualGradients:
         return unusual.float()
 
     def curves(self) -> dict[str, Tensor]:
-        """Returns the norm of the last gradient, the limit it was held against, and the steps skipped so far."""
+        """Returns the norm of the last gradient, its limit, and the number of steps skipped so far."""
         norm, limit = self.last
         return {"gradient_norm": norm, "gradient_limit": limit, "unusual_steps": self.skipped}
 

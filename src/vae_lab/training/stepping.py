@@ -73,7 +73,7 @@ class SteppedModule(LightningModule):
 
     Args:
         model: model that is trained.
-        objective: what is minimised.
+        objective: objective that is minimised.
         optimization: options of the optimization.
     """
 

@@ -1,4 +1,4 @@
-"""Why a run ends before its last epoch, and whether that still holds when it is resumed."""
+"""Finds why a run ends before its last epoch, and if that still holds when it is resumed."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import EarlyStopping
 
-KEPT_BY_STOP = {"stopped_epoch": 0, "stopping_reason": 0, "stopping_reason_message": None}
-"""What early stopping notes of a stop, as it is without one."""
+_KEPT_BY_STOP = {"stopped_epoch": 0, "stopping_reason": 0, "stopping_reason_message": None}
+"""State of early stopping that records a stop, as it is without one."""
 
 
 def monitored_values(trainer: Trainer) -> dict[str, float]:
@@ -26,11 +26,11 @@ def monitored_values(trainer: Trainer) -> dict[str, float]:
 def settle_early_stopping(trainer: Trainer, checkpoint: Mapping[str, Any]) -> bool:
     """Returns True if early stopping, as it is asked for now, ends the run at once.
 
-    Where it does not, the checkpoint is changed as if the run had never been stopped.
+    If it does not, the checkpoint is changed as if the run had never been stopped.
 
     Args:
-        trainer: of the run that is resumed.
-        checkpoint: the checkpoint of the run, migrated.
+        trainer: Trainer of the resumed run.
+        checkpoint: content of the run's checkpoint, migrated.
     """
     stops = False
     for callback in _early_stoppings(trainer):
@@ -41,7 +41,7 @@ def settle_early_stopping(trainer: Trainer, checkpoint: Mapping[str, Any]) -> bo
             if _still_stops(callback, state, checkpoint["progress"]["monitored"].get(callback.state_key)):
                 stops = True
             else:
-                state.update({key: value for key, value in KEPT_BY_STOP.items() if key in state})
+                state.update({key: value for key, value in _KEPT_BY_STOP.items() if key in state})
     return stops
 
 
