@@ -72,7 +72,7 @@ def test_what_does_not_fit_is_refused_and_leaves_nothing(
 
     line = tried(source, "latent_dim=3")
     assert f"error: init_from={source / 'checkpoints' / 'best.ckpt'}: the weights of another model (" in line
-    assert "is (4, 4), the config makes it (6, 4)" in line
+    assert "is (4, 4) real, the config makes it (6, 4) real" in line
     assert "latent_dim" in line.partition("); ")[2]
     assert "is not there, the config makes it" in tried(source, "network.widths=[4,4]")
     assert tried(tmp_path / "nowhere") == f"error: init_from={tmp_path / 'nowhere'}: no such file or folder"
