@@ -108,7 +108,7 @@ def call_hooks_between(observers: Iterable[Any], module: LightningModule, before
     """Calls the hooks between two batches that are accumulated for one step; Lightning calls those around the step.
 
     Args:
-        observers, module: as in `batch_observers`.
+        observers, module: arguments of `batch_observers`.
         before, batch: the two batches, on the device of the training.
         index: index of the second batch in its epoch.
     """

@@ -49,7 +49,7 @@ class ResumableModule(SteppedModule):
     """Writes and reads checkpoints from which a run goes on exactly; a subclass averages its epochs in ``train_bound``.
 
     Args:
-        model, objective, optimization: as in `SteppedModule`.
+        model, objective, optimization: arguments of `SteppedModule`.
     """
 
     train_bound: BoundMetric
