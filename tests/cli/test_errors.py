@@ -145,7 +145,13 @@ def test_every_key_of_a_constructor_is_taken_and_recorded(train: Callable[..., O
     assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["trainer"]["val_check_interval"] == 2
 
 
-@pytest.mark.parametrize("search", [(), ("search=optuna", "search.trials=2")], ids=["grid", "search"])
+@pytest.mark.parametrize(
+    "search",
+    [
+        pytest.param((), id="grid"),
+        pytest.param(("search=optuna", "search.trials=2"), id="search", marks=pytest.mark.slow),
+    ],
+)
 def test_sweeps_over_keys_that_no_yaml_lists(
     train: Callable[..., Outcome], tmp_path: Path, search: tuple[str, ...]
 ) -> None:

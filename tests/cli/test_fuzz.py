@@ -32,7 +32,7 @@ from vae_lab.cli.remedies import naming_keys
 from vae_lab.nested import value_at, walk
 
 QUICK = settings(
-    max_examples=60,
+    max_examples=30,
     derandomize=True,
     database=None,
     deadline=None,

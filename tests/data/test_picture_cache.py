@@ -42,6 +42,7 @@ def write_at_once(folder: Path, barrier: object) -> None:
     picture_cache.write(folder, waiting())
 
 
+@pytest.mark.slow
 def test_two_processes_may_write_the_same_cache_at_once(forks: Any, tmp_path: Path) -> None:
     barrier, folder = forks.Barrier(2), tmp_path / "caches" / "set"
     workers = [forks.Process(target=write_at_once, args=(folder, barrier)) for _ in range(2)]

@@ -182,6 +182,7 @@ def test_parts_that_need_a_gaussian_posterior_refuse_a_flow() -> None:
         VAE(SPEC, 2, NET, Bernoulli, partial(VampPrior, num_components=3), posterior=FlowGaussian)
 
 
+@pytest.mark.slow
 def test_the_flow_of_a_trained_posterior_beats_its_gaussian() -> None:
     """On a target with two arms, KL(q || p) falls well below the best that a Gaussian can do."""
     torch.manual_seed(0)

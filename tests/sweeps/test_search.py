@@ -150,6 +150,7 @@ def test_pruned_trials_are_no_failure(train: Train, tmp_path: Path, curves: dict
     assert len(states(tmp_path / "s")) == 5
 
 
+@pytest.mark.slow
 def test_a_stopped_search_goes_on_as_if_it_never_was(
     train: Train, tmp_path: Path, curves: dict[int, BaseException]
 ) -> None:
@@ -167,6 +168,7 @@ def test_a_stopped_search_goes_on_as_if_it_never_was(
     assert len(list((tmp_path / "s").glob("trial_*"))) == 3
 
 
+@pytest.mark.slow
 def test_a_trial_in_a_shared_study_is_taken_up_where_its_sweep_was_moved_to(
     train: Train, tmp_path: Path, curves: dict[int, BaseException]
 ) -> None:

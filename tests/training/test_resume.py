@@ -268,6 +268,7 @@ def longer(epochs: int, batches: int) -> tuple[str, ...]:
     return (*QUICK, f"trainer.max_epochs={epochs}", f"trainer.limit_train_batches={batches}")
 
 
+@pytest.mark.slow
 def test_killed_runs_lose_nothing(forks: Any, train: Callable[..., Outcome], tmp_path: Path) -> None:
     words = longer(4, 100)
     assert train(*words, f"hydra.run.dir={tmp_path / 'reference'}").code == 0

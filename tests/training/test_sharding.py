@@ -19,6 +19,7 @@ NO_PICTURES = ("callbacks=default", "callbacks.pictures=null", "callbacks.projec
 TEST = ("trainer.limit_test_batches=2",)
 
 
+@pytest.mark.slow
 def test_the_loss_of_shards_is_that_of_whole_weights(train: Callable[..., Outcome], forks: Any, tmp_path: Path) -> None:
     words = (*SIZES, *NO_PICTURES, *TEST, "model=mhvae", "trainer.gradient_clip_val=20")
     assert train("trainer=cpu", *words, f"hydra.run.dir={tmp_path / 'one'}").code == 0
