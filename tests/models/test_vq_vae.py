@@ -58,6 +58,18 @@ def test_a_code_is_the_entry_nearest_what_the_encoder_gives() -> None:
     assert torch.allclose(level.state[0], q.entries)  # what the likelihood reads, to rounding
 
 
+@pytest.mark.parametrize("codebook", ["free", "linear"])
+def test_the_nearest_entry_is_found_in_float32_under_autocast(codebook: Any) -> None:
+    torch.manual_seed(0)
+    entries = SMALL(codebook=codebook, num_codes=512).prior.codebook
+    vectors = torch.randn(64, 4, 3, 2)
+    codes = entries.nearest(vectors)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(entries.nearest(vectors), codes)
+        assert torch.equal(entries(codes), entries.entries[codes.long()].movedim(-1, -3))
+        assert entries(codes).dtype == torch.float32
+
+
 def test_gradients_go_straight_through_to_the_encoder_and_by_the_distance_to_the_codebook() -> None:
     model, x, _ = model_and_data(codebook="free")
     terms = model(x)

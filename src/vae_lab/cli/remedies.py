@@ -27,7 +27,7 @@ _REMEDIES = {
     r"needs a model of one level": "choose model=vae or cvae",
     r"does not train a codebook": "model=vq_vae needs objective=vq",
     r"needs a model with a codebook": "objective=vq needs model=vq_vae",
-    r"this posterior is a flow|needs a posterior of independent": "choose another option than posterior=flow",
+    r"this posterior is not Gaussian|needs a posterior of independent": "choose another option than posterior=flow",
     r"needs an encoder without batch normalisation": "set network.batch_norm=false, or choose another prior=",
 }
 """Pattern of an error or warning -> the words of the command line that mend it."""

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vae_lab.distributions.conditional import Head
-from vae_lab.distributions.gaussian import Gaussian, diagonal_gaussian, loc_and_scale, rsample
+from vae_lab.distributions.gaussian import Gaussian, loc_and_scale, rsample
+from vae_lab.distributions.priors import StandardNormal
 
 FlowKind = Literal["spline", "affine"]
 
@@ -42,8 +43,9 @@ class FlowDistribution(Distribution):
         super().__init__(base.batch_shape, base.event_shape, validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        u, log_det = self.transform.call_and_ladj(value.flatten(-len(self.event_shape)))
-        log_prob: Tensor = self.base.log_prob(u.reshape(value.shape)) + log_det
+        with _in_full_precision(value):
+            u, log_det = self.transform.call_and_ladj(value.flatten(-len(self.event_shape)))
+            log_prob: Tensor = self.base.log_prob(u.reshape(value.shape)) + log_det
         return log_prob
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
@@ -70,8 +72,14 @@ class FlowDistribution(Distribution):
         return self._pushed(loc + scale * eps)
 
     def _pushed(self, u: Tensor) -> Tensor:
-        z: Tensor = self.transform.inv(u.flatten(-len(self.event_shape)))
+        with _in_full_precision(u):
+            z: Tensor = self.transform.inv(u.flatten(-len(self.event_shape)))
         return z.reshape(u.shape)
+
+
+def _in_full_precision(value: Tensor) -> torch.autocast:
+    """Context manager in which the networks of a flow, on which densities depend, ignore autocast."""
+    return torch.autocast(value.device.type, enabled=False)
 
 
 class Flow(nn.Module):
@@ -89,6 +97,9 @@ class Flow(nn.Module):
         ImportError: if zuko is not installed.
         ValueError: for no transform, a width below 1, or another kind.
     """
+
+    compile_pays = False
+    """Compiling takes 50 s and was not seen to make up for them."""
 
     def __init__(
         self,
@@ -148,15 +159,12 @@ class FlowPrior(nn.Module):
         kind: FlowKind = "spline",
     ) -> None:
         super().__init__()
-        self.zero: Tensor
-        self.register_buffer("zero", torch.zeros(tuple(event_shape)), persistent=False)
+        self.base = StandardNormal(event_shape)
         self.flow = Flow(math.prod(event_shape), context_features, transforms, widths, kind)
 
     def forward(self, given: None = None, context: Tensor | None = None) -> Distribution:
         """Returns the distribution in the batch shape of the context."""
-        batch_shape = () if context is None else context.shape[:-1]
-        zero = self.zero.expand(*batch_shape, *self.zero.shape)
-        return FlowDistribution(diagonal_gaussian(zero, torch.ones_like(zero), self.zero.dim()), self.flow(context))
+        return FlowDistribution(self.base(None, context), self.flow(context))
 
 
 class FlowGaussian(Head):

@@ -9,7 +9,6 @@ from torch import nn
 
 from vae_lab.core import LatentVariableModel, MarkovChain
 from vae_lab.distributions.conditional import ConditionalDistribution, Head
-from vae_lab.distributions.flow import FlowGaussian
 from vae_lab.distributions.gaussian import Gaussian
 from vae_lab.distributions.priors import PriorFactory
 from vae_lab.distributions.vamp import VampPrior
@@ -100,8 +99,8 @@ def share_posterior(model: LatentVariableModel, spec: DataSpec, below: Sequence[
     prior = model.prior.links[0]
     if not isinstance(prior, VampPrior):
         return
-    if any(isinstance(module, FlowGaussian) for module in model.posterior.modules()):
-        raise ValueError("a VampPrior is a mixture of Gaussian posteriors, and this posterior is a flow")
+    if any(isinstance(module, Head) and not isinstance(module, Gaussian) for module in model.posterior.modules()):
+        raise ValueError("a VampPrior is a mixture of Gaussian posteriors, and this posterior is not Gaussian")
     if any(isinstance(module, nn.BatchNorm1d) for module in model.posterior.modules()):
         raise ValueError("VampPrior: needs an encoder without batch normalisation (batch_norm=False)")
     in_shape = spec.shape if below is None else tuple(below)

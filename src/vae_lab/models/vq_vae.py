@@ -52,14 +52,16 @@ class Codebook(nn.Module):
 
     @property
     def entries(self) -> Tensor:
-        """The entries, (K, D)."""
-        return self.vectors if self.map is None else self.map(self.vectors)
+        """The entries, (K, D), in full precision whatever autocast does, because the nearest one depends on them."""
+        with torch.autocast(self.vectors.device.type, enabled=False):
+            return self.vectors if self.map is None else self.map(self.vectors)
 
     def nearest(self, vectors: Tensor) -> Tensor:
         """Returns the number of the entry nearest each vector, (B, D, H, W) -> (B, H, W), as floats."""
         rows = vectors.detach().float().movedim(-3, -1).flatten(0, -2)  # (B H W, D)
         entries = self.entries.detach().float()
-        distance = entries.square().sum(1) - 2 * rows @ entries.T
+        with torch.autocast(rows.device.type, enabled=False):
+            distance = entries.square().sum(1) - 2 * rows @ entries.T
         places = (*vectors.shape[:-3], *vectors.shape[-2:])
         return distance.argmin(1).reshape(places).float()
 

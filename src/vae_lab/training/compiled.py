@@ -23,7 +23,8 @@ COMPILING_PAYS = 10_000
 def is_compiled(option: bool | Literal["auto"], model: LatentVariableModel, steps: float) -> bool:
     """Returns the option ``compile``; for "auto", True if compiling pays for itself in a run of ``steps``."""
     if option == "auto":
-        return steps >= COMPILING_PAYS and model.compile_pays and not is_sharded(model)
+        pays = all(getattr(part, "compile_pays", True) for part in model.modules())  # the model itself is one of them
+        return steps >= COMPILING_PAYS and pays and not is_sharded(model)
     return option
 
 
