@@ -205,7 +205,7 @@ def checkpoint_to_resume(config: dict[str, Any], run: Path) -> Path | None:
     if checkpoint is None:
         if asked in (None, "auto"):
             return None
-        raise RunError(f"resume={run}: no checkpoint there yet ({run / CHECKPOINTS / LAST}); start the run anew")
+        raise RunError(f"resume={run}: no checkpoint there yet ({run / CHECKPOINTS / LAST}); start a new run")
     before = {"init_from": None} | saved_config(run)
     if _names_same_source(before, config):
         config["init_from"] = before["init_from"]

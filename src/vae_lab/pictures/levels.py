@@ -61,7 +61,7 @@ def progressive(model: LatentVariableModel, examples: Batch, seed: int = 0) -> S
 
 
 def redrawn(model: LatentVariableModel, example: Batch, seed: int = 0, num: int = _NUM_DRAWN) -> Sheet:
-    """Draws one group of levels of an example anew from the prior: those above keep their codes, those below follow.
+    """Redraws one group of levels of an example from the prior: those above keep their codes, those below follow.
 
     Args:
         model: any hierarchy.
