@@ -27,10 +27,12 @@ from vae_lab.distributions.conditional import Head
 from vae_lab.models import MHVAE, VAE, Deep, Ladder
 from vae_lab.networks import ConvArchitecture, MlpArchitecture
 from vae_lab.objectives import BetaTcvae, Capacity, Elbo, FactorVae, InfoVae, Iwae, IwaeDreg
-from vae_lab.types import DataSpec, Support
+from vae_lab.types import DataSpec, Scaling, Support
 
 SHAPE, CLASSES, B = (1, 6, 5), 3, 6
 SPEC = DataSpec(SHAPE, CLASSES, "binary")
+ROWS = {"attributes": ("smiling", "glasses"), "numbers": ("size",), "numbers_scaling": Scaling((3.0,), (0.5,))}
+"""Conditions beside the classes, for the labels whose name begins with ``rows``."""
 LIKELIHOODS: dict[str, tuple[Callable[..., Head], Support]] = {
     "bernoulli": (Bernoulli, "binary"),
     "gaussian": (partial(Gaussian, scale="shared"), "real"),
@@ -49,6 +51,9 @@ LABELS: dict[str, dict] = {
     "conditional-mixture": {"conditional": True, "prior": partial(MixtureOfGaussians, num_components=4)},
     "vamp": {"prior": partial(VampPrior, num_components=4)},
     "conditional-vamp": {"conditional": True, "prior": partial(VampPrior, num_components=4)},
+    "rows-label-prior": {"conditional": True, "prior": LabelConditional},
+    "rows-mixture": {"conditional": True, "prior": partial(MixtureOfGaussians, num_components=4)},
+    "rows-vamp": {"conditional": True, "prior": partial(VampPrior, num_components=4)},
 }
 MIXTURES = {"mixture", "vamp"}
 MODELS: dict[str, Callable[..., LatentVariableModel]] = {
@@ -92,7 +97,8 @@ class Case(NamedTuple):
 
 def build(name: str, labels: str, network: str, likelihood: str) -> LatentVariableModel:
     head, support = LIKELIHOODS[likelihood]
-    return MODELS[name](DataSpec(SHAPE, CLASSES, support), NETWORKS[network], head, **LABELS[labels])
+    spec = DataSpec(SHAPE, CLASSES, support, **(ROWS if labels.startswith("rows") else {}))
+    return MODELS[name](spec, NETWORKS[network], head, **LABELS[labels])
 
 
 def make(name: str, labels: str, network: str, likelihood: str = "bernoulli") -> Case:
@@ -101,7 +107,10 @@ def make(name: str, labels: str, network: str, likelihood: str = "bernoulli") ->
     model = build(*key)
     levels = 1 if model.spec.support == "binary" else 255
     x = (levels * torch.rand(B, *SHAPE)).round() / levels
-    return Case(key, model, x, torch.arange(B) % CLASSES if model.conditional else None)
+    y = torch.arange(B) % CLASSES
+    if model.spec.vector_condition:
+        y = torch.cat((torch.eye(CLASSES)[y], torch.rand(B, 2).round(), 3 + 0.5 * torch.randn(B, 1)), 1)
+    return Case(key, model, x, y if model.conditional else None)
 
 
 def ids(row: tuple[Any, ...]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -49,7 +50,8 @@ class Batch(NamedTuple):
 
     Attributes:
         x: data, (B, *data_shape).
-        y: class indices, (B,), or None for data without labels.
+        y: class indices, int64 (B,); for data with attributes or numbers rows of floats, (B, C), with the columns of
+            `DataSpec.context_names`; None for data without labels.
         shard: place of these rows in the batch that all processes share; None: they are the whole batch.
         grey: data before they were binarized, for pictures; None: not binarized, or not asked for.
     """
@@ -58,6 +60,18 @@ class Batch(NamedTuple):
     y: Tensor | None = None
     shard: Shard | None = None
     grey: Tensor | None = None
+
+
+class Scaling(NamedTuple):
+    """Mean and standard deviation of some columns, as found in the training split.
+
+    Attributes:
+        mean: mean of each column.
+        scale: standard deviation of each column; 1 for a constant column.
+    """
+
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -69,23 +83,32 @@ class DataSpec:
         num_classes: number of classes; 0 for data without labels.
         support: values that the data take.
         class_names: name of each class, in the order of the labels; empty if the classes have numbers only.
+        attributes: name of each yes/no attribute of an example, 0 or 1.
+        numbers: name of each number that describes an example, in the user's own units.
+        numbers_scaling: mean and scale of the numbers; None: 0 and 1.
+        numbers_range: smallest and largest value of each number in the training split; empty if not known.
 
     Raises:
         TypeError: for sizes and numbers that are not integers, or names that are not strings.
-        ValueError: for an empty or non-positive shape, a negative number of classes, an unknown support, or names that
-            are not one for each class, each of them once.
+        ValueError: for an empty or non-positive shape, a negative number of classes, an unknown support, names that
+            are not one for each class, a name that occurs twice, or a scaling or range of other columns.
     """
 
     shape: tuple[int, ...]
     num_classes: int = 0
     support: Support = "unit"
     class_names: tuple[str, ...] = ()
+    attributes: tuple[str, ...] = ()
+    numbers: tuple[str, ...] = ()
+    numbers_scaling: Scaling | None = None
+    numbers_range: tuple[tuple[float, float], ...] = ()
 
     def __post_init__(self) -> None:
         # Lists would never equal the shapes of tensors.
         object.__setattr__(self, "shape", _whole_numbers(self.shape))
         object.__setattr__(self, "num_classes", _whole_number("num_classes", self.num_classes))
-        object.__setattr__(self, "class_names", _names(self.class_names))
+        for key in ("class_names", "attributes", "numbers"):
+            object.__setattr__(self, key, _names(key, getattr(self, key)))
         if not self.shape or min(self.shape) < 1:
             raise ValueError(f"shape={self.shape}: every dimension of an example must be at least 1")
         if self.num_classes < 0:
@@ -94,9 +117,26 @@ class DataSpec:
             raise ValueError(f"support={self.support}: choose one of {', '.join(get_args(Support))}")
         if self.class_names and len(self.class_names) != self.num_classes:
             raise ValueError(f"class_names={listed(self.class_names)}: {self.num_classes} classes need as many names")
-        if len(set(self.class_names)) != len(self.class_names):
-            twice = next(name for name in self.class_names if self.class_names.count(name) > 1)
-            raise ValueError(f"class_names={listed(self.class_names)}: the name {twice} occurs twice")
+        for key in ("class_names", "attributes", "numbers"):
+            _check_once(key, getattr(self, key))
+        _check_once("class_names, attributes and numbers", self.class_names + self.attributes + self.numbers)
+        _check_numbers(self)
+
+    @property
+    def vector_condition(self) -> bool:
+        """True if y is a row of floats for each example, because there are attributes or numbers."""
+        return bool(self.attributes or self.numbers)
+
+    @property
+    def context_names(self) -> tuple[str, ...]:
+        """Name of each column of the context: the classes, then the attributes, then the numbers."""
+        classes = self.class_names or tuple(f"class {y}" for y in range(self.num_classes))
+        return classes + self.attributes + self.numbers
+
+    @property
+    def context_features(self) -> int:
+        """Width of the context, C; 0 for data without labels."""
+        return len(self.context_names)
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> DataSpec:
@@ -105,17 +145,32 @@ class DataSpec:
         Raises:
             KeyError, TypeError, ValueError: for anything else.
         """
-        names = tuple(map(str, plain.get("class_names") or ()))
-        return cls(tuple(plain["shape"]), plain["num_classes"], plain["support"], names)
+        names = {key: tuple(map(str, plain.get(key) or ())) for key in ("class_names", "attributes", "numbers")}
+        scaling = plain.get("numbers_scaling")
+        return cls(
+            tuple(plain["shape"]),
+            plain["num_classes"],
+            plain["support"],
+            **names,
+            numbers_scaling=None if scaling is None else Scaling(tuple(scaling["mean"]), tuple(scaling["scale"])),
+            numbers_range=tuple((low, high) for low, high in plain.get("numbers_range") or ()),
+        )
 
     def plain(self) -> dict[str, Any]:
         """Returns the spec as plain containers, for a config file."""
-        return {
+        plain = {
             "shape": list(self.shape),
             "num_classes": self.num_classes,
             "support": self.support,
             "class_names": list(self.class_names),
+            "attributes": list(self.attributes),
+            "numbers": list(self.numbers),
         }
+        if self.numbers_scaling is not None:
+            plain["numbers_scaling"] = {key: list(column) for key, column in self.numbers_scaling._asdict().items()}
+        if self.numbers_range:
+            plain["numbers_range"] = [list(limits) for limits in self.numbers_range]
+        return plain
 
     def name_of(self, y: int) -> str:
         """Returns the name of class ``y``: its number if the classes have no names."""
@@ -145,6 +200,12 @@ class DataSpec:
                 f"{source}the model was trained for the classes {listed(self.class_names)}, "
                 f"but those of the data are {listed(data.class_names)}{_first_difference(self, data)}"
             )
+        for key in ("attributes", "numbers"):
+            was, found = getattr(self, key), getattr(data, key)
+            if was != found:
+                trained = f"the {key} {listed(was)}" if was else f"data without {key}"
+                theirs = f"those of the data are {listed(found)}" if found else "the data have none"
+                raise ValueError(f"{source}the model was trained for {trained}, but {theirs}")
 
 
 def _whole_number(name: str, value: Any) -> int:
@@ -159,14 +220,34 @@ def _whole_numbers(shape: Any) -> tuple[int, ...]:
     return tuple(_whole_number(f"shape={tuple(shape)}: size", size) for size in shape)
 
 
-def _names(names: Any) -> tuple[str, ...]:
+def _names(key: str, names: Any) -> tuple[str, ...]:
     if not isinstance(names, Iterable) or isinstance(names, str | bytes | set):
-        raise TypeError(f"class_names={names!r}: a {type(names).__name__}, must be strings, such as ('cat', 'dog')")
+        raise TypeError(f"{key}={names!r}: a {type(names).__name__}, must be strings, such as ('cat', 'dog')")
     plain: tuple[Any, ...] = tuple(names)
     odd = next((name for name in plain if not isinstance(name, str)), None)
     if odd is not None:
-        raise TypeError(f"class_names: {odd!r} is a {type(odd).__name__}, must be a string")
+        raise TypeError(f"{key}: {odd!r} is a {type(odd).__name__}, must be a string")
     return plain
+
+
+def _check_once(key: str, names: Sequence[str]) -> None:
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{key}={listed(names)}: the name {twice} occurs twice")
+
+
+def _check_numbers(spec: DataSpec) -> None:
+    """Checks that the scaling and the range of the numbers have a finite entry for each."""
+    columns: dict[str, Sequence[Sequence[float]]] = {"numbers_range": spec.numbers_range}
+    if spec.numbers_scaling is not None:
+        columns["numbers_scaling"] = list(zip(*spec.numbers_scaling, strict=True))
+        if not all(scale > 0 for scale in spec.numbers_scaling.scale):
+            raise ValueError(f"numbers_scaling={spec.numbers_scaling}: every scale must be above 0")
+    for key, rows in columns.items():
+        if rows and len(rows) != len(spec.numbers):
+            raise ValueError(f"{key}: {len(rows)} columns for {len(spec.numbers)} numbers")
+        if not all(math.isfinite(value) for row in rows for value in row):
+            raise ValueError(f"{key}={list(rows)}: must be finite")
 
 
 def listed(names: Sequence[str], most: int = _MAX_NAMES_SHOWN) -> str:

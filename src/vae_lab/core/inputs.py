@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from vae_lab.core.condition_rows import check_rows, check_values, columns
 from vae_lab.types import listed
 
 if TYPE_CHECKING:
@@ -55,8 +56,15 @@ def check_labels(model: LatentVariableModel, y: Any, num: int) -> None:
             raise ValueError(f"y: this model is conditional, it needs labels y{_classes(model)}")
         return
     if not isinstance(y, Tensor):
-        raise TypeError(f"y: a {type(y).__name__}, must be a torch.Tensor of class numbers{_classes(model)}")
+        kind = "rows of floats" if _takes_rows(model) else "class numbers"
+        raise TypeError(f"y: a {type(y).__name__}, must be a torch.Tensor of {kind}{_classes(model)}")
     _check_dense("y", y)
+    if model.spec is not None and model.spec.vector_condition:
+        check_rows(model.spec, y, num)
+        _check_device(model, "y", y)
+        if _readable(y) and len(y):
+            check_values(model.spec, y)
+        return
     if y.dim() != 1:
         one_each = "y.flatten()" if y.numel() == num else "for one-hot rows, y.argmax(1)"
         raise ValueError(
@@ -240,10 +248,16 @@ def _classes(model: LatentVariableModel) -> str:
     """Returns the classes that exist, as the end of a message."""
     if model.spec is None:
         return ""
+    if _takes_rows(model):
+        return columns(model.spec)
     names = [name for name in model.spec.class_names if not name.isdecimal()]
     return f"; classes are 0 to {model.spec.num_classes - 1}" + (
         f" ({listed(model.spec.class_names)})" if names else ""
     )
+
+
+def _takes_rows(model: LatentVariableModel) -> bool:
+    return model.spec is not None and model.spec.vector_condition
 
 
 def _sizes(shape: tuple[int, ...]) -> str:

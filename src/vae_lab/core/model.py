@@ -49,7 +49,7 @@ class LatentVariableModel(nn.Module):
         prior: p(z_L) p(z_{L-1}|z_L) ..., top first.
         posterior: q(z|x, c).
         likelihood: called as likelihood(state, context), giving p(x|z, c).
-        embed: labels (B,) -> context (B, C); None for an unconditional model.
+        embed: labels (B,) or rows (B, C) -> context (B, C); None for an unconditional model.
         spec: spec of the data, which x and y are checked against; None: they are not checked.
     """
 
@@ -96,7 +96,8 @@ class LatentVariableModel(nn.Module):
         """Returns the context that encoder, decoder and prior read instead of labels, (B, C); None without labels.
 
         Args:
-            y: class indices (B,) for a conditional model.
+            y: class indices (B,) for a conditional model; for data with attributes or numbers a row of floats for each
+                example, (B, C), with the columns of `DataSpec.context_names`. So too in the methods below.
             num: number of examples that the labels belong to; None: any number.
             check: True: check the values of y, which waits for a GPU.
 

@@ -12,7 +12,7 @@ from vae_lab.distributions.conditional import ConditionalDistribution, Head
 from vae_lab.distributions.gaussian import Gaussian
 from vae_lab.distributions.priors import PriorFactory
 from vae_lab.distributions.vamp import VampPrior
-from vae_lab.networks import Architecture, OneHot
+from vae_lab.networks import Architecture, OneHot, StandardisedRows
 from vae_lab.types import DataSpec
 
 LikelihoodFactory = Callable[[Sequence[int]], Head]
@@ -31,17 +31,18 @@ def check_kinds(spec: DataSpec, likelihood: LikelihoodFactory, prior: PriorFacto
             raise TypeError(f"network={network!r}: must be an architecture, such as MlpArchitecture([512, 512])")
 
 
-def label_embedding(spec: DataSpec, conditional: bool) -> tuple[OneHot | None, int]:
-    """Returns the embedding of the labels and the width C of its context; (None, 0) for an unconditional model.
+def label_embedding(spec: DataSpec, conditional: bool) -> tuple[OneHot | StandardisedRows | None, int]:
+    """Returns the embedding of the condition and the width C of its context; (None, 0) for an unconditional model.
 
     Raises:
         ValueError: for a conditional model of data without labels.
     """
     if not conditional:
         return None, 0
-    if not spec.num_classes:
+    if not spec.context_features:
         raise ValueError("conditional=True: these data have no labels")
-    return OneHot(spec.num_classes), spec.num_classes
+    embed = StandardisedRows(spec) if spec.vector_condition else OneHot(spec.num_classes)
+    return embed, spec.context_features
 
 
 def check_latent_dims(latent_dims: Sequence[int]) -> None:

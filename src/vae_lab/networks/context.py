@@ -1,10 +1,12 @@
-"""Labels as context, and the concatenation of context and features."""
+"""Labels and other conditions as context, and the concatenation of context and features."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding
+
+from vae_lab.types import DataSpec
 
 
 class OneHot(nn.Module):
@@ -19,6 +21,26 @@ class OneHot(nn.Module):
 
     def forward(self, y: Tensor) -> Tensor:
         return embedding(y, self.eye)  # unlike an index, it refuses -1
+
+
+class StandardisedRows(nn.Module):
+    """Rows (B, C) of one-hot classes, attributes and numbers -> context (B, C), with the numbers standardised.
+
+    Args:
+        spec: spec of data with attributes or numbers.
+    """
+
+    def __init__(self, spec: DataSpec) -> None:
+        super().__init__()
+        flags = spec.context_features - len(spec.numbers)
+        mean, scale = spec.numbers_scaling or ([0.0] * len(spec.numbers), [1.0] * len(spec.numbers))
+        self.mean: Tensor
+        self.scale: Tensor
+        self.register_buffer("mean", torch.tensor([0.0] * flags + list(mean)), persistent=False)
+        self.register_buffer("scale", torch.tensor([1.0] * flags + list(scale)), persistent=False)
+
+    def forward(self, y: Tensor) -> Tensor:
+        return (y.to(self.mean.dtype) - self.mean) / self.scale
 
 
 def join(features: Tensor | None, context: Tensor | None) -> Tensor:

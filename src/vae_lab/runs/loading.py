@@ -197,7 +197,7 @@ def load_run(
     >>> import torch, vae_lab
     >>> model = vae_lab.load_run(folder)
     >>> model.spec  # doctest: +ELLIPSIS
-    DataSpec(shape=(1, 28, 28), num_classes=10, support='binary', class_names=('0', '1', ..., '9'))
+    DataSpec(shape=(1, 28, 28), num_classes=10, support='binary', class_names=('0', '1', ..., '9'), ...)
     >>> x, y = torch.rand(4, 1, 28, 28).round(), torch.tensor([3, 1, 4, 1])
     >>> model.encode(x, y)[0].shape  # the mean of each latent level, nearest the data first
     torch.Size([4, 10])
