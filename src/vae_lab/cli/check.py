@@ -98,7 +98,7 @@ INSTANTIATION: dict[str, Any] = {
 _COMPONENTS = ("data", "model", "likelihood", "prior", "objective", "optimizer", "trainer")
 """Keys that are a component's, in the commands that have them."""
 
-_OPTIONAL = ("network", "posterior", "scheduler", "logger", "warmup")
+_OPTIONAL = ("network", "posterior", "scheduler", "warmup")
 """Keys that are a component's or null."""
 
 
@@ -146,12 +146,19 @@ def _check_number(key: str, value: float) -> None:
 def _check_classes(config: Mapping[str, Any]) -> None:
     """Raises `ConfigError` for a component that has no class; a callback may be null."""
     callbacks = {f"callbacks.{name}": node for name, node in (config.get("callbacks") or {}).items()}
-    optional = {key: config.get(key) for key in _OPTIONAL} | callbacks
+    optional = {key: config.get(key) for key in _OPTIONAL} | callbacks | nodes_of("logger", config.get("logger"))
     nodes = {key: config[key] for key in _COMPONENTS if key in config}
     nodes |= {key: node for key, node in optional.items() if node}
     for key, node in nodes.items():
         if not isinstance(node, Mapping) or "_target_" not in node:
             raise ConfigError(f"{key}: must have a _target_, the name of a class")
+
+
+def nodes_of(key: str, node: Any) -> dict[str, Any]:
+    """Returns the components of a key that holds one, several by name, or none; those that are null are left out."""
+    if isinstance(node, Mapping) and "_target_" not in node:
+        return {f"{key}.{name}": child for name, child in node.items() if child}
+    return {key: node} if node else {}
 
 
 def _check_component(key: str, node: Mapping[str, Any], raw: Any) -> None:

@@ -81,6 +81,9 @@ def _check_word(word: str, override: Override, groups: Mapping[str, Sequence[str
         return
     value: Any = override.value()
     names = value if isinstance(value, list) else [value]
+    if isinstance(value, list) and override.key_or_group == "logger":
+        several = " ".join(f"+logger@logger.{name}={name}" for name in names if name not in ("tensorboard", "csv"))
+        raise ConfigError(f"{word}: takes one option; several are {' '.join(filter(None, ('logger=many', several)))}")
     if not all(isinstance(name, str) and "${" not in name for name in names):
         raise ConfigError(f"{word}: must be the name of an option of the group {override.key_or_group}")
 

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from vae_lab.cli.check import nodes_of
 from vae_lab.errors import RunError
 
 if TYPE_CHECKING:
     from vae_lab.training import VariationalModule
+
+_ID = {"WandbLogger": "id", "MLFlowLogger": "run_id"}
+"""The argument of each tracking server's logger that names the run there."""
+
+_EXTRA = {"WandbLogger": "wandb", "MLFlowLogger": "mlflow"}
 
 OPTIMIZATION = ("gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches")
 """Keys of Lightning's Trainer that our module obeys, because it takes several optimizer steps in one of Lightning's."""
@@ -55,13 +62,34 @@ def build_trainer(cfg: DictConfig) -> Any:
     callbacks = [instantiate(node, _convert_="all") for node in nodes.values()]
     if cfg.average is not None:
         callbacks.append(WeightAverage(cfg.average))
-    logger = instantiate(cfg.logger, _convert_="all") if cfg.logger else False
+    logger = _loggers(cfg) or False
     saves = bool(nodes.keys() & {"checkpoint", "last_checkpoint"})  # otherwise Lightning would add one of its own
     node = {key: value for key, value in cfg.trainer.items() if key not in OPTIMIZATION}
     plugins = node.pop("plugins", None) or []
     plugins = [*(plugins if isinstance(plugins, Sequence) else [plugins]), AtomicCheckpointIO()]
     parts = {"callbacks": callbacks, "logger": logger, "enable_checkpointing": saves, "plugins": plugins}
     return make_trainer(node, **parts)
+
+
+def _loggers(cfg: DictConfig) -> list[Any]:
+    """Returns the loggers; a resumed run goes on under its id at each tracking server."""
+    from vae_lab.runs.reading import recorded_ids  # noqa: PLC0415
+
+    ids = recorded_ids(Path(cfg.run_dir)) if cfg.resume else {}
+    loggers = []
+    for key, node in nodes_of("logger", cfg.logger).items():
+        kind = str(node["_target_"]).rpartition(".")[2]
+        known = {_ID[kind]: ids[kind]} if kind in _ID and kind in ids else {}
+        try:
+            loggers.append(instantiate(node, **known, _convert_="all"))
+        except InstantiationException as error:
+            if not isinstance(error.__cause__, ModuleNotFoundError):
+                raise
+            package = (
+                str(error.__cause__).splitlines()[0] if kind not in _ID else f"pip install 'vae-lab[{_EXTRA[kind]}]'"
+            )
+            raise RunError(f"{key}._target_={node['_target_']}: its package is missing; {package}") from error
+    return loggers
 
 
 def refuse_blind_callbacks(cfg: DictConfig, module: VariationalModule, trainer: Any) -> None:

@@ -2,7 +2,8 @@
 
 config.yaml              the whole config, resolved
 checkpoints/best.ckpt    best by val/elbo; checkpoints/last.ckpt, the newest
-events.out.tfevents.*    TensorBoard, with hparams.yaml
+events.out.tfevents.*    TensorBoard, with hparams.yaml; metrics.csv, wandb/: what other loggers write
+loggers.json             the id of the run at W&B or MLflow, with which a resumed run goes on
 figures/*.png            the last of each picture
 metrics.json             final test metrics, with versions, git state and seed
 evaluation.json          result of `python -m vae_lab.evaluate` on the run's own test set
@@ -31,6 +32,7 @@ from vae_lab.runs.provenance import provenance
 CONFIG = "config.yaml"
 CHECKPOINTS, BEST, LAST = "checkpoints", "best.ckpt", "last.ckpt"
 EVENTS, HPARAMS = "events.out.tfevents.*", "hparams.yaml"
+CSV, LOGGERS = "metrics.csv", "loggers.json"
 FIGURES, SAMPLES = "figures", "samples"
 METRICS = "metrics.json"
 EVALUATION = "evaluation.json"
@@ -98,6 +100,11 @@ def save_pruned(run: Path, overrides: Sequence[str], reason: str) -> None:
 
 def _save_json(path: Path, content: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def save_ids(run: Path, ids: Mapping[str, str]) -> None:
+    """Writes loggers.json: the id of the run at each tracking server, by the class of its logger."""
+    _save_json(run / LOGGERS, ids)
 
 
 def is_run(folder: Path) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeGuard
 
 from vae_lab.errors import RunError
 from vae_lab.nested import value_at
-from vae_lab.runs.folder import CHECKPOINTS, CONFIG, EVALUATION, FAILURE, FIGURES, METRICS, PRUNED, why_no_run
+from vae_lab.runs.folder import CHECKPOINTS, CONFIG, EVALUATION, FAILURE, FIGURES, LOGGERS, METRICS, PRUNED, why_no_run
 from vae_lab.runs.untrusted import parse_yaml, read_json, read_yaml
 
 _MISSING = object()
@@ -127,6 +127,24 @@ def recorded(path: Path, key: str) -> Any:
         return read_json(path)[key]
     except (OSError, ValueError, TypeError, KeyError):
         return None
+
+
+def recorded_ids(run: Path) -> dict[str, str]:
+    """Returns the id of the run at each tracking server, by the class of its logger; none without loggers.json.
+
+    Raises:
+        RunError: for a file of another form.
+    """
+    remedy = "delete it, and the run begins anew there"
+    try:
+        ids = read_json(run / LOGGERS)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise RunError(f"{error}; {remedy}") from error
+    if not isinstance(ids, dict) or not all(isinstance(value, str) for value in ids.values()):
+        raise RunError(f"{run / LOGGERS}: must hold one id for each logger; {remedy}")
+    return ids
 
 
 def setting(run: Run, key: str) -> str:

@@ -2,6 +2,7 @@
 
 from vae_lab.training.atomic import AtomicCheckpointIO
 from vae_lab.training.averaging import WeightAverage
+from vae_lab.training.csv_logger import CsvLogger
 from vae_lab.training.fit import Record, fit
 from vae_lab.training.initial_weights import take_weights
 from vae_lab.training.module import VariationalModule
@@ -12,6 +13,7 @@ from vae_lab.training.trainer_checks import check_trainer, naming_the_key
 
 __all__ = [
     "AtomicCheckpointIO",
+    "CsvLogger",
     "Optimization",
     "Record",
     "VariationalModule",

@@ -1,4 +1,4 @@
-"""Rewinds TensorBoard's event files to a checkpoint, so that a resumed run neither doubles nor loses a point."""
+"""Rewinds the files of curves to a checkpoint, so that a resumed run neither doubles nor loses a point."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ import os
 from collections.abc import Container, Mapping
 from pathlib import Path
 
-from vae_lab.runs.folder import EVENTS
+from vae_lab.runs.folder import CSV, EVENTS
+from vae_lab.training.csv_logger import keep_rows, num_rows
 
 
 def sizes(run: Path) -> dict[str, int]:
-    """Returns the bytes of each event file of a run, synced to disk; the writers must have been flushed."""
-    found = {}
+    """Returns the bytes of each event file of a run, synced to disk, and the rows of its CSV file.
+
+    The loggers must have been flushed.
+    """
+    found = {CSV: num_rows(run / CSV)}
     for path in run.glob(EVENTS):
         with path.open("rb") as file:
             os.fsync(file.fileno())
@@ -24,11 +28,13 @@ def rewind(run: Path, sizes: Mapping[str, int] | None, only: Container[Path] | N
 
     Args:
         run: path of the run folder.
-        sizes: bytes of each event file, by its name; None: unknown, so that everything stays.
+        sizes: what `sizes` returned; None: unknown, so that everything stays.
         only: event files that may be changed; None: all.
     """
     if sizes is None:
         return
+    if CSV in sizes:
+        keep_rows(run / CSV, sizes[CSV])
     for path in run.glob(EVENTS):
         if only is not None and path not in only:
             continue

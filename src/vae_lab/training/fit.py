@@ -12,7 +12,6 @@ A run is checked before its first step in this order, each part as soon as what 
 from __future__ import annotations
 
 import os
-import shlex
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -34,10 +33,10 @@ from vae_lab.training import curves, interrupts
 from vae_lab.training.averaging import averages, end_averaging
 from vae_lab.training.callbacks import LastCheckpoint
 from vae_lab.training.callbacks.last_checkpoint import how_to_resume
-from vae_lab.training.callbacks.writer import log_hparams
+from vae_lab.training.loggers import close, log_hparams, record_beginning, where_to_look
 from vae_lab.training.module import VariationalModule
 from vae_lab.training.opening import Opening
-from vae_lab.training.plan import check_plan
+from vae_lab.training.plan import Plan, check_plan
 from vae_lab.training.processes import lost_a_process
 from vae_lab.training.resume_checks import check_resume, fresh_callbacks
 from vae_lab.training.sharding import refuse_own_parameters
@@ -92,6 +91,23 @@ def fit(
         NonFiniteLossError: naming the term, the step and the last good checkpoint.
         RunError: if something cannot be written, or another process of the run has ended; it says how to go on.
     """
+    try:
+        plan, seconds = _train(trainer, module, data, record, test_checkpoint, decoder_bias, resume)
+        return _finish(trainer, module, data, record, test_checkpoint, seconds, plan.tests)
+    finally:
+        close(trainer)
+
+
+def _train(
+    trainer: Trainer,
+    module: VariationalModule,
+    data: ImageDataModule,
+    record: Record,
+    test_checkpoint: TestCheckpoint,
+    decoder_bias: DecoderBias,
+    resume: Path | None,
+) -> tuple[Plan, float]:
+    """Checks and trains; returns the plan and the seconds of training."""
     _save_before_averaging(trainer)
     refuse_own_parameters(trainer, module.objective)
     if _callback(trainer, LastCheckpoint):
@@ -116,6 +132,7 @@ def fit(
             _clear_up(record.run, earlier, saved)
             config = runs.with_found(record.config, data.images.found())
             runs.save_config(record.run, {**config, "spec": module.spec.plain()})
+            record_beginning(trainer, record.run, record.hparams)
 
     opening = Opening(record.run, write_beginning)
     trainer.callbacks.insert(0, opening)  # type: ignore[attr-defined]
@@ -127,21 +144,32 @@ def fit(
         print(f"nothing was left to train: {why_nothing_is_left(trainer)}")
     end_averaging(trainer)
     last = _callback(trainer, LastCheckpoint)
-    seconds = last.seconds if last else time.monotonic() - started
+    return plan, last.seconds if last else time.monotonic() - started
 
+
+def _finish(
+    trainer: Trainer,
+    module: VariationalModule,
+    data: ImageDataModule,
+    record: Record,
+    test_checkpoint: TestCheckpoint,
+    seconds: float,
+    tests: bool,
+) -> dict[str, float]:
+    """Tests the weights, records and prints the result; returns the test metrics by tag."""
     best = _callback(trainer, ModelCheckpoint)
     weights = best.best_model_path if best and test_checkpoint == "best" else None
     with _naming_last_checkpoint(trainer):
-        metrics = _test(trainer, module, data, weights or None) if plan.tests else {}
+        metrics = _test(trainer, module, data, weights or None) if tests else {}
     if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
         selection = data.selection if _selects(trainer, test_checkpoint) else "none"
-        read: tuple[SplitName, ...] = ("train", "val", "test") if plan.tests else ("train", "val")
+        read: tuple[SplitName, ...] = ("train", "val", "test") if tests else ("train", "val")
         prints: dict[str, str] = {name: data.fingerprint(name) for name in read}
         runs.save_metrics(record.run, metrics, record.seed, seconds, module.guard.skipped, selection, prints)
         log_hparams(trainer, record.hparams, metrics)
         compiling = f" ({module.compile_seconds:.0f} s of it compiling)" if module.compile_seconds else ""
         duration, tested = f"{seconds:.0f} s of training{compiling}", "best" if weights else "last"
-        _print_summary(metrics, record, duration, tested)
+        _print_summary(trainer, metrics, record, duration, tested)
         if module.guard.skipped:
             print(f"steps skipped because of a non-finite gradient: {module.guard.skipped}")
     return metrics
@@ -186,13 +214,14 @@ def _clear_up(run: Path, earlier: frozenset[Path], saved: Mapping[str, Any] | No
             (run / name).unlink(missing_ok=True)
 
 
-def _print_summary(metrics: Mapping[str, float], record: Record, duration: str, tested: str) -> None:
+def _print_summary(trainer: Trainer, metrics: Mapping[str, float], record: Record, duration: str, tested: str) -> None:
     """Prints the final numbers, which dimensions carry no information, where the run lies, and how to look at it."""
     found = {name.removeprefix("test/"): value for name, value in metrics.items()}
     tested = f"{tested} weights" if metrics else "not tested, because trainer.limit_test_batches=0"
     print_results(f"test set, {tested}, after {duration}", found)
-    command = f"tensorboard --logdir {shlex.quote(str(_outputs(record.run)))}"
-    print_lines([*collapse_lines(found, record.config), f"run folder   {record.run}", f"look at it   {command}"])
+    places = filter(None, (where_to_look(logger, _outputs(record.run)) for logger in trainer.loggers))
+    looks = [f"look at it   {place}" for place in places]
+    print_lines([*collapse_lines(found, record.config), f"run folder   {record.run}", *looks])
 
 
 def _outputs(run: Path) -> Path:

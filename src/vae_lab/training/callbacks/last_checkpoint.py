@@ -13,7 +13,7 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from vae_lab.runs.folder import LAST
 from vae_lab.training import curves, interrupts
-from vae_lab.training.callbacks.writer import tensorboard_writer
+from vae_lab.training.loggers import flush
 
 
 class LastCheckpoint(Checkpoint):
@@ -83,9 +83,8 @@ class LastCheckpoint(Checkpoint):
             interrupts.restore_handlers()
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        writer = tensorboard_writer(trainer) if trainer.is_global_zero else None
-        if writer is not None:
-            writer.flush()
+        if trainer.is_global_zero:
+            flush(trainer)
         # Without a logger too: an earlier part of the run may have had one.
         checkpoint["curves"] = curves.sizes(self.path.parent.parent) if trainer.is_global_zero else {}
 

@@ -1,4 +1,4 @@
-"""Pictures of the model while it trains, in TensorBoard and as PNG files."""
+"""Pictures of the model while it trains, in the loggers and as PNG files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vae_lab.pictures import Album, save_picture
 from vae_lab.pictures.album import Picture
 from vae_lab.runs.folder import FIGURES
 from vae_lab.training.averaging import shown_weights
-from vae_lab.training.callbacks.writer import tensorboard_writer
+from vae_lab.training.loggers import publish_image
 
 
 def model_of(module: LightningModule) -> LatentVariableModel:
@@ -28,7 +28,7 @@ class Pictures(Callback):
     """Draws fixed noise and fixed test examples repeatedly, so that one sees the model learn.
 
     Samples and reconstructions at steps 1, 2, 4, 8, ... of the first epoch; every picture that suits the model
-    (`vae_lab.pictures.Album`) each few epochs and at the end. They go to TensorBoard, and the last of each to
+    (`vae_lab.pictures.Album`) each few epochs and at the end. They go to the loggers, and the last of each to
     ``figures/`` in the run's folder.
 
     The module trained has a ``model``; its data module has ``spec`` and ``examples(num, split)``.
@@ -121,10 +121,9 @@ class Pictures(Callback):
                 self._publish(trainer, draw(model))
 
     def _publish(self, trainer: Trainer, pictures: Iterable[Picture]) -> None:
-        writer = tensorboard_writer(trainer)
         for tag, picture in pictures:
-            if writer is not None:
-                writer.add_image(tag, picture, trainer.global_step)
+            for logger in trainer.loggers:
+                publish_image(logger, tag, picture, trainer.global_step)
             self._save(picture, Path(trainer.default_root_dir) / FIGURES, tag)
 
     def _save(self, picture: Tensor, folder: Path, tag: str) -> None:

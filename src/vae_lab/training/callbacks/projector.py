@@ -15,7 +15,7 @@ from vae_lab.pictures import codes
 from vae_lab.pictures.grid import displayable
 from vae_lab.training.averaging import shown_weights
 from vae_lab.training.callbacks.log_pictures import model_of
-from vae_lab.training.callbacks.writer import tensorboard_writer
+from vae_lab.training.loggers import tensorboard_writer
 from vae_lab.types import Batch
 
 SPRITE_SIDE = 8192
