@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import FAST
+from conftest import FAST, trained_run
 from omegaconf import DictConfig
 
 import vae_lab
@@ -292,9 +292,8 @@ def test_the_notebook_lines_of_the_readme_run(train: Callable[..., Any]) -> None
     assert train(*FAST, "model=cvae", f"hydra.run.dir={run}").code == 0
     names: dict[str, Any] = {}
     exec(compile(block, README.name, "exec"), names)  # the code that a reader pastes
-    assert names["x"].shape == (10, 1, 28, 28)
-    assert names["z"].shape == (10, 10)
-    assert names["terms"].elbo.shape == (10,)
+    assert names["x"].shape == (20, 1, 28, 28)
+    assert names["code"].mean.shape == names["code"].scale.shape == (20, 10)
 
 
 # The worked examples of CONTRIBUTING.md: as if somebody had followed it.
@@ -389,3 +388,14 @@ def test_the_commands_of_the_examples_are_valid(followed: Path) -> None:
     assert len(found) == len(EXAMPLES)
     for words in found:
         check_config(composed(f"hydra.searchpath=[file://{followed / 'configs'}]", *words))
+
+
+# How-tos for Python.
+
+
+def test_the_how_to_for_python_runs(tmp_path: Path) -> None:
+    folder = trained_run(tmp_path / "run", *FAST, "model=cvae")
+    page = "\n".join(blocks((ROOT / "docs" / "howto_python.md").read_text(encoding="utf-8"), "python"))
+    test = doctest.DocTestParser().get_doctest(page, {"folder": str(folder)}, "howto_python", None, 0)
+    result = doctest.DocTestRunner(verbose=False).run(test)
+    assert (result.failed, result.attempted > 8) == (0, True)

@@ -111,7 +111,7 @@ def test_samples_are_those_of_the_model(sample: Callable[..., dict[str, Arrays]]
     labels = {} if y is None else {"y": (70,)}
     assert shapes(arrays) == {"images": (70, *image(name)), **codes(name, 70), **labels}
 
-    model = vae_lab.load_run(runs / name)
+    model = vae_lab.load_run(runs / name).model
     given = None if y is None else torch.full((70,), y)
     with evaluation_mode(model, seed=4):
         expected = model.generate(70, given, temperature=0.5).mean
@@ -183,7 +183,7 @@ def test_reconstructions_are_those_of_the_split(
     x, y = shown.x[:10], shown.y[:10]
     assert np.array_equal(arrays["originals"], x.numpy())
     assert np.array_equal(arrays["y"], y.numpy())
-    model = vae_lab.load_run(runs / name)
+    model = vae_lab.load_run(runs / name).model
     with torch.no_grad():
         expected = model.reconstruct(x, y if name in CONDITIONAL else None).mean
     assert np.allclose(arrays["images"], expected.numpy(), atol=1e-5)

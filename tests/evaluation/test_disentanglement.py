@@ -215,7 +215,7 @@ def test_a_run_on_sprites_is_scored_and_drawn(
     top = json.loads((run / "evaluation_val.json").read_text())
     assert top["disentanglement_codes"] == 60
     data = find_run(run).data()
-    means = pictures.codes(load_run(run), data.examples(60, "val"))[2].mean.numpy()
+    means = pictures.codes(load_run(run).model, data.examples(60, "val"))[2].mean.numpy()
     by_hand = mutual_information(means, data.factors(60, "val"))
     assert [best["dimension"] for best in top["mig_by_factor"].values()] == by_hand.argmax(0).tolist()
     assert top["mig_by_factor"]["x"]["mutual_information"] == pytest.approx(by_hand[:, 3].max(), abs=1e-6)

@@ -68,7 +68,7 @@ def test_a_run_is_evaluated(train: Callable[..., Outcome], evaluate: Callable[..
     assert {"nll_unconditional", "nll_unconditional_error", "machine", "versions"} <= set(found)
 
     # The same numbers by hand, from Python.
-    model = vae_lab.load_run(run)
+    model = vae_lab.load_run(run).model
     data = vae_lab.runs.loading.find_run(run).data(batch_size=50)
     log_probs = []
     for index, batch in zip(range(3), data.test_dataloader(), strict=False):

@@ -39,7 +39,7 @@ def run(trained: Path, tmp_path: Path) -> Path:
 
 def test_the_model_comes_back_with_its_weights(run: Path) -> None:
     for path in (run, str(run), run / "checkpoints" / "best.ckpt"):
-        model = vae_lab.load_run(path)
+        model = vae_lab.load_run(path).model
         assert model.spec == vae_lab.types.DataSpec((1, 28, 28), 10, "binary", tuple("0123456789"))
         assert not model.training
         saved = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]

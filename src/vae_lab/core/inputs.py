@@ -36,13 +36,18 @@ def check_data(model: LatentVariableModel, x: Any, y: Any) -> None:
     """
     if _tracing():
         return
+    check_examples(model, x)
+    check_labels(model, y, x.shape[0] if x.dim() else 1)
+
+
+def check_examples(model: LatentVariableModel, x: Any) -> None:
+    """Checks examples; raises the errors of `check_data`."""
     if not isinstance(x, Tensor):
         raise TypeError(f"x: a {type(x).__name__}, must be a torch.Tensor; torch.as_tensor(x) makes one")
     _check_dense("x", x)
     _check_precision(model, x)
     if model.spec is not None:
-        _check_examples(model, x)
-    check_labels(model, y, x.shape[0] if x.dim() else 1)
+        _check_shape_and_values(model, x)
 
 
 def check_labels(model: LatentVariableModel, y: Any, num: int) -> None:
@@ -178,7 +183,7 @@ def _check_dense(name: str, value: Tensor) -> None:
         raise TypeError(f"{name}: a sparse tensor, must be a dense one; {name}.to_dense() makes it")
 
 
-def _check_examples(model: LatentVariableModel, x: Tensor) -> None:
+def _check_shape_and_values(model: LatentVariableModel, x: Tensor) -> None:
     assert model.spec is not None
     shape = model.spec.shape
     if tuple(x.shape) == shape:

@@ -24,6 +24,7 @@ from vae_lab.types import DataSpec
 if TYPE_CHECKING:
     from vae_lab.core import LatentVariableModel
     from vae_lab.data import ImageDataModule
+    from vae_lab.runs.run import Run
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class SavedRun:
     def model(
         self, packages: Sequence[str] = (), device: torch.device | str = "cpu", weights: Weights = "average"
     ) -> LatentVariableModel:
-        """Returns the trained model in evaluation mode, with the `spec` of its data; see `load_run`."""
+        """Returns the trained model in evaluation mode, with the `spec` of its data; see `vae_lab.load_run`."""
         # Here and not above: a report reads checkpoints, but builds no model.
         from vae_lab.core import LatentVariableModel  # noqa: PLC0415
 
@@ -172,8 +173,8 @@ def load_run(
     packages: Sequence[str] = (),
     device: torch.device | str = "cpu",
     weights: Weights = "average",
-) -> LatentVariableModel:
-    """Returns the trained model of a run, ready to use, with the `DataSpec` of its data as ``model.spec``.
+) -> Run:
+    """Returns a trained run, ready to use.
 
     Nothing in the run is executed: weights are read as bare tensors, and the model is rebuilt only from classes of
     vae_lab and torch.nn, or of ``packages``.
@@ -188,39 +189,36 @@ def load_run(
     Raises:
         RunError, TypeError, ValueError: in one line, for a missing, broken or foreign run, or arguments of other kinds.
 
-    A run of some seconds, then its model:
+    A run of some seconds, then what it has learned:
 
     >>> import subprocess, sys, tempfile
     >>> folder = tempfile.mkdtemp()
     >>> words = ["model=cvae", "debug=fast", "trainer=cpu", f"hydra.run.dir={folder}"]
     >>> done = subprocess.run([sys.executable, "-m", "vae_lab.train", *words], capture_output=True)
-    >>> import torch, vae_lab
-    >>> model = vae_lab.load_run(folder)
-    >>> model.spec  # doctest: +ELLIPSIS
+    >>> import numpy as np, vae_lab
+    >>> run = vae_lab.load_run(folder)
+    >>> run  # doctest: +ELLIPSIS
+    Run(VAE on mnist (1 x 28 x 28, 10 classes), test ELBO -... nats per example, folder ...)
+    >>> x, y = np.random.default_rng(0).integers(0, 2, (4, 28, 28)), [3, 1, 4, 1]
+    >>> run.encode(x, y)[0].mean.shape  # of the first level, nearest the data
+    (4, 10)
+    >>> run.sample(4, y="3").shape
+    (4, 1, 28, 28)
+    >>> run.reconstruct(x, y).shape
+    (4, 1, 28, 28)
+    >>> run.log_prob(x, y, num_samples=50).shape  # nats per example
+    (4,)
+    >>> run.model.spec  # doctest: +ELLIPSIS
     DataSpec(shape=(1, 28, 28), num_classes=10, support='binary', class_names=('0', '1', ..., '9'), ...)
-    >>> x, y = torch.rand(4, 1, 28, 28).round(), torch.tensor([3, 1, 4, 1])
-    >>> model.encode(x, y)[0].shape  # the mean of each latent level, nearest the data first
-    torch.Size([4, 10])
-    >>> model.generate(4, y).mean.shape
-    torch.Size([4, 1, 28, 28])
-    >>> model.reconstruct(x, y).mean.shape
-    torch.Size([4, 1, 28, 28])
-    >>> model.log_marginal(x, y, num_samples=50).shape  # nats
-    torch.Size([4])
     """
+    # Here and not above: a report reads checkpoints, but builds no model.
+    from vae_lab.runs.own_units import check_device  # noqa: PLC0415
+    from vae_lab.runs.run import Run  # noqa: PLC0415
+
     if not isinstance(path, str | os.PathLike) or not str(path):
         raise TypeError(f"run={path!r}: must be the path of a run folder or of a checkpoint")
-    _check_device(device)
+    check_device(device)
     names = package_names(packages)
     check_weights(weights)
-    return find_run(path).model(names, device, weights)
-
-
-def _check_device(device: Any) -> None:
-    """Raises ValueError for a device that PyTorch does not know, or that this machine does not have."""
-    try:
-        torch.empty(0, device=device)
-    except Exception as error:  # also AssertionError, of a torch without that backend
-        here = "cpu, or cuda" if torch.cuda.is_available() else "cpu; torch finds no GPU"
-        reason = " ".join(str(error).split())[:120]
-        raise ValueError(f"device={device!r}: not a device of this machine ({reason}); choose {here}") from error
+    saved = find_run(path)
+    return Run(saved.model(names, device, weights), saved.config, saved.folder)

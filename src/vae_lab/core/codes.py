@@ -1,0 +1,51 @@
+"""Codes of examples: mean and scale of the posterior of each level, also of levels that depend on other levels."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from vae_lab.core.model import LatentVariableModel
+from vae_lab.core.terms import LatentLevel
+
+
+class Code(NamedTuple):
+    """The posterior of one level, as tensors or NumPy arrays of shape (B, *event).
+
+    Attributes:
+        mean: posterior mean.
+        scale: standard deviation of the posterior, of each dimension.
+    """
+
+    mean: Any
+    scale: Any
+
+
+def posterior_codes(model: LatentVariableModel, x: Tensor, y: Tensor | None = None, num_samples: int = 8) -> list[Code]:
+    """Returns mean and scale of q(z_l | x, y) of each level, nearest the data first.
+
+    They are exact for a Gaussian level that depends on no other. Of a level that depends on others they are those of
+    its marginal over K samples of the others; of a posterior without a mean in closed form, those of its K samples.
+
+    Args:
+        model: any model.
+        x: (B, *data_shape).
+        y: labels of a conditional model.
+        num_samples: K.
+    """
+    return [code_of(level) for level in model.posterior(x, model.context(y, len(x)), model.prior, num_samples)]
+
+
+def code_of(level: LatentLevel) -> Code:
+    """Returns mean and scale of a level, (B, *event): Var[z] = Var[E[z | others]] + E[Var[z | others]]."""
+    center = level.center
+    return Code(center.mean(0), (center.var(0, correction=0) + _variance(level)).sqrt())
+
+
+def _variance(level: LatentLevel) -> Tensor:
+    try:
+        variance: Tensor = level.q.variance.expand(level.z.shape)
+    except NotImplementedError:
+        return level.z.var(0, correction=0)
+    return variance.mean(0)

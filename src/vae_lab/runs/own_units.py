@@ -1,0 +1,176 @@
+"""Arrays as users hold them, and tensors as a model reads them: shapes, pixels of 0..255, classes by name."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vae_lab.core import LatentVariableModel
+from vae_lab.core.codes import Code
+from vae_lab.types import DataSpec
+
+WHITE = 255
+
+
+def on_model(model: LatentVariableModel, value: Tensor) -> Tensor:
+    """Returns a tensor on the model's device and, unless it holds class numbers, in its precision."""
+    parameter = next(iter([*model.parameters(), *model.buffers()]), torch.empty(0))
+    return value.to(parameter.device, parameter.dtype if value.is_floating_point() else value.dtype)
+
+
+def as_given(value: Tensor, like: Any) -> Any:
+    """Returns a tensor if ``like`` is one, or the `Code` of tensors, on its device; else a NumPy array."""
+    like = like.mean if isinstance(like, Code) else like
+    return value.to(like.device) if isinstance(like, Tensor) else value.cpu().numpy()
+
+
+def examples_as_read(x: Any, spec: DataSpec, white: int = WHITE) -> Tensor:
+    """Returns examples as floats, (N, *shape), on the CPU or where they are.
+
+    Pixels of 0..255 become numbers in [0, 1], booleans 0 and 1. The channel axis of grey pictures may be missing, that
+    of colour pictures may be the last, and examples of one channel may be flattened.
+
+    Args:
+        x: array, tensor or nested lists of numbers.
+        spec: spec of the model's data.
+        white: value of white in uint8 pictures.
+
+    Raises:
+        TypeError: for anything but numbers. Shapes and ranges are checked by the model.
+    """
+    values = x if isinstance(x, Tensor) else _tensor("x", x)
+    if not values.is_floating_point():
+        values = _scaled(values, spec, white)
+    return _arranged(values if values.dim() else values[None], spec.shape)
+
+
+def labels_as_read(y: Any, spec: DataSpec, num: int) -> Tensor | None:
+    """Returns the class number of each of ``num`` examples, (num,), or its row of floats; None for no labels.
+
+    Args:
+        y: one class for all examples, or one for each, by name or by number; one-hot rows. For data with attributes or
+            numbers a row of floats for all examples, or one for each.
+        spec: spec of the model's data.
+        num: number of examples.
+
+    Raises:
+        ValueError: for a class that does not exist, or another number of labels.
+    """
+    if y is None:
+        return None
+    if isinstance(y, Tensor) and y.dtype == torch.int64 and y.shape == (num,) and not _named_by_numbers(spec):
+        return y
+    array = np.asarray(y.cpu() if isinstance(y, Tensor) else y)
+    if spec.vector_condition:
+        rows = _tensor("y", array).to(torch.get_default_dtype())
+        if rows.dim() < 2:
+            rows = rows.reshape(-1, 1) if spec.context_features == 1 else rows.reshape(1, -1)
+        return rows.expand(num, -1) if len(rows) == 1 else rows  # the model checks the columns
+    if array.ndim == 2 and array.shape[1] == spec.num_classes and _is_one_hot(array):
+        array = array.argmax(1)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim > 1:
+        raise ValueError(f"y: shape {array.shape}, must be one class for all examples, or one for each, ({num},)")
+    labels = torch.from_numpy(_class_numbers(array.reshape(-1), spec))
+    if len(labels) not in (1, num):
+        raise ValueError(f"y: {num} examples with {len(labels)} labels; give one label for each, or one for all")
+    return labels.expand(num) if len(labels) == 1 else labels
+
+
+def codes_as_read(z: Any) -> list[Tensor]:
+    """Returns codes of the top levels as floats, nearest the data first, (N, *event) each.
+
+    Args:
+        z: codes of the top level; or a list of codes or `Code`, one for each of the top levels.
+
+    Raises:
+        TypeError: for anything but numbers.
+        ValueError: for no codes, or a single number.
+    """
+    several = isinstance(z, list | tuple) and not isinstance(z, Code) and all(map(_is_array, z))
+    levels = [level.mean if isinstance(level, Code) else level for level in (z if several else [z])]
+    codes = [level if isinstance(level, Tensor) else _tensor("z", level) for level in levels]
+    if not codes or not all(code.dim() for code in codes):
+        raise ValueError("z: holds no codes, must be (N, *event), or a list of them with one for each level")
+    if len({len(code) for code in codes}) > 1:
+        raise ValueError(f"z: codes of {', '.join(str(len(code)) for code in codes)} examples, must be equally many")
+    return [code if code.is_floating_point() else code.to(torch.get_default_dtype()) for code in codes]
+
+
+def _is_array(level: Any) -> bool:
+    return isinstance(level, Code | Tensor | np.ndarray)
+
+
+def _tensor(name: str, value: Any) -> Tensor:
+    array = np.asarray(value)
+    if array.dtype.kind not in "buif":
+        raise TypeError(f"{name}: {array.dtype} values, must be numbers")
+    if array.dtype.kind == "u" and array.dtype.itemsize > 1:
+        array = array.astype(np.int64)  # of torch's integers only bytes are unsigned
+    if not array.dtype.isnative or not array.flags.writeable or any(stride < 0 for stride in array.strides):
+        array = array.astype(array.dtype.newbyteorder("="))
+    return torch.from_numpy(array)
+
+
+def _scaled(values: Tensor, spec: DataSpec, white: int) -> Tensor:
+    """Returns integers and booleans as the floats that stand for them."""
+    number = torch.get_default_dtype()
+    if spec.support == "real" or values.dtype == torch.bool:
+        return values.to(number)
+    if not values.numel():
+        return values.to(number)
+    highest = int(values.max())
+    if spec.support == "binary" and highest <= 1:
+        return values.to(number)
+    if highest > white:
+        raise ValueError(f"x: value {highest} where {white} is white; give pixels of 0..{white}, or floats in [0, 1]")
+    return (values.to(number) * (WHITE / white)).round() / WHITE
+
+
+def _arranged(x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    found = tuple(x.shape[1:])
+    if found == shape or not found:
+        return x
+    if len(shape) > 1 and found == (*shape[1:], shape[0]):
+        return x.movedim(-1, 1)
+    grey = shape[0] == 1 or len(shape) == 1
+    if grey and math.prod(found) == math.prod(shape) and (found == shape[1:] or len(found) == 1):
+        return x.reshape(-1, *shape)
+    return x
+
+
+def _class_numbers(array: Any, spec: DataSpec) -> Any:
+    """Returns int64 class numbers of names or numbers, (N,)."""
+    from vae_lab.pictures.classes import class_of  # noqa: PLC0415  (which loads matplotlib)
+
+    if array.dtype.kind in "iu" and not _named_by_numbers(spec):
+        return array.astype(np.int64)  # the model checks that these classes exist
+    if array.dtype.kind == "f" and (array == np.floor(array)).all():
+        array = array.astype(np.int64)
+    distinct, places = np.unique(array.astype(str), return_inverse=True)
+    numbers = np.array([class_of(spec, label) for label in distinct.tolist()], np.int64)
+    return numbers[places.reshape(-1)]
+
+
+def _named_by_numbers(spec: DataSpec) -> bool:
+    """True if some class has a name that is the number of another one, as have labels that begin with 1."""
+    return any(name.isdecimal() and name != str(number) for number, name in enumerate(spec.class_names))
+
+
+def _is_one_hot(array: Any) -> bool:
+    return array.dtype.kind in "buif" and bool(((array == 0) | (array == 1)).all() and (array.sum(1) == 1).all())
+
+
+def check_device(device: Any) -> None:
+    """Raises ValueError for a device that PyTorch does not know, or that this machine does not have."""
+    try:
+        torch.empty(0, device=device)
+    except Exception as error:  # also AssertionError, of a torch without that backend
+        here = "cpu, or cuda" if torch.cuda.is_available() else "cpu; torch finds no GPU"
+        reason = " ".join(str(error).split())[:120]
+        raise ValueError(f"device={device!r}: not a device of this machine ({reason}); choose {here}") from error
