@@ -55,7 +55,7 @@ def _examples_of(run: SavedRun, model: LatentVariableModel, cfg: DictConfig) -> 
         found.dtype = next(model.parameters()).dtype
         return found
 
-    return lambda num, classes: data().examples(num, cfg.split, classes)
+    return lambda num, where: data().examples(num, cfg.split, where)
 
 
 def main() -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from vae_lab.types import SplitName
 
-What = Literal["samples", "reconstructions", "traversals", "interpolations", "manifold", "progressive", "levels"]
+What = Literal[
+    "samples", "reconstructions", "traversals", "interpolations", "manifold", "progressive", "levels", "conditions"
+]
 Draw = Literal["mean", "sample"]
 """Part of p(x|z) that is shown."""
 Label = str | int | float | bool
@@ -23,14 +25,15 @@ NUM: dict[What, int] = {
     "manifold": 20,
     "progressive": 12,
     "levels": 10,
+    "conditions": 4,
 }
 """The usual number of each kind of sheet; see `Request.num`."""
 
 _USED_BY: dict[str, tuple[What, ...]] = {
     "level": ("traversals",),
-    "temperature": ("samples",),
+    "temperature": ("samples", "conditions"),
     "draw": ("samples",),
-    "split": ("reconstructions", "traversals", "interpolations", "progressive", "levels"),
+    "split": ("reconstructions", "traversals", "interpolations", "progressive", "levels", "conditions"),
 }
 """Settings that apply only to some kinds of sheets."""
 
@@ -79,8 +82,10 @@ class Request:
     Attributes:
         what: kind of sheet.
         num: samples (of each class), reconstructions, rows of traversals or interpolations, images on a side of a
-            manifold, columns of progressive reconstructions, draws of each level; None: the usual number.
-        y: class of a conditional model by name or number, several of them, or "all".
+            manifold, columns of progressive reconstructions, draws of each level, latents under each condition;
+            None: the usual number.
+        y: class of a conditional model by name or number, several of them, or "all"; for data with attributes or
+            numbers see `vae_lab.pictures.conditions`.
         level: level of the traversals; None: every level.
         temperature: temperature of the samples, one number or one for each level, nearest the data first; see
             `vae_lab.core.LatentVariableModel.generate`.
@@ -94,7 +99,7 @@ class Request:
 
     what: What = "samples"
     num: int | None = None
-    y: Label | Sequence[Label] | None = None
+    y: Label | Mapping[str, Label] | Sequence[Any] | None = None
     level: int | None = None
     temperature: float | Sequence[float] = 1.0
     draw: Draw = "mean"

@@ -33,6 +33,10 @@ class NoExampleError(ValueError):
         self.name = name
 
 
+Where = Sequence[int | Mapping[int, float]] | None
+"""Any of these classes, or columns of the context with values, that examples are chosen by; None: any example."""
+
+
 class Shard(NamedTuple):
     """The rows of a whole batch that one process holds: rows ``rank, rank + world, ...`` of ``size``."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cached_property
 from typing import Literal, NamedTuple, get_args
 
@@ -14,11 +14,12 @@ from torch import Tensor
 from vae_lab import noise
 from vae_lab.data.arrays import Arrays, Indices, chunks, release
 from vae_lab.data.binarize import Binarization, binarized
+from vae_lab.data.choosing import chosen_places
 from vae_lab.data.fingerprint import fingerprint
 from vae_lab.data.image_set import ImageSet, readable
 from vae_lab.data.loader import BatchLoader, EpochSampler, resident_device
 from vae_lab.data.splits import evenly_spread, held_out
-from vae_lab.types import Batch, DataSpec, NoExampleError, SplitName, Support, listed
+from vae_lab.types import Batch, DataSpec, SplitName, Support, Where
 
 _BINARIZATION_SEED = 0
 """Seed of fixed binarizations, the same for every run: otherwise test figures of different seeds would not compare."""
@@ -169,13 +170,13 @@ class ImageDataModule(LightningDataModule):
                 x = _mirrored_by_chance(x)
         return batch._replace(x=x)
 
-    def examples(self, num: int, split: SplitName = "test", classes: Sequence[int] | None = None) -> Batch:
+    def examples(self, num: int, split: SplitName = "test", classes: Where = None) -> Batch:
         """Returns the same few examples at every call, evenly spread over a split, as evaluated, on the CPU.
 
         Args:
             num: number of examples, or fewer if the split has fewer.
             split: split that they are taken from.
-            classes: labels that they may have; None: any.
+            classes: classes that they may have, or columns of their condition with the values; None: any.
 
         Returns:
             floats in [0, 1], (num, C, H, W), labels, (num,), and, if they are binarized, what they were before.
@@ -187,10 +188,7 @@ class ImageDataModule(LightningDataModule):
         places = np.arange(len(rows))
         if classes is not None:
             assert arrays.labels is not None, "only labelled data have classes"
-            places = places[np.isin(arrays.labels[rows], classes)]
-            if not len(places):
-                names = listed([self.spec.name_of(y) for y in classes])
-                raise NoExampleError(names, split)
+            places = chosen_places(self.spec, arrays.labels[rows], classes, split)
         places = evenly_spread(places, num)
         picked = rows[places]
         fixed = self._fixed(arrays, picked) if split == "train" else Split(arrays, picked)

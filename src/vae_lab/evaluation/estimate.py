@@ -17,6 +17,7 @@ from vae_lab.evaluation.estimator import EvaluationModule
 from vae_lab.pictures import codes
 from vae_lab.settings import EvaluationSettings
 from vae_lab.training.trainer_checks import dtype_of
+from vae_lab.types import listed
 
 _FEW_EFFECTIVE_SAMPLES = 10.0
 """Below this number the estimate depends on a few samples, and the bound is likely to be loose."""
@@ -70,6 +71,12 @@ def evaluate(
 def _check_fit(model: LatentVariableModel, data: ImageDataModule, settings: EvaluationSettings) -> None:
     if settings.all_labels and not model.conditional:
         raise ValueError("all_labels=true: the model is unconditional, its nll is that of log p(x) already")
+    if settings.all_labels and model.spec is not None and model.spec.vector_condition:
+        names = listed(model.spec.attributes + model.spec.numbers)
+        raise ValueError(
+            f"all_labels=true: sums over classes, but the model's condition has {names} as well; leave it out, nll is"
+            " that of log p(x|y)"
+        )
     if model.spec is not None:
         model.spec.check_data(data.spec, f"data_root={data.images.root}: ")
     if settings.disentanglement is True and model.discrete:

@@ -4,6 +4,7 @@ Every function leaves the model and the random state as they were, and gives the
 """
 
 from vae_lab.pictures.album import Album
+from vae_lab.pictures.condition_sheets import condition_sheets
 from vae_lab.pictures.grid import image_grid
 from vae_lab.pictures.latents import LevelCodes, codes, decode
 from vae_lab.pictures.levels import kl_by_level, progressive, redrawn
@@ -21,6 +22,7 @@ __all__ = [
     "Sheet",
     "code_scatter",
     "codes",
+    "condition_sheets",
     "decode",
     "image_grid",
     "interpolations",

@@ -11,6 +11,7 @@ from torch import Tensor
 from vae_lab.core import LatentVariableModel
 from vae_lab.pictures.classes import class_tag
 from vae_lab.pictures.codebook import codebook_use
+from vae_lab.pictures.condition_sheets import condition_sheets
 from vae_lab.pictures.latents import first_varied, rows_of, varied
 from vae_lab.pictures.levels import kl_by_level, most_used_levels, progressive, redrawn
 from vae_lab.pictures.plane import code_scatter, latent_plane, manifold
@@ -64,7 +65,9 @@ class Album:
 
     def others(self, model: LatentVariableModel) -> Iterator[Picture]:
         """Yields all pictures but the `quick` ones."""
-        if model.conditional:
+        if _has_rows(model):
+            yield from self._conditions(model)
+        elif model.conditional:
             classes = range(self.num_classes)
             by_class = samples_by_class(model, classes, temperature=self.temperature, seed=self.seed)
             yield "samples_by_class", by_class.draw()
@@ -83,8 +86,20 @@ class Album:
     def _samples(self, model: LatentVariableModel) -> Sheet:
         if not model.conditional:
             return samples(model, self.num_samples, None, self.temperature, self.seed)
+        if _has_rows(model):
+            y = first_varied(self.examples, self.num_samples).y
+            assert y is not None, "the data have the conditions that the model reads"
+            return samples(model, len(y), y, self.temperature, self.seed)
         y, columns = class_rows(self.num_samples, self.num_classes)
         return samples(model, len(y), y, self.temperature, self.seed, columns)
+
+    def _conditions(self, model: LatentVariableModel) -> Iterator[Picture]:
+        """Draws the effect of each part of the condition."""
+        start = first_varied(self.examples, NUM["conditions"]).y
+        assert start is not None
+        assert self.examples.y is not None
+        for part, sheet in condition_sheets(model, start, self.examples.y, self.temperature, self.seed).items():
+            yield f"conditions/{part}", sheet.draw()
 
     def _levels(self, model: LatentVariableModel) -> Iterator[Picture]:
         """Draws what each level of a hierarchy adds and costs."""
@@ -96,7 +111,7 @@ class Album:
     def _traversals(self, model: LatentVariableModel) -> Iterator[Picture]:
         for level in most_used_levels(model, self.examples, _MAX_TRAVERSED, self.seed):
             tag = "traversals" if model.num_levels == 1 else f"traversals/level_{level}"
-            if not model.conditional:
+            if not model.conditional or _has_rows(model):
                 yield tag, traversals(model, self.examples, level, seed=self.seed).draw()
                 continue
             for y in range(self.num_classes):
@@ -108,6 +123,10 @@ class Album:
         if not model.conditional:
             yield "manifold", manifold(model).draw()
             return
+        if _has_rows(model):
+            condition = first_varied(self.examples, 1).y
+            yield "manifold", manifold(model, None if condition is None else condition[0]).draw()
+            return
         for y in range(self.num_classes):
             yield f"manifold/class_{class_tag(model.spec, y)}", manifold(model, y).draw()
 
@@ -116,3 +135,8 @@ class Album:
         assert self.examples.y is not None
         chosen = rows_of(self.examples, self.examples.y == y)
         return chosen if len(chosen.x) else Batch(self.examples.x, torch.full_like(self.examples.y, y))
+
+
+def _has_rows(model: LatentVariableModel) -> bool:
+    """True for a model whose condition is a row of attributes or numbers, not one class."""
+    return model.conditional and model.spec is not None and model.spec.vector_condition

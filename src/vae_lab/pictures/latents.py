@@ -60,10 +60,11 @@ def rows_of(batch: Batch, rows: slice | Tensor) -> Batch:
 def varied(examples: Batch) -> Batch:
     """Returns the examples in an order in which the first few show them all: mixed, and class after class in turn.
 
+    Examples with a row of attributes or numbers are mixed only.
     The order of a data set would not do: many are sorted by class, or by a factor such as size or position.
     """
     order = np.random.default_rng(0).permutation(len(examples.x))
-    if examples.y is not None:
+    if examples.y is not None and examples.y.dim() == 1:
         labels = examples.y.cpu().numpy()[order]
         turns = np.zeros_like(labels)
         for label in np.unique(labels):

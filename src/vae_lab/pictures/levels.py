@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from vae_lab.core import LatentVariableModel
-from vae_lab.pictures.classes import class_label
+from vae_lab.pictures.conditions import row_label
 from vae_lab.pictures.grid import DPI, figure_picture
 from vae_lab.pictures.latents import by_level, codes, decode, encode, evaluation_mode, on_model
 from vae_lab.pictures.sheet import Sheet, originals
@@ -80,7 +80,7 @@ def redrawn(model: LatentVariableModel, example: Batch, seed: int = 0, num: int 
     images = torch.cat([row for _, row in rows])
     shown = (batch.x if example.grey is None else example.grey.to(images)).expand(1, *images.shape[1:])
     tiles = torch.cat([torch.cat((shown, row)) for _, row in rows])
-    label = class_label(model.spec, int(example.y)) if model.conditional and example.y is not None else ""
+    label = row_label(model.spec, example.y[0]) if model.conditional and example.y is not None else ""
     columns = ["original", *(str(number) for number in range(1, num + 1))]
     arrays = {"images": images, **originals(example)}
     return Sheet(tiles, num + 1, arrays, [f"{name} anew" for name, _ in rows], columns, label)
@@ -89,7 +89,7 @@ def redrawn(model: LatentVariableModel, example: Batch, seed: int = 0, num: int 
 def _drawn_anew(model: LatentVariableModel, z: Sequence[Tensor], levels: range, y: Tensor | None, num: int) -> Tensor:
     """Returns images (num, ...): codes above the levels, the levels drawn from the prior, below them its means."""
     above = [code.expand(num, *code.shape[1:]) for code in z[levels.stop :]]
-    labels = None if y is None else y.expand(num)
+    labels = None if y is None else y.expand(num, *y.shape[1:])
     temperature = [1.0 if level in levels else 0.0 for level in range(model.num_levels)]
     p = model.decode(above, labels, temperature) if above else model.generate(num, labels, temperature)
     return p.mean

@@ -25,13 +25,13 @@ MARKER = 12
 
 def latent_plane(model: LatentVariableModel) -> bool:
     """True if the top level has two dimensions."""
-    y = torch.zeros(1, dtype=torch.long) if model.conditional else None
+    y = _any_condition(model.spec) if model.conditional else None
     with evaluation_mode(model, seed=0):
         prior = prior_of(model, (), model.context(on_device(model, y)))
     return tuple(prior.event_shape) == _PLANE
 
 
-def manifold(model: LatentVariableModel, y: int | None = None, num: int = 20) -> Sheet:
+def manifold(model: LatentVariableModel, y: int | Tensor | None = None, num: int = 20) -> Sheet:
     """Draws the decoded plane of the top level, in equal steps of prior probability.
 
     z[0] grows to the right and z[1] upwards, through the quantiles of a Gaussian with the prior's mean and standard
@@ -39,18 +39,18 @@ def manifold(model: LatentVariableModel, y: int | None = None, num: int = 20) ->
 
     Args:
         model: model whose top level has two dimensions.
-        y: class, for a conditional model.
+        y: class, or row of a condition (C,), for a conditional model.
         num: number of images in a row and in a column.
 
     Returns:
         With the arrays ``images`` and ``z_<L>``, (num * num, ...), row by row, the values of ``axis_0`` from left to
-        right and of ``axis_1`` from top to bottom, (num,), and the class ``y``, (1,), if any.
+        right and of ``axis_1`` from top to bottom, (num,), and the class ``y``, (1,), or the row, (1, C), if any.
 
     Raises:
         ValueError: for a top level of other than two dimensions.
     """
     _check_plane(model)
-    labels = on_device(model, None if y is None else torch.tensor([y]))
+    labels = on_device(model, None if y is None else torch.as_tensor(y)[None])
     with evaluation_mode(model, seed=0):
         context = model.context(labels)
         prior = prior_of(model, (), context)
@@ -88,8 +88,16 @@ def code_scatter(model: LatentVariableModel, examples: Batch, seed: int = 0) -> 
     axes.set_ylabel("z[1]")
     axes.set_aspect("equal", adjustable="datalim")
     axes.grid(alpha=0.3)
-    _scatter(figure, axes, z, None if examples.y is None else examples.y.cpu(), model.spec)
+    y, name = _colours(examples.y, model.spec)
+    _scatter(figure, axes, z, y, model.spec, name)
     return figure_picture(figure)
+
+
+def _any_condition(spec: DataSpec | None) -> Tensor:
+    """Returns one valid condition: the first class, or a row with 1 in its first column."""
+    if spec is not None and spec.vector_condition:
+        return torch.eye(1, spec.context_features)
+    return torch.zeros(1, dtype=torch.long)
 
 
 def _check_plane(model: LatentVariableModel) -> None:
@@ -104,13 +112,26 @@ def _quantiles(mean: Tensor, scale: Tensor, num: int) -> Tensor:
     return mean[:, None] + scale[:, None] * standard
 
 
-def _scatter(figure: Figure, axes: Axes, z: Tensor, y: Tensor | None, spec: DataSpec | None) -> None:
+def _colours(y: Tensor | None, spec: DataSpec | None) -> tuple[Tensor | None, str]:
+    """Returns what codes are coloured by: their class or, without classes, the first number or attribute; its name."""
+    if y is None or y.dim() == 1:
+        return None if y is None else y.cpu(), "class"
+    assert spec is not None, "rows of a condition belong to a spec"
+    if spec.num_classes:
+        return y[:, : spec.num_classes].argmax(1).cpu(), "class"
+    column = len(spec.attributes) if spec.numbers else 0
+    return y[:, column].cpu(), spec.context_names[column]
+
+
+def _scatter(
+    figure: Figure, axes: Axes, z: Tensor, y: Tensor | None, spec: DataSpec | None, name: str = "class"
+) -> None:
     """Draws codes (N, 2) in one colour, in the colours of their classes with a legend, or on a colour bar for many."""
     if y is None:
         axes.scatter(z[:, 0], z[:, 1], s=MARKER)
-    elif y.max() >= _NAMED_CLASSES:
+    elif y.is_floating_point() or y.max() >= _NAMED_CLASSES:
         points = axes.scatter(z[:, 0], z[:, 1], s=MARKER, c=y, cmap="turbo")
-        figure.colorbar(points, ax=axes, label="class")
+        figure.colorbar(points, ax=axes).set_label(name, parse_math=False)
     else:
         _scatter_classes(axes, z, y, spec)
 

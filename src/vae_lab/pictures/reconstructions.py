@@ -44,7 +44,7 @@ def reconstructions(model: LatentVariableModel, examples: Batch, columns: int = 
 def interpolations(model: LatentVariableModel, starts: Batch, ends: Batch, num: int = 11, seed: int = 0) -> Sheet:
     """Draws ``num`` equal steps of the codes from one image to another, with the originals on either side.
 
-    Of a Markov chain z_1 alone decides the image. Between images of two classes the label's embedding moves along
+    Of a Markov chain z_1 alone decides the image. Between images of two classes or conditions the embedding moves along
     with the code, so that both ends are reconstructions; pairs of one class show what changes within it.
 
     Args:
@@ -86,7 +86,7 @@ def pairs(examples: Batch, num: int, same_class: bool) -> tuple[Batch, Batch]:
     Args:
         examples: 2 examples or more.
         num: number of pairs.
-        same_class: pair each example with the next one of its class.
+        same_class: pair each example with the next one of its class; ignored for rows of attributes or numbers.
 
     Raises:
         ValueError: for a single example.
@@ -94,6 +94,7 @@ def pairs(examples: Batch, num: int, same_class: bool) -> tuple[Batch, Batch]:
     if len(examples.x) < 2:
         raise ValueError("interpolations need 2 examples or more")
     num = min(num, len(examples.x) // 2)
+    same_class = same_class and examples.y is not None and examples.y.dim() == 1
     ends = torch.tensor([_next_of_class(examples, i) if same_class else num + i for i in range(num)])
     return rows_of(examples, slice(num)), rows_of(examples, ends)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vae_lab.core import LatentVariableModel
-from vae_lab.pictures.classes import class_label
+from vae_lab.pictures.conditions import row_label
 from vae_lab.pictures.latents import by_level, decode, evaluation_mode, on_device
 from vae_lab.pictures.sheet import MAX_ROWS, Sheet
 from vae_lab.settings import Draw
@@ -29,23 +29,24 @@ def samples(
     Args:
         model: any model.
         num: number of samples.
-        y: class indices (num,) for a conditional model; a row of one class is labelled with it.
+        y: class indices (num,) or rows of a condition (num, C) for a conditional model; a row of images that all have
+            the same one is labelled with it.
         temperature: temperature of the prior; see `LatentVariableModel.generate`.
         seed: seed of the noise.
         columns: number of columns; None: as many as make the picture square.
         draw: mean or sample of p(x|z).
 
     Returns:
-        With the arrays ``images``, ``z_1``, ... of every level, (num, *event), and the labels ``y``, (num,), if any.
+        With the arrays ``images``, ``z_1``, ... of every level, (num, *event), and ``y`` as given, if any.
     """
     columns = columns or min(ceil(sqrt(num)), MAX_ROWS)
-    arrays = _generate(model, num, y, temperature, seed, draw)
+    arrays = generate(model, num, y, temperature, seed, draw)
     return Sheet(arrays["images"], columns, arrays, row_labels=_class_labels(model, y, columns))
 
 
 def samples_by_class(
     model: LatentVariableModel,
-    classes: Sequence[int],
+    classes: Sequence[int] | Tensor,
     num: int = 8,
     temperature: float | Sequence[float] = 1.0,
     seed: int = 0,
@@ -55,14 +56,20 @@ def samples_by_class(
 
     The noise at every level is the same along a row. Only the label differs.
 
+    Args:
+        model: conditional model.
+        classes: classes, or rows of conditions (N, C), one for each column.
+        num, temperature, seed, draw: see `samples`.
+
     Returns:
         With the arrays of `samples`, row by row.
     """
     # The same seed for each class gives the same noise at every level, whatever the prior.
-    columns = [_generate(model, num, torch.full((num,), y), temperature, seed, draw) for y in classes]
+    each = torch.as_tensor(classes)
+    columns = [generate(model, num, torch.stack([y] * num), temperature, seed, draw) for y in each]
     arrays = {name: torch.stack([column[name] for column in columns], dim=1).flatten(0, 1) for name in columns[0]}
-    labels = [class_label(model.spec, y) for y in classes]
-    return Sheet(arrays["images"], len(classes), arrays, column_labels=labels)
+    labels = [row_label(model.spec, y) for y in each]
+    return Sheet(arrays["images"], len(each), arrays, column_labels=labels)
 
 
 def class_rows(num: int, num_classes: int) -> tuple[Tensor, int]:
@@ -72,9 +79,10 @@ def class_rows(num: int, num_classes: int) -> tuple[Tensor, int]:
     return (torch.arange(rows) % num_classes).repeat_interleave(columns), columns
 
 
-def _generate(
+def generate(
     model: LatentVariableModel, num: int, y: Tensor | None, temperature: float | Sequence[float], seed: int, draw: Draw
 ) -> dict[str, Tensor]:
+    """Returns means or samples of p(x|z) for z ~ p(z|y): ``images``, the codes ``z_1``, ... and ``y``, if any."""
     labels = on_device(model, y)
     with evaluation_mode(model, seed):
         z = model.sample_prior(num, labels, temperature)
@@ -85,5 +93,5 @@ def _generate(
 def _class_labels(model: LatentVariableModel, y: Tensor | None, columns: int) -> list[str]:
     if y is None:
         return []
-    rows = [set(y[start : start + columns].tolist()) for start in range(0, len(y), columns)]
-    return [class_label(model.spec, row.pop()) if len(row) == 1 else "" for row in rows]
+    rows = torch.split(y, columns)
+    return [row_label(model.spec, row[0]) if (row == row[0]).all() else "" for row in rows]

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from vae_lab.core import LatentVariableModel
-from vae_lab.pictures.classes import class_label
+from vae_lab.pictures.conditions import row_label
 from vae_lab.pictures.latents import LevelCodes, by_level, codes, decode, evaluation_mode, on_model, prior_of, rows_of
 from vae_lab.pictures.sheet import Sheet, originals
 from vae_lab.types import Batch
@@ -105,7 +105,7 @@ def _sheet(
         images = decode(model, z_from_level, context)
     moved = {"images": images, **by_level(z_from_level, level), "dimensions": dimensions, "steps": torch.tensor(STEPS)}
     columns = [f"{step:+.1f} σ" if step else "code" for step in STEPS]
-    shown = class_label(model.spec, int(original.y)) if model.conditional and original.y is not None else ""
+    shown = row_label(model.spec, original.y[0]) if model.conditional and original.y is not None else ""
     return Sheet(images, len(STEPS), {**moved, **measure, **originals(original)}, labels, columns, shown)
 
 

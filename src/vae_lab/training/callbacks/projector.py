@@ -16,7 +16,7 @@ from vae_lab.pictures.grid import displayable
 from vae_lab.training.averaging import shown_weights
 from vae_lab.training.callbacks.log_pictures import model_of
 from vae_lab.training.loggers import tensorboard_writer
-from vae_lab.types import Batch
+from vae_lab.types import Batch, DataSpec
 
 SPRITE_SIDE = 8192
 """The projector shows no thumbnails from a sheet that is larger, in pixels."""
@@ -50,13 +50,14 @@ class Projector(Callback):
                 self._show(writer, model, data.examples(self.num_codes, split="test"), trainer.global_step)
 
     def _show(self, writer: SummaryWriter, model: LatentVariableModel, examples: Batch, step: int) -> None:
-        names = None if examples.y is None else [_class_name(model, y) for y in examples.y.tolist()]
+        metadata = {} if examples.y is None else _metadata(model.spec, examples.y)
         if model.discrete:  # distances between numbers of entries mean nothing
             return
         levels = codes(model, examples, self.seed)
+        shown = examples.x if examples.grey is None else examples.grey
         for number, level in enumerate(levels, start=1):
             tag = "codes" if len(levels) == 1 else f"codes_level_{number}"
-            _add_embedding(writer, tag, level.mean, examples.x if examples.grey is None else examples.grey, names, step)
+            _add_embedding(writer, tag, level.mean, shown, metadata, step)
 
 
 def _thumbnails(images: Tensor) -> Tensor:
@@ -66,11 +67,19 @@ def _thumbnails(images: Tensor) -> Tensor:
     return interpolate(square, size=(THUMBNAIL_SIDE, THUMBNAIL_SIDE), mode="area")
 
 
-def _class_name(model: LatentVariableModel, y: int) -> str:
-    return str(y) if model.spec is None else model.spec.name_of(y)
+def _metadata(spec: DataSpec | None, y: Tensor) -> dict[str, Any]:
+    """Returns the class of each example by name, or all columns of its condition under their names."""
+    if y.dim() == 1:
+        return {"metadata": [str(label) if spec is None else spec.name_of(label) for label in y.tolist()]}
+    assert spec is not None, "rows of a condition belong to a spec"
+    rows = [[f"{value:g}" for value in row] for row in y.tolist()]
+    if spec.context_features == 1:  # TensorBoard has a header above several columns alone
+        return {"metadata": [row[0] for row in rows]}
+    return {"metadata": rows, "metadata_header": list(spec.context_names)}
 
 
 def _add_embedding(
-    writer: SummaryWriter, tag: str, codes: Tensor, images: Tensor, names: list[str] | None, step: int
+    writer: SummaryWriter, tag: str, codes: Tensor, images: Tensor, metadata: dict[str, Any], step: int
 ) -> None:
-    writer.add_embedding(codes.flatten(1).float().cpu(), names, _thumbnails(images), global_step=step, tag=tag)
+    vectors, pictures = codes.flatten(1).float().cpu(), _thumbnails(images)
+    writer.add_embedding(vectors, label_img=pictures, global_step=step, tag=tag, **metadata)
