@@ -21,7 +21,7 @@ from vae_lab.distributions import Bernoulli, DiscretizedLogistic, Gaussian
 from vae_lab.models import MHVAE, VAE
 from vae_lab.networks import MlpArchitecture
 from vae_lab.runs.run import Run
-from vae_lab.types import DataSpec
+from vae_lab.types import DataSpec, Scaling
 
 NAMES = ("cat", "dog", "eel")
 COLOURS = DataSpec((3, 2, 4), 3, "uint8", NAMES)
@@ -283,3 +283,24 @@ def test_a_hierarchy_in_double_precision_keeps_its_precision() -> None:
     network = MlpArchitecture([8])
     model = MHVAE(DataSpec((4,), 0, "real"), [3, 2], network, network, Gaussian).double().eval()
     assert Run(model, {}).encode(np.ones((2, 4), np.float32))[1].mean.dtype == np.float64
+
+
+def test_conditions_are_given_by_name_by_mapping_or_as_rows() -> None:
+    torch.manual_seed(0)
+    scaling = {"numbers_scaling": Scaling((0.5, 3.0), (0.25, 2.0))}
+    spec = DataSpec((4,), 2, "real", ("cat", "dog"), ("smiling",), ("x", "size"), **scaling)
+    run = Run(VAE(spec, 2, likelihood=Gaussian, network=MlpArchitecture([8]), conditional=True).eval(), {})
+    row = [0, 1, 1, 0.25, 2]
+    ways = ("dog+smiling+x:0.25+size:2", {"dog": 1, "smiling": 1, "x": 0.25, "size": 2}, row, torch.tensor(row), [row])
+    draws = [run.sample(y=y, seed=1) for y in ways]
+    assert all(draw.shape == (64, 4) for draw in draws)
+    assert all(np.array_equal(np.asarray(draw), draws[0]) for draw in draws)
+    each = ["dog+x:0.25+size:2", "cat+smiling+x:0+size:1"]
+    assert run.sample(y=each).shape == (2, 4)
+    x = np.zeros((2, 4), np.float32)
+    rows = [[0, 1, 0, 0.25, 2], [1, 0, 1, 0, 1]]
+    assert np.array_equal(run.log_prob(x, each, 5), run.log_prob(x, np.array(rows), 5))
+    with pytest.raises(ValueError, match="y: 2 in row 0, column smiling: must be 0 or 1"):
+        run.sample(y=[0, 1, 2, 0.25, 2])
+    with pytest.raises(ValueError, match="hat is not in this model's condition"):
+        run.sample(y="dog+hat+x:0+size:1")

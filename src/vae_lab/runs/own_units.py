@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,8 @@ def labels_as_read(y: Any, spec: DataSpec, num: int) -> Tensor | None:
 
     Args:
         y: one class for all examples, or one for each, by name or by number; one-hot rows. For data with attributes or
-            numbers a row of floats for all examples, or one for each.
+            numbers a row of floats, or a condition by name such as ``heart+smiling+x:0.3`` or ``{"x": 0.3}``
+            (`vae_lab.pictures.conditions`), for all examples, or one for each.
         spec: spec of the model's data.
         num: number of examples.
 
@@ -64,12 +66,10 @@ def labels_as_read(y: Any, spec: DataSpec, num: int) -> Tensor | None:
         return None
     if isinstance(y, Tensor) and y.dtype == torch.int64 and y.shape == (num,) and not _named_by_numbers(spec):
         return y
-    array = np.asarray(y.cpu() if isinstance(y, Tensor) else y)
     if spec.vector_condition:
-        rows = _tensor("y", array).to(torch.get_default_dtype())
-        if rows.dim() < 2:
-            rows = rows.reshape(-1, 1) if spec.context_features == 1 else rows.reshape(1, -1)
+        rows = _condition_rows(y, spec)
         return rows.expand(num, -1) if len(rows) == 1 else rows  # the model checks the columns
+    array = np.asarray(y.cpu() if isinstance(y, Tensor) else y)
     if array.ndim == 2 and array.shape[1] == spec.num_classes and _is_one_hot(array):
         array = array.argmax(1)
     if array.ndim == 2 and array.shape[1] == 1:
@@ -80,6 +80,27 @@ def labels_as_read(y: Any, spec: DataSpec, num: int) -> Tensor | None:
     if len(labels) not in (1, num):
         raise ValueError(f"y: {num} examples with {len(labels)} labels; give one label for each, or one for all")
     return labels.expand(num) if len(labels) == 1 else labels
+
+
+def num_labels(y: Any, spec: DataSpec) -> int | None:
+    """Returns how many labels there are if ``y`` has one for each example; None if it has one for all, or none."""
+    if spec.vector_condition and y is not None:
+        rows = len(_condition_rows(y, spec))
+        return rows if rows > 1 else None
+    return np.size(y) if np.ndim(y) == 1 else None
+
+
+def _condition_rows(y: Any, spec: DataSpec) -> Tensor:
+    """Returns rows of floats, or conditions by name as such rows, (1, C) or (N, C)."""
+    several = isinstance(y, list | tuple | np.ndarray) and any(isinstance(each, str | Mapping) for each in y)
+    if several or isinstance(y, str | Mapping):
+        from vae_lab.pictures.conditions import condition_of  # noqa: PLC0415  (which loads matplotlib)
+
+        return torch.stack([condition_of(spec, each).row() for each in (y if several else [y])])
+    rows = _tensor("y", y.cpu() if isinstance(y, Tensor) else y).to(torch.get_default_dtype())
+    if rows.dim() < 2:
+        rows = rows.reshape(-1, 1) if spec.context_features == 1 else rows.reshape(1, -1)
+    return rows
 
 
 def codes_as_read(z: Any) -> list[Tensor]:

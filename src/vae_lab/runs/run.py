@@ -25,6 +25,7 @@ from vae_lab.runs.own_units import (
     codes_as_read,
     examples_as_read,
     labels_as_read,
+    num_labels,
     on_model,
 )
 from vae_lab.runs.reading import read_run
@@ -35,6 +36,7 @@ _NUMBERS_AT_ONCE = 2**22
 _MAX_BATCH = 1024
 _MARGINAL_BATCH = 128
 _CODE_SAMPLES = 8
+_NUM_DRAWS = 64
 """Samples over which the code of a level that depends on others is averaged."""
 T = TypeVar("T")
 
@@ -154,7 +156,7 @@ class Run:
         """Returns draws from the model, (num, *shape).
 
         Args:
-            num: number of draws; None: one for each label in ``y``, or 64.
+            num: number of draws; None: one for each label in ``y``, or 64 of one label.
             y: labels of a conditional model.
             temperature: factor of the standard deviation of the latents, one number or one for each level.
             seed: seed of the draws; None: new draws at each call, from the random numbers of torch.
@@ -162,7 +164,7 @@ class Run:
         """
         if draw not in ("mean", "sample"):
             raise ValueError(f"draw={draw}: choose mean or sample")
-        count = (np.size(y) if np.ndim(y) == 1 else 64) if num is None else num
+        count = (num_labels(y, self.spec) or _NUM_DRAWS) if num is None else num
         check_number(num=count)
         labels = self._labels(y, count)
         parts = []

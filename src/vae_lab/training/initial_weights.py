@@ -12,7 +12,7 @@ from vae_lab.types import DataSpec, listed
 
 _MUST_MATCH = (
     "model, network, prior, likelihood, latent_dim, the data's shape and, if the model is conditional, "
-    "the number of classes must be those of that run"
+    "the number of classes, attributes and numbers must be those of that run"
 )
 
 
@@ -46,7 +46,11 @@ def _epoch(number: object) -> str:
 
 
 def _other_classes(source: DataSpec, data: DataSpec, folder: Path) -> list[str]:
-    if source.class_names == data.class_names:
-        return []
-    was, now = (listed(spec.class_names) or "without names" for spec in (source, data))
-    return [f"init_from: the classes of {folder} are {was}; those of the data are {now}, taken in this order"]
+    lines = []
+    for key, kind in (("class_names", "classes"), ("attributes", "attributes"), ("numbers", "numbers")):
+        if getattr(source, key) != getattr(data, key):
+            was, now = (listed(getattr(spec, key)) or "without names" for spec in (source, data))
+            lines.append(f"init_from: the {kind} of {folder} are {was}; those of the data are {now}, taken in this order")
+    if source.numbers and source.numbers_scaling != data.numbers_scaling:
+        lines.append("init_from: the numbers of the condition are standardised by the mean and scale of the new data")
+    return lines
