@@ -198,7 +198,7 @@ def test_drawing_leaves_each_part_in_its_mode() -> None:
     assert [module.training for module in model.modules()] == modes
 
 
-@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 17, 11), (3, 5, 9), (1, 1, 1), (1, 70, 33), (4, 8, 8)])
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 17, 11), (3, 5, 9), (1, 1, 1), (1, 70, 33)])
 def test_any_size_and_number_of_channels(shape: tuple[int, int, int]) -> None:
     model, batch = vae(2, DataSpec(shape, 0, "binary")), examples(5, DataSpec(shape))._replace(y=None)
     shown = displayable(batch.x)
@@ -214,7 +214,7 @@ def test_any_size_and_number_of_channels(shape: tuple[int, int, int]) -> None:
 
 
 def test_data_that_are_no_images_are_refused_in_one_line() -> None:
-    with pytest.raises(ValueError, match=r"data of shape \(channels, height, width\), these have \(7,\)"):
+    with pytest.raises(ValueError, match=r"shape \(1 or 3 channels, height, width\), these have \(7,\)"):
         image_grid(torch.zeros(2, 7), 2)
 
 

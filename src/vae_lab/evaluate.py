@@ -83,7 +83,8 @@ def draw(model: LatentVariableModel, examples: Batch, result: dict[str, Any], pa
 
     best = {name: (of["dimension"], of["mutual_information"]) for name, of in result["mig_by_factor"].items()}
     sheet = traversals_by_factor(model, examples, best, result["disentanglement_level"])
-    save_picture(sheet.draw(), path.parent / FIGURES, path.stem.replace("evaluation", "traversals_by_factor", 1))
+    if sheet.drawable:
+        save_picture(sheet.draw(), path.parent / FIGURES, path.stem.replace("evaluation", "traversals_by_factor", 1))
 
 
 def show(result: Mapping[str, Any], remarks: Sequence[str], path: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -14,22 +15,30 @@ from vae_lab.runs.folder import BEST, SAMPLES
 from vae_lab.settings import Request
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from vae_lab.core import LatentVariableModel
     from vae_lab.data import ImageDataModule
+    from vae_lab.pictures import Sheet
     from vae_lab.pictures.request import Examples
     from vae_lab.runs.loading import SavedRun
 
 
 def sample(cfg: DictConfig) -> None:
-    """Writes each sheet that is asked for as NAME.png and NAME.npz, and prints the paths."""
+    """Writes each sheet that is asked for as NAME.png and NAME.npz, and prints the paths.
+
+    Data that are not pictures are written as NAME.npy too, and those of a table as NAME.csv.
+    """
     # Here and not above: --help and a wrong key must not wait for torch.
-    from vae_lab.pictures import requested, save_arrays, save_picture  # noqa: PLC0415
+    from vae_lab.pictures import requested  # noqa: PLC0415
+    from vae_lab.pictures.columns import check_columns  # noqa: PLC0415
     from vae_lab.runs.loading import find_run  # noqa: PLC0415
 
     settings = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
     request = Request(**{name: settings[name] for name in Request.__dataclass_fields__})
     run = find_run(cfg.run)
     model = run.model(cfg.packages, weights=cfg.weights)
+    check_columns(model.spec, request.columns)
     folder = Path(cfg.out).expanduser() if cfg.out else run.folder / SAMPLES
     weights = "" if run.checkpoint.name == BEST else f"_{run.checkpoint.stem}"
     weights += "_raw_weights" if cfg.weights == "raw" else ""
@@ -38,9 +47,23 @@ def sample(cfg: DictConfig) -> None:
     # All sheets before the first is written: a mistake must not leave files behind.
     with naming_data_root():
         sheets = list(requested(request, model, _examples_of(run, model, cfg)))
-    for name, sheet in sheets:
-        print(save_picture(sheet.draw(), folder, name + weights))
-        print(save_arrays(sheet.arrays, folder, name + weights))
+    drawn = [sheet.draw(request.columns) if sheet.drawable else None for _, sheet in sheets]
+    for (name, sheet), picture in zip(sheets, drawn, strict=True):
+        for path in _save(sheet, picture, folder, name + weights):
+            print(path)
+
+
+def _save(sheet: Sheet, picture: Tensor | None, folder: Path, name: str) -> Iterator[Path]:
+    """Writes the picture and the arrays of a sheet, and of data that are not pictures the numbers by themselves."""
+    from vae_lab.pictures import save_array, save_arrays, save_picture, save_table  # noqa: PLC0415
+
+    if picture is not None:
+        yield save_picture(picture, folder, name)
+    yield save_arrays(sheet.arrays, folder, name)
+    if sheet.shows_numbers:
+        yield save_array(sheet.arrays["images"], folder, name)
+    if columns := sheet.table():
+        yield save_table(columns, folder, name)
 
 
 def _examples_of(run: SavedRun, model: LatentVariableModel, cfg: DictConfig) -> Examples:

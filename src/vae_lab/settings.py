@@ -33,6 +33,7 @@ _USED_BY: dict[str, tuple[What, ...]] = {
     "level": ("traversals",),
     "temperature": ("samples", "conditions"),
     "draw": ("samples",),
+    "columns": ("samples", "reconstructions"),
     "split": ("reconstructions", "traversals", "interpolations", "progressive", "levels", "conditions"),
 }
 """Settings that apply only to some kinds of sheets."""
@@ -92,6 +93,7 @@ class Request:
         draw: mean or sample of p(x|z), for samples.
         split: split that the examples come from.
         seed: seed of the noise.
+        columns: names of the columns of a table that a scatter shows; empty: the two with most variance.
 
     Raises:
         ValueError: for a number outside its range, or a setting that does not apply to this kind of sheet.
@@ -105,6 +107,7 @@ class Request:
     draw: Draw = "mean"
     split: SplitName = "test"
     seed: int = 0
+    columns: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if self.num is not None and self.num < 1:
@@ -119,4 +122,4 @@ class Request:
     def changes(self) -> dict[str, Any]:
         """Returns the settings that differ from their defaults."""
         values = {field.name: (getattr(self, field.name), field.default) for field in fields(self)}
-        return {name: value for name, (value, default) in values.items() if value != default}
+        return {name: value for name, (value, default) in values.items() if value not in (default, [])}

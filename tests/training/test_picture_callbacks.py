@@ -15,7 +15,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.data import DataLoader
 
-from vae_lab.distributions import Bernoulli
+from vae_lab.distributions import Bernoulli, Gaussian
 from vae_lab.models import MHVAE, VAE
 from vae_lab.networks import MlpArchitecture
 from vae_lab.pictures import Album
@@ -69,7 +69,9 @@ def model() -> VAE:
     return VAE(SPEC, 2, NET, Bernoulli)
 
 
-def fit(tmp_path: Path, callbacks: list, epochs: int = 1, optimizers: int = 1, net=None, **options) -> Trainer:
+def fit(
+    tmp_path: Path, callbacks: list, epochs: int = 1, optimizers: int = 1, net=None, data=None, **options
+) -> Trainer:
     options = {"logger": TensorBoardLogger(tmp_path, name="", version="")} | options
     with warnings.catch_warnings():
         # Lightning's advice on workers and logging intervals is not what is tested.
@@ -84,7 +86,7 @@ def fit(tmp_path: Path, callbacks: list, epochs: int = 1, optimizers: int = 1, n
             enable_model_summary=False,
             **options,
         )
-        trainer.fit(Module(net or model(), optimizers), datamodule=Data())
+        trainer.fit(Module(net or model(), optimizers), datamodule=data or Data())
     return trainer
 
 
@@ -218,3 +220,25 @@ def test_thumbnails_are_square_and_not_stretched() -> None:
     filled = wide[0, 0] > 0.5
     assert filled.any(1).sum() == 16
     assert filled.any(0).sum() == 32
+
+
+def test_of_data_that_cannot_be_drawn_the_codes_are_and_one_line_says_so(tmp_path: Path) -> None:
+    shape = (2, 2, 2, 2, 2)
+
+    class Odd(Data):
+        spec = DataSpec(shape, 0, "real")
+
+        def examples(self, num: int, split: str) -> Batch:
+            return Batch(torch.rand(num, *shape, generator=torch.Generator().manual_seed(0)))
+
+    with pytest.warns(UserWarning, match=r"data of shape \(2, 2, 2, 2, 2\) cannot be drawn") as said:
+        fit(tmp_path, [pictures(), Projector(num_codes=5)], net=VAE(Odd.spec, 2, NET, Gaussian), data=Odd())
+    assert len([line for line in said if "cannot be drawn" in str(line.message)]) == 1
+    assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == ["codes.png"]
+    assert (tmp_path / "projector_config.pbtxt").exists()
+
+
+def test_a_scatter_of_a_column_that_does_not_exist_is_refused_before_the_first_step(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"columns=\['hue'\]: only tables have them"):
+        fit(tmp_path, [pictures(columns=["hue"])])
+    assert not (tmp_path / "figures").exists()

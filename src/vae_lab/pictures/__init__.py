@@ -12,8 +12,9 @@ from vae_lab.pictures.plane import code_scatter, latent_plane, manifold
 from vae_lab.pictures.reconstructions import interpolations, reconstructions
 from vae_lab.pictures.request import requested
 from vae_lab.pictures.samples import samples, samples_by_class
-from vae_lab.pictures.saving import save_arrays, save_picture
+from vae_lab.pictures.saving import save_array, save_arrays, save_picture, save_table
 from vae_lab.pictures.sheet import Sheet
+from vae_lab.pictures.tiles import is_drawable
 from vae_lab.pictures.traversals import traversals, traversals_by_factor
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "decode",
     "image_grid",
     "interpolations",
+    "is_drawable",
     "kl_by_level",
     "latent_plane",
     "manifold",
@@ -35,8 +37,10 @@ __all__ = [
     "requested",
     "samples",
     "samples_by_class",
+    "save_array",
     "save_arrays",
     "save_picture",
+    "save_table",
     "traversals",
     "traversals_by_factor",
 ]

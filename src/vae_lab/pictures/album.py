@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from vae_lab.pictures.plane import code_scatter, latent_plane, manifold
 from vae_lab.pictures.reconstructions import interpolations, pairs, reconstructions
 from vae_lab.pictures.samples import class_rows, samples, samples_by_class
 from vae_lab.pictures.sheet import Sheet
+from vae_lab.pictures.tiles import is_drawable, is_table
 from vae_lab.pictures.traversals import traversals
 from vae_lab.settings import NUM
 from vae_lab.types import Batch
@@ -42,6 +43,7 @@ class Album:
         num_interpolations: number of rows of interpolations.
         temperature: temperature of the samples; see `LatentVariableModel.generate`.
         seed: seed of the noise.
+        columns: names of the two columns of a table that scatters show; empty: those with most variance.
     """
 
     examples: Batch
@@ -51,12 +53,20 @@ class Album:
     num_interpolations: int = NUM["interpolations"]
     temperature: float = 1.0
     seed: int = 0
+    columns: Sequence[str] = ()
+
+    @property
+    def drawable(self) -> bool:
+        """True if the examples can be drawn, not only their codes."""
+        return is_drawable(self.examples.x.shape[1:])
 
     def quick(self, model: LatentVariableModel) -> Iterator[Picture]:
         """Yields `samples` and `reconstructions`, the first to show whether a model learns at all."""
-        yield "samples", self._samples(model).draw()
-        shown = first_varied(self.examples, self.num_reconstructions)
-        yield "reconstructions", reconstructions(model, shown, seed=self.seed).draw()
+        if not self.drawable:
+            return
+        yield "samples", self._samples(model).draw(self.columns)
+        shown = self.examples if self._is_table else first_varied(self.examples, self.num_reconstructions)
+        yield "reconstructions", reconstructions(model, shown, seed=self.seed).draw(self.columns)
 
     def full(self, model: LatentVariableModel) -> Iterator[Picture]:
         """Yields every picture that suits the model."""
@@ -65,9 +75,9 @@ class Album:
 
     def others(self, model: LatentVariableModel) -> Iterator[Picture]:
         """Yields all pictures but the `quick` ones."""
-        if _has_rows(model):
+        if self.drawable and _has_rows(model):
             yield from self._conditions(model)
-        elif model.conditional:
+        elif self.drawable and model.conditional:
             classes = range(self.num_classes)
             by_class = samples_by_class(model, classes, temperature=self.temperature, seed=self.seed)
             yield "samples_by_class", by_class.draw()
@@ -76,14 +86,21 @@ class Album:
             return
         if model.num_levels > 1:
             yield from self._levels(model)
-        yield from self._traversals(model)
-        if len(self.examples.x) > 1:
+        if self.drawable:
+            yield from self._traversals(model)
+        if self.drawable and len(self.examples.x) > 1:
             ends = pairs(varied(self.examples), self.num_interpolations, same_class=model.conditional)
             yield "interpolations", interpolations(model, *ends, seed=self.seed).draw()
         if latent_plane(model):
             yield from self._plane(model)
 
+    @property
+    def _is_table(self) -> bool:
+        return is_table(self.examples.x.shape[1:])
+
     def _samples(self, model: LatentVariableModel) -> Sheet:
+        if self._is_table:
+            return self._sampled_rows(model)
         if not model.conditional:
             return samples(model, self.num_samples, None, self.temperature, self.seed)
         if _has_rows(model):
@@ -101,11 +118,18 @@ class Album:
         for part, sheet in condition_sheets(model, start, self.examples.y, self.temperature, self.seed).items():
             yield f"conditions/{part}", sheet.draw()
 
+    def _sampled_rows(self, model: LatentVariableModel) -> Sheet:
+        """Draws as many samples as examples, under the same labels, and compares them column by column."""
+        x, y = self.examples.x, self.examples.y if model.conditional else None
+        sheet = samples(model, len(x), y, self.temperature, self.seed)
+        return replace(sheet, compared={"data": x, **sheet.compared})
+
     def _levels(self, model: LatentVariableModel) -> Iterator[Picture]:
         """Draws what each level of a hierarchy adds and costs."""
-        shown = first_varied(self.examples, NUM["progressive"])
-        yield "progressive", progressive(model, shown, self.seed).draw()
-        yield "levels", redrawn(model, first_varied(self.examples, 1), self.seed).draw()
+        if self.drawable:
+            shown = first_varied(self.examples, NUM["progressive"])
+            yield "progressive", progressive(model, shown, self.seed).draw()
+            yield "levels", redrawn(model, first_varied(self.examples, 1), self.seed).draw()
         yield "kl_by_level", kl_by_level(model, self.examples, self.seed)
 
     def _traversals(self, model: LatentVariableModel) -> Iterator[Picture]:
@@ -120,6 +144,8 @@ class Album:
 
     def _plane(self, model: LatentVariableModel) -> Iterator[Picture]:
         yield "codes", code_scatter(model, self.examples, self.seed)
+        if not self.drawable:
+            return
         if not model.conditional:
             yield "manifold", manifold(model).draw()
             return

@@ -80,7 +80,7 @@ def _sheet(
         made = [generate(model, len(y), y, temperature, seed, "mean") for y in conditions]
         parts.append({name: torch.stack([each[name] for each in made], dim=1).flatten(0, 1) for name in made[0]})
     arrays = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-    return Sheet(arrays["images"], len(column_labels), arrays, row_labels, column_labels)
+    return Sheet(arrays["images"], len(column_labels), arrays, row_labels, column_labels, spec=model.spec)
 
 
 def _with(y: Tensor, column: int, value: float) -> Tensor:

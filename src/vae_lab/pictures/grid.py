@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import warnings
 from collections.abc import Sequence
 from math import ceil
@@ -12,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.transforms import IdentityTransform
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, pad
 from torchvision.utils import make_grid
 
 _LEGIBLE_SIDE = 64
@@ -27,6 +28,8 @@ _LINE_HEIGHT = 20
 """Pixels of a character and a line of _FONT_SIZE points at DPI."""
 MAX_LINES = 4
 """Lines above the columns, where their labels are too long for one."""
+_LEAST_NOTE_WIDTH = 400
+"""Pixels that a picture with a note has at least."""
 _GAP = 5
 """Pixels on either side of a row's label."""
 
@@ -37,30 +40,32 @@ def image_grid(
     row_labels: Sequence[str] = (),
     column_labels: Sequence[str] = (),
     corner: str = "",
+    note: str = "",
 ) -> Tensor:
     """Returns images in rows of ``columns``, as (3, H, W) in [0, 1].
 
     Args:
-        images: (N, channels, height, width). Values outside [0, 1] are clamped; of images with neither 1 nor 3
-            channels the first is shown.
+        images: (N, 1 or 3, height, width). Values outside [0, 1] are clamped.
         columns: images in a row.
         row_labels: labels on the left, one for each row.
         column_labels: labels above, one for each column.
         corner: label in the corner of the two margins.
+        note: line below the images, broken into as many as it needs.
 
     Raises:
-        ValueError: for data that are not images.
+        ValueError: for anything but images of 1 or 3 channels.
     """
     grid = make_grid(displayable(images), nrow=columns, padding=PADDING, pad_value=PADDING_GREY)
-    return _labelled(grid, row_labels, column_labels, corner) if row_labels or column_labels else grid
+    if row_labels or column_labels:
+        grid = _labelled(grid, row_labels, column_labels, corner)
+    return _with_note(grid, note) if note else grid
 
 
 def displayable(images: Tensor) -> Tensor:
     """Returns images on the CPU as 1 or 3 channels of float32 in [0, 1], small ones enlarged; (N, C, H, W)."""
-    if images.dim() != 4:
-        raise ValueError(f"pictures need data of shape (channels, height, width), these have {tuple(images.shape[1:])}")
-    if images.shape[1] not in (1, 3):
-        images = images[:, :1]
+    if images.dim() != 4 or images.shape[1] not in (1, 3):
+        shape = tuple(images.shape[1:])
+        raise ValueError(f"pictures need data of shape (1 or 3 channels, height, width), these have {shape}")
     # A model that has diverged is shown black rather than stopping the training.
     images = images.detach().float().cpu().nan_to_num(0.0).clamp(0, 1)
     factor = max(1, round(_LEGIBLE_SIDE / max(images.shape[2:])))
@@ -94,6 +99,18 @@ def _labelled(grid: Tensor, row_labels: Sequence[str], column_labels: Sequence[s
     picture = figure_picture(figure)
     picture[:, top:height, left:width] = grid
     return picture
+
+
+def _with_note(picture: Tensor, note: str) -> Tensor:
+    """Returns the picture above a line of text, which makes it wider if it is very narrow."""
+    width = max(picture.shape[2], _LEAST_NOTE_WIDTH)
+    lines = textwrap.wrap(note, (width - 2 * _GAP) // _CHARACTER_WIDTH)
+    height = _LINE_HEIGHT * len(lines)
+    figure = Figure(figsize=((width + 0.5) / DPI, (height + 0.5) / DPI), dpi=DPI)
+    for i, line in enumerate(lines):
+        _write(figure, _GAP, height - _LINE_HEIGHT * (i + 0.5), line, horizontal="left")
+    wider = pad(picture, (0, width - picture.shape[2]), value=1.0)
+    return torch.cat((wider, figure_picture(figure)), dim=1)
 
 
 def _write_rows(figure: Figure, labels: Sequence[str], right: int, height: int) -> None:

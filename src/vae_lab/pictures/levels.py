@@ -57,7 +57,7 @@ def progressive(model: LatentVariableModel, examples: Batch, seed: int = 0) -> S
     shown = batch.x if examples.grey is None else examples.grey.to(images)
     names = [rows[0][0], *(f"+ {name}" for name, _ in rows[1:])]
     arrays = {"images": images, **by_level(z), **originals(examples)}
-    return Sheet(torch.cat((shown, images)), len(batch.x), arrays, ["original", *names])
+    return Sheet(torch.cat((shown, images)), len(batch.x), arrays, ["original", *names], spec=model.spec)
 
 
 def redrawn(model: LatentVariableModel, example: Batch, seed: int = 0, num: int = _NUM_DRAWN) -> Sheet:
@@ -83,7 +83,7 @@ def redrawn(model: LatentVariableModel, example: Batch, seed: int = 0, num: int 
     label = row_label(model.spec, example.y[0]) if model.conditional and example.y is not None else ""
     columns = ["original", *(str(number) for number in range(1, num + 1))]
     arrays = {"images": images, **originals(example)}
-    return Sheet(tiles, num + 1, arrays, [f"{name} anew" for name, _ in rows], columns, label)
+    return Sheet(tiles, num + 1, arrays, [f"{name} anew" for name, _ in rows], columns, label, model.spec)
 
 
 def _drawn_anew(model: LatentVariableModel, z: Sequence[Tensor], levels: range, y: Tensor | None, num: int) -> Tensor:

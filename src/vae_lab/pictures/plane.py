@@ -66,6 +66,7 @@ def manifold(model: LatentVariableModel, y: int | Tensor | None = None, num: int
         row_labels=[f"z[1] = {value:.2f}" for value in down.tolist()],
         column_labels=[f"{value:.2f}" for value in across.tolist()],
         corner="z[0] =",
+        spec=model.spec,
     )
 
 

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from vae_lab.core import LatentVariableModel
-from vae_lab.pictures.grid import PADDING_GREY
 from vae_lab.pictures.latents import by_level, codes, decode, encode, evaluation_mode, on_model, rows_of
 from vae_lab.pictures.sheet import Sheet, originals
+from vae_lab.pictures.tiles import blank
 from vae_lab.types import Batch
 
 
@@ -31,14 +31,14 @@ def reconstructions(model: LatentVariableModel, examples: Batch, columns: int = 
         z = encode(model, batch)
         images = decode(model, z, model.context(batch.y))
     arrays = {"images": images, **by_level(z), **originals(examples)}
-    blank = images.new_full((-len(images) % columns, *images.shape[1:]), PADDING_GREY)
+    empty = images.new_full((-len(images) % columns, *images.shape[1:]), blank(images, model.spec))
     rows = {"original": batch.x, "reconstruction": images}
     if examples.grey is not None:
         rows = {"original": examples.grey.to(images), "binarized": batch.x, "reconstruction": images}
-    sides = [torch.cat((side, blank)).reshape(-1, columns, *side.shape[1:]) for side in rows.values()]
+    sides = [torch.cat((side, empty)).reshape(-1, columns, *side.shape[1:]) for side in rows.values()]
     # A row of originals, the row of their reconstructions, the next row of originals ...
     tiles = torch.stack(sides, dim=1).flatten(0, 2)
-    return Sheet(tiles, columns, arrays, row_labels=list(rows) * len(sides[0]))
+    return Sheet(tiles, columns, arrays, row_labels=list(rows) * len(sides[0]), spec=model.spec, compared=rows)
 
 
 def interpolations(model: LatentVariableModel, starts: Batch, ends: Batch, num: int = 11, seed: int = 0) -> Sheet:
@@ -77,7 +77,7 @@ def interpolations(model: LatentVariableModel, starts: Batch, ends: Batch, num: 
     ends_of_pairs = Batch(torch.stack((starts.x, ends.x), dim=1), y, grey=grey)
     arrays = {"images": images, **by_level(z), "steps": steps, **originals(ends_of_pairs)}
     labels = ["original", *(f"{step:.0%}" for step in steps.tolist()), "original"]
-    return Sheet(rows.flatten(0, 1), num + 2, arrays, column_labels=labels)
+    return Sheet(rows.flatten(0, 1), num + 2, arrays, column_labels=labels, spec=model.spec)
 
 
 def pairs(examples: Batch, num: int, same_class: bool) -> tuple[Batch, Batch]:

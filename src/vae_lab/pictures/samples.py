@@ -41,7 +41,9 @@ def samples(
     """
     columns = columns or min(ceil(sqrt(num)), MAX_ROWS)
     arrays = generate(model, num, y, temperature, seed, draw)
-    return Sheet(arrays["images"], columns, arrays, row_labels=_class_labels(model, y, columns))
+    labels = _class_labels(model, y, columns)
+    compared = {"samples": arrays["images"]}
+    return Sheet(arrays["images"], columns, arrays, row_labels=labels, spec=model.spec, compared=compared)
 
 
 def samples_by_class(
@@ -69,7 +71,7 @@ def samples_by_class(
     columns = [generate(model, num, torch.stack([y] * num), temperature, seed, draw) for y in each]
     arrays = {name: torch.stack([column[name] for column in columns], dim=1).flatten(0, 1) for name in columns[0]}
     labels = [row_label(model.spec, y) for y in each]
-    return Sheet(arrays["images"], len(each), arrays, column_labels=labels)
+    return Sheet(arrays["images"], len(each), arrays, column_labels=labels, spec=model.spec)
 
 
 def class_rows(num: int, num_classes: int) -> tuple[Tensor, int]:

@@ -1,8 +1,9 @@
-"""Writes pictures and arrays as files, whole or not at all: a reader never sees half of one."""
+"""Writes pictures, arrays and tables as files, whole or not at all: a reader never sees half of one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import csv
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,4 +34,30 @@ def save_arrays(arrays: Mapping[str, Tensor], folder: str | Path, tag: str) -> P
     path = Path(folder) / f"{tag.replace('/', '_')}.npz"
     with atomic_path(path) as unfinished, unfinished.open("wb") as file:
         np.savez(file, allow_pickle=False, **{name: array.cpu().numpy() for name, array in arrays.items()})
+    return path
+
+
+def save_array(array: Tensor, folder: str | Path, tag: str) -> Path:
+    """Writes ``folder/<tag, with _ for />.npy``.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    path = Path(folder) / f"{tag.replace('/', '_')}.npy"
+    with atomic_path(path) as unfinished, unfinished.open("wb") as file:
+        np.save(file, array.cpu().numpy(), allow_pickle=False)
+    return path
+
+
+def save_table(columns: Mapping[str, Sequence[object]], folder: str | Path, tag: str) -> Path:
+    """Writes ``folder/<tag, with _ for />.csv``: the names of the columns, then row by row.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    path = Path(folder) / f"{tag.replace('/', '_')}.csv"
+    with atomic_path(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(columns)
+        rows.writerows(zip(*columns.values(), strict=True))
     return path

@@ -1,14 +1,17 @@
-"""A sheet: images in rows, and the arrays that belong to them."""
+"""A sheet: examples in rows, drawn as their kind is, and the arrays that belong to them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from vae_lab.pictures.columns import names_of
 from vae_lab.pictures.grid import image_grid
-from vae_lab.types import Batch
+from vae_lab.pictures.tables import table_figure
+from vae_lab.pictures.tiles import is_drawable, is_signal, is_table, tiles_of
+from vae_lab.types import Batch, DataSpec
 
 MAX_ROWS = 64
 """Largest number of rows of a picture. More cannot be viewed, and would take more memory than the images."""
@@ -19,11 +22,14 @@ class Sheet:
     """Images and arrays, computed once; then drawn, saved, or both.
 
     Attributes:
-        tiles: images as they are shown, row by row, (rows * columns, C, H, W).
+        tiles: images as they are shown, row by row, (rows * columns, *shape); or examples of another kind.
         columns: number of images in a row.
-        arrays: computed arrays by name. ``images``, (N, C, H, W), are what the model made, in the range of the
+        arrays: computed arrays by name. ``images``, (N, *shape), are what the model made, in the range of the
             data; codes at level l are ``z_<l>``. Each function that makes a sheet names its other arrays.
         row_labels, column_labels, corner: see `image_grid`.
+        spec: spec of the data, which says how they are drawn.
+        compared: sets of examples, which are drawn instead if the data are a table, each in its colour; of signals the
+            last set is drawn over the first one.
     """
 
     tiles: Tensor
@@ -32,11 +38,44 @@ class Sheet:
     row_labels: Sequence[str] = ()
     column_labels: Sequence[str] = ()
     corner: str = ""
+    spec: DataSpec | None = None
+    compared: Mapping[str, Tensor] = field(default_factory=dict)
 
-    def draw(self) -> Tensor:
-        """Draws the first `MAX_ROWS` rows as a picture, (3, H, W) in [0, 1]."""
-        tiles, row_labels = self.tiles[: MAX_ROWS * self.columns], self.row_labels[:MAX_ROWS]
-        return image_grid(tiles, self.columns, row_labels, self.column_labels, self.corner)
+    @property
+    def drawable(self) -> bool:
+        """True if the data are of a kind that can be drawn."""
+        return is_drawable(self.tiles.shape[1:])
+
+    def draw(self, shown: Sequence[str] = ()) -> Tensor:
+        """Draws the first `MAX_ROWS` rows as a picture, (3, H, W) in [0, 1].
+
+        Args:
+            shown: names of the columns of a table that a scatter shows; empty: the two with most variance.
+
+        Raises:
+            ValueError: for data that cannot be drawn, or a column that they do not have.
+        """
+        if self.compared and is_table(self.tiles.shape[1:]):
+            return table_figure(self.compared, self.spec, shown)
+        most = MAX_ROWS * self.columns
+        tiles, under, labels = self.tiles[:most], None, self.row_labels[:MAX_ROWS]
+        if len(self.compared) > 1 and is_signal(self.tiles.shape[1:]):
+            under, tiles = (list(self.compared.values())[place][:most] for place in (0, -1))
+            labels = ()
+        drawn = tiles_of(tiles, self.spec, under)
+        return image_grid(drawn.pictures, self.columns, labels, self.column_labels, self.corner, drawn.note)
+
+    @property
+    def shows_numbers(self) -> bool:
+        """True if the picture does not show all of the data, as it does for pictures of pixels in [0, 1]."""
+        return self.tiles.dim() != 4 or (self.spec is not None and self.spec.support == "real")
+
+    def table(self) -> dict[str, list[float]]:
+        """Returns the rows that the model made, column by column; empty for data that are not a table."""
+        if not is_table(self.tiles.shape[1:]):
+            return {}
+        rows = self.arrays["images"]
+        return dict(zip(names_of(self.spec, rows.shape[1]), rows.T.tolist(), strict=True))
 
 
 def originals(examples: Batch) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from vae_lab.settings import Request
 
 _MAX_JOINED = 120
 """Bytes of several class names, or of a condition, in the name of a file."""
-_IN_NAMES = {"num": "num", "temperature": "t", "draw": "draw_", "split": "", "seed": "seed"}
+_IN_NAMES = {"num": "num", "temperature": "t", "draw": "draw_", "split": "", "seed": "seed", "columns": "of_"}
 """Prefix of the value of a setting in the name of a sheet."""
 
 

@@ -106,7 +106,8 @@ def _sheet(
     moved = {"images": images, **by_level(z_from_level, level), "dimensions": dimensions, "steps": torch.tensor(STEPS)}
     columns = [f"{step:+.1f} σ" if step else "code" for step in STEPS]
     shown = row_label(model.spec, original.y[0]) if model.conditional and original.y is not None else ""
-    return Sheet(images, len(STEPS), {**moved, **measure, **originals(original)}, labels, columns, shown)
+    arrays = {**moved, **measure, **originals(original)}
+    return Sheet(images, len(STEPS), arrays, labels, columns, shown, model.spec)
 
 
 def _use_of_dimensions(level: LevelCodes) -> tuple[Tensor, str]:

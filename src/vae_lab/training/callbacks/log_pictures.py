@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,9 +13,11 @@ from torch import Tensor
 from vae_lab.core import LatentVariableModel
 from vae_lab.pictures import Album, save_picture
 from vae_lab.pictures.album import Picture
+from vae_lab.pictures.columns import check_columns
 from vae_lab.runs.folder import FIGURES
 from vae_lab.training.averaging import shown_weights
 from vae_lab.training.loggers import publish_image
+from vae_lab.types import DataSpec
 
 
 def model_of(module: LightningModule) -> LatentVariableModel:
@@ -43,6 +45,7 @@ class Pictures(Callback):
         max_classes: largest number of classes that are drawn of a conditional model; the first ones.
         temperature: temperature of the samples; see `LatentVariableModel.generate`.
         seed: seed of the noise.
+        columns: names of the two columns of a table that scatters show; empty: those with most variance.
 
     Raises:
         ValueError: for a number outside its range.
@@ -61,6 +64,7 @@ class Pictures(Callback):
         max_classes: int = 10,
         temperature: float = 1.0,
         seed: int = 0,
+        columns: Sequence[str] = (),
     ) -> None:
         _check_least(0, every_n_epochs=every_n_epochs, temperature=temperature)
         _check_least(1, num_samples=num_samples, num_examples=num_examples, num_reconstructions=num_reconstructions)
@@ -75,6 +79,7 @@ class Pictures(Callback):
             "num_interpolations": num_interpolations,
             "temperature": temperature,
             "seed": seed,
+            "columns": tuple(columns),
         }
         self._album: Album | None = None
         self._next_early_step = 1
@@ -88,6 +93,7 @@ class Pictures(Callback):
             data: Any = trainer.datamodule  # type: ignore[attr-defined]
             classes = min(data.spec.num_classes, self.max_classes)
             self._album = Album(data.examples(self.num_examples, split="test"), classes, **self.settings)
+            _check_album(self._album, data.spec)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -134,6 +140,13 @@ class Pictures(Callback):
             if not self._warned:
                 warnings.warn(f"the picture {tag} cannot be written in {folder}: {error}", stacklevel=2)
             self._warned = True
+
+
+def _check_album(album: Album, spec: DataSpec) -> None:
+    """Refuses columns that do not exist, and says once if the data cannot be drawn."""
+    check_columns(spec, album.columns)
+    if not album.drawable:
+        warnings.warn(f"data of shape {spec.shape} cannot be drawn: the pictures show codes alone", stacklevel=1)
 
 
 def _power_of_two_after(step: int) -> int:

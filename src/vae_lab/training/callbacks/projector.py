@@ -12,7 +12,7 @@ from torchvision.transforms.v2.functional import center_crop
 
 from vae_lab.core import LatentVariableModel
 from vae_lab.pictures import codes
-from vae_lab.pictures.grid import displayable
+from vae_lab.pictures.tiles import is_drawable, is_table, tiles_of
 from vae_lab.training.averaging import shown_weights
 from vae_lab.training.callbacks.log_pictures import model_of
 from vae_lab.training.loggers import tensorboard_writer
@@ -57,12 +57,17 @@ class Projector(Callback):
         shown = examples.x if examples.grey is None else examples.grey
         for number, level in enumerate(levels, start=1):
             tag = "codes" if len(levels) == 1 else f"codes_level_{number}"
-            _add_embedding(writer, tag, level.mean, shown, metadata, step)
+            _add_embedding(writer, tag, level.mean, _thumbnails(shown, model.spec), metadata, step)
 
 
-def _thumbnails(images: Tensor) -> Tensor:
-    """Returns small square images (N, 1 or 3, side, side) in [0, 1], as the projector cuts them from one sheet."""
-    shown = displayable(images)
+def _thumbnails(x: Tensor, spec: DataSpec | None = None) -> Tensor | None:
+    """Returns small square images (N, 1 or 3, side, side) in [0, 1], as the projector cuts them from one sheet.
+
+    None for data that cannot be drawn and for rows of tables, which are shown as points.
+    """
+    if not is_drawable(x.shape[1:]) or is_table(x.shape[1:]):
+        return None
+    shown = tiles_of(x, spec).pictures
     square = center_crop(shown, [max(shown.shape[2:])] * 2)  # larger than the image: fills up with black
     return interpolate(square, size=(THUMBNAIL_SIDE, THUMBNAIL_SIDE), mode="area")
 
@@ -79,7 +84,7 @@ def _metadata(spec: DataSpec | None, y: Tensor) -> dict[str, Any]:
 
 
 def _add_embedding(
-    writer: SummaryWriter, tag: str, codes: Tensor, images: Tensor, metadata: dict[str, Any], step: int
+    writer: SummaryWriter, tag: str, codes: Tensor, images: Tensor | None, metadata: dict[str, Any], step: int
 ) -> None:
-    vectors, pictures = codes.flatten(1).float().cpu(), _thumbnails(images)
-    writer.add_embedding(vectors, label_img=pictures, global_step=step, tag=tag, **metadata)
+    vectors = codes.flatten(1).float().cpu()
+    writer.add_embedding(vectors, label_img=images, global_step=step, tag=tag, **metadata)
