@@ -396,6 +396,7 @@ def test_the_commands_of_the_examples_are_valid(followed: Path) -> None:
 def test_the_how_to_for_python_runs(tmp_path: Path) -> None:
     folder = trained_run(tmp_path / "run", *FAST, "model=cvae")
     page = "\n".join(blocks((ROOT / "docs" / "howto_python.md").read_text(encoding="utf-8"), "python"))
-    test = doctest.DocTestParser().get_doctest(page, {"folder": str(folder)}, "howto_python", None, 0)
+    names = {"folder": str(folder), "new_folder": str(tmp_path / "new")}
+    test = doctest.DocTestParser().get_doctest(page, names, "howto_python", None, 0)
     result = doctest.DocTestRunner(verbose=False).run(test)
     assert (result.failed, result.attempted > 8) == (0, True)

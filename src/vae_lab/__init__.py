@@ -7,13 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vae_lab.cli.compose import compose
+    from vae_lab.fitting import fit
     from vae_lab.runs.loading import load_run
     from vae_lab.runs.run import Run
 
 __version__ = "0.1.0"
-__all__ = ["Run", "compose", "load_run"]
+__all__ = ["Run", "compose", "fit", "load_run"]
 
-_MODULES = {"Run": "vae_lab.runs.run", "compose": "vae_lab.cli.compose", "load_run": "vae_lab.runs.loading"}
+_MODULES = {
+    "Run": "vae_lab.runs.run",
+    "compose": "vae_lab.cli.compose",
+    "fit": "vae_lab.fitting",
+    "load_run": "vae_lab.runs.loading",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from vae_lab.types import IN_MEMORY
+
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a pipe"),
@@ -49,6 +51,8 @@ def atomic_path(path: Path, sync: bool = False) -> Iterator[Path]:
 
 def absolute(path: str) -> str:
     """Returns the whole path of a file or folder, so that it means the same in every working directory."""
+    if path == IN_MEMORY:
+        return path
     path = os.path.expanduser(path)
     plain = os.path.abspath(path)  # drops "..", which leads elsewhere behind a link
     whole = os.path.realpath(path)

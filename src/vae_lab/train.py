@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +17,12 @@ from vae_lab.errors import PrunedError, RunError
 from vae_lab.nested import key_of
 from vae_lab.runs.folder import save_pruned
 from vae_lab.runs.locks import locked
+from vae_lab.runs.reading import saved_config
 from vae_lab.sweeps import jobs
+from vae_lab.types import IN_MEMORY
 
 if TYPE_CHECKING:
+    from vae_lab.data.given import GivenData
     from vae_lab.runs.loading import SavedRun
     from vae_lab.training import VariationalModule
 
@@ -41,24 +45,34 @@ _SETTINGS = (
 def train(cfg: DictConfig) -> None:
     """Trains one run in its folder, to which no other process may write meanwhile."""
     with locked(Path(cfg.run_dir)):
-        _train_in_folder(cfg)
+        train_in_folder(composition_of(cfg, HydraConfig.get()))
 
 
-def _train_in_folder(cfg: DictConfig) -> None:
-    """Trains one run in its folder, which this process has locked."""
+def train_in_folder(composition: Composition, given: GivenData | None = None) -> None:
+    """Trains one run in its folder, which this process has locked.
+
+    Args:
+        composition: config of the run.
+        given: data that a Python program holds; None: they are read as the config says.
+    """
     # Here and not above: --help and a wrong key must not wait for torch.
     from vae_lab.runs.loading import find_run  # noqa: PLC0415
     from vae_lab.training import Record, fit, prepare_process  # noqa: PLC0415
 
-    composition = composition_of(cfg, HydraConfig.get())
+    cfg = composition.cfg
     keep_own_defaults(cfg, composition.overrides)
     name_whole_root(cfg)
+    if given is not None:
+        OmegaConf.update(cfg, "data.root", IN_MEMORY)
     config = composition.record()
     folder = Path(cfg.run_dir)
     checkpoint = checkpoint_to_resume(config, folder)
     prepare_process(cfg.seed)
-    data, module, trainer = assemble(composition)
+    data, module, trainer = assemble(composition, given.give if given else None)
+    if given is not None:
+        config["in_memory"] = given.description()
     if checkpoint:
+        _check_same_arrays(config, folder)
         find_run(checkpoint).check_resumed_data(data.spec)
         if trainer.is_global_zero and (line := moved_data(folder, config["data"].get("root"))):
             print(printable(line))
@@ -74,6 +88,15 @@ def _train_in_folder(cfg: DictConfig) -> None:
         if trainer.is_global_zero:
             save_pruned(folder, composition.overrides, str(stop))
             print(f"pruned       {stop}")
+
+
+def _check_same_arrays(config: Mapping[str, Any], run: Path) -> None:
+    """Raises RunError for other arrays in memory than those that a resumed run began with."""
+    before, now = saved_config(run).get("in_memory"), config.get("in_memory")
+    if isinstance(before, Mapping) and isinstance(now, Mapping) and dict(before) != dict(now):
+        key = next(key for key in [*before, *now] if before.get(key) != now.get(key))
+        what = "other values" if key == "fingerprint" else f"{key} was {before.get(key)}, is {now.get(key)}"
+        raise RunError(f"resume={run}: other data than the run began with: {what}; give the same, or start a new run")
 
 
 def _start_from(source: SavedRun, module: VariationalModule, config: dict[str, Any], shows: bool) -> None:

@@ -15,6 +15,8 @@ SplitName = Literal["train", "val", "test"]
 Support = Literal["binary", "unit", "uint8", "real"]
 """Values that the data take: {0, 1}; the interval [0, 1]; the 256 levels {0, 1/255, ..., 1}; any real number."""
 
+IN_MEMORY = "(in memory)"
+"""Root of data that a Python program holds, and no folder does."""
 
 _MAX_NAMES_SHOWN = 20
 """Names that a message lists; of more it shows the first ones and their number."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -199,8 +199,14 @@ def name_whole_root(cfg: DictConfig) -> None:
         OmegaConf.update(cfg, "data.root", absolute(root).replace("${", "\\${"))
 
 
-def assemble(composition: Composition) -> tuple[ImageDataModule, VariationalModule, Any]:
+def assemble(
+    composition: Composition, give: Callable[[Any], Any] | None = None
+) -> tuple[ImageDataModule, VariationalModule, Any]:
     """Returns the data, the module and the Trainer of a run.
+
+    Args:
+        composition: config of the run.
+        give: gives the data module what it serves, and returns the one that is to be used; None: it reads files.
 
     Raises:
         RunError: for a part that was asked for and would do nothing, a model that does not fit into memory, or a
@@ -210,6 +216,8 @@ def assemble(composition: Composition) -> tuple[ImageDataModule, VariationalModu
     cfg = composition.cfg
     _refuse_unused(composition)
     parts = {key: instantiate(cfg[key], _convert_="all") for key in ("data", "objective", "optimizer", "scheduler")}
+    if give is not None:
+        parts["data"] = give(parts["data"])
     _try_optimizer(parts)
     module = _build_module(cfg, parts)
     trainer = build_trainer(cfg)

@@ -39,6 +39,7 @@ _MAY_CHANGE = (
     "spec",
     "run_dir",
     "data.root",
+    "in_memory",
 )
 """Keys that may differ from those of the run: how long it goes on, and what has no part in what is trained.
 

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from vae_lab.data.array_labels import Values, as_indices, label_values
+from vae_lab.data.array_memory import ArraysInMemory
 from vae_lab.data.array_store import ArrayStore, Stored
 from vae_lab.data.array_values import WHITE, Layout, MaxValue, all_black, rescaled, uint8_images, white_beside, white_of
 from vae_lab.data.arrays import GIGABYTE, Arrays, Images, Indices, allocate, chunks, release
 from vae_lab.data.image_set import ImageSet, readable
 from vae_lab.data.splits import train_and_test_rows
-from vae_lab.types import SplitName, listed
+from vae_lab.types import IN_MEMORY, SplitName, listed
 
 
 class ArrayFiles(ImageSet):
@@ -63,6 +64,11 @@ class ArrayFiles(ImageSet):
         self.max_value: MaxValue = max_value
         self._whites: dict[SplitName, int] = {}
 
+    def hold(self, arrays: ArraysInMemory) -> None:
+        """Reads these arrays instead of the files under ``root``."""
+        self.root = IN_MEMORY
+        self._store = arrays
+
     @cached_property
     def native_shape(self) -> tuple[int, int, int]:
         _, channels, height, width = self._images("train").shape
@@ -78,7 +84,7 @@ class ArrayFiles(ImageSet):
 
     @property
     def place(self) -> str:
-        return self.root
+        return "" if self.root == IN_MEMORY else self.root
 
     def origin(self, split: SplitName) -> str:
         stored = self._store.found.get((split, "images"))
@@ -109,6 +115,8 @@ class ArrayFiles(ImageSet):
         Raises:
             ValueError: for a file without one different name per line, or names without labels.
         """
+        if self.root == IN_MEMORY:
+            return ()
         folder = self._store.place if self._store.place.is_dir() else self._store.place.parent
         path = folder / "class_names.txt"
         if not path.exists():
@@ -167,7 +175,7 @@ class ArrayFiles(ImageSet):
         return copy
 
     @cached_property
-    def _store(self) -> ArrayStore:
+    def _store(self) -> ArrayStore | ArraysInMemory:
         return ArrayStore(self.root, self.memory_limit_gb)
 
     def _images(self, split: SplitName) -> Images:

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from vae_lab.data.arrays import allocate
 from vae_lab.data.splits import split_named
-from vae_lab.types import SplitName, listed
+from vae_lab.types import IN_MEMORY, SplitName, listed
 
 _Kind = Literal["images", "labels"]
-_Role = tuple[SplitName, _Kind]
+Role = tuple[SplitName, _Kind]
 _Array = NDArray[np.generic]
 
 _KINDS: dict[str, _Kind] = {
@@ -58,7 +58,7 @@ class ArrayStore:
         self.root = root
         self.memory_limit_gb = memory_limit_gb
         self.place = Path(root).expanduser()
-        self.found: dict[_Role, Stored] = {}
+        self.found: dict[Role, Stored] = {}
         self.passed_over: list[str] = []
         self._unpacked: dict[Stored, _Array] = {}
         if self.place.is_dir():
@@ -67,6 +67,11 @@ class ArrayStore:
             self._take(_members(self.place))
         elif self.place.suffix == ".npy" and self.place.is_file():
             self.found["train", "images"] = Stored(self.place)
+        elif root == IN_MEMORY:
+            raise FileNotFoundError(
+                f"data.root={root}: the run was trained on arrays in memory; save them as train_images.npy and the like"
+                " in a folder, and name it"
+            )
         elif self.place.exists():
             raise ValueError(f"data.root={root}: not a folder, nor a .npy or .npz file{_hint([self.place])}")
         else:
@@ -76,7 +81,7 @@ class ArrayStore:
         if ("train", "images") not in self.found:
             raise FileNotFoundError(self._nothing_found())
 
-    def open(self, role: _Role) -> _Array:
+    def open(self, role: Role) -> _Array:
         """Opens an array: a memory map of a .npy file, or what an archive's member holds.
 
         Raises:
@@ -194,7 +199,7 @@ def _kind(name: str) -> str:
     return kinds.pop() if len(kinds) == 1 else name
 
 
-def _role(name: str) -> _Role | None:
+def _role(name: str) -> Role | None:
     """Returns the role that every word of a name supports; None if there is no such role."""
     words = _words(name)
     splits = {split for word in words if (split := split_named(word))}

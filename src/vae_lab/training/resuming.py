@@ -135,7 +135,7 @@ def skip_done_batches(
     ranks = progress["ranks"]
     own = ranks[trainer.global_rank if len(ranks) == trainer.world_size else 0]
     train_bound.restore(*_sums_of_rank(ranks, trainer.global_rank, trainer.world_size))
-    _set_random_states(own["random"])
+    set_random_states(own["random"])
     return shapes[0] if shapes else None
 
 
@@ -173,7 +173,7 @@ def random_states() -> dict[str, Any]:
     }
 
 
-def _set_random_states(states: Mapping[str, Any]) -> None:
+def set_random_states(states: Mapping[str, Any]) -> None:
     """Restores what `random_states` returned."""
     random.setstate(states["python"])
     keys, *rest = states["numpy"]

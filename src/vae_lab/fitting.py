@@ -1,0 +1,192 @@
+"""vae_lab.fit: trains a run on data that a Python program holds, composed as on the command line."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import signal
+import threading
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vae_lab.cli.check import ConfigError, check_config
+from vae_lab.cli.compose import Composition, composed
+from vae_lab.cli.paths import quoted
+from vae_lab.cli.remedies import naming_keys, with_remedy
+from vae_lab.cli.resume import completed_words
+from vae_lab.errors import RunError
+from vae_lab.nested import key_of
+from vae_lab.runs.folder import CHECKPOINTS
+from vae_lab.runs.locks import locked
+from vae_lab.runs.reading import saved_config
+from vae_lab.train import train_in_folder
+
+if TYPE_CHECKING:
+    from vae_lab.data.given import GivenData
+    from vae_lab.runs.run import Run
+
+
+def fit(
+    data: Any,
+    model: str | None = None,
+    latent_dim: int | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    val: Any = None,
+    test: Any = None,
+    folder: str | Path | None = None,
+    resume: str | Path | None = None,
+    verbose: bool = True,
+) -> Run:
+    """Trains a model as ``python -m vae_lab.train`` does, and returns the run with its best weights.
+
+    The run folder is that of the command. Random numbers, signal handlers and warning filters of the program are
+    afterwards what they were. Ctrl-C, or the stop button of a notebook, saves the run and returns it as it stands.
+
+    Args:
+        data: examples, or a pair of examples and labels, as arrays, tensors, data frames or lists; or the name of a
+            data set, such as mnist.
+        model: option of the group model, such as cvae; None: vae, or the model of the resumed run.
+        latent_dim: size of the latent space; None: the default of the model.
+        overrides: further words of the command line, such as ``["trainer.max_epochs=20", "likelihood=gaussian"]``.
+        val, test: validation and test set, like data; None: parts of the training set, as ``data.val_size`` and
+            ``data.images.test_fraction`` say.
+        folder: run folder; None: a new one under outputs.
+        resume: folder of a run that goes on with the same data.
+        verbose: False: prints nothing and shows no progress.
+
+    Raises:
+        ValueError, RunError: in one line, before training, for what is wrong with data, words or folder.
+
+    >>> import numpy as np, tempfile, vae_lab
+    >>> x = np.random.default_rng(0).integers(0, 256, (60, 8, 8), np.uint8)
+    >>> y = np.array(["cat", "dog"] * 30)
+    >>> words = ["trainer.max_epochs=1", "trainer.accelerator=cpu", "network.widths=[8]", "callbacks.pictures=null"]
+    >>> run = vae_lab.fit((x, y), "cvae", 2, words, folder=tempfile.mkdtemp(), verbose=False)
+    >>> run  # doctest: +ELLIPSIS
+    Run(VAE on array (1 x 8 x 8, 2 classes), test ELBO -... nats per example, folder ...)
+    >>> run.sample(3, y="dog").shape
+    (3, 1, 8, 8)
+    """
+    given = None if isinstance(data, str) else _given(data, val, test)
+    if given is None and (val is not None or test is not None):
+        raise ConfigError(f"val, test: data={data} has its own; leave them out")
+    words = _words(given.option if given else data, model, latent_dim, overrides, folder, resume, verbose)
+    with _restored_process(verbose), composed(*words) as composition:
+        check_config(composition.cfg)
+        path = _made_folder(composition, chosen=folder is not None or resume is not None)
+        with _removed_if_empty(path), locked(path), naming_keys(composition.cfg):
+            model_of_run = _trained(composition, given, path)
+        return model_of_run
+
+
+def _given(data: Any, val: Any, test: Any) -> GivenData:
+    from vae_lab.data.given import GivenData  # noqa: PLC0415  (torch takes seconds to import)
+
+    return GivenData(data, val, test)
+
+
+def _words(
+    data: str,
+    model: str | None,
+    latent_dim: int | None,
+    overrides: Sequence[str],
+    folder: str | Path | None,
+    resume: str | Path | None,
+    verbose: bool,
+) -> list[str]:
+    """Returns the words of the command line that say the same."""
+    if isinstance(overrides, str) or not all(isinstance(word, str) for word in overrides):
+        raise ConfigError(f"overrides={overrides!r}: must be a list of words, such as ['trainer.max_epochs=20']")
+    if folder is not None and resume is not None:
+        raise ConfigError(f"folder={folder}: resume={resume} goes on in its own folder; leave folder out")
+    if word := next((word for word in overrides if key_of(word) in ("resume", "data")), None):
+        raise ConfigError(f"overrides: {word}: is an argument of fit; leave it out of overrides")
+    words = [f"data={data}"]
+    words += [f"{key}={value}" for key, value in (("model", model), ("latent_dim", latent_dim)) if value is not None]
+    words += overrides
+    words += [] if verbose else ["trainer.enable_progress_bar=false"]
+    if folder is not None:
+        words.append(f"hydra.run.dir={quoted(os.path.expanduser(folder))}")
+    if resume is None:
+        return words
+    completed = completed_words([f"resume={quoted(os.fspath(resume))}", *words])
+    _refuse_other_data(Path(resume).expanduser(), data)
+    return completed
+
+
+def _refuse_other_data(run: Path, data: str) -> None:
+    """Raises RunError for data of another kind than those that a resumed run began with."""
+    choices = saved_config(run).get("choices")
+    before = choices.get("data", data) if isinstance(choices, Mapping) else data
+    if before != data:
+        raise RunError(f"resume={run}: was trained on data={before}, not {data}; give the same, or start a new run")
+
+
+def _made_folder(composition: Composition, chosen: bool) -> Path:
+    """Makes the run folder: the one that was chosen, or a new one of a name that no other run has."""
+    path = Path(composition.cfg.run_dir)
+    number = 0
+    while not chosen and path.exists():
+        number += 1
+        path = path.with_name(f"{Path(composition.cfg.run_dir).name}_{number}")
+    path.mkdir(parents=True, exist_ok=True)
+    composition.cfg.run_dir = str(path).replace("${", "\\${")
+    return path
+
+
+def _trained(composition: Composition, given: GivenData | None, path: Path) -> Run:
+    """Trains, and returns the run as it stands at the end, or where it was interrupted."""
+    from vae_lab.runs.loading import load_run  # noqa: PLC0415
+
+    try:
+        train_in_folder(composition, given)
+    except SystemExit as stop:
+        if isinstance(stop.__context__, KeyboardInterrupt):  # of a run without checkpoints
+            raise KeyboardInterrupt from None
+        if stop.code != 128 + signal.SIGINT or not (path / CHECKPOINTS).is_dir():
+            raise
+        print(f"interrupted; vae_lab.fit(data, resume={str(path)!r}) goes on")
+    return load_run(path)
+
+
+@contextlib.contextmanager
+def _removed_if_empty(folder: Path) -> Iterator[None]:
+    """Context manager that removes the folder of a run that never began."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+            if folder.parent.parent.name == "outputs":
+                folder.parent.rmdir()
+        raise
+
+
+@contextlib.contextmanager
+def _restored_process(verbose: bool) -> Iterator[None]:
+    """Context manager after which random numbers, signal handlers, warnings and threads are as they were."""
+    import torch  # noqa: PLC0415
+
+    from vae_lab.training import interrupts  # noqa: PLC0415
+    from vae_lab.training.resuming import random_states, set_random_states  # noqa: PLC0415
+
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    handlers = {number: signal.getsignal(number) for number in interrupts.SIGNALS} if in_main_thread else {}
+    states, hook, format_warning = random_states(), threading.excepthook, warnings.formatwarning
+    flushes = not bool(torch.tensor(1e-310, dtype=torch.float64) * 1 > 0)
+    output = contextlib.nullcontext() if verbose else contextlib.redirect_stdout(io.StringIO())
+    with warnings.catch_warnings(), output:
+        warnings.formatwarning = lambda message, *_, **__: f"warning: {with_remedy(str(message))}\n"
+        try:
+            yield
+        finally:
+            interrupts.restore_handlers()
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+            set_random_states(states)
+            torch.set_flush_denormal(flushes)
+            threading.excepthook, warnings.formatwarning = hook, format_warning
