@@ -27,6 +27,7 @@ from vae_lab.distributions.conditional import Head
 from vae_lab.models import MHVAE, VAE, Deep, Ladder
 from vae_lab.networks import ConvArchitecture, MlpArchitecture
 from vae_lab.objectives import BetaTcvae, Capacity, Elbo, FactorVae, InfoVae, Iwae, IwaeDreg
+from vae_lab.training.own_noise import draws_own_noise
 from vae_lab.types import DataSpec, Scaling, Support
 
 SHAPE, CLASSES, B = (1, 6, 5), 3, 6
@@ -218,6 +219,7 @@ def test_everything_follows_the_seed(case: Case) -> None:
         assert torch.equal(a, b)
     assert not torch.equal(first[0], other[0])
     assert not torch.equal(first[2], other[2])
+    assert not draws_own_noise(model)
 
 
 def test_a_checkpoint_restores_the_model(case: Case) -> None:

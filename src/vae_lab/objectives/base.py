@@ -88,10 +88,14 @@ class Objective(nn.Module, ABC):
         """Returns the loss of a batch, with the number from `weight` for its step."""
 
 
-def example_terms(model: LatentVariableModel) -> ElboTerms | None:
+def example_terms(model: LatentVariableModel, seed: int = 0) -> ElboTerms | None:
     """Returns the terms of one blank example, which show `check` the kinds of distributions of a model.
 
     The state of the random numbers and the mode of the model stay. Returns None for a model without a spec.
+
+    Args:
+        model: any model.
+        seed: seed of the noise.
     """
     if model.spec is None:
         return None
@@ -100,7 +104,7 @@ def example_terms(model: LatentVariableModel) -> ElboTerms | None:
     y = torch.zeros(1, dtype=torch.long, device=x.device) if model.conditional else None
     training = model.training
     try:
-        with torch.no_grad(), noise.fixed_seed(0, x.device):
+        with torch.no_grad(), noise.fixed_seed(seed, x.device):
             terms: ElboTerms = model.eval()(x, y, check=False)
     finally:
         model.train(training)

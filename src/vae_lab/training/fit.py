@@ -36,6 +36,7 @@ from vae_lab.training.callbacks.last_checkpoint import how_to_resume
 from vae_lab.training.loggers import close, log_hparams, record_beginning, where_to_look
 from vae_lab.training.module import VariationalModule
 from vae_lab.training.opening import Opening
+from vae_lab.training.own_noise import warn_of_own_noise
 from vae_lab.training.plan import Plan, check_plan
 from vae_lab.training.processes import lost_a_process
 from vae_lab.training.resume_checks import check_resume, fresh_callbacks
@@ -119,6 +120,8 @@ def _train(
         print(_description(module, data, selects=_selects(trainer, test_checkpoint)))
     data.dtype = dtype_of(trainer.precision, module.model)
     plan = check_plan(trainer, module, data)
+    if trainer.is_global_zero:
+        warn_of_own_noise(module.model, trainer.world_size)
     saved = read_checkpoint(resume, resume=True) if resume else None
     if resume and saved is not None:
         check_resume(trainer, module, saved, resume)
