@@ -70,7 +70,7 @@ def training_words(training: Training) -> tuple[str, ...]:
 def training_images() -> Tensor:
     """Returns the bytes of the training set, (60000, 1, 28, 28)."""
     data = program.composed(*GREY).data
-    return torch.from_numpy(data.split("train").arrays.images.copy())
+    return torch.from_numpy(data.split("train").arrays.x.copy())
 
 
 def training_section(images: Tensor, rounds: int, epochs: int) -> Section:

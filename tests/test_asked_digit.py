@@ -17,8 +17,8 @@ from vae_lab.data import Mnist
 def nearest_neighbours(images: torch.Tensor, k: int = 5) -> torch.Tensor:
     """The majority label of the k nearest MNIST training images, (N,): right for 0.957 of real digits."""
     train = Mnist().load(train=True)
-    distance = torch.cdist(images.flatten(1), torch.tensor(train.images).flatten(1).float() / 255)
-    labels = torch.tensor(train.labels)[distance.topk(k, largest=False).indices]
+    distance = torch.cdist(images.flatten(1), torch.tensor(train.x).flatten(1).float() / 255)
+    labels = torch.tensor(train.y)[distance.topk(k, largest=False).indices]
     return labels.mode(dim=1).values
 
 

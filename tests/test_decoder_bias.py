@@ -82,7 +82,7 @@ def test_a_run_starts_there(train: Callable[..., Outcome], tmp_path: Path) -> No
 
     from vae_lab.data import ImageDataModule, Mnist
 
-    images = ImageDataModule(Mnist).images.load(train=True).images
+    images = ImageDataModule(Mnist).images.load(train=True).x
     expected = np.clip(images.mean(0).ravel() / 255, 0.001, 0.999)
     assert np.abs(bias - expected).max() < 0.01  # the 5,000 images held out for validation are not in it
     assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["decoder_bias"] == "data_mean"

@@ -68,12 +68,14 @@ def train_in_folder(composition: Composition, given: GivenData | None = None) ->
     folder = Path(cfg.run_dir)
     checkpoint = checkpoint_to_resume(config, folder)
     prepare_process(cfg.seed)
-    data, module, trainer = assemble(composition, given.give if given else None)
+    resumed = find_run(checkpoint) if checkpoint else None
+    recorded = resumed.recorded_spec() if resumed else None
+    data, module, trainer = assemble(composition, given.give if given else None, recorded)
     if given is not None:
         config["in_memory"] = given.description()
-    if checkpoint:
+    if resumed:
         _check_same_arrays(config, folder)
-        find_run(checkpoint).check_resumed_data(data.spec)
+        resumed.check_resumed_data(data.spec)
         if trainer.is_global_zero and (line := moved_data(folder, config["data"].get("root"))):
             print(printable(line))
     else:

@@ -71,6 +71,10 @@ class Batch(NamedTuple):
 class Scaling(NamedTuple):
     """Mean and standard deviation of some columns, as found in the training split.
 
+    Those of x belong to the indices of the first axis of an example: columns of a table, channels of a signal. A model
+    standardises x itself and undoes it in every distribution over data that it returns, so that whoever calls it gives
+    and gets the units of the data, and densities are those of the data.
+
     Attributes:
         mean: mean of each column.
         scale: standard deviation of each column; 1 for a constant column.
@@ -79,13 +83,19 @@ class Scaling(NamedTuple):
     mean: tuple[float, ...]
     scale: tuple[float, ...]
 
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any] | None) -> Scaling | None:
+        """Builds a scaling from its entries in `DataSpec.plain`; None from None."""
+        return None if plain is None else cls(tuple(plain["mean"]), tuple(plain["scale"]))
+
 
 @dataclass(frozen=True)
 class DataSpec:
     """Facts that a model must know about the data, before anything is read or downloaded.
 
     Attributes:
-        shape: shape of one example; images are (channels, height, width).
+        shape: shape of one example: pictures are (channels, height, width), tables (columns,), signals (channels,
+            length), volumes (channels, depth, height, width).
         num_classes: number of classes; 0 for data without labels.
         support: values that the data take.
         class_names: name of each class, in the order of the labels; empty if the classes have numbers only.
@@ -93,6 +103,8 @@ class DataSpec:
         numbers: name of each number that describes an example, in the user's own units.
         numbers_scaling: mean and scale of the numbers; None: 0 and 1.
         numbers_range: smallest and largest value of each number in the training split; empty if not known.
+        scaling: scaling of real numbers, found in the training data; None: the model sees them as they are.
+        columns: name of each index of the first axis, such as the columns of a table; empty if they have none.
 
     Raises:
         TypeError: for sizes and numbers that are not integers, or names that are not strings.
@@ -108,12 +120,14 @@ class DataSpec:
     numbers: tuple[str, ...] = ()
     numbers_scaling: Scaling | None = None
     numbers_range: tuple[tuple[float, float], ...] = ()
+    scaling: Scaling | None = None
+    columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         # Lists would never equal the shapes of tensors.
         object.__setattr__(self, "shape", _whole_numbers(self.shape))
         object.__setattr__(self, "num_classes", _whole_number("num_classes", self.num_classes))
-        for key in ("class_names", "attributes", "numbers"):
+        for key in ("class_names", "attributes", "numbers", "columns"):
             object.__setattr__(self, key, _names(key, getattr(self, key)))
         if not self.shape or min(self.shape) < 1:
             raise ValueError(f"shape={self.shape}: every dimension of an example must be at least 1")
@@ -123,7 +137,9 @@ class DataSpec:
             raise ValueError(f"support={self.support}: choose one of {', '.join(get_args(Support))}")
         if self.class_names and len(self.class_names) != self.num_classes:
             raise ValueError(f"class_names={listed(self.class_names)}: {self.num_classes} classes need as many names")
-        for key in ("class_names", "attributes", "numbers"):
+        if self.columns and len(self.columns) != self.shape[0]:
+            raise ValueError(f"columns={listed(self.columns)}: {self.shape[0]} columns need as many names")
+        for key in ("class_names", "attributes", "numbers", "columns"):
             _check_once(key, getattr(self, key))
         _check_once("class_names, attributes and numbers", self.class_names + self.attributes + self.numbers)
         _check_numbers(self)
@@ -146,20 +162,20 @@ class DataSpec:
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> DataSpec:
-        """Builds a spec from what `plain` returned, also from that of older versions, which knew no class names.
+        """Builds a spec from what `plain` returned, also from that of older versions, which knew less.
 
         Raises:
             KeyError, TypeError, ValueError: for anything else.
         """
-        names = {key: tuple(map(str, plain.get(key) or ())) for key in ("class_names", "attributes", "numbers")}
-        scaling = plain.get("numbers_scaling")
+        keys = ("class_names", "attributes", "numbers", "columns")
         return cls(
             tuple(plain["shape"]),
             plain["num_classes"],
             plain["support"],
-            **names,
-            numbers_scaling=None if scaling is None else Scaling(tuple(scaling["mean"]), tuple(scaling["scale"])),
+            **{key: tuple(map(str, plain.get(key) or ())) for key in keys},
+            numbers_scaling=Scaling.from_plain(plain.get("numbers_scaling")),
             numbers_range=tuple((low, high) for low, high in plain.get("numbers_range") or ()),
+            scaling=Scaling.from_plain(plain.get("scaling")),
         )
 
     def plain(self) -> dict[str, Any]:
@@ -172,8 +188,11 @@ class DataSpec:
             "attributes": list(self.attributes),
             "numbers": list(self.numbers),
         }
-        if self.numbers_scaling is not None:
-            plain["numbers_scaling"] = {key: list(column) for key, column in self.numbers_scaling._asdict().items()}
+        for key, scaling in (("scaling", self.scaling), ("numbers_scaling", self.numbers_scaling)):
+            if scaling is not None:
+                plain[key] = {name: list(column) for name, column in scaling._asdict().items()}
+        if self.columns:
+            plain["columns"] = list(self.columns)
         if self.numbers_range:
             plain["numbers_range"] = [list(limits) for limits in self.numbers_range]
         return plain
@@ -196,16 +215,15 @@ class DataSpec:
             if getattr(self, key) != getattr(data, key):
                 both = f"{key}={getattr(self, key)}, but the data have {key}={getattr(data, key)}"
                 raise ValueError(f"{source}the model was trained for {both}{_which(self, data, key)}")
+        if self.columns and data.columns and self.columns != data.columns:
+            raise ValueError(f"{source}{_other_names('column', 'columns', self.columns, data.columns)}")
         if self.class_names and not data.class_names:
             names = listed(self.class_names)
             raise ValueError(
                 f"{source}the model was trained for the classes {names}, but those of the data have no names"
             )
         if self.class_names and self.class_names != data.class_names:
-            raise ValueError(
-                f"{source}the model was trained for the classes {listed(self.class_names)}, "
-                f"but those of the data are {listed(data.class_names)}{_first_difference(self, data)}"
-            )
+            raise ValueError(f"{source}{_other_names('class', 'classes', self.class_names, data.class_names)}")
         for key in ("attributes", "numbers"):
             was, found = getattr(self, key), getattr(data, key)
             if was != found:
@@ -243,15 +261,17 @@ def _check_once(key: str, names: Sequence[str]) -> None:
 
 
 def _check_numbers(spec: DataSpec) -> None:
-    """Checks that the scaling and the range of the numbers have a finite entry for each."""
-    columns: dict[str, Sequence[Sequence[float]]] = {"numbers_range": spec.numbers_range}
-    if spec.numbers_scaling is not None:
-        columns["numbers_scaling"] = list(zip(*spec.numbers_scaling, strict=True))
-        if not all(scale > 0 for scale in spec.numbers_scaling.scale):
-            raise ValueError(f"numbers_scaling={spec.numbers_scaling}: every scale must be above 0")
-    for key, rows in columns.items():
-        if rows and len(rows) != len(spec.numbers):
-            raise ValueError(f"{key}: {len(rows)} columns for {len(spec.numbers)} numbers")
+    """Checks that scalings and the range of the numbers have a finite entry for each column."""
+    columns: list[tuple[str, Any, int]] = [("numbers_range", spec.numbers_range, len(spec.numbers))]
+    scalings = (("scaling", spec.scaling, spec.shape[0]), ("numbers_scaling", spec.numbers_scaling, len(spec.numbers)))
+    for key, scaling, num in scalings:
+        if scaling is not None:
+            columns.append((key, list(zip(*scaling, strict=True)), num))
+            if not all(scale > 0 for scale in scaling.scale):
+                raise ValueError(f"{key}={scaling}: every scale must be above 0")
+    for key, rows, num in columns:
+        if rows and len(rows) != num:
+            raise ValueError(f"{key}: {len(rows)} columns for {num} numbers")
         if not all(math.isfinite(value) for row in rows for value in row):
             raise ValueError(f"{key}={list(rows)}: must be finite")
 
@@ -268,10 +288,10 @@ def _which(model: DataSpec, data: DataSpec, key: str) -> str:
     return f" ({listed(model.class_names) or 'no names'}; {listed(data.class_names) or 'no names'})"
 
 
-def _first_difference(model: DataSpec, data: DataSpec) -> str:
-    """Returns the first class that differs, if a shortened list may not show it."""
-    if model.num_classes <= _MAX_NAMES_SHOWN:
-        return ""
-    pairs = zip(model.class_names, data.class_names, strict=True)
-    number, (was, found) = next((i, pair) for i, pair in enumerate(pairs) if pair[0] != pair[1])
-    return f": class {number} was {was}, is {found}"
+def _other_names(kind: str, kinds: str, model: Sequence[str], data: Sequence[str]) -> str:
+    """Returns that names differ and, if shortened lists may not show it, the first that does."""
+    line = f"the model was trained for the {kinds} {listed(model)}, but those of the data are {listed(data)}"
+    if len(model) <= _MAX_NAMES_SHOWN:
+        return line
+    number, (was, found) = next((i, pair) for i, pair in enumerate(zip(model, data, strict=True)) if pair[0] != pair[1])
+    return f"{line}: {kind} {number} was {was}, is {found}"

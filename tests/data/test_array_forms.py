@@ -39,8 +39,8 @@ def test_channels_last_are_recognised(tmp_path: Path, shape: tuple[int, ...], li
     images = noise(*shape)
     own = ArrayFiles(str(saved(tmp_path, train_images=images, test_images=images[:5])), memory_limit_gb=limit)
     assert own.shape == (shape[3], *shape[1:3])
-    np.testing.assert_array_equal(own.load(train=True).images, images.transpose(0, 3, 1, 2))
-    np.testing.assert_array_equal(own.load(train=False).images, images[:5].transpose(0, 3, 1, 2))
+    np.testing.assert_array_equal(own.load(train=True).x, images.transpose(0, 3, 1, 2))
+    np.testing.assert_array_equal(own.load(train=False).x, images[:5].transpose(0, 3, 1, 2))
 
 
 @pytest.mark.parametrize("shape", [(9, 3, 32, 33), (9, 1, 4, 4), (9, 2, 4, 5), (9, 4, 28, 28)])
@@ -60,7 +60,7 @@ def test_axes_that_can_be_either_are_refused_unless_said(tmp_path: Path, shape: 
     assert "\n" not in str(caught.value)
     assert ArrayFiles(root, layout="channels_first").shape == shape[1:]
     assert ArrayFiles(root, layout="channels_last").shape == (shape[3], *shape[1:3])
-    loaded = ArrayFiles(root, layout="channels_last").load(train=True).images
+    loaded = ArrayFiles(root, layout="channels_last").load(train=True).x
     assert {int(image.sum()) for image in loaded} <= {int(image.sum()) for image in images}
 
 
@@ -108,8 +108,8 @@ def test_masks_of_zeros_and_ones_are_black_and_white(tmp_path: Path, dtype: type
     own = ArrayFiles(str(root), memory_limit_gb=limit)
     data = ImageDataModule(lambda **_: own, val_size=0)
     assert data.spec.support == "binary"
-    np.testing.assert_array_equal(own.load(train=True).images[:, 0], 255 * images)
-    np.testing.assert_array_equal(own.load(train=False).images[:, 0], 255 * images[:9])
+    np.testing.assert_array_equal(own.load(train=True).x[:, 0], 255 * images)
+    np.testing.assert_array_equal(own.load(train=False).x[:, 0], 255 * images[:9])
     assert set(np.unique(data.examples(9).x)) == {0, 1}
 
 
@@ -120,7 +120,7 @@ def test_values_far_below_white_are_refused_unless_said(tmp_path: Path, highest:
     with pytest.raises(ValueError, match=rf"no value is above {highest}; set data\.images\.max_value"):
         _ = ArrayFiles(root).binary
     for white in (highest, 255):
-        loaded = ArrayFiles(root, max_value=white).load(train=True).images[:, 0]
+        loaded = ArrayFiles(root, max_value=white).load(train=True).x[:, 0]
         np.testing.assert_array_equal(loaded, np.round(images * 255.0 / white))
     with pytest.raises(ValueError, match=rf"value {highest} where 1 is white"):
         ArrayFiles(root, max_value=1).load(train=True)
@@ -132,7 +132,7 @@ def test_one_bright_image_among_dark_ones_is_found(tmp_path: Path) -> None:
     images[1234] = 200
     own = ArrayFiles(str(saved(tmp_path, train_images=images)), test_fraction=0.5)
     assert not own.binary
-    assert max(own.load(train=train).images.max() for train in (True, False)) == 200
+    assert max(own.load(train=train).x.max() for train in (True, False)) == 200
 
 
 def test_a_mask_set_with_one_other_value_is_refused_when_it_is_read(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_a_dark_split_has_the_white_of_the_training_images(
 ) -> None:
     own = ArrayFiles(str(saved(tmp_path, train_images=train, **{f"{split}_images": other})))
     loaded = own.load_val() if split == "val" else own.load(train=False)
-    np.testing.assert_array_equal(loaded.images[:, 0], other)
+    np.testing.assert_array_equal(loaded.x[:, 0], other)
 
 
 def test_masks_beside_grey_pictures_are_refused(tmp_path: Path) -> None:
@@ -227,7 +227,7 @@ def test_each_distinct_label_is_a_class(tmp_path: Path, labels: np.ndarray, name
     )
     assert (own.num_classes, own.class_names) == (3, names)
     for train, number in ((True, 30), (False, 3)):
-        found = own.load(train).labels
+        found = own.load(train).y
         assert found is not None
         assert found.tolist() == LABELS[:number].tolist()
 
@@ -281,7 +281,7 @@ def test_the_validation_files_are_the_validation_split(tmp_path: Path) -> None:
     data = ImageDataModule(ArrayFiles, root=str(saved(tmp_path, **files)), val_size=10)
     for split in ("train", "val", "test"):
         arrays, rows = data.split(split)  # type: ignore[arg-type]
-        np.testing.assert_array_equal(arrays.images[rows, 0], files[f"{split}_images"])
+        np.testing.assert_array_equal(arrays.x[rows, 0], files[f"{split}_images"])
 
 
 KERAS = {"train": ("x_train", "y_train"), "test": ("x_test", "y_test")}
@@ -303,8 +303,8 @@ def test_archives_are_read(
     loads = {"train": lambda: own.load(True), "test": lambda: own.load(False), "val": own.load_val}
     for split in names:
         found = loads[split]()
-        np.testing.assert_array_equal(found.images[:, 0], arrays[split][0])
-        np.testing.assert_array_equal(found.labels, LABELS)
+        np.testing.assert_array_equal(found.x[:, 0], arrays[split][0])
+        np.testing.assert_array_equal(found.y, LABELS)
 
 
 def test_archives_by_split_and_of_one_array_are_read(tmp_path: Path) -> None:
@@ -312,8 +312,8 @@ def test_archives_by_split_and_of_one_array_are_read(tmp_path: Path) -> None:
     np.savez(tmp_path / "train.npz", images=images, labels=LABELS)
     np.savez(tmp_path / "test.npz", x=images[:9], y=LABELS[:9])
     own = ArrayFiles(str(tmp_path))
-    np.testing.assert_array_equal(own.load(train=True).images[:, 0], images)
-    np.testing.assert_array_equal(own.load(train=False).images[:, 0], images[:9])
+    np.testing.assert_array_equal(own.load(train=True).x[:, 0], images)
+    np.testing.assert_array_equal(own.load(train=False).x[:, 0], images[:9])
     np.savez(tmp_path / "one.npz", images)
     np.save(tmp_path / "faces.npy", images)
     for name in ("one.npz", "faces.npy"):

@@ -118,13 +118,13 @@ def check_set(victim: Victim, content: bytes) -> bool:
         assert "\n" not in text
         assert str(victim.path) in text or text.startswith(f"{images.name}: ") or text.startswith("attribute=")
         return False
-    assert arrays.images.dtype == np.uint8
-    assert arrays.images.shape == (len(arrays), *shape)
-    assert arrays.images.size > 0
-    assert arrays.labels is not None
-    assert (arrays.labels.dtype, arrays.labels.shape) == (np.int64, (len(arrays),))
-    assert arrays.labels.min() >= 0
-    assert arrays.labels.max() < num_classes
+    assert arrays.x.dtype == np.uint8
+    assert arrays.x.shape == (len(arrays), *shape)
+    assert arrays.x.size > 0
+    assert arrays.y is not None
+    assert (arrays.y.dtype, arrays.y.shape) == (np.int64, (len(arrays),))
+    assert arrays.y.min() >= 0
+    assert arrays.y.max() < num_classes
     return True
 
 

@@ -66,7 +66,7 @@ def check_picture(root: Path, name: str, content: bytes) -> bool:
     (root / "train" / name).write_bytes(content)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        images = ImageFolder(str(root), image_size=8).load(train=True).images
+        images = ImageFolder(str(root), image_size=8).load(train=True).x
     assert images.dtype == np.uint8
     assert images.shape == (2 - len(caught), 3, 8, 8)
     if caught:

@@ -125,7 +125,7 @@ class CountedArray(np.ndarray):
 
 def test_a_batch_is_one_index_operation() -> None:
     (loader,) = loaders(1)
-    object.__setattr__(loader.arrays, "images", loader.arrays.images.view(CountedArray))
+    object.__setattr__(loader.arrays, "x", loader.arrays.x.view(CountedArray))
     CountedArray.count = 0
     assert len(list(loader)) == CountedArray.count == 9
 
@@ -134,7 +134,7 @@ def test_memory_mapped_data_give_the_same_batches(tmp_path: Path) -> None:
     for world in (1, 2):
         mapped = ImageDataModule(image_set(map_to=tmp_path), val_size=20, batch_size=16)
         usual = ImageDataModule(image_set(), val_size=20, batch_size=16)
-        assert isinstance(mapped.split("train").arrays.images, np.memmap)
+        assert isinstance(mapped.split("train").arrays.x, np.memmap)
         for data in (mapped, usual):
             data.trainer = type("Trainer", (), {"global_rank": world - 1, "world_size": world})  # type: ignore[assignment]
         for a, b in zip(mapped.train_dataloader(), usual.train_dataloader(), strict=True):
@@ -169,7 +169,7 @@ def test_a_set_with_its_own_validation_split_holds_out_nothing(binarization: Any
     made.read_val = lambda self: image_set(num_train=7)().read(train=True)  # type: ignore[attr-defined]
     data = ImageDataModule(made, binarization=binarization, val_size=30)
     assert [len(data.split(name).rows) for name in ("train", "val", "test")] == [100, 7, 40]  # type: ignore[arg-type]
-    own = data.split("val").arrays.labels
+    own = data.split("val").arrays.y
     assert own is not None
     assert own.tolist() == list(range(7))
     assert len(torch.cat([batch.x for batch in data.val_dataloader()])) == 7
@@ -241,7 +241,7 @@ def test_the_mean_of_a_binarized_pixel_is_its_grey_value(grey: int) -> None:
     data = ImageDataModule(image_set(2000, grey=grey), binarization="dynamic", val_size=1000, batch_size=1000)
     (train,) = data.train_dataloader()
     first, second = (data.transform(train, training=True).x for _ in range(2))
-    validation = torch.from_numpy(data.split("val").arrays.images) / 255
+    validation = torch.from_numpy(data.split("val").arrays.x) / 255
     for sample in (first, second, validation):
         assert values(sample) == {0, 1}
         assert mean_and_error(sample, grey) < 4
@@ -268,10 +268,10 @@ def test_fixed_binarization_is_the_same_in_every_construction_and_for_every_seed
     )
     for name in splits:
         a, b, c = (data.split(name) for data in (first, again, other))
-        np.testing.assert_array_equal(a.arrays.images[a.rows], b.arrays.images[b.rows])
-        assert set(np.unique(a.arrays.images)) == {0, 255}
+        np.testing.assert_array_equal(a.arrays.x[a.rows], b.arrays.x[b.rows])
+        assert set(np.unique(a.arrays.x)) == {0, 255}
         if name == "test":
-            np.testing.assert_array_equal(a.arrays.images[a.rows], c.arrays.images[c.rows])
+            np.testing.assert_array_equal(a.arrays.x[a.rows], c.arrays.x[c.rows])
 
 
 def test_evaluation_draws_no_random_numbers() -> None:
@@ -286,8 +286,8 @@ def test_labels_follow_binarized_images() -> None:
     data = ImageDataModule(image_set(), binarization="dynamic", val_size=30)
     original = image_set()().load(train=True)
     rows = ImageDataModule(image_set(), val_size=30).split("val").rows
-    assert original.labels is not None
-    np.testing.assert_array_equal(data.split("val").arrays.labels, original.labels[rows])
+    assert original.y is not None
+    np.testing.assert_array_equal(data.split("val").arrays.y, original.y[rows])
 
 
 def test_a_sample_does_not_depend_on_where_it_is_kept() -> None:
@@ -338,7 +338,7 @@ def test_examples_are_the_same_at_every_call_and_those_of_the_evaluation() -> No
         assert torch.equal(first.x, again.x)
         assert values(first.x) == {0, 1}
         assert first.shard is None
-    test = data.split("test").arrays.images / np.float32(255)
+    test = data.split("test").arrays.x / np.float32(255)
     assert all((test == x.numpy()).all((1, 2, 3)).any() for x in data.examples(8).x)
     assert len(data.examples(1000).x) == 40
     assert evenly_spread(np.arange(40), 3).tolist() == [0, 20, 39]

@@ -58,7 +58,7 @@ def test_the_usual_names_are_splits(tmp_path: Path, train: str, val: str, test: 
     names = {f"{split}__{c}": n for split, n in ((train, 12), (val, 5), (test, 4)) for c in ("ant", "bee")}
     folder = opened(pictures(tmp_path, **names))
     assert (folder.class_names, sizes(folder)) == (("ant", "bee"), [24, 10, 8])
-    assert set(folder.load_val().images.flatten()) == {100 + len(f"{val}__ant")}
+    assert set(folder.load_val().x.flatten()) == {100 + len(f"{val}__ant")}
 
 
 def test_splits_without_classes_have_their_own_validation(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_a_run_reads_other_pictures_by_its_own_white(
     assert yaml.safe_load((run / "config.yaml").read_text())["data"]["images"]["max_value"] == 4095
     darker, brighter = deep(tmp_path / "darker", 1000), deep(tmp_path / "brighter", 60000)
     images = find_run(run).data(root=str(darker)).images
-    assert max(images.load(train=train).images.max() for train in (True, False)) == round(1000 / 4095 * 255)
+    assert max(images.load(train=train).x.max() for train in (True, False)) == round(1000 / 4095 * 255)
 
     evaluated = command(evaluate.main, *QUICK, "run=run", f"data_root={darker}")
     assert evaluated.code == 0, evaluated.err
@@ -94,11 +94,11 @@ def test_what_was_found_reads_the_set_as_it_was(tmp_path: Path, kinds: dict[type
         deep(tmp_path / np.dtype(dtype).name, white, dtype, number=6)
     folder = partial(ImageFolder, str(tmp_path), image_size=8, channels=1, layout="classes", test_fraction=0.2)
     auto = folder()
-    arrays = [auto.load(train).images for train in (True, False)]
+    arrays = [auto.load(train).x for train in (True, False)]
     assert auto.found() == {"max_value": found}
     again = folder(**yaml.safe_load(yaml.safe_dump(auto.found())))
     for train, expected in zip((True, False), arrays, strict=True):
-        np.testing.assert_array_equal(again.load(train).images, expected)
+        np.testing.assert_array_equal(again.load(train).x, expected)
 
 
 def test_the_pictures_are_looked_through_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,11 +181,11 @@ def test_colours_of_fewer_than_16_bits_are_refused(tmp_path: Path, channels: int
 @pytest.mark.parametrize(("channels", "suffix"), [(3, "png"), (4, "png"), (3, "tif")])
 def test_colours_that_use_16_bits_are_read(tmp_path: Path, channels: int, suffix: str) -> None:
     folder = ImageFolder(str(colours(tmp_path, 65535, channels, suffix)), image_size=8)
-    assert folder.load(train=True).images.max() >= 254
+    assert folder.load(train=True).x.max() >= 254
     assert folder.found() == {"max_value": "auto"}
     colours(tmp_path, 4095, channels, suffix)
     dark = ImageFolder(str(tmp_path), image_size=8, max_value=65535)
-    assert dark.load(train=True).images.max() <= 4095 / 256
+    assert dark.load(train=True).x.max() <= 4095 / 256
 
 
 # --- black sets

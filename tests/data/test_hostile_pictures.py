@@ -96,7 +96,7 @@ def damaged_exif(path: Path) -> None:
 def test_a_picture_becomes_what_it_shows(
     tmp_path: Path, make: Callable[[Path], None], name: str, expected: float
 ) -> None:
-    images = folder_of(tmp_path, lambda folder: make(folder / name), sound=1).load(train=True).images
+    images = folder_of(tmp_path, lambda folder: make(folder / name), sound=1).load(train=True).x
     assert len(images) == 2
     assert images[1].mean() == pytest.approx(expected, abs=1.5)
 
@@ -104,7 +104,7 @@ def test_a_picture_becomes_what_it_shows(
 @pytest.mark.parametrize("name", ["picture.gif", "picture", "picture.txt", "picture.eps", "-r.png", "a b\u732b.png"])
 def test_the_bytes_decide_and_not_the_name(tmp_path: Path, name: str) -> None:
     folder = folder_of(tmp_path, lambda train: Image.new("L", (16, 12), 255).save(train / name, "PNG"))
-    assert folder.load(train=True).images.max() == 255
+    assert folder.load(train=True).x.max() == 255
 
 
 @pytest.mark.parametrize("name", ["two\nlines.png", "\x1b[2J.png", "\udcff.png"])
@@ -112,7 +112,7 @@ def test_odd_names_are_read_and_stay_in_their_line(tmp_path: Path, name: str) ->
     folder = folder_of(tmp_path, lambda train: Image.new("L", (16, 12), 255).save(train / f"sound-{name}", "PNG"))
     (tmp_path / "train" / f"broken-{name}").touch()
     with pytest.warns(UserWarning, match=r"1 of 5 files .*broken-") as caught:
-        assert folder.load(train=True).images.max() == 255
+        assert folder.load(train=True).x.max() == 255
     assert str(caught[0].message).isprintable()
 
 

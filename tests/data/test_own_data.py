@@ -35,9 +35,9 @@ def test_train_and_test_folders_with_classes(tmp_path: Path) -> None:
     assert (folder.class_names, folder.num_classes, folder.shape) == (("ant", "bee"), 2, (3, 8, 8))
     for train, offset in ((True, 200), (False, 100)):
         arrays = folder.load(train)
-        assert arrays.labels is not None
-        assert greys(arrays.images) == [offset + g for g in (0, 1, 2, 10, 11, 12)]
-        np.testing.assert_array_equal(arrays.images[:, 0, 0, 0] % 100 // 10, arrays.labels)
+        assert arrays.y is not None
+        assert greys(arrays.x) == [offset + g for g in (0, 1, 2, 10, 11, 12)]
+        np.testing.assert_array_equal(arrays.x[:, 0, 0, 0] % 100 // 10, arrays.y)
 
 
 @pytest.mark.parametrize("below", ["", "train"])
@@ -45,13 +45,13 @@ def test_class_folders_alone_are_split_by_a_seed(tmp_path: Path, below: str) -> 
     for i in range(20):
         save(tmp_path / below / "ab"[i % 2] / f"{i}.png", 5 * i)
     sets = [ImageFolder(str(tmp_path), image_size=4, test_fraction=0.25, split_seed=seed) for seed in (0, 0, 1)]
-    tests = [greys(s.load(train=False).images) for s in sets]
+    tests = [greys(s.load(train=False).x) for s in sets]
     assert tests[0] == tests[1] != tests[2]
     assert len(tests[0]) == 5
-    assert sorted(tests[0] + greys(sets[0].load(train=True).images)) == [5 * i for i in range(20)]
-    labels = sets[0].load(train=True).labels
+    assert sorted(tests[0] + greys(sets[0].load(train=True).x)) == [5 * i for i in range(20)]
+    labels = sets[0].load(train=True).y
     assert labels is not None
-    np.testing.assert_array_equal(sets[0].load(train=True).images[:, 0, 0, 0] // 5 % 2, labels)
+    np.testing.assert_array_equal(sets[0].load(train=True).x[:, 0, 0, 0] // 5 % 2, labels)
 
 
 def test_flat_pictures_have_no_labels(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_flat_pictures_have_no_labels(tmp_path: Path) -> None:
     folder = ImageFolder(str(tmp_path), channels=1)
     assert folder.shape == (1, 64, 64)
     assert folder.num_classes == 0
-    assert folder.load(train=True).labels is None
+    assert folder.load(train=True).y is None
     assert len(folder.load(train=True)) == 3
     # The cache in the folder is neither a class nor a picture.
     assert ImageFolder(str(tmp_path), channels=1).num_classes == 0
@@ -130,9 +130,9 @@ def test_labels_stay_with_the_pictures_that_are_kept(tmp_path: Path) -> None:
                 save(tmp_path / split / name / f"{1 + i}.png", 100 * label)
     with pytest.warns(UserWarning, match=r"2 of 6 files"):
         arrays = ImageFolder(str(tmp_path), image_size=4).load(train=True)
-    assert arrays.labels is not None
-    assert arrays.labels.tolist() == [0, 1, 1, 1]
-    np.testing.assert_array_equal(arrays.images[:, 0, 0, 0], 100 * arrays.labels)
+    assert arrays.y is not None
+    assert arrays.y.tolist() == [0, 1, 1, 1]
+    np.testing.assert_array_equal(arrays.x[:, 0, 0, 0], 100 * arrays.y)
 
 
 def test_too_many_unreadable_files_are_an_error(tmp_path: Path) -> None:
@@ -243,12 +243,12 @@ def test_arrays_with_a_test_set(tmp_path: Path) -> None:
     assert (own.shape, own.num_classes) == ((2, 4, 5), 3)
     for train, split in ((True, "train"), (False, "test")):
         arrays, mapped = own.load(train), ArrayFiles(str(tmp_path), memory_limit_gb=0).load(train)
-        np.testing.assert_array_equal(arrays.images, saved[split])
-        np.testing.assert_array_equal(mapped.images, saved[split])
-        assert not isinstance(arrays.images, np.memmap)
-        assert isinstance(mapped.images, np.memmap)
-        assert arrays.labels is not None
-        assert arrays.labels.tolist() == [0, 1, 2, 0, 1, 2]
+        np.testing.assert_array_equal(arrays.x, saved[split])
+        np.testing.assert_array_equal(mapped.x, saved[split])
+        assert not isinstance(arrays.x, np.memmap)
+        assert isinstance(mapped.x, np.memmap)
+        assert arrays.y is not None
+        assert arrays.y.tolist() == [0, 1, 2, 0, 1, 2]
 
 
 @pytest.mark.parametrize("limit", [4.0, 0.0])
@@ -259,9 +259,9 @@ def test_arrays_without_a_test_set_are_split(tmp_path: Path, limit: float) -> No
     np.save(tmp_path / "train_labels.npy", np.arange(20))
     splits = [ArrayFiles(str(tmp_path), memory_limit_gb=limit).load(train) for train in (True, False)]
     assert [len(split) for split in splits] == [18, 2]
-    assert sorted(int(i) for split in splits for i in split.images[:, 0, 0, 0]) == list(range(200, 220))
+    assert sorted(int(i) for split in splits for i in split.x[:, 0, 0, 0]) == list(range(200, 220))
     for split in splits:
-        np.testing.assert_array_equal(split.images[:, 0, 0, 0], 200 + split.labels)
+        np.testing.assert_array_equal(split.x[:, 0, 0, 0], 200 + split.y)
 
 
 def test_wrong_arrays_are_named(tmp_path: Path) -> None:

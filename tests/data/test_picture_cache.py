@@ -111,7 +111,7 @@ def prepare(root: Path, begun: Any, number: int, stays: bool) -> None:
 def test_processes_killed_at_random_moments_never_spoil_a_cache(forks: Any, tmp_path: Path) -> None:
     """Every second one is killed where it surely writes, the others wherever they happen to be by then."""
     (tmp_path / "sound").mkdir()
-    expected = folder_of_pictures(tmp_path / "sound", num=25).load(train=True).images
+    expected = folder_of_pictures(tmp_path / "sound", num=25).load(train=True).x
     (tmp_path / "killed").mkdir()
     folder_of_pictures(tmp_path / "killed", num=25)
     rng = random.Random(0)
@@ -125,7 +125,7 @@ def test_processes_killed_at_random_moments_never_spoil_a_cache(forks: Any, tmp_
         worker.kill()
         worker.join()
         in_the_midst += any(caches.glob(".partial-*"))
-        images = ImageFolder(str(tmp_path / "killed"), image_size=4, channels=1).load(train=True).images
+        images = ImageFolder(str(tmp_path / "killed"), image_size=4, channels=1).load(train=True).x
         np.testing.assert_array_equal(images, expected)
         shutil.rmtree(caches)
     assert in_the_midst >= 50
@@ -180,19 +180,17 @@ def test_a_cache_without_a_file_is_named(tmp_path: Path, file: str) -> None:
 
 def test_large_caches_are_memory_mapped_and_say_the_same(tmp_path: Path) -> None:
     folder = folder_of_pictures(tmp_path)
-    mapped = ImageFolder(str(tmp_path), image_size=4, channels=1, memory_limit_gb=0).load(train=True).images
+    mapped = ImageFolder(str(tmp_path), image_size=4, channels=1, memory_limit_gb=0).load(train=True).x
     assert isinstance(mapped, np.memmap)
-    np.testing.assert_array_equal(mapped, folder.load(train=True).images)
+    np.testing.assert_array_equal(mapped, folder.load(train=True).x)
 
 
 def test_pictures_are_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = folder_of_pictures(tmp_path)
     first.prepare()
-    expected = first.load(train=True).images
+    expected = first.load(train=True).x
     monkeypatch.setattr(decoding.Decoder, "__call__", None)
-    np.testing.assert_array_equal(
-        ImageFolder(str(tmp_path), image_size=4, channels=1).load(train=True).images, expected
-    )
+    np.testing.assert_array_equal(ImageFolder(str(tmp_path), image_size=4, channels=1).load(train=True).x, expected)
 
 
 def test_changed_files_are_decoded_again(tmp_path: Path) -> None:
@@ -200,23 +198,21 @@ def test_changed_files_are_decoded_again(tmp_path: Path) -> None:
         for i in range(6):
             Image.new("L", (8, 8), grey).save(tmp_path / f"{i}.bmp")
         ImageFolder(str(tmp_path), image_size=4, channels=1).load(train=True)
-    assert ImageFolder(str(tmp_path), image_size=4, channels=1).load(train=True).images.min() == 250
+    assert ImageFolder(str(tmp_path), image_size=4, channels=1).load(train=True).x.min() == 250
 
 
 def test_another_size_or_number_of_channels_is_another_cache(tmp_path: Path) -> None:
     folder_of_pictures(tmp_path).load(train=True)
-    assert ImageFolder(str(tmp_path), image_size=2, channels=3).load(train=True).images.shape[1:] == (3, 2, 2)
+    assert ImageFolder(str(tmp_path), image_size=2, channels=3).load(train=True).x.shape[1:] == (3, 2, 2)
 
 
 def test_the_cache_of_another_version_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = folder_of_pictures(tmp_path).load(train=True).images
+    expected = folder_of_pictures(tmp_path).load(train=True).x
     for path in (tmp_path / ".vae_lab").glob("*/images.u8"):
         path.write_bytes(bytes(path.stat().st_size))
-    assert not ImageFolder(str(tmp_path), image_size=4, channels=1).load(train=True).images.any()
+    assert not ImageFolder(str(tmp_path), image_size=4, channels=1).load(train=True).x.any()
     monkeypatch.setattr(picture_cache, "FORMAT_VERSION", picture_cache.FORMAT_VERSION + 1)
-    np.testing.assert_array_equal(
-        ImageFolder(str(tmp_path), image_size=4, channels=1).load(train=True).images, expected
-    )
+    np.testing.assert_array_equal(ImageFolder(str(tmp_path), image_size=4, channels=1).load(train=True).x, expected)
 
 
 def test_a_read_only_folder_is_cached_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,7 @@ def deep(root: Path, white: float, dtype: type, suffix: str = "tif", number: int
 
 def whole(root: Path, **options: object) -> np.ndarray:
     folder = ImageFolder(str(root), image_size=8, channels=1, **options)  # type: ignore[arg-type]
-    return np.concatenate([folder.load(train).images[:, 0] for train in (True, False)])
+    return np.concatenate([folder.load(train).x[:, 0] for train in (True, False)])
 
 
 def levels(images: np.ndarray) -> np.ndarray:
@@ -150,4 +150,4 @@ def test_masks_of_zeros_and_ones_beside_others_are_named(tmp_path: Path) -> None
     assert "e.png" in text
     assert "a.png" not in text
     remedied = ImageFolder(str(tmp_path), image_size=8, channels=1, test_fraction=0.01, max_value=1).load(True)
-    assert sorted(int(image.max()) for image in remedied.images) == [0, 255, 255, 255, 255]
+    assert sorted(int(image.max()) for image in remedied.x) == [0, 255, 255, 255, 255]

@@ -56,14 +56,14 @@ def test_embedded_mnist_is_the_published_one_byte_for_byte(embedded: dict[str, b
 def test_mnist_arrays_hold_the_bytes_of_the_files(embedded: dict[str, bytes]) -> None:
     for train, split, num in ((True, "train", 60_000), (False, "t10k", 10_000)):
         arrays = Mnist().load(train)
-        assert arrays.images.shape == (num, 1, 28, 28)
-        assert arrays.labels is not None
-        assert idx_bytes(arrays.images[:, 0]) == embedded[f"{split}-images-idx3-ubyte"]
-        assert idx_bytes(arrays.labels.astype(np.uint8)) == embedded[f"{split}-labels-idx1-ubyte"]
+        assert arrays.x.shape == (num, 1, 28, 28)
+        assert arrays.y is not None
+        assert idx_bytes(arrays.x[:, 0]) == embedded[f"{split}-images-idx3-ubyte"]
+        assert idx_bytes(arrays.y.astype(np.uint8)) == embedded[f"{split}-labels-idx1-ubyte"]
 
 
 def test_mnist_has_the_published_numbers_of_each_digit() -> None:
-    labels = Mnist().load(train=True).labels
+    labels = Mnist().load(train=True).y
     assert labels is not None
     assert np.bincount(labels).tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
 
@@ -96,20 +96,20 @@ def test_idx_sets_are_read_zipped_and_plain(alone: Path, family: type[ImageSet],
     written = write_idx_set(alone / folder / "raw", zipped)
     for train, split in ((True, "train"), (False, "t10k")):
         arrays = family(str(alone)).load(train)
-        np.testing.assert_array_equal(arrays.images[:, 0], written[split][0])
-        np.testing.assert_array_equal(arrays.labels, written[split][1])
+        np.testing.assert_array_equal(arrays.x[:, 0], written[split][0])
+        np.testing.assert_array_equal(arrays.y, written[split][1])
 
 
 def test_fashion_mnist_is_found_where_debian_puts_it(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     debian = alone.parent / "usr" / "fashion-mnist"
     written = write_idx_set(debian, zipped=True)
     monkeypatch.setattr(FashionMnist, "elsewhere", {str(debian): "dataset-fashion-mnist"})
-    np.testing.assert_array_equal(FashionMnist(str(alone)).load(train=True).images[:, 0], written["train"][0])
+    np.testing.assert_array_equal(FashionMnist(str(alone)).load(train=True).x[:, 0], written["train"][0])
 
 
 def test_data_are_found_in_the_shared_folder_beside_the_working_folder(alone: Path) -> None:
     written = write_idx_set(alone.parent / "shared" / "data" / "KMNIST" / "raw", zipped=True)
-    np.testing.assert_array_equal(Kmnist(str(alone)).load(train=False).images[:, 0], written["t10k"][0])
+    np.testing.assert_array_equal(Kmnist(str(alone)).load(train=False).x[:, 0], written["t10k"][0])
 
 
 @pytest.mark.parametrize("zipped", [False, True])
@@ -144,7 +144,7 @@ def test_an_idx_label_outside_the_classes_is_named(alone: Path) -> None:
 def test_as_many_labels_as_images_are_needed(alone: Path) -> None:
     write_idx_set(alone / "KMNIST" / "raw", zipped=False)
     (alone / "KMNIST" / "raw" / "train-labels-idx1-ubyte").write_bytes(idx_bytes(np.zeros(11, np.uint8)))
-    with pytest.raises(ValueError, match="12 images, but labels"):
+    with pytest.raises(ValueError, match="12 examples, but labels"):
         Kmnist(str(alone)).load(train=True)
 
 
@@ -154,18 +154,18 @@ def test_as_many_labels_as_images_are_needed(alone: Path) -> None:
 def test_cifar10_is_read_from_its_pickles(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written = write_cifar10(alone, monkeypatch)
     train, test = (Cifar10(str(alone)).load(train) for train in (True, False))
-    np.testing.assert_array_equal(train.images.reshape(20, -1)[4:8], written["data_batch_2"][0])
-    np.testing.assert_array_equal(test.images.reshape(4, -1), written["test_batch"][0])
-    assert test.labels is not None
-    assert test.labels.tolist() == written["test_batch"][1]
+    np.testing.assert_array_equal(train.x.reshape(20, -1)[4:8], written["data_batch_2"][0])
+    np.testing.assert_array_equal(test.x.reshape(4, -1), written["test_batch"][0])
+    assert test.y is not None
+    assert test.y.tolist() == written["test_batch"][1]
 
 
 def test_svhn_is_read_from_matlab_files_and_its_ten_is_zero(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written = write_svhn(alone, monkeypatch)
     arrays = Svhn(str(alone)).load(train=False)
-    np.testing.assert_array_equal(arrays.images[3], written["test"][0][..., 3].transpose(2, 0, 1))
-    assert arrays.labels is not None
-    assert arrays.labels.tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 0]
+    np.testing.assert_array_equal(arrays.x[3], written["test"][0][..., 3].transpose(2, 0, 1))
+    assert arrays.y is not None
+    assert arrays.y.tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 0]
 
 
 @pytest.mark.parametrize(
@@ -190,12 +190,12 @@ def test_celeba_splits_labels_and_pictures(alone: Path) -> None:
     train, test = faces.load(train=True), faces.load(train=False)
     in_test = [3, 7, 11]
     in_train = [i for i in range(12) if i not in in_test]
-    np.testing.assert_allclose(test.images.mean(axis=(1, 2, 3)), [20 * i for i in in_test], atol=2)
-    np.testing.assert_allclose(train.images.mean(axis=(1, 2, 3)), [20 * i for i in in_train], atol=2)
-    assert train.labels is not None
-    assert train.labels.tolist() == [int(i % 3 > 0) for i in in_train]
+    np.testing.assert_allclose(test.x.mean(axis=(1, 2, 3)), [20 * i for i in in_test], atol=2)
+    np.testing.assert_allclose(train.x.mean(axis=(1, 2, 3)), [20 * i for i in in_train], atol=2)
+    assert train.y is not None
+    assert train.y.tolist() == [int(i % 3 > 0) for i in in_train]
     assert CelebA(str(alone)).num_classes == 0
-    assert CelebA(str(alone)).load(train=False).labels is None
+    assert CelebA(str(alone)).load(train=False).y is None
 
 
 def test_celeba_is_cropped_to_the_centre(alone: Path) -> None:
@@ -203,8 +203,8 @@ def test_celeba_is_cropped_to_the_centre(alone: Path) -> None:
     framed = Image.new("RGB", (178, 218), "white")
     framed.paste(Image.new("RGB", (148, 148), "black"), (15, 35))
     framed.save(paths[3], quality=100)
-    assert CelebA(str(alone), image_size=16).load(train=False).images[0].max() < 16
-    assert CelebA(str(alone), image_size=16, crop=178).load(train=False).images[0].max() > 240
+    assert CelebA(str(alone), image_size=16).load(train=False).x[0].max() < 16
+    assert CelebA(str(alone), image_size=16, crop=178).load(train=False).x[0].max() > 240
 
 
 def test_an_unknown_attribute_is_answered_with_the_known_ones(alone: Path) -> None:
@@ -278,9 +278,9 @@ def test_a_download_completes_a_folder_that_lacks_a_file(alone: Path, monkeypatc
 def test_images_are_resized_once_to_what_the_shape_promised() -> None:
     small = Mnist(image_size=7)
     arrays, original = small.load(train=False), Mnist().load(train=False)
-    assert small.shape == arrays.images.shape[1:] == (1, 7, 7)
-    assert arrays.images.dtype == np.uint8
-    np.testing.assert_allclose(arrays.images[:50].mean((2, 3)), original.images[:50].mean((2, 3)), atol=12)
+    assert small.shape == arrays.x.shape[1:] == (1, 7, 7)
+    assert arrays.x.dtype == np.uint8
+    np.testing.assert_allclose(arrays.x[:50].mean((2, 3)), original.x[:50].mean((2, 3)), atol=12)
 
 
 @pytest.mark.parametrize("bad", [{"image_size": 0}, {"memory_limit_gb": -1.0}])

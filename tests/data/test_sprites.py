@@ -13,7 +13,7 @@ from vae_lab.data import Arrays, ImageDataModule, Sprites
 def whole(sprites: Sprites) -> tuple[np.ndarray, np.ndarray]:
     parts = [sprites.load(train) for train in (True, False)]
     factors = [part.factors for part in parts if part.factors is not None]
-    return np.concatenate([part.images for part in parts]), np.concatenate(factors)
+    return np.concatenate([part.x for part in parts]), np.concatenate(factors)
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +37,10 @@ def test_the_default_set_has_tens_of_thousands_of_images() -> None:
 
 def test_pixels_are_binary_and_labels_are_shapes(small: Sprites) -> None:
     arrays: Arrays = small.load(train=True)
-    assert np.unique(arrays.images).tolist() == [0, 255]
+    assert np.unique(arrays.x).tolist() == [0, 255]
     assert small.binary
     assert arrays.factors is not None
-    np.testing.assert_array_equal(arrays.labels, arrays.factors[:, 0])
+    np.testing.assert_array_equal(arrays.y, arrays.factors[:, 0])
     assert small.num_classes == 3
 
 
@@ -84,15 +84,15 @@ def test_the_pictures_are_the_same_every_time_and_on_disk() -> None:
     options: dict[str, Any] = {"num_scales": 2, "num_orientations": 2, "num_positions": 2}
     for train in (True, False):
         first, again = Sprites(**options).load(train), Sprites(memory_limit_gb=0, **options).load(train)
-        np.testing.assert_array_equal(first.images, again.images)
-        assert isinstance(again.images, np.memmap)
+        np.testing.assert_array_equal(first.x, again.x)
+        assert isinstance(again.x, np.memmap)
 
 
 @pytest.mark.parametrize("size", [16, 32, 128])
 def test_other_sizes_show_the_same(size: int) -> None:
     options: dict[str, Any] = {"num_scales": 1, "num_orientations": 3, "num_positions": 2}
     scaled, usual = Sprites(image_size=size, **options), Sprites(**options)
-    images, reference = scaled.load(train=True).images, usual.load(train=True).images
+    images, reference = scaled.load(train=True).x, usual.load(train=True).x
     assert images.shape[1:] == scaled.shape == (1, size, size)
     assert np.unique(images).tolist() == [0, 255]
     larger, smaller = (images, reference) if size > 64 else (reference, images)
@@ -124,7 +124,7 @@ def test_factors_without_names_are_refused() -> None:
     class Nameless(Sprites):
         factor_names = ()
 
-    with pytest.raises(ValueError, match=r"sprites: \d+ images and factors \(\), but an array"):
+    with pytest.raises(ValueError, match=r"sprites: \d+ examples and factors \(\), but an array"):
         Nameless(num_scales=1, num_orientations=1, num_positions=2).load(train=True)
 
 

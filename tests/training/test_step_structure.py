@@ -259,8 +259,8 @@ def test_a_map_that_was_read_through_is_not_resident(tmp_path: Path) -> None:
     np.save(path, np.random.default_rng(0).integers(0, 256, (4000, 1, 64, 64), np.uint8))  # 16 MB
     np.save(tmp_path / "test_images.npy", np.zeros((4, 1, 64, 64), np.uint8))
     arrays = ArrayFiles(str(tmp_path), memory_limit_gb=0.001).load(train=True)
-    assert isinstance(arrays.images, np.memmap)
-    assert arrays.images.sum() > 0
+    assert isinstance(arrays.x, np.memmap)
+    assert arrays.x.sum() > 0
     assert resident_kilobytes(path) > 10_000, "the test sees what it should"
     for _ in BatchLoader(arrays, EpochSampler(np.arange(4000), seed=0), 100):
         assert resident_kilobytes(path) < 1000

@@ -43,6 +43,7 @@ from vae_lab.nested import key_of
 if TYPE_CHECKING:
     from vae_lab.data import ImageDataModule
     from vae_lab.training import VariationalModule
+    from vae_lab.types import DataSpec
 
 keys.install()  # at import, because a job in a process of another launcher composes its config there
 
@@ -200,13 +201,14 @@ def name_whole_root(cfg: DictConfig) -> None:
 
 
 def assemble(
-    composition: Composition, give: Callable[[Any], Any] | None = None
+    composition: Composition, give: Callable[[Any], Any] | None = None, recorded: DataSpec | None = None
 ) -> tuple[ImageDataModule, VariationalModule, Any]:
     """Returns the data, the module and the Trainer of a run.
 
     Args:
         composition: config of the run.
         give: gives the data module what it serves, and returns the one that is to be used; None: it reads files.
+        recorded: spec of the run that goes on, whose scaling is kept; None: a new run.
 
     Raises:
         RunError: for a part that was asked for and would do nothing, a model that does not fit into memory, or a
@@ -219,6 +221,8 @@ def assemble(
     if give is not None:
         parts["data"] = give(parts["data"])
     _try_optimizer(parts)
+    if recorded is not None:
+        parts["data"].keep_scaling(recorded)
     module = _build_module(cfg, parts)
     trainer = build_trainer(cfg)
     refuse_blind_callbacks(cfg, module, trainer)

@@ -34,7 +34,7 @@ def posterior_codes(model: LatentVariableModel, x: Tensor, y: Tensor | None = No
         y: labels of a conditional model.
         num_samples: K.
     """
-    return [code_of(level) for level in model.posterior(x, model.context(y, len(x)), model.prior, num_samples)]
+    return [code_of(level) for level in model.infer(x, model.context(y, len(x)), num_samples)]
 
 
 def code_of(level: LatentLevel) -> Code:

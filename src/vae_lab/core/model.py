@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -18,26 +18,14 @@ from vae_lab import noise
 from vae_lab.core.chain import Chain, Walk
 from vae_lab.core.inputs import check_codes, check_data, check_labels, check_number, temperatures_of
 from vae_lab.core.posterior import Posterior
-from vae_lab.core.terms import ElboTerms
+from vae_lab.core.terms import ElboTerms, ImportanceEstimate, LatentLevel
 from vae_lab.distributions.gaussian import rsample
+from vae_lab.distributions.rescaled import Standardisation
 from vae_lab.types import DataSpec
 
 _MARGINAL_BUDGET = 2**22
 """Numbers (samples x examples x pixels) that `log_marginal` decodes at once on a CPU: 16 MiB in float32, which fits its
 caches. On a GPU the number depends on the free memory."""
-
-
-class ImportanceEstimate(NamedTuple):
-    """Estimate of log p(x|y) by importance sampling, one number per example.
-
-    Attributes:
-        log_prob: log (1/K) sum_k w_k, (B,), in nats.
-        effective_samples: (sum_k w_k)^2 / sum_k w_k^2, (B,), from 1 to K (Kong 1992): number of samples that carry the
-            estimate.
-    """
-
-    log_prob: Tensor
-    effective_samples: Tensor
 
 
 class LatentVariableModel(nn.Module):
@@ -48,7 +36,7 @@ class LatentVariableModel(nn.Module):
     Args:
         prior: p(z_L) p(z_{L-1}|z_L) ..., top first.
         posterior: q(z|x, c).
-        likelihood: called as likelihood(state, context), giving p(x|z, c).
+        likelihood: called as likelihood(state, context), giving p(x|z, c); of standardised x if ``spec`` has a scaling.
         embed: labels (B,) or rows (B, C) -> context (B, C); None for an unconditional model.
         spec: spec of the data, which x and y are checked against; None: they are not checked.
     """
@@ -67,6 +55,7 @@ class LatentVariableModel(nn.Module):
         self.likelihood = likelihood
         self.embed = embed
         self.spec = spec
+        self.standardise = Standardisation(spec.scaling, spec.shape) if spec and spec.scaling else None
 
     compile_pays: ClassVar[bool] = True
     """False for models whose loss does not become faster by `torch.compile`."""
@@ -133,8 +122,24 @@ class LatentVariableModel(nn.Module):
             check_number(num_samples=num_samples)
             check_data(self, x, y)
         context = self.context(y, x.shape[0], check=False)
-        levels = self.posterior(x, context, self.prior, num_samples)
-        return ElboTerms(self.likelihood(levels[0].state, context).log_prob(x), levels)
+        levels = self.infer(x, context, num_samples)
+        return ElboTerms(self.observed(levels[0].state, context).log_prob(x), levels)
+
+    def infer(self, x: Tensor, context: Tensor | None, num_samples: int) -> tuple[LatentLevel, ...]:
+        """Returns the levels of the posterior, with ``num_samples`` samples, nearest the data first."""
+        seen = x if self.standardise is None else self.standardise(x)
+        levels: tuple[LatentLevel, ...] = self.posterior(seen, context, self.prior, num_samples)
+        return levels
+
+    def observed(self, state: Tensor, context: Tensor | None) -> Distribution:
+        """Returns p(x | z, c) for the last state of the prior's chain, in the units of the data."""
+        distribution: Distribution = self.likelihood(state, context)
+        return distribution if self.standardise is None else self.standardise.undone(distribution)
+
+    def start_at(self, mean: Tensor) -> None:
+        """Starts the decoder at distributions of about this mean, (*data_shape); see `ConditionalDistribution`."""
+        seen = mean if self.standardise is None else self.standardise(mean)
+        self.likelihood.start_at(seen)  # type: ignore[operator]
 
     def generate(self, num: int, y: Tensor | None = None, temperature: float | Sequence[float] = 1.0) -> Distribution:
         """Returns p(x | z) for ``num`` draws z ~ p(z | y), the standard deviation of each level times ``temperature``.
@@ -151,10 +156,7 @@ class LatentVariableModel(nn.Module):
         Raises:
             ValueError: for labels that `context` refuses.
         """
-        distribution: Distribution = self.likelihood(
-            self._drawn(num, y, temperature).states[-1], self.context(y, check=False)
-        )
-        return distribution
+        return self.observed(self._drawn(num, y, temperature).states[-1], self.context(y, check=False))
 
     def sample_prior(
         self, num: int, y: Tensor | None = None, temperature: float | Sequence[float] = 1.0
@@ -208,8 +210,7 @@ class LatentVariableModel(nn.Module):
                 return values[i]
             return p.mean if temperatures[i] == 0 else rsample(p, (), temperatures[i])
 
-        distribution: Distribution = self.likelihood(self.prior.descend(choose, None, context).states[-1], context)
-        return distribution
+        return self.observed(self.prior.descend(choose, None, context).states[-1], context)
 
     def reconstruct(self, x: Tensor, y: Tensor | None = None) -> Distribution:
         """Returns p(x | z) with z_1 at the mean of q(z_1 | ...), batch shape (B,).
@@ -218,11 +219,10 @@ class LatentVariableModel(nn.Module):
         """
         check_data(self, x, y)
         context = self.context(y, x.shape[0], check=False)
-        levels = self.posterior(x, context, self.prior, 1)
+        levels = self.infer(x, context, 1)
         above = levels[1].state if self.num_levels > 1 else self.prior.start(None, context)
         state = self.prior.absorb(self.num_levels - 1, above, levels[0].center, context)
-        distribution: Distribution = self.likelihood(state[0], context)
-        return distribution
+        return self.observed(state[0], context)
 
     @torch.no_grad()
     def encode(self, x: Tensor, y: Tensor | None = None) -> list[Tensor]:
@@ -238,7 +238,7 @@ class LatentVariableModel(nn.Module):
             ValueError: for labels that `context` refuses.
         """
         check_data(self, x, y)
-        levels = self.posterior(x, self.context(y, x.shape[0], check=False), self.prior, 1)
+        levels = self.infer(x, self.context(y, x.shape[0], check=False), 1)
         return [level.center[0] for level in levels]
 
     def log_marginal(

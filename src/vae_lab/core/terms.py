@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -136,3 +136,16 @@ class ElboTerms:
     def importance_weighted_bound(self) -> Tensor:
         """log (1/K) sum_k w_k, (B,) (Burda, Grosse and Salakhutdinov 2016, arXiv:1509.00519, eq. 8)."""
         return self.log_weight.logsumexp(0) - math.log(len(self.log_weight))
+
+
+class ImportanceEstimate(NamedTuple):
+    """Estimate of log p(x|y) by importance sampling, one number per example.
+
+    Attributes:
+        log_prob: log (1/K) sum_k w_k, (B,), in nats.
+        effective_samples: (sum_k w_k)^2 / sum_k w_k^2, (B,), from 1 to K (Kong 1992): number of samples that carry the
+            estimate.
+    """
+
+    log_prob: Tensor
+    effective_samples: Tensor

@@ -1,13 +1,15 @@
-"""Image data: one file for each family, and the data module that serves them."""
+"""Data of any kind: one file for each family, and the data module that serves them."""
 
 from vae_lab.data.array_files import ArrayFiles
 from vae_lab.data.arrays import Arrays
 from vae_lab.data.celeba import CelebA
-from vae_lab.data.datamodule import ImageDataModule, Split
+from vae_lab.data.datamodule import ImageDataModule
 from vae_lab.data.image_folder import ImageFolder
 from vae_lab.data.image_set import ImageSet
 from vae_lab.data.loader import BatchLoader, EpochSampler
 from vae_lab.data.mnist import Mnist
+from vae_lab.data.source import DataSource
+from vae_lab.data.split_rows import Split
 from vae_lab.data.sprites import Sprites
 from vae_lab.data.torchvision_sets import Cifar10, FashionMnist, Kmnist, Svhn
 
@@ -17,6 +19,7 @@ __all__ = [
     "BatchLoader",
     "CelebA",
     "Cifar10",
+    "DataSource",
     "EpochSampler",
     "FashionMnist",
     "ImageDataModule",

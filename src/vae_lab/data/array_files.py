@@ -13,7 +13,8 @@ from vae_lab.data.array_memory import ArraysInMemory
 from vae_lab.data.array_store import ArrayStore, Stored
 from vae_lab.data.array_values import WHITE, Layout, MaxValue, all_black, rescaled, uint8_images, white_beside, white_of
 from vae_lab.data.arrays import GIGABYTE, Arrays, Images, Indices, allocate, chunks, release
-from vae_lab.data.image_set import ImageSet, readable
+from vae_lab.data.image_set import ImageSet
+from vae_lab.data.source import readable
 from vae_lab.data.splits import train_and_test_rows
 from vae_lab.types import IN_MEMORY, SplitName, listed
 
@@ -161,7 +162,7 @@ class ArrayFiles(ImageSet):
         else:
             rows = np.arange(len(images)) if rows is None else rows
             found = Arrays(self._copied(split, images, rows), None if labels is None else labels[rows])
-        if all_black(found.images):
+        if all_black(found.x):
             warnings.warn(f"{source}: every pixel is black", stacklevel=2)
         return found
 

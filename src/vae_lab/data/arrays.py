@@ -1,4 +1,4 @@
-"""A decoded data set as arrays in memory, or on disk if it is too large for memory."""
+"""A decoded data set of any kind as arrays in memory, or on disk if it is too large for memory."""
 
 from __future__ import annotations
 
@@ -6,16 +6,20 @@ import mmap
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+Examples = NDArray[Any]
+"""Examples of any shape as uint8, of which 255 stands for 1, or as float32; at least one axis."""
 Images = NDArray[np.uint8]
 Indices = NDArray[np.int64]
 
 GIGABYTE = 10**9
 CHUNK = 4096
 """Rows handled at once where a whole array would need too much working memory."""
+_CHUNK_BYTES = 2**28
 
 
 @dataclass(frozen=True)
@@ -23,42 +27,43 @@ class Arrays:
     """One split of a data set, decoded.
 
     Attributes:
-        images: uint8, (N, C, H, W); an array or a memory map.
-        labels: class indices, int64, (N,); None for data without labels.
-        factors: for rendered data, the index of each generative factor's value, int64, (N, F); else None.
+        x: examples, (N, *shape); an array or a memory map. uint8 values k stand for k / 255, float32 for themselves.
+        y: class indices, int64, (N,); None for data without labels.
+        factors: index of the value of each generative factor, int64, (N, F); None where they are not known.
     """
 
-    images: Images
-    labels: Indices | None = None
+    x: Examples
+    y: Indices | None = None
     factors: Indices | None = None
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.x)
 
 
-def allocate(shape: Sequence[int], memory_limit_gb: float) -> Images:
-    """Returns an uninitialised uint8 array; above the limit, a memory map of an unnamed file in ``$TMPDIR``.
+def allocate(shape: Sequence[int], memory_limit_gb: float, dtype: Any = np.uint8) -> Examples:
+    """Returns an uninitialised array; above the limit, a memory map of an unnamed file in ``$TMPDIR``.
 
     The file is deleted with the array.
     """
-    if np.prod(shape, dtype=np.int64) <= memory_limit_gb * GIGABYTE:
-        return np.empty(shape, np.uint8)
+    if np.prod(shape, dtype=np.int64) * np.dtype(dtype).itemsize <= memory_limit_gb * GIGABYTE:
+        return np.empty(shape, dtype)
     with tempfile.TemporaryFile() as file:
-        return np.memmap(file, np.uint8, "w+", shape=tuple(shape))
+        return np.memmap(file, dtype, "w+", shape=tuple(shape))
 
 
-def release(images: Images) -> None:
+def release(x: Examples) -> None:
     """Drops the pages of a memory map from this process' memory; they stay in the file and in the system's cache.
 
     Without it every page that was ever read counts as resident, until the whole file does.
     """
-    owner: object = images
+    owner: object = x
     while isinstance(owner, np.ndarray):
         owner = owner.base
     if isinstance(owner, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
         owner.madvise(mmap.MADV_DONTNEED)
 
 
-def chunks(size: int) -> Iterator[slice]:
-    """Returns consecutive slices of at most `CHUNK` rows that cover ``size`` rows."""
-    return (slice(start, min(start + CHUNK, size)) for start in range(0, size, CHUNK))
+def chunks(size: int, row_bytes: int = 1) -> Iterator[slice]:
+    """Returns consecutive slices that cover ``size`` rows, of at most `CHUNK` rows and about `_CHUNK_BYTES` each."""
+    step = max(1, min(CHUNK, _CHUNK_BYTES // row_bytes))
+    return (slice(start, min(start + step, size)) for start in range(0, size, step))

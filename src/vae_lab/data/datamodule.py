@@ -1,10 +1,10 @@
-"""The data of a run: three splits of an image set, served in whole batches."""
+"""The data of a run: three splits of a source of examples, served in whole batches."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -12,34 +12,27 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 
 from vae_lab import noise
-from vae_lab.data.arrays import Arrays, Indices, chunks, release
-from vae_lab.data.binarize import Binarization, binarized
+from vae_lab.data.arrays import Indices
+from vae_lab.data.binarize import Binarization
 from vae_lab.data.choosing import chosen_places
 from vae_lab.data.fingerprint import fingerprint
-from vae_lab.data.image_set import ImageSet, readable
 from vae_lab.data.loader import BatchLoader, EpochSampler, resident_device
-from vae_lab.data.splits import evenly_spread, held_out
-from vae_lab.types import Batch, DataSpec, SplitName, Support, Where
-
-_BINARIZATION_SEED = 0
-"""Seed of fixed binarizations, the same for every run: otherwise test figures of different seeds would not compare."""
-
-
-class Split(NamedTuple):
-    """Some rows of some arrays."""
-
-    arrays: Arrays
-    rows: Indices
+from vae_lab.data.scaling import mean_example, scaling_of
+from vae_lab.data.source import DataSource, readable
+from vae_lab.data.split_rows import Split, Splits
+from vae_lab.data.splits import evenly_spread
+from vae_lab.types import Batch, DataSpec, Scaling, SplitName, Support, Where
 
 
 class ImageDataModule(LightningDataModule):
-    """Images as floats in [0, 1], (B, C, H, W), on the device of the training.
+    """Examples of any shape as floats, (B, *shape), on the device of the training; pictures lie in [0, 1].
 
-    Batches travel as uint8; `on_after_batch_transfer` makes them floats, and binarizes and mirrors them, on the device.
+    8-bit data travel as uint8; `on_after_batch_transfer` makes them floats, and binarizes and mirrors them, on the
+    device. Real numbers are served in their own units: the model standardises them by the ``scaling`` of its spec.
 
     Args:
-        images: constructor of the image set, such as a subclass of `ImageSet`, called with ``root``, ``image_size`` and
-            ``memory_limit_gb``.
+        images: constructor of the source, such as a subclass of `DataSource` or `ImageSet`, called with ``root``,
+            ``image_size`` and ``memory_limit_gb``.
         root: folder of the data.
         batch_size: number of examples in a batch of all processes together.
         val_size: examples of the training set, chosen by ``seed``, that are held out for validation: a number of them,
@@ -59,7 +52,7 @@ class ImageDataModule(LightningDataModule):
 
     def __init__(
         self,
-        images: Callable[..., ImageSet],
+        images: Callable[..., DataSource],
         root: str = "data",
         batch_size: int = 128,
         val_size: int | float = 5000,
@@ -85,17 +78,47 @@ class ImageDataModule(LightningDataModule):
         self.horizontal_flip = horizontal_flip
         self.drop_last = drop_last
         self.seed = seed
-        self.dtype = torch.float32  # of the images in a batch; that of the model
+        self._splits = Splits(self.images, val_size, binarization, seed)
+        self.dtype = torch.float32  # of the numbers in a batch; that of the model
+        self._recorded: DataSpec | None = None
         self.test_split: SplitName = "test"  # what `test_dataloader` serves; an evaluation may ask for another,
         self.num_test_examples: int | None = None  # and for a part of it
 
     @property
     def spec(self) -> DataSpec:
-        """Spec of these data; nothing is read for it but, for one's own files, their listing."""
-        binary = self.images.binary or self.binarization != "none"
-        support: Support = "binary" if binary else "uint8"
-        names = tuple(map(readable, self.images.class_names))
-        return DataSpec(self.images.shape, self.images.num_classes, support, names)
+        """Spec of these data, for which nothing is read of published sets.
+
+        One's own files are listed and, for the scaling of real numbers, their training split is read.
+        """
+        source = self.images
+        self._check_kind()
+        support: Support = source.support if self.binarization == "none" else "binary"
+        names, columns = (tuple(map(readable, named)) for named in (source.class_names, source.columns))
+        return DataSpec(source.shape, source.num_classes, support, names, scaling=self.scaling, columns=columns)
+
+    @cached_property
+    def scaling(self) -> Scaling | None:
+        """Mean and scale of real numbers in the training split; None for other values."""
+        if self._recorded is not None:
+            return self._recorded.scaling
+        return scaling_of(*self.split("train"), self.images.columns) if self.images.support == "real" else None
+
+    def keep_scaling(self, recorded: DataSpec) -> None:
+        """Keeps the scaling of the run that these data belong to, whatever they would have themselves."""
+        self._recorded = recorded
+        self.__dict__.pop("scaling", None)
+
+    def _check_kind(self) -> None:
+        """Raises ValueError for options that the values or the shape of the examples do not have."""
+        if self.binarization != "none" and self.images.support == "real":
+            raise ValueError(
+                f"binarization={self.binarization}: for values in [0, 1], and these are real numbers; leave it out"
+            )
+        if self.horizontal_flip and len(self.images.shape) != 3:
+            raise ValueError(
+                f"horizontal_flip=true: mirrors pictures, and examples of shape {self.images.shape} are not pictures;"
+                " leave it out"
+            )
 
     def prepare_data(self) -> None:
         self.images.prepare()
@@ -117,9 +140,7 @@ class ImageDataModule(LightningDataModule):
 
     def split(self, name: SplitName) -> Split:
         """Returns the arrays and rows of one split, read at the first call."""
-        if name == "train":
-            return self._train
-        return self._val if name == "val" else self._test
+        return self._splits[name]
 
     @property
     def selection(self) -> Literal["validation set", "test set"]:
@@ -137,12 +158,11 @@ class ImageDataModule(LightningDataModule):
         return fingerprint(*self.split(name))
 
     def train_dataloader(self) -> BatchLoader:
-        sampler = EpochSampler(self._train.rows, self.seed)
-        loader = self._loader(self._train, sampler, even=True, drop_last=self.drop_last)
+        train = self.split("train")
+        sampler = EpochSampler(train.rows, self.seed)
+        loader = self._loader(train, sampler, even=True, drop_last=self.drop_last)
         if not len(loader):
-            raise ValueError(
-                f"batch_size={self.batch_size}: no batch is left of {len(self._train.rows)} training images"
-            )
+            raise ValueError(f"batch_size={self.batch_size}: no batch is left of {len(train.rows)} training examples")
         return loader
 
     def val_dataloader(self) -> BatchLoader:
@@ -159,8 +179,8 @@ class ImageDataModule(LightningDataModule):
         return self.transform(batch, training=self.trainer is not None and bool(self.trainer.training))
 
     def transform(self, batch: Batch, training: bool) -> Batch:
-        """Returns uint8 images as numbers of ``dtype`` in [0, 1], binarized and, in training, mirrored as asked."""
-        x = batch.x.to(self.dtype) / 255
+        """Returns examples as numbers of ``dtype``, binarized and, in training, mirrored as asked."""
+        x = self._as_numbers(batch.x)
         with noise.sharded(batch.shard):
             if self.binarization == "threshold":
                 x = (x > 0.5).to(self.dtype)
@@ -169,6 +189,10 @@ class ImageDataModule(LightningDataModule):
             if self.horizontal_flip and training:
                 x = _mirrored_by_chance(x)
         return batch._replace(x=x)
+
+    def _as_numbers(self, x: Tensor) -> Tensor:
+        numbers = x.to(self.dtype)
+        return numbers / 255 if x.dtype == torch.uint8 else numbers
 
     def examples(self, num: int, split: SplitName = "test", classes: Where = None) -> Batch:
         """Returns the same few examples at every call, evenly spread over a split, as evaluated, on the CPU.
@@ -179,7 +203,7 @@ class ImageDataModule(LightningDataModule):
             classes: classes that they may have, or columns of their condition with the values; None: any.
 
         Returns:
-            floats in [0, 1], (num, C, H, W), labels, (num,), and, if they are binarized, what they were before.
+            floats, (num, *shape), labels, (num,), and, if they are binarized, what they were before.
 
         Raises:
             ValueError: if there is no example of the classes.
@@ -187,94 +211,28 @@ class ImageDataModule(LightningDataModule):
         arrays, rows = self.split(split)
         places = np.arange(len(rows))
         if classes is not None:
-            assert arrays.labels is not None, "only labelled data have classes"
-            places = chosen_places(self.spec, arrays.labels[rows], classes, split)
+            assert arrays.y is not None, "only labelled data have classes"
+            places = chosen_places(self.spec, arrays.y[rows], classes, split)
         places = evenly_spread(places, num)
         picked = rows[places]
-        fixed = self._fixed(arrays, picked) if split == "train" else Split(arrays, picked)
+        fixed = self._splits.fixed(arrays, picked) if split == "train" else Split(arrays, picked)
         loader = BatchLoader(fixed.arrays, EpochSampler(fixed.rows), len(picked))
-        grey = None if self.binarization == "none" else self._grey(split, places)
+        grey = None
+        if self.binarization != "none":
+            grey = self._as_numbers(torch.from_numpy(self._splits.grey(split, places)))
         return self.transform(next(iter(loader)), training=False)._replace(shard=None, grey=grey)
-
-    def _grey(self, split: SplitName, places: Indices) -> Tensor:
-        """Returns the images at these places of a split before they were binarized, in [0, 1]."""
-        of_train = split == "train" or (split == "val" and not self.images.has_val and self.val_size > 0)
-        if of_train:
-            arrays = self.images.load(train=True) if self.binarization == "static" else self._train_set
-            rows = self._train_and_val_rows[0 if split == "train" else 1][places]
-        else:
-            own = split == "val" and self.images.has_val
-            arrays, rows = self.images.load_val() if own else self.images.load(train=False), places
-        return torch.from_numpy(np.array(arrays.images[rows])).float() / 255
 
     def factors(self, num: int, split: SplitName = "test") -> Indices | None:
         """Returns the generative factors of `examples`, indices of values, (num, F); None if they are not known."""
         arrays, rows = self.split(split)
         return None if arrays.factors is None else arrays.factors[evenly_spread(rows, num)]
 
-    def mean_image(self) -> Tensor:
-        """Returns the mean of the training images, in [0, 1], (C, H, W)."""
-        arrays, rows = self.split("train")
-        total = np.zeros(arrays.images.shape[1:])
-        for chunk in chunks(len(rows)):
-            total += arrays.images[rows[chunk]].sum(0, dtype=np.float64)
-            release(arrays.images)
-        return torch.from_numpy(total / len(rows) / 255).to(self.dtype)
-
-    @cached_property
-    def _train_set(self) -> Arrays:
-        arrays = self.images.load(train=True)
-        return self._sampled(arrays, np.arange(len(arrays))) if self.binarization == "static" else arrays
-
-    @cached_property
-    def _train_and_val_rows(self) -> tuple[Indices, Indices]:
-        size = len(self._train_set)
-        if self.images.has_val:
-            return np.arange(size), np.arange(0)
-        num = max(round(self.val_size * size), 1) if 0 < self.val_size < 1 else int(self.val_size)
-        if num >= size:
-            raise ValueError(
-                f"val_size={self.val_size}: must be less than the {size} training images"
-                f"{'; with 0 the test set validates' if size == 1 else ''}"
-            )
-        return held_out(size, num, self.seed)
-
-    @cached_property
-    def _train(self) -> Split:
-        return Split(self._train_set, self._train_and_val_rows[0])
-
-    @cached_property
-    def _val(self) -> Split:
-        if self.images.has_val:
-            return self._evaluated(self.images.load_val())
-        if not self.val_size:
-            return self._test
-        return self._fixed(self._train_set, self._train_and_val_rows[1])
-
-    @cached_property
-    def _test(self) -> Split:
-        return self._evaluated(self.images.load(train=False))
-
-    def _evaluated(self, arrays: Arrays) -> Split:
-        """Returns all rows of a split that is never trained on, binarized once if they are binarized by chance."""
-        rows = np.arange(len(arrays))
-        return Split(self._sampled(arrays, rows), rows) if self.binarization == "static" else self._fixed(arrays, rows)
-
-    def _fixed(self, arrays: Arrays, rows: Indices) -> Split:
-        """Returns the rows as an evaluation sees them: under dynamic binarization, one fixed sample."""
-        if self.binarization != "dynamic":
-            return Split(arrays, rows)
-        return Split(self._sampled(arrays, rows), np.arange(len(rows)))
-
-    def _sampled(self, arrays: Arrays, rows: Indices) -> Arrays:
-        return Arrays(
-            binarized(arrays.images, rows, _BINARIZATION_SEED, self.images.memory_limit_gb),
-            None if arrays.labels is None else arrays.labels[rows],
-            None if arrays.factors is None else arrays.factors[rows],
-        )
+    def mean_example(self) -> Tensor:
+        """Returns the mean of the training examples, (*shape)."""
+        return torch.from_numpy(mean_example(*self.split("train"))).to(self.dtype)
 
     def _evaluation_loader(self, name: SplitName, num: int | None = None) -> BatchLoader:
-        split = self._fixed(*self._train) if name == "train" else self.split(name)
+        split = self._splits.evaluated_train() if name == "train" else self.split(name)
         rows = split.rows if num is None else evenly_spread(split.rows, num)
         return self._loader(split, EpochSampler(rows))
 

@@ -15,9 +15,9 @@ from tqdm import tqdm
 
 from vae_lab.data import picture_cache
 from vae_lab.data.arrays import Images, Indices
-from vae_lab.data.image_set import readable
 from vae_lab.data.picture_depth import SIXTEEN_BITS, USUAL, TooBrightError, White, has_deep_colour
 from vae_lab.data.picture_files import open_picture, stamps
+from vae_lab.data.source import readable
 from vae_lab.types import listed
 
 _ALMOST_BLACK = 15

@@ -10,17 +10,18 @@ from vae_lab.data.arrays import Arrays, Indices, chunks, release
 from vae_lab.data.splits import evenly_spread
 
 MAX_BYTES = 10**9
-"""Bytes of images that are read; of a larger split the digest holds images that are evenly spread over it."""
+"""Bytes of examples that are read; of a larger split the digest holds examples that are evenly spread over it."""
 
 
 def fingerprint(arrays: Arrays, rows: Indices) -> str:
     """Returns a digest of the number, shape, values and labels of some rows of a data set."""
-    shape = arrays.images.shape[1:]
+    shape = arrays.x.shape[1:]
     digest = blake2b(repr((len(rows), shape)).encode(), digest_size=16)
-    if arrays.labels is not None:
-        digest.update(arrays.labels[rows].tobytes())
-    picked = evenly_spread(rows, max(1, MAX_BYTES // int(np.prod(shape))))
-    for chunk in chunks(len(picked)):
-        digest.update(arrays.images[picked[chunk]].tobytes())
-        release(arrays.images)
+    if arrays.y is not None:
+        digest.update(arrays.y[rows].tobytes())
+    row_bytes = int(np.prod(shape)) * arrays.x.itemsize
+    picked = evenly_spread(rows, max(1, MAX_BYTES // row_bytes))
+    for chunk in chunks(len(picked), row_bytes):
+        digest.update(arrays.x[picked[chunk]].tobytes())
+        release(arrays.x)
     return digest.hexdigest()

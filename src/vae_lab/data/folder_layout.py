@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from vae_lab.data.arrays import Indices
-from vae_lab.data.image_set import readable
+from vae_lab.data.source import readable
 from vae_lab.data.splits import may_be_split, split_of_folder
 from vae_lab.types import SplitName, listed
 

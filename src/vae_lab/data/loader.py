@@ -40,7 +40,7 @@ class EpochSampler:
 
 
 class BatchLoader:
-    """Batches of uint8 images, each by one index operation.
+    """Batches of examples, uint8 or float32 as they are stored, each by one index operation.
 
     ``batch_size`` counts the examples of all processes together: batch t is the rows t * batch_size onwards of the
     epoch's order, and each process takes its `Shard` of it. So N processes compute what one would compute.
@@ -114,14 +114,14 @@ def batch_sizes(num: int, batch_size: int, world: int = 1, even: bool = False, d
 
 def resident_device(arrays: Arrays, num: int, device: torch.device | None) -> torch.device | None:
     """Returns the GPU that trains if rows of this number take no more than a quarter of what is free there."""
-    if device is None or device.type != "cuda" or isinstance(arrays.images, np.memmap):
+    if device is None or device.type != "cuda" or isinstance(arrays.x, np.memmap):
         return None
     free, _ = torch.cuda.mem_get_info(device)
-    return device if num * math.prod(arrays.images.shape[1:]) <= free / 4 else None
+    return device if num * math.prod(arrays.x.shape[1:]) * arrays.x.itemsize <= free / 4 else None
 
 
 _Reader = Callable[[slice], tuple[Tensor, Tensor | None]]
-"""Places in the order of an epoch -> images and labels."""
+"""Places in the order of an epoch -> examples and labels."""
 
 
 class _HostRows:
@@ -134,10 +134,10 @@ class _HostRows:
         return lambda places: self._rows(order[places])
 
     def _rows(self, rows: Indices) -> tuple[Tensor, Tensor | None]:
-        labels = self.arrays.labels
-        images = np.asarray(self.arrays.images[rows])
-        release(self.arrays.images)
-        return torch.from_numpy(images), None if labels is None else torch.from_numpy(labels[rows])
+        y = self.arrays.y
+        x = np.asarray(self.arrays.x[rows])
+        release(self.arrays.x)
+        return torch.from_numpy(x), None if y is None else torch.from_numpy(y[rows])
 
 
 class DeviceRows:
@@ -145,8 +145,8 @@ class DeviceRows:
 
     def __init__(self, arrays: Arrays, rows: Indices, device: torch.device) -> None:
         self.device = device
-        self.images = torch.from_numpy(arrays.images[rows]).to(device)
-        self.labels = None if arrays.labels is None else torch.from_numpy(arrays.labels[rows]).to(device)
+        self.x = torch.from_numpy(arrays.x[rows]).to(device)
+        self.y = None if arrays.y is None else torch.from_numpy(arrays.y[rows]).to(device)
         self.place = np.empty(len(arrays), np.int64)
         self.place[rows] = np.arange(len(rows))
 
@@ -155,5 +155,5 @@ class DeviceRows:
         return lambda at: self._rows(places[at])
 
     def _rows(self, rows: Tensor) -> tuple[Tensor, Tensor | None]:
-        labels = None if self.labels is None else self.labels.index_select(0, rows)
-        return self.images.index_select(0, rows), labels
+        y = None if self.y is None else self.y.index_select(0, rows)
+        return self.x.index_select(0, rows), y

@@ -96,7 +96,7 @@ class Sprites(ImageSet):
         for appearance in range(int(np.prod(self._grid[:3]))):
             start, stop = np.searchsorted(rows, [appearance * per_appearance, (appearance + 1) * per_appearance])
             images[start:stop, 0] = self._all_positions(appearance)[rows[start:stop] - appearance * per_appearance]
-        return Arrays(images, labels=factors[:, 0], factors=factors)
+        return Arrays(images, factors[:, 0], factors)
 
     @property
     def _grid(self) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vae_lab.data.datamodule import ImageDataModule
-from vae_lab.data.image_set import ImageSet, readable
+from vae_lab.data.source import DataSource, readable
 from vae_lab.types import SplitName, listed
 
 _SELECTED_ON_TEST = (
@@ -46,7 +46,7 @@ def _size(data: ImageDataModule, split: SplitName) -> str:
     return f"{split} {len(data.split(split).rows)}" + (f" ({readable(origin)})" if origin else "")
 
 
-def _unread_root(images: ImageSet) -> str:
+def _unread_root(images: DataSource) -> str:
     """Returns that nothing is read from a ``root`` of the user's, if that is so."""
     root = _whole(images.root)
     usual = {_whole("data"), _whole(os.environ.get("VAE_LAB_DATA", "data"))}

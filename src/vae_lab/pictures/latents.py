@@ -156,7 +156,7 @@ def _slices(total: int) -> Iterator[slice]:
 
 
 def _posteriors(model: LatentVariableModel, batch: Batch) -> list[LevelCodes]:
-    levels = model.posterior(batch.x, model.context(batch.y), model.prior, _POSTERIOR_SAMPLES)
+    levels = model.infer(batch.x, model.context(batch.y), _POSTERIOR_SAMPLES)
     return [_level_codes(level) for level in levels]
 
 

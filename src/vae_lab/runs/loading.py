@@ -68,6 +68,8 @@ class SavedRun:
             data = build({**self.config["data"], **changes}, packages)
         if not isinstance(data, ImageDataModule):
             raise RunError(f"{self.folder / CONFIG}: {type(data).__name__} is not an ImageDataModule")
+        if recorded := self.recorded_spec():
+            data.keep_scaling(recorded)
         return data
 
     def check_resumed_data(self, data: DataSpec) -> None:
@@ -76,9 +78,9 @@ class SavedRun:
         Raises:
             RunError: naming the first difference.
         """
-        if "spec" not in self.config:
+        spec = self.recorded_spec()
+        if spec is None:
             return
-        spec = self.spec()
         try:
             spec.check_data(replace(data, support=spec.support), f"resume={self.folder}: ")
         except ValueError as error:
@@ -95,8 +97,12 @@ class SavedRun:
 
     def spec(self, packages: Sequence[str] = ()) -> DataSpec:
         """Returns what the model was built for, from the config or, in older runs, from the data."""
+        return self.recorded_spec() or self.data(packages).spec
+
+    def recorded_spec(self) -> DataSpec | None:
+        """Returns the spec in the config; None for an older run, whose config has none."""
         if "spec" not in self.config:
-            return self.data(packages).spec
+            return None
         with self._naming_the_config():
             return DataSpec.from_plain(self.config["spec"])
 

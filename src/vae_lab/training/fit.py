@@ -128,7 +128,7 @@ def _train(
         if trainer.is_global_zero:
             print("".join(f"{line}\n" for line in fresh_callbacks(trainer, saved)), end="")
     elif decoder_bias == "data_mean":
-        module.model.likelihood.start_at(data.mean_image())  # type: ignore[operator]
+        module.model.start_at(data.mean_example())
 
     def write_beginning(earlier: frozenset[Path]) -> None:
         if trainer.is_global_zero:

@@ -50,7 +50,9 @@ def _other_classes(source: DataSpec, data: DataSpec, folder: Path) -> list[str]:
     for key, kind in (("class_names", "classes"), ("attributes", "attributes"), ("numbers", "numbers")):
         if getattr(source, key) != getattr(data, key):
             was, now = (listed(getattr(spec, key)) or "without names" for spec in (source, data))
-            lines.append(f"init_from: the {kind} of {folder} are {was}; those of the data are {now}, taken in this order")
+            lines.append(
+                f"init_from: the {kind} of {folder} are {was}; those of the data are {now}, taken in this order"
+            )
     if source.numbers and source.numbers_scaling != data.numbers_scaling:
         lines.append("init_from: the numbers of the condition are standardised by the mean and scale of the new data")
     return lines

@@ -1,0 +1,185 @@
+"""Base class of every source of examples: it knows what they are, and reads each split into arrays."""
+
+from __future__ import annotations
+
+import unicodedata
+from abc import ABC, abstractmethod
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torchvision.transforms.v2 import functional
+
+from vae_lab.data.arrays import Arrays, Examples, allocate, chunks
+from vae_lab.types import SplitName, Support
+
+_MAX_SIDE = 2**14
+"""Side of an image in pixels."""
+
+
+class DataSource(ABC):
+    """Examples of one shape, of any kind; pictures derive from `ImageSet`.
+
+    A subclass states ``name``, ``native_shape``, ``support`` and ``num_classes`` and, if the classes have names,
+    ``class_names``, and writes `read`.
+
+    Args:
+        root: folder of the data.
+        image_size: height and width in pixels of pictures; None: as they are.
+        memory_limit_gb: arrays larger than this, in 10^9 bytes, stay on disk and are memory-mapped.
+
+    Raises:
+        ValueError: for an image size outside its range or a negative memory limit.
+    """
+
+    name: ClassVar[str]
+    factor_names: tuple[str, ...] = ()
+    """Names of the generative factors, the columns of `Arrays.factors`; empty if they are not known."""
+    reads_root: ClassVar[bool] = True
+    """False for a set that is made here, or part of the package."""
+
+    def __init__(self, root: str = "data", image_size: int | None = None, memory_limit_gb: float = 4.0) -> None:
+        if image_size is not None and not 1 <= image_size <= _MAX_SIDE:
+            raise ValueError(
+                f"image_size={image_size}: must lie in 1..{_MAX_SIDE}, or be null for the size of the images"
+            )
+        if not memory_limit_gb >= 0:
+            raise ValueError(f"memory_limit_gb={memory_limit_gb}: must be 0 or more")
+        self.root = root
+        self.image_size = image_size
+        self.memory_limit_gb = memory_limit_gb
+
+    @property
+    @abstractmethod
+    def native_shape(self) -> tuple[int, ...]:
+        """Shape of an example as `read` returns it."""
+
+    @property
+    @abstractmethod
+    def support(self) -> Support:
+        """The values that the examples take; binary and uint8 are stored as uint8, in which 255 stands for 1."""
+
+    @property
+    @abstractmethod
+    def num_classes(self) -> int:
+        """The number of classes; 0 for data without labels."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The name of each class, in the order of the labels; empty if the classes have numbers only."""
+        return ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The name of each index of the first axis of an example; empty if they have none."""
+        return ()
+
+    @property
+    def has_val(self) -> bool:
+        """True if the set brings a validation split of its own, which `read_val` reads."""
+        return False
+
+    @property
+    def place(self) -> str:
+        """The folder or file that the data are read from; empty if there is none, or if it is not known."""
+        return ""
+
+    def origin(self, split: SplitName) -> str:
+        """Returns where a split comes from, in a few words; empty if that goes without saying."""
+        return ""
+
+    def passed_over(self) -> list[str]:
+        """Returns what was found but not read, in words; complete once the splits have been loaded."""
+        return []
+
+    def found(self) -> dict[str, Any]:
+        """Returns the options that were left to the data, with the values found; a run goes on with them."""
+        return {}
+
+    @abstractmethod
+    def read(self, train: bool) -> Arrays:
+        """Reads the training split or the test split, of `native_shape`.
+
+        Raises:
+            FileNotFoundError: for missing files; it names the folders searched and the files expected.
+            ValueError: for a file that is corrupt or truncated; it names the file.
+        """
+
+    def read_val(self) -> Arrays:
+        """Reads the validation split of a set that has its own; raises as `read`."""
+        raise NotImplementedError(f"{type(self).__name__} has no validation split")
+
+    def prepare(self) -> None:  # noqa: B027 (nothing to prepare is the usual case)
+        """Downloads and decodes what is still missing; with several processes, one of each machine calls it first."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of an example as `load` returns it.
+
+        Raises:
+            ValueError: for an ``image_size`` of examples that are not pictures.
+        """
+        if self.image_size is None:
+            return self.native_shape
+        if len(self.native_shape) != 3:
+            raise ValueError(
+                f"image_size={self.image_size}: resizes pictures, and examples of shape {self.native_shape} are not"
+                " pictures; leave it out"
+            )
+        return (self.native_shape[0], self.image_size, self.image_size)
+
+    def load(self, train: bool) -> Arrays:
+        """Loads the training split or the test split, checked, at the size asked for.
+
+        Raises:
+            FileNotFoundError, ValueError: as `read`; ValueError for arrays that are not what the family promised.
+        """
+        return self._checked(self.read(train))
+
+    def load_val(self) -> Arrays:
+        """Loads the set's own validation split, as `load` does the others."""
+        return self._checked(self.read_val())
+
+    def _checked(self, arrays: Arrays) -> Arrays:
+        self._check(arrays)
+        if arrays.x.shape[1:] == self.shape:
+            return arrays
+        return replace(arrays, x=self._resized(arrays.x))
+
+    def _check(self, arrays: Arrays) -> None:
+        x, y, factors = arrays.x, arrays.y, arrays.factors
+        dtype = np.dtype(np.uint8 if self.support in ("binary", "uint8") else np.float32)
+        if x.dtype != dtype or x.shape[1:] != self.native_shape or not len(x):
+            wanted = f"{dtype} (N, {', '.join(map(str, self.native_shape))})"
+            raise ValueError(f"{self.name}: examples are {x.dtype} {x.shape}, expected {wanted} with N >= 1")
+        shape = None if factors is None else factors.shape
+        if shape != ((len(x), len(self.factor_names)) if self.factor_names else None):
+            raise ValueError(f"{self.name}: {len(x)} examples and factors {self.factor_names}, but an array {shape}")
+        if (y is None) != (self.num_classes == 0):
+            raise ValueError(f"{self.name}: {self.num_classes} classes, but labels are {type(y).__name__}")
+        if y is None:
+            return
+        if y.shape != (len(x),):
+            raise ValueError(f"{self.name}: {len(x)} examples, but labels have shape {y.shape}")
+        outside = y[(y < 0) | (y >= self.num_classes)]
+        if len(outside):
+            raise ValueError(f"{self.name}: label {outside[0]} is outside the classes 0..{self.num_classes - 1}")
+
+    def _resized(self, images: Examples) -> Examples:
+        """Returns a centre crop to a square, resampled bilinearly with antialiasing."""
+        channels, height, width = self.shape
+        resized = allocate((len(images), channels, height, width), self.memory_limit_gb, images.dtype)
+        side = min(images.shape[2:])
+        for rows in chunks(len(images)):
+            # np.array copies: torch does not take the read-only arrays that embedded and mapped data are.
+            square = functional.center_crop(torch.from_numpy(np.array(images[rows])), [side, side])
+            resized[rows] = functional.resize(square, [height, width], antialias=True).numpy()
+        return resized
+
+
+def readable(name: str) -> str:
+    """Returns a class name in the form that one types and prints, the same for every form that file systems store."""
+    whole = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    printed = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in whole)
+    return unicodedata.normalize("NFC", "".join(printed))
