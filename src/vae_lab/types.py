@@ -105,6 +105,8 @@ class DataSpec:
         numbers_range: smallest and largest value of each number in the training split; empty if not known.
         scaling: scaling of real numbers, found in the training data; None: the model sees them as they are.
         columns: name of each index of the first axis, such as the columns of a table; empty if they have none.
+        categories: number of values of each categorical column of a table; the last columns, one-hot.
+        missing: True if values may be missing, which are NaN.
 
     Raises:
         TypeError: for sizes and numbers that are not integers, or names that are not strings.
@@ -122,11 +124,14 @@ class DataSpec:
     numbers_range: tuple[tuple[float, float], ...] = ()
     scaling: Scaling | None = None
     columns: tuple[str, ...] = ()
+    categories: tuple[int, ...] = ()
+    missing: bool = False
 
     def __post_init__(self) -> None:
         # Lists would never equal the shapes of tensors.
         object.__setattr__(self, "shape", _whole_numbers(self.shape))
         object.__setattr__(self, "num_classes", _whole_number("num_classes", self.num_classes))
+        object.__setattr__(self, "categories", _whole_numbers(self.categories))
         for key in ("class_names", "attributes", "numbers", "columns"):
             object.__setattr__(self, key, _names(key, getattr(self, key)))
         if not self.shape or min(self.shape) < 1:
@@ -137,12 +142,19 @@ class DataSpec:
             raise ValueError(f"support={self.support}: choose one of {', '.join(get_args(Support))}")
         if self.class_names and len(self.class_names) != self.num_classes:
             raise ValueError(f"class_names={listed(self.class_names)}: {self.num_classes} classes need as many names")
+        if self.categories and (len(self.shape) != 1 or sum(self.categories) > self.shape[0]):
+            raise ValueError(f"categories={self.categories}: examples of shape {self.shape} have fewer columns")
         if self.columns and len(self.columns) != self.shape[0]:
             raise ValueError(f"columns={listed(self.columns)}: {self.shape[0]} columns need as many names")
         for key in ("class_names", "attributes", "numbers", "columns"):
             _check_once(key, getattr(self, key))
         _check_once("class_names, attributes and numbers", self.class_names + self.attributes + self.numbers)
         _check_numbers(self)
+
+    @property
+    def seen_shape(self) -> tuple[int, ...]:
+        """Shape of what an encoder reads: beside values that may be missing, which of them were observed."""
+        return (2 * self.shape[0], *self.shape[1:]) if self.missing else self.shape
 
     @property
     def vector_condition(self) -> bool:
@@ -176,6 +188,8 @@ class DataSpec:
             numbers_scaling=Scaling.from_plain(plain.get("numbers_scaling")),
             numbers_range=tuple((low, high) for low, high in plain.get("numbers_range") or ()),
             scaling=Scaling.from_plain(plain.get("scaling")),
+            categories=tuple(plain.get("categories") or ()),
+            missing=bool(plain.get("missing", False)),
         )
 
     def plain(self) -> dict[str, Any]:
@@ -193,6 +207,10 @@ class DataSpec:
                 plain[key] = {name: list(column) for name, column in scaling._asdict().items()}
         if self.columns:
             plain["columns"] = list(self.columns)
+        if self.categories:
+            plain["categories"] = list(self.categories)
+        if self.missing:
+            plain["missing"] = True
         if self.numbers_range:
             plain["numbers_range"] = [list(limits) for limits in self.numbers_range]
         return plain

@@ -204,7 +204,7 @@ def _check_shape_and_values(model: LatentVariableModel, x: Tensor) -> None:
             f"x: dtype {_name(x.dtype)}, but the model computes in {wanted}; x.to(torch.{wanted}) converts it"
         )
     if _readable(x):
-        _check_range(x, model.spec.support)
+        _check_range(x.nan_to_num(0.0, torch.inf, -torch.inf) if model.spec.missing else x, model.spec.support)
 
 
 def _reordered(found: tuple[int, ...], shape: tuple[int, ...]) -> str:

@@ -20,6 +20,7 @@ from vae_lab.core.inputs import check_codes, check_data, check_labels, check_num
 from vae_lab.core.posterior import Posterior
 from vae_lab.core.terms import ElboTerms, ImportanceEstimate, LatentLevel
 from vae_lab.distributions.gaussian import rsample
+from vae_lab.distributions.missing import Observed, filled
 from vae_lab.distributions.rescaled import Standardisation
 from vae_lab.types import DataSpec
 
@@ -128,13 +129,17 @@ class LatentVariableModel(nn.Module):
     def infer(self, x: Tensor, context: Tensor | None, num_samples: int) -> tuple[LatentLevel, ...]:
         """Returns the levels of the posterior, with ``num_samples`` samples, nearest the data first."""
         seen = x if self.standardise is None else self.standardise(x)
+        if self.spec is not None and self.spec.missing:
+            seen = filled(seen)
         levels: tuple[LatentLevel, ...] = self.posterior(seen, context, self.prior, num_samples)
         return levels
 
     def observed(self, state: Tensor, context: Tensor | None) -> Distribution:
         """Returns p(x | z, c) for the last state of the prior's chain, in the units of the data."""
         distribution: Distribution = self.likelihood(state, context)
-        return distribution if self.standardise is None else self.standardise.undone(distribution)
+        if self.standardise is not None:
+            distribution = self.standardise.undone(distribution)
+        return Observed(distribution) if self.spec is not None and self.spec.missing else distribution
 
     def start_at(self, mean: Tensor) -> None:
         """Starts the decoder at distributions of about this mean, (*data_shape); see `ConditionalDistribution`."""

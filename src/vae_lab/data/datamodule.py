@@ -94,14 +94,25 @@ class ImageDataModule(LightningDataModule):
         self._check_kind()
         support: Support = source.support if self.binarization == "none" else "binary"
         names, columns = (tuple(map(readable, named)) for named in (source.class_names, source.columns))
-        return DataSpec(source.shape, source.num_classes, support, names, scaling=self.scaling, columns=columns)
+        return DataSpec(
+            source.shape,
+            source.num_classes,
+            support,
+            names,
+            scaling=self.scaling,
+            columns=columns,
+            categories=source.categories,
+            missing=source.missing,
+        )
 
     @cached_property
     def scaling(self) -> Scaling | None:
         """Mean and scale of real numbers in the training split; None for other values."""
         if self._recorded is not None:
             return self._recorded.scaling
-        return scaling_of(*self.split("train"), self.images.columns) if self.images.support == "real" else None
+        if self.images.support != "real":
+            return None
+        return scaling_of(*self.split("train"), self.images.columns, sum(self.images.categories))
 
     def keep_scaling(self, recorded: DataSpec) -> None:
         """Keeps the scaling of the run that these data belong to, whatever they would have themselves."""

@@ -17,15 +17,16 @@ _RESOLVED = 100
 
 
 def mean_example(arrays: Arrays, rows: Indices) -> _Numbers:
-    """Returns the mean of some rows, (*shape); of uint8 values as numbers in [0, 1]."""
-    total = np.zeros(arrays.x.shape[1:])
+    """Returns the mean of what is known of some rows, (*shape); of uint8 values as numbers in [0, 1]."""
+    total, known = np.zeros(arrays.x.shape[1:]), np.zeros(arrays.x.shape[1:])
     for part in _parts(arrays.x, rows):
-        total += part.sum(0, dtype=np.float64)
-    mean: _Numbers = total / len(rows) / (255 if arrays.x.dtype == np.uint8 else 1)
+        total += np.nansum(part, 0, dtype=np.float64)
+        known += len(part) - np.isnan(part).sum(0)
+    mean: _Numbers = total / np.maximum(known, 1) / (255 if arrays.x.dtype == np.uint8 else 1)
     return mean
 
 
-def scaling_of(arrays: Arrays, rows: Indices, columns: Sequence[str] = ()) -> Scaling:
+def scaling_of(arrays: Arrays, rows: Indices, columns: Sequence[str] = (), one_hot: int = 0) -> Scaling:
     """Returns the mean and the standard deviation of each index of the first axis of some rows.
 
     A constant one gets the scale 1, with a warning.
@@ -34,6 +35,7 @@ def scaling_of(arrays: Arrays, rows: Indices, columns: Sequence[str] = ()) -> Sc
         arrays: float32 arrays.
         rows: rows of the training split.
         columns: name of each index, for messages.
+        one_hot: number of the last columns that are one-hot, which keep the mean 0 and the scale 1.
 
     Raises:
         ValueError: for numbers that float32 does not tell apart, because they are far from 0.
@@ -41,13 +43,15 @@ def scaling_of(arrays: Arrays, rows: Indices, columns: Sequence[str] = ()) -> Sc
     places = tuple(range(1, arrays.x.ndim - 1))  # axes of an example but its first
     mean = mean_example(arrays, rows).mean(places)
     centre = mean.reshape(-1, *[1] * len(places))
-    squares = np.zeros(arrays.x.shape[1:])
+    squares, known = np.zeros(arrays.x.shape[1:]), np.zeros(arrays.x.shape[1:])
     for part in _parts(arrays.x, rows):
-        squares += np.square(part - centre).sum(0)
-    deviation = np.sqrt(squares.mean(places) / len(rows))
+        squares += np.nansum(np.square(part - centre), 0)
+        known += len(part) - np.isnan(part).sum(0)
+    deviation = np.sqrt(squares.mean(places) / np.maximum(known.mean(places), 1))
     step = np.abs(mean) * np.finfo(np.float32).eps
-    constant = deviation <= step
-    coarse = np.flatnonzero(~constant & (deviation < _RESOLVED * step))
+    kept = np.arange(len(mean)) >= len(mean) - one_hot
+    constant = (deviation <= step) & ~kept
+    coarse = np.flatnonzero(~constant & ~kept & (deviation < _RESOLVED * step))
     names = [*columns] or [str(number) for number in range(len(mean))]
     if len(coarse):
         first = coarse[0]
@@ -58,7 +62,8 @@ def scaling_of(arrays: Arrays, rows: Indices, columns: Sequence[str] = ()) -> Sc
     if constant.any():
         named = listed([names[number] for number in np.flatnonzero(constant)])
         warnings.warn(f"constant in the training split: {named}; they say nothing of an example", stacklevel=2)
-    return Scaling(tuple(mean.tolist()), tuple(np.where(constant, 1.0, deviation).tolist()))
+    mean, scale = np.where(kept, 0.0, mean), np.where(constant | kept, 1.0, deviation)
+    return Scaling(tuple(mean.tolist()), tuple(scale.tolist()))
 
 
 def _parts(x: Examples, rows: Indices) -> Iterator[Examples]:

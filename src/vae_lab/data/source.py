@@ -76,6 +76,16 @@ class DataSource(ABC):
         return ()
 
     @property
+    def categories(self) -> tuple[int, ...]:
+        """The number of values of each categorical column of a table; the last columns, one-hot."""
+        return ()
+
+    @property
+    def missing(self) -> bool:
+        """True if values may be missing, which are NaN."""
+        return False
+
+    @property
     def has_val(self) -> bool:
         """True if the set brings a validation split of its own, which `read_val` reads."""
         return False

@@ -10,7 +10,9 @@ from torch import nn
 from vae_lab.core import LatentVariableModel, MarkovChain
 from vae_lab.distributions.conditional import ConditionalDistribution, Head
 from vae_lab.distributions.gaussian import Gaussian
+from vae_lab.distributions.missing import check_independent
 from vae_lab.distributions.priors import PriorFactory
+from vae_lab.distributions.product import ByColumn
 from vae_lab.distributions.vamp import VampPrior
 from vae_lab.networks import Architecture, OneHot, StandardisedRows
 from vae_lab.types import DataSpec
@@ -80,9 +82,23 @@ def image_likelihood(
     likelihood: LikelihoodFactory,
 ) -> ConditionalDistribution:
     """Returns p(x|z_1, c) for a z_1 of this shape."""
-    head = likelihood(spec.shape)
-    head.check_support(spec.support)
+    head = likelihood_head(spec, likelihood)
     return ConditionalDistribution(architecture.decoder(event_shape, head.param_shape, context_features), head)
+
+
+def likelihood_head(spec: DataSpec, likelihood: LikelihoodFactory) -> Head:
+    """Returns the head over an example: that of the likelihood and, for categorical columns, one for each.
+
+    Raises:
+        ValueError: for a likelihood that cannot model the values, or values that may be missing.
+    """
+    num = spec.shape[0] - sum(spec.categories)
+    head = likelihood((num, *spec.shape[1:])) if num else None
+    whole = head if head is not None and not spec.categories else ByColumn(head, spec.categories)
+    whole.check_support(spec.support)
+    if spec.missing:
+        check_independent(whole)
+    return whole
 
 
 def share_posterior(model: LatentVariableModel, spec: DataSpec, below: Sequence[int] | None = None) -> None:
@@ -104,6 +120,6 @@ def share_posterior(model: LatentVariableModel, spec: DataSpec, below: Sequence[
         raise ValueError("a VampPrior is a mixture of Gaussian posteriors, and this posterior is not Gaussian")
     if any(isinstance(module, nn.BatchNorm1d) for module in model.posterior.modules()):
         raise ValueError("VampPrior: needs an encoder without batch normalisation (batch_norm=False)")
-    in_shape = spec.shape if below is None else tuple(below)
+    in_shape = spec.seen_shape if below is None else tuple(below)
     images = below is None and spec.support != "real"
     prior.attach(model.posterior.top, in_shape, images, one_hot=isinstance(model.embed, OneHot))

@@ -12,7 +12,14 @@ from torch import nn
 from vae_lab.core import LatentVariableModel, RelativePosterior, ResidualChain
 from vae_lab.distributions import ConditionalDistribution, Gaussian, StandardNormal
 from vae_lab.distributions.priors import PriorFactory
-from vae_lab.models.builders import LikelihoodFactory, check_kinds, check_latent_dims, label_embedding, share_posterior
+from vae_lab.models.builders import (
+    LikelihoodFactory,
+    check_kinds,
+    check_latent_dims,
+    label_embedding,
+    likelihood_head,
+    share_posterior,
+)
 from vae_lab.networks.spatial import (
     FeaturesToVector,
     FirstState,
@@ -90,13 +97,12 @@ class Deep(LatentVariableModel):
 
         z_top = Gaussian((latent_dim,))
         posterior = RelativePosterior(
-            UpwardPass(spec.shape, [*grids, top], [*blocks, 1]),
+            UpwardPass(spec.seen_shape, [*grids, top], [*blocks, 1]),
             grid_of_level,
             ConditionalDistribution(FeaturesToVector(top, z_top.param_shape, context), z_top),
             [StateAndFeatures(grid, head.param_shape) for grid, head in zip(states, heads, strict=True)],
         )
-        x = likelihood(spec.shape)
-        x.check_support(spec.support)
+        x = likelihood_head(spec, likelihood)
         super().__init__(
             prior=ResidualChain(links, updates),
             posterior=posterior,

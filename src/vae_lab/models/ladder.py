@@ -52,7 +52,7 @@ class Ladder(LatentVariableModel):
         if len(features) != len(latent_dims):
             raise ValueError(f"features={list(features)}: name one width for each of the {len(latent_dims)} levels")
         embed, context = label_embedding(spec, conditional)
-        blocks = [network.encoder(spec.shape, features[:1], context)]
+        blocks = [network.encoder(spec.seen_shape, features[:1], context)]
         blocks += [latent_network.encoder((below,), (above,), context) for below, above in pairwise(features)]
         heads = [Gaussian((dim,)) for dim in latent_dims]
         evidence = [

@@ -52,7 +52,7 @@ class MHVAE(LatentVariableModel):
         check_latent_dims(latent_dims)
         embed, context = label_embedding(spec, conditional)
         heads = [Gaussian((dim,)) for dim in latent_dims]
-        links = [ConditionalDistribution(network.encoder(spec.shape, heads[0].param_shape, context), heads[0])]
+        links = [ConditionalDistribution(network.encoder(spec.seen_shape, heads[0].param_shape, context), heads[0])]
         for below, above in pairwise(heads):
             net = latent_network.encoder(below.event_shape, above.param_shape, context)
             links.append(ConditionalDistribution(net, above))

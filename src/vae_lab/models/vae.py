@@ -52,7 +52,7 @@ class VAE(LatentVariableModel):
         check_latent_dims([latent_dim])
         embed, context = label_embedding(spec, conditional)
         z = (posterior or Gaussian)((latent_dim,))
-        encoder = ConditionalDistribution(network.encoder(spec.shape, z.param_shape, context), z)
+        encoder = ConditionalDistribution(network.encoder(spec.seen_shape, z.param_shape, context), z)
         super().__init__(
             prior=prior_chain([z.event_shape], context, network, prior),
             posterior=BottomUpPosterior(MarkovChain([encoder])),

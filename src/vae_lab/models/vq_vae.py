@@ -14,7 +14,7 @@ from vae_lab.core import LatentLevel, LatentVariableModel, MarkovChain, Posterio
 from vae_lab.core.chain import Chain
 from vae_lab.distributions import ConditionalDistribution
 from vae_lab.distributions.codes import CertainCodes, CodePrior
-from vae_lab.models.builders import LikelihoodFactory, label_embedding
+from vae_lab.models.builders import LikelihoodFactory, label_embedding, likelihood_head
 from vae_lab.networks.spatial import Enlarge, Grid, Residual, StateToPicture, UpwardPass, conv, convolve
 from vae_lab.types import DataSpec
 
@@ -154,13 +154,12 @@ class VqVae(LatentVariableModel):
         _check_sizes(spec, latent_dim, num_codes, widths, blocks)
         embed, context = label_embedding(spec, conditional)
         grids = _halved(spec.shape, widths)
-        head = likelihood(spec.shape)
-        head.check_support(spec.support)
+        head = likelihood_head(spec, likelihood)
         entries = Codebook(num_codes, latent_dim, codebook)
         places = grids[-1].size[1:]
         super().__init__(
             prior=CodeChain(CodePrior(num_codes, places), entries),
-            posterior=QuantisedPosterior(_Encoder(spec.shape, grids, blocks, latent_dim)),
+            posterior=QuantisedPosterior(_Encoder(spec.seen_shape, grids, blocks, latent_dim)),
             likelihood=ConditionalDistribution(_Decoder(grids, blocks, latent_dim, context, head.param_shape), head),
             embed=embed,
             spec=spec,
