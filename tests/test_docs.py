@@ -400,3 +400,10 @@ def test_the_how_to_for_python_runs(tmp_path: Path) -> None:
     test = doctest.DocTestParser().get_doctest(page, names, "howto_python", None, 0)
     result = doctest.DocTestRunner(verbose=False).run(test)
     assert (result.failed, result.attempted > 8) == (0, True)
+
+
+def test_the_how_to_for_lightning_runs() -> None:
+    text = (ROOT / "docs" / "howto_lightning.md").read_text(encoding="utf-8")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Lightning's, on workers
+        assert run_examples(text) == (0, 20)

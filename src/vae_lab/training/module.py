@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
+from pytorch_lightning import Callback
 from torch import Tensor
 
 from vae_lab import noise
 from vae_lab.core import ElboTerms, LatentVariableModel
+from vae_lab.core.codes import Code, posterior_codes
 from vae_lab.errors import NonFiniteLossError
 from vae_lab.objectives import Objective
+from vae_lab.training.batches import known_batch
 from vae_lab.training.compiled import CompiledLoss
 from vae_lab.training.guard import gradient_culprit
 from vae_lab.training.metrics import BoundMetric, UnitMetrics
 from vae_lab.training.optimization import Optimization, Step, StepTerms
 from vae_lab.training.resuming import ResumableModule
 from vae_lab.training.sharding import is_sharded, shard
+from vae_lab.training.trainer_checks import refuse_callbacks
 from vae_lab.types import Batch, DataSpec
 
 EVALUATION_SEED = 0
@@ -64,6 +69,12 @@ class VariationalModule(ResumableModule):
     def compile_seconds(self) -> float:
         """Seconds that compiling took; 0 if the loss is not compiled."""
         return self._loss.seconds if isinstance(self._loss, CompiledLoss) else 0.0
+
+    def configure_callbacks(self) -> list[Callback]:
+        """Refuses callbacks that cannot work, before any of them is called; adds none."""
+        if self.trainer.state.fn == "fit":
+            refuse_callbacks(self.trainer)
+        return []
 
     def configure_model(self) -> None:
         """Shards the weights over the processes under `ModelParallelStrategy`."""
@@ -116,11 +127,17 @@ class VariationalModule(ResumableModule):
     def on_train_epoch_end(self) -> None:
         self._log_bound("train", self.train_bound)
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._evaluate(batch, batch_idx)
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self._evaluate(known_batch(self, batch, first=batch_idx == 0), batch_idx)
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        self._evaluate(batch, batch_idx)
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self._evaluate(known_batch(self, batch, first=batch_idx == 0), batch_idx)
+
+    def predict_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> list[Code]:
+        """Returns the codes of a batch, one `Code` for each level, nearest the data first."""
+        batch = known_batch(self, batch, first=batch_idx == 0)
+        with noise.fixed_seed(EVALUATION_SEED + batch_idx, self.device), noise.sharded(batch.shard):
+            return posterior_codes(self.model, batch.x, self.labels(batch))
 
     def on_validation_epoch_end(self) -> None:
         self._log_evaluation("val")

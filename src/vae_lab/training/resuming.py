@@ -21,6 +21,7 @@ from vae_lab.objectives import Objective
 from vae_lab.runs.formats import FORMAT, migrated
 from vae_lab.training import resumed_optimizer
 from vae_lab.training.averaging import keep_trained_weights
+from vae_lab.training.batches import as_batch
 from vae_lab.training.compiled import CompiledLoss
 from vae_lab.training.guard import StepGuard
 from vae_lab.training.metrics import BoundMetric
@@ -130,7 +131,7 @@ def skip_done_batches(
     shapes: list[torch.Size] = []
     batches = _done_batches(trainer, progress)
     while len(shapes) < batches and not dataloader_iter.done:
-        shapes.append(next(dataloader_iter)[0].x.shape)
+        shapes.append(as_batch(next(dataloader_iter)[0]).x.shape)
     count_batches(trainer, len(shapes))
     ranks = progress["ranks"]
     own = ranks[trainer.global_rank if len(ranks) == trainer.world_size else 0]

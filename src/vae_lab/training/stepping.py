@@ -19,6 +19,7 @@ The insides that this file uses; tests/training/test_insides.py fails if a versi
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -41,6 +42,7 @@ from vae_lab.training.batch_hooks import (
     check_subclass,
     clips_itself,
 )
+from vae_lab.training.batches import known_batch
 from vae_lab.training.compiled import CompiledLoss, is_compiled
 from vae_lab.training.optimization import (
     Optimization,
@@ -79,6 +81,7 @@ class SteppedModule(LightningModule):
 
     def __init__(self, model: LatentVariableModel, objective: Objective, optimization: Optimization) -> None:
         super().__init__()
+        warnings.filterwarnings("ignore", message=".*dataloader_iter.*")  # tests/training/test_insides.py
         check_optimization(optimization)
         self.automatic_optimization = False
         self.model = model
@@ -164,7 +167,7 @@ class SteppedModule(LightningModule):
         done: list[StepTerms] = []
         while len(done) < accumulate and not dataloader_iter.done:
             batch, index, _ = next(dataloader_iter)
-            batch = self._to_device(batch)
+            batch = known_batch(self, self._to_device(batch), first=self._batch is None)
             if self._observers:
                 if done:
                     call_hooks_between(self._observers, self, self._batch, batch, index)
@@ -184,14 +187,13 @@ class SteppedModule(LightningModule):
             self.lr_scheduler_step(self.lr_schedulers(), None)  # type: ignore[arg-type]
         return Step(done, found_inf)
 
-    def _to_device(self, batch: Batch) -> Batch:
+    def _to_device(self, batch: Any) -> Any:
         """Returns the batch as the hooks of the data module, or those of the module, make it for the device."""
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         if self._direct and data is not None:
             batch = data.on_before_batch_transfer(batch, 0)
-            moved: Batch = data.transfer_batch_to_device(batch, self.device, 0)
-            return data.on_after_batch_transfer(moved, 0)  # type: ignore[no-any-return]
-        return self.trainer.strategy.batch_to_device(self._on_before_batch_transfer(batch))  # type: ignore[no-any-return]
+            return data.on_after_batch_transfer(data.transfer_batch_to_device(batch, self.device, 0), 0)
+        return self.trainer.strategy.batch_to_device(self._on_before_batch_transfer(batch))
 
     def _take_step(self, optimizer: Any, index: int) -> Tensor:
         """Steps the optimizer unless an entry of the gradient is not finite; returns 1 if one is, else 0, ()."""

@@ -86,9 +86,7 @@ def check_trainer(trainer: Trainer) -> None:
         raise RunError(f"trainer.precision={trainer.precision}: weights of 16 bits are not supported; choose {choice}")
     if starts_processes(trainer):
         raise RunError("trainer.strategy: processes that are spawned or forked cannot share a run; use trainer=ddp")
-    for kind, remedy in _UNSUPPORTED.items():
-        if any(isinstance(callback, kind) for callback in trainer.callbacks):  # type: ignore[attr-defined]
-            raise RunError(f"callbacks: {kind.__name__} is not supported; {remedy}")
+    refuse_callbacks(trainer)
     averages = any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks)  # type: ignore[attr-defined]
     if averages and isinstance(trainer.strategy, ModelParallelStrategy):
         raise RunError("callbacks: WeightAveraging cannot average sharded weights; use trainer=ddp")
@@ -105,6 +103,13 @@ def check_trainer(trainer: Trainer) -> None:
             f"trainer.val_check_interval={interval}: must be a number of batches, 1 or more, or a fraction of an epoch "
             "(trainer.limit_val_batches=0 leaves out validation)"
         )
+
+
+def refuse_callbacks(trainer: Trainer) -> None:
+    """Raises RunError for an `_UNSUPPORTED` callback."""
+    for kind, remedy in _UNSUPPORTED.items():
+        if any(isinstance(callback, kind) for callback in trainer.callbacks):  # type: ignore[attr-defined]
+            raise RunError(f"callbacks: {kind.__name__} is not supported; {remedy}")
 
 
 def _check_nodes(trainer: Trainer) -> None:
