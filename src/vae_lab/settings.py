@@ -71,9 +71,32 @@ class EvaluationSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for key, value in vars(self).items():
-            if key not in ("seed", "split") and type(value) is int and value < 1:
-                raise ValueError(f"{key}={value}: must be at least 1")
+        _check_least_one(self)
+
+
+@dataclass(frozen=True)
+class EncodingSettings:
+    """Settings of a table of codes.
+
+    Attributes:
+        split: split of the data, or all of them.
+        num_samples: K of the importance sampling of log p(x); None: leave log p(x) out.
+        elbo_samples: posterior samples for the ELBO, and for the codes of levels that depend on other levels.
+        chunk: samples decoded at once; None: as many as fit. The numbers are the same, to rounding.
+        seed: seed of the samples.
+
+    Raises:
+        ValueError: for a number below 1.
+    """
+
+    split: SplitName | Literal["all"] = "test"
+    num_samples: int | None = None
+    elbo_samples: int = 8
+    chunk: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_least_one(self)
 
 
 @dataclass(frozen=True)
@@ -123,3 +146,9 @@ class Request:
         """Returns the settings that differ from their defaults."""
         values = {field.name: (getattr(self, field.name), field.default) for field in fields(self)}
         return {name: value for name, (value, default) in values.items() if value not in (default, [])}
+
+
+def _check_least_one(settings: EvaluationSettings | EncodingSettings) -> None:
+    for key, value in vars(settings).items():
+        if key != "seed" and type(value) is int and value < 1:
+            raise ValueError(f"{key}={value}: must be at least 1")

@@ -21,12 +21,11 @@ from pydantic import ConfigDict, Field, PydanticUserError, TypeAdapter, Validati
 from pydantic.errors import PydanticSchemaGenerationError
 
 from vae_lab.nested import value_at, walk
-from vae_lab.settings import EvaluationSettings, Request
+from vae_lab.settings import EncodingSettings, EvaluationSettings, Request
 
 _TOP_LEVEL: dict[str, Any] = {
-    **typing.get_type_hints(EvaluationSettings),
-    **typing.get_type_hints(Request),
     "latent_dim": int,
+    "seed": int,
     "name": str,
     "eval_samples": int,
     "compile": bool | Literal["auto"],
@@ -46,6 +45,9 @@ _TOP_LEVEL: dict[str, Any] = {
     "packages": list[str],
 }
 """Types of the keys that are no component's own."""
+
+_SETTINGS = {"evaluate": EvaluationSettings, "sample": Request, "encode": EncodingSettings}
+"""Settings of each command, whose fields are keys of their own."""
 
 _MAX_INTEGER = 2**63 - 1
 """The largest integer that torch and numpy can hold."""
@@ -110,14 +112,15 @@ class ConfigError(ValueError):
     """Raised for a mistake in a config, with one line that names the key, the value and what is allowed."""
 
 
-def check_config(cfg: DictConfig) -> None:
+def check_config(cfg: DictConfig, command: str = "train") -> None:
     """Raises `ConfigError` for the first key that is missing, unknown to its component, or of the wrong type."""
     missing = OmegaConf.missing_keys(cfg)
     if missing:
         raise ConfigError(f"{min(missing)}: a value must be given")
     raw = typing.cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=False))
     resolved = typing.cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
-    for key, hint in _TOP_LEVEL.items():
+    own = typing.get_type_hints(_SETTINGS[command]) if command in _SETTINGS else {}
+    for key, hint in (_TOP_LEVEL | own).items():
         if key in resolved:
             _check_value(key, resolved[key], hint)
     for key, node in walk(resolved):

@@ -54,7 +54,7 @@ def run(task: Task, config_name: str, run_job: Callable[[Task, DictConfig], None
         if run_job and HydraConfig.get().mode == RunMode.MULTIRUN:
             run_job(frugal, cfg)
         else:
-            _run_alone(frugal, cfg)
+            _run_alone(frugal, cfg, config_name)
 
     if "" not in sys.path and os.getcwd() not in sys.path:  # of a console script, unlike python -m
         sys.path.insert(0, os.getcwd())
@@ -74,9 +74,9 @@ def run(task: Task, config_name: str, run_job: Callable[[Task, DictConfig], None
         locks.HELD.close()
 
 
-def _run_alone(task: Task, cfg: DictConfig) -> None:
+def _run_alone(task: Task, cfg: DictConfig, name: str) -> None:
     try:
-        check_config(cfg)
+        check_config(cfg, name)
         task(cfg)
     except Exception as error:
         with contextlib.suppress(OSError):  # removes the folder that Hydra made for a run that never began

@@ -31,6 +31,7 @@ _TAKE_MEMORY = {
     "train": "data.batch_size, eval_samples, objective.num_samples, data.memory_limit_gb or the sizes under network",
     "evaluate": "batch_size, elbo_samples or chunk",
     "sample": "num",
+    "encode": "batch_size, elbo_samples or chunk",
 }
 """The keys of each command that set how much memory it takes."""
 

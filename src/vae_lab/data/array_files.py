@@ -161,7 +161,7 @@ class ArrayFiles(ImageSet):
             found = Arrays(images, labels)
         else:
             rows = np.arange(len(images)) if rows is None else rows
-            found = Arrays(self._copied(split, images, rows), None if labels is None else labels[rows])
+            found = Arrays(self._copied(split, images, rows), None if labels is None else labels[rows], rows=rows)
         if all_black(found.x):
             warnings.warn(f"{source}: every pixel is black", stacklevel=2)
         return found

@@ -77,13 +77,14 @@ class CelebA(ImageSet):
 
     def read(self, train: bool) -> Arrays:
         paths = self._pictures(train)
+        names = np.array([path.name for path in paths])
         images, _, _ = decoded(self.name, str(self._folder), paths, self._decoder, 0, self.memory_limit_gb)
         if not self.attribute:
-            return Arrays(images)
+            return Arrays(images, names=names)
         values = self._attribute_values(self.attribute)
         if unknown := {path.name for path in paths} - values.keys():
             raise ValueError(f"{self._folder / _ATTRIBUTES}: corrupt or truncated: {min(unknown)} is not in it")
-        return Arrays(images, np.array([values[path.name] for path in paths], np.int64))
+        return Arrays(images, np.array([values[path.name] for path in paths], np.int64), names=names)
 
     @cached_property
     def _folder(self) -> Path:

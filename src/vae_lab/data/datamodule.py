@@ -179,6 +179,13 @@ class ImageDataModule(LightningDataModule):
     def val_dataloader(self) -> BatchLoader:
         return self._evaluation_loader("val")
 
+    def original(self, name: SplitName) -> Split:
+        """Returns the arrays and rows of one split before they were binarized, which say what each example is."""
+        return self._splits.original(name)
+
+    def predict_dataloader(self) -> BatchLoader:
+        return self.test_dataloader()
+
     def test_dataloader(self) -> BatchLoader:
         return self._evaluation_loader(self.test_split, self.num_test_examples)
 

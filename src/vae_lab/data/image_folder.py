@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, Literal
+
+import numpy as np
 
 from vae_lab.data.arrays import Arrays
 from vae_lab.data.decoding import Decoder, decoded, ensure_decoded
@@ -135,7 +138,9 @@ class ImageFolder(ImageSet):
             warnings.warn(f"{self.name}: {note}", stacklevel=2)
         if len(kept) < len(paths):
             self._unreadable[split] = len(paths) - len(kept)
-        return Arrays(images, None if labels is None else labels[kept])
+        prefix = f"{self._folders.root}{os.sep}"
+        names = np.array([str(paths[place]).removeprefix(prefix) for place in kept])
+        return Arrays(images, None if labels is None else labels[kept], names=names)
 
     @cached_property
     def _folders(self) -> FolderLayout:

@@ -56,16 +56,21 @@ class Splits:
             return Split(arrays, rows)
         return Split(self._sampled(arrays, rows), np.arange(len(rows)))
 
+    def original(self, name: SplitName) -> Split:
+        """Returns the arrays and rows of a split before they were binarized by chance."""
+        if self.binarization not in ("static", "dynamic"):
+            return self[name]
+        if name == "train" or (name == "val" and not self.source.has_val and self.val_size > 0):
+            arrays = self.source.load(train=True) if self.binarization == "static" else self._train_set
+            return Split(arrays, self._train_and_val_rows[0 if name == "train" else 1])
+        own = name == "val" and self.source.has_val
+        arrays = self.source.load_val() if own else self.source.load(train=False)
+        return Split(arrays, np.arange(len(arrays)))
+
     def grey(self, name: SplitName, places: Indices) -> Examples:
         """Returns a copy of the examples at these places of a split before they were binarized."""
-        of_train = name == "train" or (name == "val" and not self.source.has_val and self.val_size > 0)
-        if of_train:
-            arrays = self.source.load(train=True) if self.binarization == "static" else self._train_set
-            rows = self._train_and_val_rows[0 if name == "train" else 1][places]
-        else:
-            own = name == "val" and self.source.has_val
-            arrays, rows = self.source.load_val() if own else self.source.load(train=False), places
-        return np.array(arrays.x[rows])
+        arrays, rows = self.original(name)
+        return np.array(arrays.x[rows[places]])
 
     @cached_property
     def _train_set(self) -> Arrays:

@@ -9,6 +9,7 @@ metrics.json             final test metrics, with versions, git state and seed
 evaluation.json          result of `python -m vae_lab.evaluate` on the run's own test set
 evaluation_*.json        results on other splits, data or weights, or on a part of the test set
 samples/*                pictures and arrays made by `python -m vae_lab.sample`
+codes/*                  tables made by `python -m vae_lab.encode`
 pruned.json              reason why a search stopped this trial
 failure.json             reason why a job of a sweep failed; failure.txt, the traceback of an unexpected error
 """
@@ -33,7 +34,7 @@ CONFIG = "config.yaml"
 CHECKPOINTS, BEST, LAST = "checkpoints", "best.ckpt", "last.ckpt"
 EVENTS, HPARAMS = "events.out.tfevents.*", "hparams.yaml"
 CSV, LOGGERS = "metrics.csv", "loggers.json"
-FIGURES, SAMPLES = "figures", "samples"
+FIGURES, SAMPLES, CODES = "figures", "samples", "codes"
 METRICS = "metrics.json"
 EVALUATION = "evaluation.json"
 """The evaluation that reports read: the run's own weights on its own, whole test set."""

@@ -1,0 +1,164 @@
+"""Codes, ELBO and, where asked, log p(x) of every example of a split."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from vae_lab import noise
+from vae_lab.core import LatentVariableModel
+from vae_lab.core.codes import code_of
+from vae_lab.data import ImageDataModule
+from vae_lab.data.source import readable
+from vae_lab.data.summary import summary
+from vae_lab.errors import RunError
+from vae_lab.evaluation.code_table import Array, CodeTable, check_format, write_table
+from vae_lab.settings import EncodingSettings
+from vae_lab.training.trainer_checks import dtype_of
+from vae_lab.types import Batch, SplitName
+
+
+def encode(
+    model: LatentVariableModel, data: ImageDataModule, trainer: Trainer, path: Path, settings: EncodingSettings
+) -> int:
+    """Writes a table of codes, in bounded memory, and returns the number of its rows.
+
+    Each example has its ``split``, ``row``, ``file`` where it has one and ``label`` by name; ``elbo``, ``kl`` of each
+    level and ``log_prob`` where asked, in nats; and mean and scale of the posterior of each level, as
+    `vae_lab.core.codes.code_of` defines them.
+
+    Args:
+        model: model with the ``spec`` of its data.
+        data: data that are encoded.
+        trainer: trainer of one process, which chooses the device.
+        path: file that is written; its ending names the format.
+        settings: settings of the table.
+
+    Raises:
+        RunError: for another format, more than one process, or a table that cannot be written.
+        ValueError: for data that do not fit the model.
+    """
+    check_format(path)
+    if trainer.world_size > 1:
+        raise RunError(f"trainer.devices={trainer.world_size}: a table of codes is written by one process; set 1")
+    _check_fit(model, data)
+    data.prepare_data()
+    splits: Sequence[SplitName] = ("train", "val", "test") if settings.split == "all" else (settings.split,)
+    if settings.split == "all" and data.selection == "test set":
+        splits = ("train", "test")
+    print(summary(data, splits))
+    data.dtype = dtype_of(trainer.precision, model)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".codes-", dir=path.parent) as folder:
+        described = _described(data, splits)
+        table = CodeTable(Path(folder), len(described["row"]))
+        trainer.callbacks.append(_Rows(table, described))  # type: ignore[attr-defined]
+        for split in splits:
+            data.test_split = split
+            with torch.no_grad():
+                trainer.predict(_EncodingModule(model, settings), datamodule=data, return_predictions=False)
+        write_table(table, path)
+    return table.size
+
+
+def _check_fit(model: LatentVariableModel, data: ImageDataModule) -> None:
+    """Raises ValueError for data of another kind; the classes do not matter to an unconditional model."""
+    if model.spec is None:
+        return
+    found = data.spec
+    if not model.conditional:
+        found = replace(found, num_classes=model.spec.num_classes, class_names=model.spec.class_names)
+    model.spec.check_data(found, f"data_root={data.images.root}: ")
+
+
+def _described(data: ImageDataModule, splits: Sequence[SplitName]) -> dict[str, Array]:
+    """Returns the columns that say which example each row is, for all splits one after another."""
+    parts = [_described_split(data, split) for split in splits]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _described_split(data: ImageDataModule, split: SplitName) -> dict[str, Array]:
+    arrays, rows = data.original(split)
+    described: dict[str, Array] = {"split": np.full(len(rows), split)}
+    described["row"] = rows if arrays.rows is None else arrays.rows[rows]
+    if arrays.names is not None:
+        described["file"] = np.array([readable(name) for name in arrays.names[rows].tolist()])
+    if arrays.y is not None and arrays.y.ndim == 1:
+        names = np.array([data.spec.name_of(y) for y in range(data.spec.num_classes)])
+        described["label"] = names[arrays.y[rows]]
+    elif arrays.y is not None:
+        described["condition"] = arrays.y[rows]
+    return described
+
+
+class _Rows(Callback):
+    """Adds what each batch gives to the table, beside what is known of its examples.
+
+    Args:
+        table: table that is filled.
+        described: columns that say which example each row is.
+    """
+
+    def __init__(self, table: CodeTable, described: dict[str, Array]) -> None:
+        self.table = table
+        self.described = described
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        some = slice(self.table.filled, self.table.filled + len(outputs["elbo"]))
+        described = {name: values[some] for name, values in self.described.items()}
+        self.table.add(described | {name: _array(values) for name, values in outputs.items()})
+
+
+def _array(values: Tensor) -> Array:
+    values = values.cpu()
+    found: Array = (values if values.dtype == torch.int64 else values.float()).numpy()
+    return found
+
+
+class _EncodingModule(LightningModule):
+    """Computes the columns of a table of codes.
+
+    Args:
+        model: model that encodes.
+        settings: settings of the table.
+    """
+
+    def __init__(self, model: LatentVariableModel, settings: EncodingSettings) -> None:
+        super().__init__()
+        self.model = model
+        self.settings = settings
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        y = batch.y if self.model.conditional else None
+        columns: dict[str, Tensor] = {}
+        with noise.fixed_seed(self.settings.seed + batch_idx, self.device):
+            if self.settings.num_samples is not None:
+                columns["log_prob"] = self.model.log_marginal(
+                    batch.x, y, self.settings.num_samples, self.settings.chunk
+                )
+            terms = self.model(batch.x, y, self.settings.elbo_samples)
+        columns["elbo"] = terms.elbo
+        for number, level in enumerate(terms.levels, start=1):
+            code = code_of(level)
+            columns[f"kl_{number}"] = level.kl.mean(0)
+            if self.model.discrete:
+                columns[f"code_{number}"] = code.mean.long()
+            else:
+                columns[f"mean_{number}"], columns[f"scale_{number}"] = code
+        return columns
