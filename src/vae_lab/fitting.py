@@ -47,13 +47,13 @@ def fit(
     afterwards what they were. Ctrl-C, or the stop button of a notebook, saves the run and returns it as it stands.
 
     Args:
-        data: examples, or a pair of examples and labels, as arrays, tensors, data frames or lists; or the name of a
-            data set, such as mnist.
+        data: examples, or a pair of examples and labels, as arrays, tensors, data frames or lists; a torch Dataset; a
+            DataLoader; a LightningDataModule; or the name of a data set, such as mnist.
         model: option of the group model, such as cvae; None: vae, or the model of the resumed run.
         latent_dim: size of the latent space; None: the default of the model.
         overrides: further words of the command line, such as ``["trainer.max_epochs=20", "likelihood=gaussian"]``.
         val, test: validation and test set, like data; None: parts of the training set, as ``data.val_size`` and
-            ``data.images.test_fraction`` say.
+            ``data.images.test_fraction`` (of a Dataset ``data.test_size``) say. A DataLoader needs ``val``.
         folder: run folder; None: a new one under outputs.
         resume: folder of a run that goes on with the same data.
         verbose: False: prints nothing and shows no progress.
@@ -84,9 +84,9 @@ def fit(
 
 
 def _given(data: Any, val: Any, test: Any) -> GivenData:
-    from vae_lab.data.given import GivenData  # noqa: PLC0415  (torch takes seconds to import)
+    from vae_lab.data.given import given_data  # noqa: PLC0415  (torch takes seconds to import)
 
-    return GivenData(data, val, test)
+    return given_data(data, val, test)
 
 
 def _words(

@@ -62,7 +62,7 @@ def train_in_folder(composition: Composition, given: GivenData | None = None) ->
     cfg = composition.cfg
     keep_own_defaults(cfg, composition.overrides)
     name_whole_root(cfg)
-    if given is not None:
+    if given is not None and "root" in cfg.data:
         OmegaConf.update(cfg, "data.root", IN_MEMORY)
     config = composition.record()
     folder = Path(cfg.run_dir)

@@ -17,13 +17,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
 from vae_lab.core.codes import posterior_codes
+from vae_lab.data.batches import as_batch
 from vae_lab.distributions import Bernoulli
 from vae_lab.errors import RunError
 from vae_lab.models import VAE
 from vae_lab.networks import MlpArchitecture
 from vae_lab.objectives import Elbo
 from vae_lab.training import Optimization, VariationalModule
-from vae_lab.training.batches import as_batch
 from vae_lab.types import Batch, DataSpec, Shard
 
 SHAPE = (1, 2, 4)

@@ -7,7 +7,9 @@ from vae_lab.data.datamodule import ImageDataModule
 from vae_lab.data.image_folder import ImageFolder
 from vae_lab.data.image_set import ImageSet
 from vae_lab.data.loader import BatchLoader, EpochSampler
+from vae_lab.data.loader_module import LoaderDataModule
 from vae_lab.data.mnist import Mnist
+from vae_lab.data.protocol import DataModule
 from vae_lab.data.source import DataSource
 from vae_lab.data.split_rows import Split
 from vae_lab.data.sprites import Sprites
@@ -19,6 +21,7 @@ __all__ = [
     "BatchLoader",
     "CelebA",
     "Cifar10",
+    "DataModule",
     "DataSource",
     "EpochSampler",
     "FashionMnist",
@@ -26,6 +29,7 @@ __all__ = [
     "ImageFolder",
     "ImageSet",
     "Kmnist",
+    "LoaderDataModule",
     "Mnist",
     "Split",
     "Sprites",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from vae_lab.data.arrays import Indices
 from vae_lab.data.binarize import Binarization
 from vae_lab.data.choosing import chosen_places
 from vae_lab.data.fingerprint import fingerprint
-from vae_lab.data.loader import BatchLoader, EpochSampler, resident_device
+from vae_lab.data.loader import BatchLoader, EpochSampler, batch_sizes, resident_device
 from vae_lab.data.scaling import mean_example, scaling_of
 from vae_lab.data.source import DataSource, readable
 from vae_lab.data.split_rows import Split, Splits
@@ -163,6 +163,27 @@ class ImageDataModule(LightningDataModule):
         if split != "val" or self.images.has_val:
             return self.images.origin(split)
         return "held out of train" if self.val_size else "the test set"
+
+    def size(self, name: SplitName) -> int:
+        """Returns the number of examples of a split."""
+        return len(self.split(name).rows)
+
+    def train_sizes(self, world: int) -> list[int]:
+        """Returns the number of examples in each training batch of an epoch, over all processes together."""
+        sizes = batch_sizes(self.size("train"), self.batch_size, world, even=True, drop_last=self.drop_last)
+        return [size for size in sizes if size]
+
+    def found(self) -> dict[str, Any]:
+        """Returns the options of the source that were left to the data, with the values found."""
+        return self.images.found()
+
+    def title(self) -> str:
+        """Returns the name of the data, and where they lie."""
+        return self.images.name + (f" in {readable(self.images.place)}" if self.images.place else "")
+
+    def passed_over(self) -> list[str]:
+        """Returns what was found but not read, in words."""
+        return self.images.passed_over()
 
     def fingerprint(self, name: SplitName) -> str:
         """Returns a digest of a split, the same wherever the data lie."""

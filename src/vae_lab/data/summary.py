@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vae_lab.data.datamodule import ImageDataModule
+from vae_lab.data.protocol import DataModule
 from vae_lab.data.source import DataSource, readable
 from vae_lab.types import SplitName, listed
 
@@ -19,7 +20,7 @@ _FEW = 10
 """Examples of a split below which a run says that it has few."""
 
 
-def summary(data: ImageDataModule, splits: Sequence[SplitName] = ("train", "val", "test"), selects: bool = True) -> str:
+def summary(data: DataModule, splits: Sequence[SplitName] = ("train", "val", "test"), selects: bool = True) -> str:
     """Returns the set, its shape and classes, the size and origin of each split, and what was passed over.
 
     Args:
@@ -27,23 +28,23 @@ def summary(data: ImageDataModule, splits: Sequence[SplitName] = ("train", "val"
         splits: names of the splits.
         selects: True if the validation chooses something, so that its examples matter.
     """
-    images, spec = data.images, data.spec
-    place = (f" in {readable(images.place)}" if images.place else "") + _unread_root(images)
+    spec = data.spec
+    unread = _unread_root(data.images) if isinstance(data, ImageDataModule) else ""
     shape = " x ".join(map(str, spec.shape))
     names = [spec.name_of(y) for y in range(spec.num_classes)]
     classes = f"{len(names)} classes ({listed(names)})" if names else "no labels"
     sizes = ", ".join(_size(data, split) for split in splits)
-    lines = [f"data         {images.name}{place}: {shape}, {classes}", f"splits       {sizes}"]
+    lines = [f"data         {data.title()}{unread}: {shape}, {classes}", f"splits       {sizes}"]
     if selects and data.selection == "test set" and "val" in splits:
         lines.append(_SELECTED_ON_TEST)
-    if "val" in splits and (few := [split for split in splits if len(data.split(split).rows) < _FEW]):
+    if "val" in splits and (few := [split for split in splits if data.size(split) < _FEW]):
         lines.append(f"few examples {', '.join(few)}: fewer than {_FEW}, so that their figures mean little")
-    return "\n".join([*lines, *(f"passed over  {what}" for what in images.passed_over())])
+    return "\n".join([*lines, *(f"passed over  {what}" for what in data.passed_over())])
 
 
-def _size(data: ImageDataModule, split: SplitName) -> str:
+def _size(data: DataModule, split: SplitName) -> str:
     origin = data.origin(split)
-    return f"{split} {len(data.split(split).rows)}" + (f" ({readable(origin)})" if origin else "")
+    return f"{split} {data.size(split)}" + (f" ({readable(origin)})" if origin else "")
 
 
 def _unread_root(images: DataSource) -> str:

@@ -16,13 +16,13 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar, cast
 
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 
 from vae_lab.collapse import collapse_lines
-from vae_lab.data import ImageDataModule
+from vae_lab.data.protocol import DataModule
 from vae_lab.data.summary import summary
 from vae_lab.errors import NonFiniteLossError, RunError
 from vae_lab.files import remove_unfinished
@@ -69,7 +69,7 @@ class Record(NamedTuple):
 def fit(
     trainer: Trainer,
     module: VariationalModule,
-    data: ImageDataModule,
+    data: DataModule,
     record: Record,
     test_checkpoint: TestCheckpoint = "best",
     decoder_bias: DecoderBias = "default",
@@ -102,7 +102,7 @@ def fit(
 def _train(
     trainer: Trainer,
     module: VariationalModule,
-    data: ImageDataModule,
+    data: DataModule,
     record: Record,
     test_checkpoint: TestCheckpoint,
     decoder_bias: DecoderBias,
@@ -133,7 +133,7 @@ def _train(
     def write_beginning(earlier: frozenset[Path]) -> None:
         if trainer.is_global_zero:
             _clear_up(record.run, earlier, saved)
-            config = runs.with_found(record.config, data.images.found())
+            config = runs.with_found(record.config, data.found())
             runs.save_config(record.run, {**config, "spec": module.spec.plain()})
             record_beginning(trainer, record.run, record.hparams)
 
@@ -141,7 +141,7 @@ def _train(
     trainer.callbacks.insert(0, opening)  # type: ignore[attr-defined]
     started = time.monotonic()
     with _naming_last_checkpoint(trainer), opening.undone_on_failure():
-        trainer.fit(module, datamodule=data, ckpt_path=resume)
+        trainer.fit(module, datamodule=cast(Any, data), ckpt_path=resume)
         opening.open()  # if there was nothing to train
     if saved is not None and trainer.global_step == saved["progress"]["step"] and trainer.is_global_zero:
         print(f"nothing was left to train: {why_nothing_is_left(trainer)}")
@@ -153,7 +153,7 @@ def _train(
 def _finish(
     trainer: Trainer,
     module: VariationalModule,
-    data: ImageDataModule,
+    data: DataModule,
     record: Record,
     test_checkpoint: TestCheckpoint,
     seconds: float,
@@ -167,7 +167,7 @@ def _finish(
     if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
         selection = data.selection if _selects(trainer, test_checkpoint) else "none"
         read: tuple[SplitName, ...] = ("train", "val", "test") if tests else ("train", "val")
-        prints: dict[str, str] = {name: data.fingerprint(name) for name in read}
+        prints: dict[str, str] = {name: digest for name in read if (digest := data.fingerprint(name)) is not None}
         runs.save_metrics(record.run, metrics, record.seed, seconds, module.guard.skipped, selection, prints)
         log_hparams(trainer, record.hparams, metrics)
         compiling = f" ({module.compile_seconds:.0f} s of it compiling)" if module.compile_seconds else ""
@@ -185,7 +185,7 @@ def _save_before_averaging(trainer: Trainer) -> None:
         callbacks.sort(key=lambda callback: not isinstance(callback, LastCheckpoint))
 
 
-def _description(module: VariationalModule, data: ImageDataModule, selects: bool) -> str:
+def _description(module: VariationalModule, data: DataModule, selects: bool) -> str:
     """Returns the lines that say what is trained, and on what."""
     own = sum(parameter.numel() for parameter in module.objective.parameters())
     line = f"\nobjective    {own} parameters of its own, trained with those of the model" if own else ""
@@ -203,8 +203,8 @@ def _selects(trainer: Trainer, test_checkpoint: TestCheckpoint) -> bool:
     return chooses or stops
 
 
-def _test(trainer: Trainer, module: VariationalModule, data: ImageDataModule, weights: str | None) -> dict[str, float]:
-    (result,) = trainer.test(module, datamodule=data, ckpt_path=weights, verbose=False)
+def _test(trainer: Trainer, module: VariationalModule, data: DataModule, weights: str | None) -> dict[str, float]:
+    (result,) = trainer.test(module, datamodule=cast(Any, data), ckpt_path=weights, verbose=False)
     return {name: float(value) for name, value in result.items()}
 
 

@@ -9,8 +9,7 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint, Timer
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from vae_lab.data import ImageDataModule
-from vae_lab.data.loader import batch_sizes
+from vae_lab.data.protocol import DataModule
 from vae_lab.errors import RunError
 from vae_lab.training.module import VariationalModule
 from vae_lab.training.monitors import why_unvalidated
@@ -30,7 +29,7 @@ class Plan(NamedTuple):
     tests: bool
 
 
-def check_plan(trainer: Trainer, module: VariationalModule, data: ImageDataModule) -> Plan:
+def check_plan(trainer: Trainer, module: VariationalModule, data: DataModule) -> Plan:
     """Returns the plan of a run whose data are read; logs at least once an epoch.
 
     Raises:
@@ -54,28 +53,22 @@ def _wants_best(trainer: Any) -> bool:
     return any((saver.monitor or "").startswith("val/") for saver in savers)
 
 
-def _plan(trainer: Any, data: ImageDataModule) -> Plan:
+def _plan(trainer: Any, data: DataModule) -> Plan:
     if data.batch_size % trainer.world_size:
         raise RunError(
             f"data.batch_size={data.batch_size}: must be a multiple of the {trainer.world_size} processes that share "
             "each batch; change it, or trainer.devices"
         )
-    sizes = [
-        size
-        for size in batch_sizes(
-            len(data.split("train").rows), data.batch_size, trainer.world_size, even=True, drop_last=data.drop_last
-        )
-        if size
-    ]
+    sizes = data.train_sizes(trainer.world_size)
     train = sizes[: _limited(trainer, "train", len(sizes))]
     return Plan(train, _evaluates(trainer, data, "val"), _evaluates(trainer, data, "test"))
 
 
-def _evaluates(trainer: Any, data: ImageDataModule, split: Literal["val", "test"]) -> bool:
+def _evaluates(trainer: Any, data: DataModule, split: Literal["val", "test"]) -> bool:
     limit = getattr(trainer, f"limit_{split}_batches")
     if isinstance(limit, int) or limit in (0.0, 1.0):  # then the split is not read for it
         return bool(limit > 0)
-    return _limited(trainer, split, math.ceil(len(data.split(split).rows) / data.batch_size)) > 0
+    return _limited(trainer, split, math.ceil(data.size(split) / data.batch_size)) > 0
 
 
 def _limited(trainer: Any, split: str, batches: int) -> int:
@@ -104,11 +97,11 @@ def _check_length(trainer: Any, module: VariationalModule) -> None:
         print("trainer.max_epochs=-1: trains without end; Ctrl-C saves and stops it")
 
 
-def _check_batches(trainer: Any, module: VariationalModule, data: ImageDataModule, sizes: list[int]) -> None:
+def _check_batches(trainer: Any, module: VariationalModule, data: DataModule, sizes: list[int]) -> None:
     if not sizes:
         if trainer.limit_train_batches == 0:
             raise RunError("trainer.limit_train_batches=0: nothing to train on; trainer.max_epochs=0 trains nothing")
-        number = len(data.split("train").rows)
+        number = data.size("train")
         raise RunError(f"data.batch_size={data.batch_size}: no batch is left of {number} training images")
     interval = trainer.val_check_interval
     per_epoch = trainer.check_val_every_n_epoch is not None and trainer.limit_val_batches != 0

@@ -17,11 +17,11 @@ from pytorch_lightning import Trainer
 from torch import Tensor
 
 from vae_lab.core import LatentVariableModel
+from vae_lab.data.batches import as_batch
 from vae_lab.objectives import Objective
 from vae_lab.runs.formats import FORMAT, migrated
 from vae_lab.training import resumed_optimizer
 from vae_lab.training.averaging import keep_trained_weights
-from vae_lab.training.batches import as_batch
 from vae_lab.training.compiled import CompiledLoss
 from vae_lab.training.guard import StepGuard
 from vae_lab.training.metrics import BoundMetric

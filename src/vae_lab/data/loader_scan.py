@@ -1,0 +1,149 @@
+"""Reads a user's loader once: shape, values, classes and sizes, before a model is built for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vae_lab.data.batches import as_batch
+from vae_lab.types import Batch, DataSpec, Scaling, Support
+
+MAX_KEPT = 1000
+"""Examples of each split that pictures are drawn of."""
+_MAX_NUMBERS = 2**24
+"""Numbers of these examples."""
+
+
+@dataclass
+class Scan:
+    """Facts about the batches of a loader.
+
+    Attributes:
+        name: name of the split.
+        sizes: number of examples in each batch.
+        shape: shape of an example.
+        num_classes: number of classes, the largest label and one.
+        kept: the first examples.
+    """
+
+    name: str
+    sizes: list[int] = field(default_factory=list)
+    shape: tuple[int, ...] = ()
+    num_classes: int = 0
+    kept: list[Batch] = field(default_factory=list)
+    _ranges: list[tuple[float, float]] = field(default_factory=list)
+    _whole: bool = True
+    _levels: bool = True
+    _bytes: bool = False
+    _sums: Tensor | None = None
+    _labelled: bool | None = None
+
+    def add(self, batch: Any) -> None:
+        """Adds a batch.
+
+        Raises:
+            TypeError, ValueError: in one line, naming split and batch.
+        """
+        try:
+            known = as_batch(batch)
+            self._check(known)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{self.name}: batch {len(self.sizes)}: {error}") from error
+        self.sizes.append(len(known.x))
+        x = known.x.detach().cpu()
+        self._look_at_values(x)
+        if known.y is not None:
+            self.num_classes = max(self.num_classes, int(known.y.max()) + 1)
+        room = min(MAX_KEPT, max(1, _MAX_NUMBERS // x[0].numel())) - sum(len(part.x) for part in self.kept)
+        if room > 0:
+            self.kept.append(Batch(x[:room].clone(), None if known.y is None else known.y[:room].cpu().long()))
+
+    @property
+    def num_examples(self) -> int:
+        """Number of examples in an epoch."""
+        return sum(self.sizes)
+
+    @property
+    def support(self) -> Support:
+        """Values that the examples take."""
+        least, most = min(low for low, _ in self._ranges), max(high for _, high in self._ranges)
+        if self._whole and least >= 0 and most <= 1:
+            return "binary"
+        if self._bytes or (self._levels and least >= 0 and most <= 1):
+            return "uint8"
+        return "unit" if least >= 0 and most <= 1 else "real"
+
+    def scaling(self) -> Scaling:
+        """Returns mean and standard deviation of each index of the first axis."""
+        assert self._sums is not None
+        number, total, squares = self._sums
+        mean = total / number
+        scale = (squares / number - mean**2).clamp(min=0).sqrt()
+        scale[scale <= mean.abs() * 1e-7] = 1.0
+        return Scaling(tuple(mean.tolist()), tuple(scale.tolist()))
+
+    def mean(self) -> Tensor:
+        """Returns the mean of the kept examples, as the model reads them."""
+        return as_numbers(torch.cat([batch.x for batch in self.kept]), self.support, torch.float64).mean(0)
+
+    def _check(self, batch: Batch) -> None:
+        x, y = batch.x, batch.y
+        if x.dim() < 2 or not len(x):
+            raise ValueError(f"x: shape {tuple(x.shape)}, must be (B, ...) with B of 1 or more")
+        if x.is_complex():
+            raise TypeError("x: complex numbers, must be real ones")
+        if self.shape and tuple(x.shape[1:]) != self.shape:
+            raise ValueError(f"x: examples of shape {tuple(x.shape[1:])}, but those before are {self.shape}")
+        if not bool(x.isfinite().all()):
+            row = int((~x.isfinite()).flatten(1).any(1).nonzero()[0])
+            raise ValueError(f"x: example {row} has values that are not finite (NaN or infinite)")
+        if self._labelled not in (None, y is not None):
+            raise ValueError("y: only some batches have labels")
+        if y is not None and (y.is_floating_point() or y.shape != (len(x),) or int(y.min()) < 0):
+            raise ValueError(f"y: {y.dtype} {tuple(y.shape)}, must be class numbers of 0 or more, ({len(x)},)")
+        self.shape, self._labelled = tuple(x.shape[1:]), y is not None
+
+    def _look_at_values(self, x: Tensor) -> None:
+        numbers = x.double()
+        self._bytes |= x.dtype == torch.uint8
+        self._ranges.append((float(numbers.min()), float(numbers.max())))
+        self._whole &= bool((numbers == numbers.round()).all())
+        self._levels &= bool(((255 * numbers - (255 * numbers).round()).abs() < 1e-3).all())
+        parts = numbers.transpose(0, 1).flatten(1)
+        sums = torch.stack([torch.full((len(parts),), parts.shape[1]).double(), parts.sum(1), parts.square().sum(1)])
+        self._sums = sums if self._sums is None else self._sums + sums
+
+
+def scan(name: str, loader: Iterable[Any]) -> Scan:
+    """Reads all batches of a loader.
+
+    Args:
+        name: name of the split, for messages.
+        loader: loader of batches.
+
+    Raises:
+        TypeError, ValueError: in one line, for batches that no model can read, or no batch.
+    """
+    found = Scan(name)
+    for batch in loader:
+        found.add(batch)
+    if not found.sizes:
+        raise ValueError(f"{name}: the loader gave no batch")
+    return found
+
+
+def spec_of(train: Scan, class_names: tuple[str, ...]) -> DataSpec:
+    """Returns the spec of a training split."""
+    classes = max(train.num_classes, len(class_names)) if train.num_classes else 0
+    names = class_names if len(class_names) == classes else ()
+    scaling = train.scaling() if train.support == "real" else None
+    return DataSpec(train.shape, classes, train.support, names, scaling=scaling)
+
+
+def as_numbers(x: Tensor, support: Support, dtype: torch.dtype) -> Tensor:
+    """Returns examples as a model reads them: bytes of pictures as numbers in [0, 1]."""
+    return x.to(dtype) / 255 if x.dtype == torch.uint8 and support == "uint8" else x.to(dtype)

@@ -1,0 +1,219 @@
+"""`vae_lab.fit` with a Dataset, DataLoaders and LightningDataModules."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pytorch_lightning import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+
+import vae_lab
+from tests.test_fitting import TINY, same_weights
+from vae_lab.data import DataModule, ImageDataModule, LoaderDataModule, Mnist
+from vae_lab.errors import RunError
+from vae_lab.types import DataSpec
+
+X = torch.rand(60, 1, 4, 4, generator=torch.Generator().manual_seed(0)).round()
+Y = torch.arange(60) % 3
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers")
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+class Pictures(Dataset[Any]):
+    """Pictures with an augmentation that draws from all three sources of random numbers."""
+
+    classes = ("cat", "dog", "eel")
+
+    def __len__(self) -> int:
+        return len(X)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        flips = (torch.rand(()) < 0.5) ^ (np.random.rand() < 0.5) ^ (random.random() < 0.5)
+        return X[index].flip(-1) if flips else X[index], int(Y[index])
+
+
+class Module(LightningDataModule):
+    def prepare_data(self) -> None:
+        self.prepared = True
+
+    def setup(self, stage: str) -> None:
+        assert self.prepared
+        self.data = TensorDataset(X, Y)
+
+    def train_dataloader(self) -> Any:
+        return DataLoader(self.data, 20, shuffle=True)
+
+    def val_dataloader(self) -> Any:
+        return DataLoader(self.data, 30)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        self.seen = bool(self.trainer)
+        return batch
+
+
+class WithSpec(Module):
+    spec = DataSpec((1, 4, 4), 5, "binary", ("a", "b", "c", "d", "e"))
+
+
+class Several(Module):
+    def val_dataloader(self) -> Any:
+        return [DataLoader(self.data, 30)] * 2
+
+
+class WithoutVal(LightningDataModule):
+    def train_dataloader(self) -> Any:
+        return DataLoader(TensorDataset(X), 20)
+
+
+class Endless(IterableDataset[Any]):
+    def __iter__(self) -> Any:
+        return iter(X)
+
+
+def loader(x: Tensor = X, y: Tensor | None = Y, size: int = 20, **options: Any) -> Any:
+    return DataLoader(TensorDataset(*([x] if y is None else [x, y])), size, **options)
+
+
+def fitted(data: Any, folder: str | None = None, epochs: int = 1, **options: Any) -> vae_lab.Run:
+    words = [f"trainer.max_epochs={epochs}", *options.pop("words", [])]
+    words = words if "resume" in options else [*TINY, "likelihood=bernoulli", *words]
+    return vae_lab.fit(data, overrides=words, folder=folder, verbose=False, **options)
+
+
+def test_a_data_set_is_split_and_its_classes_have_names(capsys: pytest.CaptureFixture[str]) -> None:
+    words = [*TINY, "likelihood=bernoulli", "trainer.max_epochs=1", "trainer.enable_progress_bar=false"]
+    run = vae_lab.fit(Pictures(), "cvae", 2, words, folder="run")
+    assert run.spec == DataSpec((1, 4, 4), 3, "binary", ("cat", "dog", "eel"))
+    assert "train 49, val 5, test 6" in capsys.readouterr().out
+    assert run.sample(2, y="eel").shape == (2, 1, 4, 4)
+    assert "elbo" in run.metrics
+
+
+@pytest.mark.parametrize("kind", ["data set", "shuffled loader", "loader with a generator", "module"])
+def test_a_resumed_run_is_the_same_as_one_that_was_never_interrupted(kind: str) -> None:
+    def data() -> dict[str, Any]:
+        if kind == "data set":
+            return {"data": Pictures(), "words": ["data.batch_size=20"]}
+        if kind == "module":
+            return {"data": Module()}
+        generator = torch.Generator().manual_seed(3) if "generator" in kind else None
+        return {"data": DataLoader(Pictures(), 20, shuffle=True, generator=generator), "val": loader()}
+
+    fitted(**data(), folder="whole", epochs=3)
+    fitted(**data(), folder="parts", epochs=1)
+    options = {key: value for key, value in data().items() if key != "words"}
+    fitted(**options, resume="parts", epochs=3)
+    assert same_weights("whole", "parts")
+
+
+def test_the_order_of_an_epoch_differs_from_that_of_others() -> None:
+    module = LoaderDataModule()
+    module.hold({"train": loader(X, Y, 60, shuffle=True)})
+    batches = module.train_dataloader()
+    orders = []
+    for epoch in (0, 1, 0):
+        batches.sampler.set_epoch(epoch)
+        orders.append(next(iter(batches))[1].tolist())
+    assert orders[0] == orders[2] != orders[1]
+
+
+def test_loaders_of_three_splits_and_of_two(capsys: pytest.CaptureFixture[str]) -> None:
+    words = [*TINY, "likelihood=bernoulli", "trainer.max_epochs=1", "trainer.enable_progress_bar=false"]
+    run = vae_lab.fit(loader(), overrides=words, val=loader(X[:20], Y[:20]), test=loader(X[:10], Y[:10]), folder="3")
+    assert "train 60, val 20, test 10" in capsys.readouterr().out
+    assert run.spec.num_classes == 3
+    vae_lab.fit(loader(), overrides=words, val=loader(X[:20], Y[:20]), folder="2")
+    assert "test 20 (the validation set)" in capsys.readouterr().out
+
+
+def test_a_data_module_brings_its_spec_and_its_hooks_are_called() -> None:
+    module = WithSpec()
+    assert fitted(module, "run", model="cvae").spec == WithSpec.spec
+    assert module.seen
+
+
+def test_the_kind_of_the_values_is_found() -> None:
+    levels = (255 * torch.rand(60, 3, 4, 4)).round()
+    kinds = {
+        "binary": X,
+        "uint8": levels.to(torch.uint8),
+        "unit": torch.rand(60, 3, 4, 4),
+        "real": 5 + 3 * torch.randn(60, 3),
+    }
+    for support, x in [*kinds.items(), ("uint8", levels / 255)]:
+        module = LoaderDataModule()
+        module.hold({"train": loader(x, None)})
+        assert module.spec.support == support
+        assert module.spec.shape == tuple(x.shape[1:])
+    assert module.spec.scaling is None
+    module.hold({"train": loader(kinds["real"], None)})
+    module.__dict__.pop("spec"), module.__dict__.pop("scans")
+    assert module.spec.scaling is not None
+    assert np.allclose(module.spec.scaling.mean, kinds["real"].mean(0), atol=1e-5)
+    assert np.allclose(module.spec.scaling.scale, kinds["real"].std(0, correction=0), atol=1e-5)
+
+
+NAN = X.clone()
+NAN[25] = torch.nan
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"data": loader()}, "val=None: a DataLoader is read as it is; give val=LOADER"),
+        ({"data": loader(), "val": (X, Y)}, "val: a tuple, must be a DataLoader"),
+        ({"data": loader(NAN), "val": loader()}, "train: batch 1: x: example 5 has values that are not finite"),
+        ({"data": loader(), "val": loader(NAN)}, "val: batch 1: x: example 5"),
+        ({"data": loader(X, Y.float()), "val": loader()}, r"train: batch 0: y: torch.float32 \(20,\), must be class"),
+        (
+            {"data": [{"x": X}] and DataLoader([{"x": X[0]}]), "val": loader()},
+            "train: batch 0: batch: a loader gave dict",
+        ),
+        ({"data": Endless()}, "an IterableDataset has no length"),
+        ({"data": Several()}, "Several.val_dataloader: gives 2 loaders, must give one"),
+        ({"data": WithoutVal()}, "WithoutVal: has no val_dataloader, which training needs"),
+        ({"data": Module(), "val": loader()}, "val, test: a LightningDataModule has its own"),
+        ({"data": Pictures(), "words": ["data.val_size=60"]}, "data.val_size=60: leaves nothing of 54 examples"),
+        ({"data": Pictures(), "words": ["data.val_size=0"]}, "data.val_size=0: must be a number of examples above 0"),
+    ],
+)
+def test_wrong_loaders_are_named_in_one_line_before_training(options: Any, message: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=message) as raised:
+        fitted(**options, folder="run")
+    assert "\n" not in str(raised.value)
+    assert not Path("run").exists()
+
+
+def test_other_data_than_the_run_began_with_are_refused() -> None:
+    fitted(Pictures(), "run")
+    with pytest.raises(RunError, match=r"other data than the run began with: examples was train 49, .* is train 24"):
+        fitted(TensorDatasetLike(), resume="run", epochs=2)
+
+
+class TensorDatasetLike(Pictures):
+    def __len__(self) -> int:
+        return 30
+
+
+def test_both_data_modules_fulfil_the_contract() -> None:
+    module = LoaderDataModule()
+    module.hold({"train": loader(), "val": loader()})
+    assert isinstance(module, DataModule)
+    assert isinstance(ImageDataModule(Mnist), DataModule)
+    assert not isinstance(Module(), DataModule)
+
+
+def test_the_option_is_not_for_the_command_line() -> None:
+    with pytest.raises(ValueError, match="data=loader: the run was trained on a loader of a Python program"):
+        vae_lab.compose("data=loader", "trainer=cpu")
