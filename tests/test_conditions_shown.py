@@ -39,6 +39,7 @@ TYPED: list[tuple[DataSpec, Any, list[float]]] = [
     (FLAGS, {"a+b": 1, "smiling": "yes"}, [1, 0, 1]),
     (TWO, [0.3, 1.2], [0.3, 1.2]),
     (TWO, [1, 2], [1, 2]),
+    (TWO, ["0.3", "1.2"], [0.3, 1.2]),  # as the command line gives them
     (TWO, "x:0.3+size:1.5", [0.3, 1.5]),
 ]
 
@@ -68,7 +69,8 @@ REFUSED: list[tuple[DataSpec, Any, str]] = [
     (TWO, [0.3], "y=0.3: a list gives all numbers of the condition in order, which are x, size; for example y=x:0.5"),
     (TWO, [0.3, 1.2, 3.0], "which are x, size"),
     (TWO, [], "y=[]: name at least one condition"),
-    (FLAGS, [0, 1], "in order, which are none; for example y=smiling"),
+    (FLAGS, [0, 1], "y=0: a list gives all numbers of the condition in order, which are none; for example y=smiling"),
+    (ALL, ["0.3", "1.2"], "y=x:0.3+size:1.2: names no class; add one of square, heart, 3"),
     (FLAGS, "all", "y=all: all is not in this model's condition"),
     (FLAGS, 3, "y=3: a list gives all numbers"),
 ]  # fmt: skip

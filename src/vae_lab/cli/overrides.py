@@ -41,10 +41,11 @@ def without_keys(words: Iterable[str], keys: Iterable[str]) -> list[str]:
 def quoted_classes(word: str) -> str:
     """Returns ``y=NAME`` or ``y=[NAME,NAME]`` as strings of Hydra's grammar, which would read nan or a,b otherwise.
 
-    A name in quotes stands for itself, also with commas inside a list or with square brackets around it.
+    A mapping, ``y={NAME:VALUE}``, stays as it is. A name in quotes stands for itself, also with commas inside a list or
+    with square brackets around it.
     """
     key, equals, value = word.partition("=")
-    if key != "y" or not equals or value == "[]":
+    if key != "y" or not equals or value == "[]" or (value.startswith("{") and value.endswith("}")):
         return word
     if value.startswith("[") and value.endswith("]") and value[1:-1].strip():
         return f"y=[{','.join(map(_quoted, re.findall(_NAME_IN_LIST, value[1:-1])))}]"

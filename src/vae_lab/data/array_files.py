@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import warnings
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
-from vae_lab.data.array_labels import Values, as_indices, label_values
+from vae_lab.data.array_conditions import ArrayConditions
 from vae_lab.data.array_memory import ArraysInMemory
 from vae_lab.data.array_store import ArrayStore, Stored
 from vae_lab.data.array_values import WHITE, Layout, MaxValue, all_black, rescaled, uint8_images, white_beside, white_of
@@ -26,6 +25,9 @@ class ArrayFiles(ImageSet):
     Images are uint8 in 0..255, or masks of 0 and 1 or of booleans, (N, H, W), (N, C, H, W) or (N, H, W, C). Labels are
     whole numbers of 0 or more or strings, (N,), or one-hot rows: each distinct one is a class, named by its value.
     ``class_names.txt``, if it is there, has the name of each class, one per line, in the order of the labels.
+
+    ``train_attributes.npy`` (0 and 1, (N, A)) and ``train_numbers.npy`` (any numbers, (N, M)), and the same for the
+    other splits, are a condition beside the labels; ``attribute_names.txt`` and ``number_names.txt`` name the columns.
 
     Without test images a part of the training images, chosen by chance, is the test set.
 
@@ -97,40 +99,21 @@ class ArrayFiles(ImageSet):
         names = [readable(name) for name in self._store.passed_over]
         return [f"{len(names)} other arrays ({listed(names)})"] if names else []
 
-    @cached_property
+    @property
     def num_classes(self) -> int:
-        return len(self._classes)
+        return self._conditions.num_classes
 
-    @cached_property
+    @property
     def class_names(self) -> tuple[str, ...]:
-        """The lines of ``class_names.txt``; else the labels, unless they are 0, 1, 2, ... themselves."""
-        if self._written_names:
-            return self._written_names
-        plain = self._classes == tuple(range(len(self._classes)))
-        return () if plain else tuple(map(str, self._classes))
+        return self._conditions.class_names
 
-    @cached_property
-    def _written_names(self) -> tuple[str, ...]:
-        """The lines of ``class_names.txt``; empty if there is no such file.
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        return self._conditions.attributes
 
-        Raises:
-            ValueError: for a file without one different name per line, or names without labels.
-        """
-        if self.root == IN_MEMORY:
-            return ()
-        folder = self._store.place if self._store.place.is_dir() else self._store.place.parent
-        path = folder / "class_names.txt"
-        if not path.exists():
-            return ()
-        try:
-            names = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path}: not UTF-8 ({error})") from error
-        if not names or not all(names) or len(set(names)) < len(names):
-            raise ValueError(f"{path}: must have one name per line, in the order of the labels, each of them once")
-        if ("train", "labels") not in self._store.found:
-            raise ValueError(f"{path}: names of classes, but {folder / 'train_labels.npy'} is missing")
-        return tuple(names)
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        return self._conditions.numbers
 
     def read(self, train: bool) -> Arrays:
         if ("test", "images") in self._store.found:
@@ -142,7 +125,7 @@ class ArrayFiles(ImageSet):
         return self._read("val")
 
     def _read(self, split: SplitName, rows: Indices | None = None) -> Arrays:
-        images, labels, source = self._images(split), self._labels(split), self._source(split)
+        images, source = self._images(split), self._source(split)
         if images.shape[1:] != self.native_shape:
             raise ValueError(
                 f"{source}: images of {_sizes(images)}, but those of the training set are"
@@ -154,14 +137,13 @@ class ArrayFiles(ImageSet):
                 f"{source}: white is {white}, but {self._white('train')} in the training images;"
                 " set data.images.max_value"
             )
-        if labels is not None and len(labels) != len(images):
-            raise ValueError(f"{self._store.found[split, 'labels']}: {len(labels)} labels for {len(images)} images")
+        y = self._conditions.read(split, len(images))
         as_they_are = rows is None and white == WHITE and isinstance(images, np.memmap)
         if as_they_are and images.nbytes > self.memory_limit_gb * GIGABYTE:
-            found = Arrays(images, labels)
+            found = Arrays(images, y)
         else:
             rows = np.arange(len(images)) if rows is None else rows
-            found = Arrays(self._copied(split, images, rows), None if labels is None else labels[rows], rows=rows)
+            found = Arrays(self._copied(split, images, rows), None if y is None else y[rows], rows=rows)
         if all_black(found.x):
             warnings.warn(f"{source}: every pixel is black", stacklevel=2)
         return found
@@ -179,6 +161,10 @@ class ArrayFiles(ImageSet):
     def _store(self) -> ArrayStore | ArraysInMemory:
         return ArrayStore(self.root, self.memory_limit_gb)
 
+    @cached_property
+    def _conditions(self) -> ArrayConditions:
+        return ArrayConditions(self._store)
+
     def _images(self, split: SplitName) -> Images:
         return uint8_images(self._store.open((split, "images")), self.layout, self._source(split))
 
@@ -194,31 +180,6 @@ class ArrayFiles(ImageSet):
                 else white_beside(array, images, self.max_value, self._white("train"))
             )
         return self._whites[split]
-
-    @cached_property
-    def _classes(self) -> tuple[Any, ...]:
-        """The label that stands for each class, in order."""
-        if ("train", "labels") not in self._store.found:
-            return ()
-        labels = self._label_values("train")
-        if not self._written_names:
-            return tuple(np.unique(labels).tolist())
-        return self._written_names if labels.dtype.kind == "U" else tuple(range(len(self._written_names)))
-
-    def _label_values(self, split: SplitName) -> Values:
-        return label_values(self._store.open((split, "labels")), self._store.found[split, "labels"])
-
-    def _labels(self, split: SplitName) -> Indices | None:
-        found = self._store.found
-        if not self._classes:
-            if (split, "labels") in found:
-                raise ValueError(f"{found[split, 'labels']}: labels, but the training images have none")
-            return None
-        if (split, "labels") not in found:
-            raise ValueError(
-                f"{found[split, 'images']}: no {split}_labels beside it, but the training images have labels"
-            )
-        return as_indices(self._label_values(split), self._classes, found[split, "labels"])
 
 
 def _sizes(images: Images) -> str:

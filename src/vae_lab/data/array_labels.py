@@ -65,7 +65,7 @@ def _from_one_hot(array: NDArray[Any], source: object) -> NDArray[Any]:
     if not (((array == 0) | (array == 1)).all() and (array.sum(1) == 1).all()):
         raise ValueError(
             f"{source}: {array.dtype} {array.shape} has rows that are not one-hot;"
-            " save the one class of each image, (N,), or leave the labels out"
+            " save the one class of each image, (N,); several of 0 and 1 as train_attributes, or leave the labels out"
         )
     indices: Indices = array.argmax(1)
     return indices

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_lab.data.array_store import Role, Stored
+from vae_lab.data.array_store import Kind, Role, Stored
 from vae_lab.data.arrays import Arrays
 from vae_lab.data.fingerprint import fingerprint
 from vae_lab.types import IN_MEMORY, SplitName
 
-_KINDS = ("images", "labels")
+_CONDITIONS: tuple[Kind, ...] = ("labels", "attributes", "numbers")
 
 
 class ArraysInMemory:
     """Arrays by role, with the interface of `ArrayStore`.
 
     Args:
-        train: examples of the training split and, beside them or None, their labels.
+        train: examples of the training split and, beside them or None, their labels; or a mapping of ``labels``,
+            ``attributes`` and ``numbers`` to such arrays. Columns of a data frame keep their names.
         val, test: examples and labels of the other splits; None: a part of the training split.
 
     Raises:
-        ValueError: for arrays without examples, or different numbers of examples and labels.
+        ValueError: for arrays without examples, another key, or different numbers of examples and labels.
     """
 
     def __init__(self, train: tuple[Any, Any], val: tuple[Any, Any] | None = None, test: Any = None) -> None:
@@ -33,14 +35,21 @@ class ArraysInMemory:
         self.place = Path(IN_MEMORY)
         self.found: dict[Role, Stored] = {}
         self.passed_over: list[str] = []
+        self.names: dict[Kind, tuple[str, ...]] = {}
         for split, pair in given.items():
-            for kind, name, value in zip(_KINDS, "xy", pair or (None, None), strict=True):
-                if value is not None:
-                    role: Role = (split, kind)  # type: ignore[assignment]
-                    self.found[role] = Stored(Path(name if split == "train" else f"{split} {name}"))
-                    self.arrays[role] = _array(str(self.found[role]), value)
-            if pair is not None:
-                self._check_lengths(split)
+            if pair is None:
+                continue
+            self._take(split, "images", "x", pair[0])
+            for kind, name, value in _conditions(pair[1]):
+                self._take(split, kind, name, value)
+                if split == "train" and kind != "labels" and hasattr(value, "columns"):
+                    self.names[kind] = tuple(map(str, value.columns))
+            self._check_lengths(split)
+
+    def _take(self, split: SplitName, kind: Kind, name: str, value: Any) -> None:
+        if value is not None:
+            self.found[split, kind] = Stored(Path(name if split == "train" else f"{split} {name}"))
+            self.arrays[split, kind] = _array(str(self.found[split, kind]), value)
 
     def open(self, role: Role) -> NDArray[Any]:
         """Returns an array."""
@@ -50,16 +59,36 @@ class ArraysInMemory:
         """Returns dtype and shape of each array, and a digest of all values, by which the data are recognised."""
         described = {str(self.found[role]): f"{array.dtype} {array.shape}" for role, array in self.arrays.items()}
         digests = [
-            fingerprint(Arrays(x, self.arrays.get((split, "labels"))), np.arange(len(x)))
+            fingerprint(Arrays(x, self._all_of_y(split)), np.arange(len(x)))
             for (split, kind), x in self.arrays.items()
             if kind == "images"
         ]
         return {**described, "fingerprint": " ".join(digests)}
 
+    def _all_of_y(self, split: SplitName) -> NDArray[Any] | None:
+        """Returns labels, attributes and numbers side by side for the digest; the labels alone as they are."""
+        parts = [self.arrays[split, kind] for kind in _CONDITIONS if (split, kind) in self.arrays]
+        if len(parts) < 2:
+            return parts[0] if parts else None
+        return np.concatenate([part.reshape(len(part), -1).astype("U32") for part in parts], axis=1)
+
     def _check_lengths(self, split: SplitName) -> None:
-        x, y = self.arrays[split, "images"], self.arrays.get((split, "labels"))
-        if y is not None and len(y) != len(x):
-            raise ValueError(f"{self.found[split, 'labels']}: {len(y)} labels for {len(x)} examples")
+        x = self.arrays[split, "images"]
+        for kind in _CONDITIONS:
+            y = self.arrays.get((split, kind))
+            if y is not None and len(y) != len(x):
+                raise ValueError(f"{self.found[split, kind]}: {len(y)} {kind} for {len(x)} examples")
+
+
+def _conditions(y: Any) -> Iterator[tuple[Kind, str, Any]]:
+    """Yields kind, name in messages, and array of each part of y."""
+    if not isinstance(y, Mapping):
+        yield "labels", "y", y
+        return
+    for kind, value in y.items():
+        if kind not in _CONDITIONS:
+            raise ValueError(f"y: {kind!r} is not a kind of condition; give {', '.join(_CONDITIONS)}")
+        yield kind, f"y[{kind}]", value
 
 
 def _array(name: str, value: Any) -> NDArray[Any]:

@@ -16,13 +16,15 @@ from vae_lab.data.arrays import allocate
 from vae_lab.data.splits import split_named
 from vae_lab.types import IN_MEMORY, SplitName, listed
 
-_Kind = Literal["images", "labels"]
-Role = tuple[SplitName, _Kind]
+Kind = Literal["images", "labels", "attributes", "numbers"]
+Role = tuple[SplitName, Kind]
 _Array = NDArray[np.generic]
 
-_KINDS: dict[str, _Kind] = {
+_KINDS: dict[str, Kind] = {
     **dict.fromkeys(("images", "image", "imgs", "img", "x", "data"), "images"),
     **dict.fromkeys(("labels", "label", "y", "targets", "target"), "labels"),
+    **dict.fromkeys(("attributes", "attribute", "attrs", "attr"), "attributes"),
+    **dict.fromkeys(("numbers", "number", "conditions", "condition"), "numbers"),
 }
 _MAX_NAMED = 5
 """Names that a message lists."""
@@ -42,7 +44,8 @@ class Stored(NamedTuple):
 class ArrayStore:
     """The arrays under a root, by role: a folder of .npy files or with one .npz file, or either file itself.
 
-    Names are split words (train, val, test, ...) and kind words (images, x, labels, y, ...): ``train_images.npy``,
+    Names are split words (train, val, test, ...) and kind words (images, x, labels, y, attributes, numbers, ...):
+    ``train_images.npy``,
     ``x_train`` and ``val_labels`` have a role, and a name without a split word belongs to the training set.
 
     Args:

@@ -28,14 +28,15 @@ class Arrays:
 
     Attributes:
         x: examples, (N, *shape); an array or a memory map. uint8 values k stand for k / 255, float32 for themselves.
-        y: class indices, int64, (N,); None for data without labels.
+        y: class indices, int64, (N,); with attributes or numbers one-hot classes, attributes and numbers side by side,
+            float32, (N, C); None for data without labels.
         factors: index of the value of each generative factor, int64, (N, F); None where they are not known.
         names: name of the file of each example, (N,); None if all are in one file.
         rows: row of each example in that file, (N,); None: its place here.
     """
 
     x: Examples
-    y: Indices | None = None
+    y: NDArray[Any] | None = None
     factors: Indices | None = None
     names: NDArray[np.str_] | None = None
     rows: Indices | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from torchvision import datasets
@@ -17,6 +18,15 @@ from vae_lab.data.published_files import locate
 _PARTITION = "list_eval_partition.txt"
 _ATTRIBUTES = "list_attr_celeba.txt"
 _TEST_PARTITION = 2
+_NAMES = (
+    "5_o_Clock_Shadow", "Arched_Eyebrows", "Attractive", "Bags_Under_Eyes", "Bald", "Bangs", "Big_Lips",
+    "Big_Nose", "Black_Hair", "Blond_Hair", "Blurry", "Brown_Hair", "Bushy_Eyebrows", "Chubby", "Double_Chin",
+    "Eyeglasses", "Goatee", "Gray_Hair", "Heavy_Makeup", "High_Cheekbones", "Male", "Mouth_Slightly_Open",
+    "Mustache", "Narrow_Eyes", "No_Beard", "Oval_Face", "Pale_Skin", "Pointy_Nose", "Receding_Hairline",
+    "Rosy_Cheeks", "Sideburns", "Smiling", "Straight_Hair", "Wavy_Hair", "Wearing_Earrings", "Wearing_Hat",
+    "Wearing_Lipstick", "Wearing_Necklace", "Wearing_Necktie", "Young",
+)  # fmt: skip
+"""The 40 attributes, as ``list_attr_celeba.txt`` names them."""
 
 
 class CelebA(ImageSet):
@@ -34,9 +44,10 @@ class CelebA(ImageSet):
         memory_limit_gb: see `ImageSet`.
         crop: side in pixels of the central square that is resized; 148 is what most papers cut out.
         attribute: one of the 40 binary attributes, as the label, such as Male or Smiling; None: no labels.
+        attributes: several of the attributes as the condition, or "all" of them, instead of one as the label.
 
     Raises:
-        ValueError: for a crop below 1.
+        ValueError: for a crop below 1, an unknown attribute, or both ``attribute`` and ``attributes``.
     """
 
     name = "celeba"
@@ -48,11 +59,15 @@ class CelebA(ImageSet):
         memory_limit_gb: float = 4.0,
         crop: int = 148,
         attribute: str | None = None,
+        attributes: Sequence[str] | Literal["all"] | None = None,
     ) -> None:
         super().__init__(root, image_size, memory_limit_gb)
         if crop < 1:
             raise ValueError(f"crop={crop}: must be 1 or more")
+        if attribute and attributes:
+            raise ValueError(f"attribute={attribute}: attributes={attributes} are the condition; name one of both")
         self.attribute = attribute
+        self._attributes = _NAMES if attributes == "all" else _known(attributes or ())
         self._decoder = Decoder(image_size or 64, channels=3, crop=crop)
 
     @property
@@ -68,6 +83,10 @@ class CelebA(ImageSet):
         return (f"not {self.attribute}", self.attribute) if self.attribute else ()
 
     @property
+    def attributes(self) -> tuple[str, ...]:
+        return self._attributes
+
+    @property
     def place(self) -> str:
         return str(self._folder)
 
@@ -79,12 +98,14 @@ class CelebA(ImageSet):
         paths = self._pictures(train)
         names = np.array([path.name for path in paths])
         images, _, _ = decoded(self.name, str(self._folder), paths, self._decoder, 0, self.memory_limit_gb)
-        if not self.attribute:
+        wanted = (self.attribute,) if self.attribute else self.attributes
+        if not wanted:
             return Arrays(images, names=names)
-        values = self._attribute_values(self.attribute)
+        values = self._attribute_values(wanted)
         if unknown := {path.name for path in paths} - values.keys():
             raise ValueError(f"{self._folder / _ATTRIBUTES}: corrupt or truncated: {min(unknown)} is not in it")
-        return Arrays(images, np.array([values[path.name] for path in paths], np.int64), names=names)
+        flags = np.array([values[path.name] for path in paths], np.int64)
+        return Arrays(images, flags[:, 0] if self.attribute else flags.astype(np.float32), names=names)
 
     @cached_property
     def _folder(self) -> Path:
@@ -106,14 +127,23 @@ class CelebA(ImageSet):
             raise FileNotFoundError(f"{missing[0]}: missing, as are {len(missing) - 1} others named in {path}")
         return files
 
-    def _attribute_values(self, attribute: str) -> dict[str, int]:
-        """Returns the label of each picture: 1 for 1 in the file, 0 for -1."""
+    def _attribute_values(self, wanted: Sequence[str]) -> dict[str, list[int]]:
+        """Returns the wanted attributes of each picture: 1 for 1 in the file, 0 for -1."""
         path = self._folder / _ATTRIBUTES
         names = "".join(_lines(path)[1:2]).split()
-        if attribute not in names:
-            raise ValueError(f"attribute={attribute}: choose one of {', '.join(names)}, as {path} names them")
-        column, rows = 1 + names.index(attribute), _rows(path, 1 + len(names), skip=2)
-        return {row[0]: int(_one_of((-1, 1), row[column], path) > 0) for row in rows}
+        if missing := [name for name in wanted if name not in names]:
+            raise ValueError(f"attribute={missing[0]}: choose one of {', '.join(names)}, as {path} names them")
+        columns, rows = [1 + names.index(name) for name in wanted], _rows(path, 1 + len(names), skip=2)
+        return {row[0]: [int(_one_of((-1, 1), row[column], path) > 0) for column in columns] for row in rows}
+
+
+def _known(attributes: Sequence[str]) -> tuple[str, ...]:
+    for name in attributes:
+        if name not in _NAMES:
+            raise ValueError(
+                f"attributes={list(attributes)}: {name} is unknown; choose from {', '.join(_NAMES)}, or all"
+            )
+    return tuple(dict.fromkeys(attributes))
 
 
 def _lines(path: Path) -> list[str]:

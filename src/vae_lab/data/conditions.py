@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae_lab.data.arrays import Indices
+from vae_lab.data.scaling import refuse_unresolved
 
 Rows = NDArray[np.float32]
 
@@ -58,7 +59,27 @@ def number_values(array: NDArray[Any], names: Sequence[str], source: object) -> 
     with np.errstate(over="ignore"):
         single = columns.astype(np.float32)
     _refuse(~np.isfinite(single), columns, names, source, "must be a finite number; leave such examples out")
+    if columns.dtype.kind == "f" and len(columns):
+        deviation = np.where(np.ptp(columns, axis=0) == 0, 0, columns.std(0))
+        refuse_unresolved(columns.mean(0), deviation, names, f"{source}: ")
     return single
+
+
+def check_rows(y: Any, num: int, classes: int, attributes: int, numbers: int, name: str) -> None:
+    """Checks the condition of ``num`` examples of a source, by the number of its classes, attributes and numbers.
+
+    Raises:
+        ValueError: for another shape or dtype, or values that are not those of such columns.
+    """
+    width = classes + attributes + numbers
+    if not isinstance(y, np.ndarray) or y.dtype != np.float32 or y.shape != (num, width):
+        found = f"{y.dtype} {y.shape}" if isinstance(y, np.ndarray) else type(y).__name__
+        raise ValueError(f"{name}: the condition is {found}, expected float32 ({num}, {width})")
+    flags = y[:, : classes + attributes]
+    if not np.isfinite(y).all() or not ((flags == 0) | (flags == 1)).all():
+        raise ValueError(f"{name}: a condition that is not finite, or has flags other than 0 and 1")
+    if classes and not (flags[:, :classes].sum(1) == 1).all():
+        raise ValueError(f"{name}: a condition whose classes are not one-hot")
 
 
 def width_of(array: NDArray[Any]) -> int:

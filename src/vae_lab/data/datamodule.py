@@ -17,11 +17,14 @@ from vae_lab.data.binarize import Binarization
 from vae_lab.data.choosing import chosen_places
 from vae_lab.data.fingerprint import fingerprint
 from vae_lab.data.loader import BatchLoader, EpochSampler, batch_sizes, resident_device
-from vae_lab.data.scaling import mean_example, scaling_of
+from vae_lab.data.scaling import mean_example, numbers_spec, scaling_of
 from vae_lab.data.source import DataSource, readable
 from vae_lab.data.split_rows import Split, Splits
 from vae_lab.data.splits import evenly_spread
 from vae_lab.types import Batch, DataSpec, Scaling, SplitName, Support, Where
+
+_NAMED = ("class_names", "attributes", "numbers", "columns")
+"""Names in the spec that the source states."""
 
 
 class ImageDataModule(LightningDataModule):
@@ -88,21 +91,22 @@ class ImageDataModule(LightningDataModule):
     def spec(self) -> DataSpec:
         """Spec of these data, for which nothing is read of published sets.
 
-        One's own files are listed and, for the scaling of real numbers, their training split is read.
+        One's own files are listed and, for the scaling of real numbers and of a condition's numbers, their training
+        split is read.
         """
         source = self.images
         self._check_kind()
         support: Support = source.support if self.binarization == "none" else "binary"
-        names, columns = (tuple(map(readable, named)) for named in (source.class_names, source.columns))
+        named: dict[str, Any] = {key: tuple(map(readable, getattr(source, key))) for key in _NAMED}
         return DataSpec(
             source.shape,
             source.num_classes,
             support,
-            names,
             scaling=self.scaling,
-            columns=columns,
             categories=source.categories,
             missing=source.missing,
+            **named,
+            **self._numbers_spec,
         )
 
     @cached_property
@@ -114,10 +118,20 @@ class ImageDataModule(LightningDataModule):
             return None
         return scaling_of(*self.split("train"), self.images.columns, sum(self.images.categories))
 
+    @cached_property
+    def _numbers_spec(self) -> dict[str, Any]:
+        """Scaling and range of the condition's numbers in the training split; empty if there are none."""
+        if not self.images.numbers:
+            return {}
+        if self._recorded is not None and self._recorded.numbers == tuple(map(readable, self.images.numbers)):
+            return {key: getattr(self._recorded, key) for key in ("numbers_scaling", "numbers_range")}
+        return numbers_spec(*self.split("train"), self.images.numbers)
+
     def keep_scaling(self, recorded: DataSpec) -> None:
         """Keeps the scaling of the run that these data belong to, whatever they would have themselves."""
         self._recorded = recorded
-        self.__dict__.pop("scaling", None)
+        for found in ("scaling", "_numbers_spec"):
+            self.__dict__.pop(found, None)
 
     def _check_kind(self) -> None:
         """Raises ValueError for options that the values or the shape of the examples do not have."""

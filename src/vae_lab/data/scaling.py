@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,22 +49,53 @@ def scaling_of(arrays: Arrays, rows: Indices, columns: Sequence[str] = (), one_h
         squares += np.nansum(np.square(part - centre), 0)
         known += len(part) - np.isnan(part).sum(0)
     deviation = np.sqrt(squares.mean(places) / np.maximum(known.mean(places), 1))
-    step = np.abs(mean) * np.finfo(np.float32).eps
     kept = np.arange(len(mean)) >= len(mean) - one_hot
-    constant = (deviation <= step) & ~kept
-    coarse = np.flatnonzero(~constant & ~kept & (deviation < _RESOLVED * step))
+    constant = (deviation <= _step(mean)) & ~kept
     names = [*columns] or [str(number) for number in range(len(mean))]
-    if len(coarse):
-        first = coarse[0]
-        raise ValueError(
-            f"column {names[first]}: values around {mean[first]:g} that differ by {deviation[first]:g}, which the 32"
-            " bits of a float hardly tell apart; subtract their mean before saving them"
-        )
+    refuse_unresolved(mean, np.where(constant | kept, 0, deviation), names)
     if constant.any():
         named = listed([names[number] for number in np.flatnonzero(constant)])
         warnings.warn(f"constant in the training split: {named}; they say nothing of an example", stacklevel=2)
     mean, scale = np.where(kept, 0.0, mean), np.where(constant | kept, 1.0, deviation)
     return Scaling(tuple(mean.tolist()), tuple(scale.tolist()))
+
+
+def refuse_unresolved(mean: _Numbers, deviation: _Numbers, names: Sequence[str], source: str = "") -> None:
+    """Refuses columns that vary by less than float32 tells apart, because they are far from 0.
+
+    Raises:
+        ValueError: naming the first such column.
+    """
+    coarse = np.flatnonzero((deviation > 0) & (deviation < _RESOLVED * _step(mean)))
+    if len(coarse):
+        first = coarse[0]
+        raise ValueError(
+            f"{source}column {names[first]}: values around {mean[first]:g} that differ by {deviation[first]:g}, which"
+            " the 32 bits of a float hardly tell apart; subtract their mean before saving them"
+        )
+
+
+def _step(mean: _Numbers) -> _Numbers:
+    """Returns the distance of neighbouring numbers of float32."""
+    step: _Numbers = np.abs(mean) * np.finfo(np.float32).eps
+    return step
+
+
+def numbers_spec(arrays: Arrays, rows: Indices, numbers: Sequence[str]) -> dict[str, Any]:
+    """Returns scaling and range of a condition's numbers in some rows, as entries of a `DataSpec`.
+
+    Args:
+        arrays: arrays whose y has the numbers in its last columns.
+        rows: rows of the training split.
+        numbers: names of the numbers.
+
+    Raises:
+        ValueError: as `scaling_of`.
+    """
+    assert arrays.y is not None, "numbers are columns of y"
+    values = np.asarray(arrays.y[:, -len(numbers) :], np.float32)
+    limits = zip(values[rows].min(0).tolist(), values[rows].max(0).tolist(), strict=True)
+    return {"numbers_scaling": scaling_of(Arrays(values), rows, numbers), "numbers_range": tuple(limits)}
 
 
 def _parts(x: Examples, rows: Indices) -> Iterator[Examples]:

@@ -12,6 +12,7 @@ import torch
 from torchvision.transforms.v2 import functional
 
 from vae_lab.data.arrays import Arrays, Examples, allocate, chunks
+from vae_lab.data.conditions import check_rows
 from vae_lab.types import SplitName, Support
 
 _MAX_SIDE = 2**14
@@ -68,6 +69,16 @@ class DataSource(ABC):
     @property
     def class_names(self) -> tuple[str, ...]:
         """The name of each class, in the order of the labels; empty if the classes have numbers only."""
+        return ()
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """The name of each yes/no attribute of the condition; empty if there are none."""
+        return ()
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        """The name of each number of the condition; empty if there are none."""
         return ()
 
     @property
@@ -166,6 +177,9 @@ class DataSource(ABC):
         shape = None if factors is None else factors.shape
         if shape != ((len(x), len(self.factor_names)) if self.factor_names else None):
             raise ValueError(f"{self.name}: {len(x)} examples and factors {self.factor_names}, but an array {shape}")
+        if self.attributes or self.numbers:
+            check_rows(y, len(x), self.num_classes, len(self.attributes), len(self.numbers), self.name)
+            return
         if (y is None) != (self.num_classes == 0):
             raise ValueError(f"{self.name}: {self.num_classes} classes, but labels are {type(y).__name__}")
         if y is None:

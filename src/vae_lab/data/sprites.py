@@ -7,14 +7,15 @@ two, ours are 40 different ones.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from vae_lab.data.arrays import Arrays, Images, Indices, allocate
+from vae_lab.data.conditions import Rows, condition_rows
 from vae_lab.data.image_set import ImageSet
 from vae_lab.data.splits import train_and_test_rows
 
@@ -25,6 +26,16 @@ _CANVAS = 64
 """The side of a picture in the units of this file."""
 _POSITIONS = 32
 """A shape's centre moves over this many units, 16 away from every edge; no shape reaches further than 16."""
+_FactorValues = Mapping[str, Floats]
+_ATTRIBUTES: Mapping[str, Callable[[_FactorValues], NDArray[np.bool_]]] = {
+    **{name: partial(lambda of, shape: of["shape"] == shape, shape=shape) for shape, name in enumerate(SHAPES)},
+    "large": lambda of: of["scale"] > 0.75,
+    "right": lambda of: of["x"] > 0.5,
+    "low": lambda of: of["y"] > 0.5,
+}
+"""Attributes that a condition may name; y points down the picture."""
+_NUMBERS = ("scale", "orientation", "x", "y")
+"""Factors that a condition may name as numbers."""
 
 
 class Sprites(ImageSet):
@@ -40,16 +51,16 @@ class Sprites(ImageSet):
         num_scales: 1 to 6 values evenly spaced in [0.5, 1].
         num_orientations: values evenly spaced in [0, 2 pi).
         num_positions: 2 to 32 values of x and of y, evenly spaced in [0, 1] but for rounding to whole pixels of 64.
+        condition: parts of the condition: ``shape``, which is the class; the numbers ``scale``, ``orientation``, ``x``
+            and ``y``; the attributes ``square``, ``ellipse``, ``heart``, ``large``, ``right`` and ``low``.
 
     Raises:
-        ValueError: for a number outside its range or an image size that does not divide.
+        ValueError: for a number outside its range, an image size that does not divide, or an unknown part.
     """
 
     reads_root = False
     name = "sprites"
     binary = True
-    num_classes = len(SHAPES)
-    class_names = SHAPES
     factor_names = ("shape", "scale", "orientation", "x", "y")
 
     def __init__(
@@ -60,6 +71,7 @@ class Sprites(ImageSet):
         num_scales: int = 6,
         num_orientations: int = 10,
         num_positions: int = 16,
+        condition: Sequence[str] = ("shape",),
     ) -> None:
         super().__init__(root, image_size, memory_limit_gb)
         counts = (("num_scales", num_scales, 1, 6), ("num_orientations", num_orientations, 1, 40))
@@ -69,6 +81,23 @@ class Sprites(ImageSet):
         if image_size is not None and image_size % _CANVAS and _CANVAS % image_size:
             raise ValueError(f"image_size={image_size}: must be 64 times or divided by a whole number")
         self.num_scales, self.num_orientations, self.num_positions = num_scales, num_orientations, num_positions
+        self.condition = _checked_parts(condition)
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return SHAPES if "shape" in self.condition else ()
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        return tuple(name for name in self.condition if name in _ATTRIBUTES)
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        return tuple(name for name in self.condition if name in _NUMBERS)
 
     @property
     def native_shape(self) -> tuple[int, int, int]:
@@ -96,7 +125,21 @@ class Sprites(ImageSet):
         for appearance in range(int(np.prod(self._grid[:3]))):
             start, stop = np.searchsorted(rows, [appearance * per_appearance, (appearance + 1) * per_appearance])
             images[start:stop, 0] = self._all_positions(appearance)[rows[start:stop] - appearance * per_appearance]
-        return Arrays(images, factors[:, 0], factors)
+        return Arrays(images, self._condition(factors), factors)
+
+    def _condition(self, factors: Indices) -> Indices | Rows | None:
+        """Returns y of examples with these factors."""
+        of = {
+            name: values[column] for (name, values), column in zip(self.factor_values.items(), factors.T, strict=True)
+        }
+        flags = [_ATTRIBUTES[name](of).astype(np.float32) for name in self.attributes]
+        numbers = [of[name].astype(np.float32) for name in self.numbers]
+        return condition_rows(
+            factors[:, 0] if self.num_classes else None,
+            self.num_classes,
+            np.stack(flags, axis=1) if flags else None,
+            np.stack(numbers, axis=1) if numbers else None,
+        )
 
     @property
     def _grid(self) -> tuple[int, ...]:
@@ -129,6 +172,18 @@ def _draw(shape: str, scale: float, orientation: float, fine: int) -> Images:
     u = (np.cos(orientation) * x + np.sin(orientation) * y) / scale
     v = (np.cos(orientation) * y - np.sin(orientation) * x) / scale
     return np.where(_inside(shape, u, v), np.uint8(255), np.uint8(0))
+
+
+def _checked_parts(condition: Sequence[str]) -> tuple[str, ...]:
+    known = ("shape", *_NUMBERS, *_ATTRIBUTES)
+    for name in condition:
+        if name not in known:
+            raise ValueError(f"condition={list(condition)}: {name} is unknown; choose from {', '.join(known)}")
+    if "shape" in condition and set(SHAPES) & set(condition):
+        raise ValueError(
+            f"condition={list(condition)}: shape is the class {', '.join(SHAPES)} already; name one of both"
+        )
+    return tuple(dict.fromkeys(condition))
 
 
 def _inside(shape: str, u: Floats, v: Floats) -> NDArray[np.bool_]:

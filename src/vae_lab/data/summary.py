@@ -32,7 +32,8 @@ def summary(data: DataModule, splits: Sequence[SplitName] = ("train", "val", "te
     unread = _unread_root(data.images) if isinstance(data, ImageDataModule) else ""
     shape = " x ".join(map(str, spec.shape))
     names = [spec.name_of(y) for y in range(spec.num_classes)]
-    classes = f"{len(names)} classes ({listed(names)})" if names else "no labels"
+    named = {"classes": names, "attributes": spec.attributes, "numbers": spec.numbers}
+    classes = ", ".join(f"{len(each)} {key} ({listed(each)})" for key, each in named.items() if each) or "no labels"
     sizes = ", ".join(_size(data, split) for split in splits)
     lines = [f"data         {data.title()}{unread}: {shape}, {classes}", f"splits       {sizes}"]
     if selects and data.selection == "test set" and "val" in splits:

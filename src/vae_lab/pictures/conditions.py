@@ -66,11 +66,14 @@ class Condition:
             )
         return {column: value for column, value in self.values.items() if column >= self.spec.num_classes or value}
 
-    def text(self) -> str:
+    def text(self, digits: int = 6) -> str:
         """Returns the condition as it is typed, without the classes and attributes that are 0."""
         first = self.spec.context_features - len(self.spec.numbers)
         names = self.spec.context_names
-        parts = [names[column] if column < first else f"{names[column]}:{value:g}" for column, value in self._shown()]
+        parts = [
+            names[column] if column < first else f"{names[column]}:{value:.{digits}g}"
+            for column, value in self._shown()
+        ]
         return "+".join(parts) or "none"
 
     def tag(self) -> str:
@@ -117,7 +120,7 @@ def condition_of(spec: DataSpec, given: Any) -> Condition:
         typed = "+".join(f"{name}:{value}" for name, value in pairs)
     elif isinstance(given, Sequence) and not isinstance(given, str):
         return _in_order(spec, given)
-    elif isinstance(given, int | float) and not isinstance(given, bool) and not spec.num_classes:
+    elif not spec.num_classes and _is_number(given) and str(given) not in spec.context_names:
         return _in_order(spec, [given])
     else:
         typed = str(given).lower() if isinstance(given, bool) else str(given)
@@ -136,12 +139,12 @@ def condition_of(spec: DataSpec, given: Any) -> Condition:
 
 
 def conditions_of(spec: DataSpec, given: Any) -> list[Condition]:
-    """Returns the conditions that a user means; a list of anything but numbers is a list of conditions.
+    """Returns the conditions that a user means; a list is one of conditions unless it gives all numbers in order.
 
     Raises:
         ValueError: as `condition_of`, and for an empty list.
     """
-    several = isinstance(given, list | tuple) and not all(type(each) in (int, float) for each in given)
+    several = isinstance(given, list | tuple) and not (spec.numbers and all(map(_is_number, given)))
     if isinstance(given, list | tuple) and not given:
         raise ValueError("y=[]: name at least one condition")
     return [condition_of(spec, each) for each in (given if several else [given])]
@@ -152,7 +155,7 @@ def row_label(spec: DataSpec | None, y: Tensor) -> str:
     if y.dim() == 0:
         return class_label(spec, int(y))
     assert spec is not None, "rows of a condition belong to a spec"
-    text = Condition(spec, dict(enumerate(y.tolist()))).text().replace("+", ", ").replace(":", " ")
+    text = Condition(spec, dict(enumerate(y.tolist()))).text(digits=3).replace("+", ", ").replace(":", " ")
     return text if len(text) <= MAX_NAME else f"{text[: MAX_NAME - 1]}…"
 
 
@@ -168,7 +171,7 @@ def example_of(spec: DataSpec) -> str:
 def _in_order(spec: DataSpec, numbers: Sequence[Any]) -> Condition:
     typed = f"[{', '.join(map(str, numbers))}]" if len(numbers) != 1 else str(numbers[0])
     names = listed(spec.numbers) or "none"
-    if len(numbers) != len(spec.numbers) or not all(type(number) in (int, float) for number in numbers):
+    if len(numbers) != len(spec.numbers) or not all(map(_is_number, numbers)):
         raise ValueError(
             f"y={typed}: a list gives all numbers of the condition in order, which are {names}; for example"
             f" {example_of(spec)}"
@@ -207,6 +210,15 @@ def _column(spec: DataSpec, name: str, value: Any, typed: str) -> tuple[int, flo
     if on is None:
         raise ValueError(f"y={typed}: {name} is yes or no; leave its value out, or give 0 or 1")
     return column, on
+
+
+def _is_number(value: Any) -> bool:
+    """True for a number, also as a string, which a command line gives."""
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return not isinstance(value, bool)
 
 
 def _number(value: Label, name: str, typed: str) -> float:
