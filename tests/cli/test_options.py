@@ -52,7 +52,7 @@ def composed(tmp_path: Path, *overrides: str) -> DictConfig:
 @pytest.mark.parametrize("option", [option for option in options() if option not in ("data=default", "data=loader")])
 def test_builds(option: str, tmp_path: Path, own_files: Path) -> None:
     skip_without_extra(option)
-    extra = [f"data.root={own_files}"] if option.split("=")[1] in ("image_folder", "array") else []
+    extra = [f"data.root={own_files}"] if option.split("=")[1] in ("image_folder", "array", "table") else []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Lightning's advice on devices that this machine has not
         run = compose.compose(f"hydra.run.dir={tmp_path}", option, *NEEDS.get(option, []), *extra)
@@ -61,7 +61,7 @@ def test_builds(option: str, tmp_path: Path, own_files: Path) -> None:
 
 @pytest.fixture(scope="session")
 def own_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The smallest folder that `image_folder` and `array` accept as the user's own data."""
+    """The smallest folder that `image_folder`, `array` and `table` accept as the user's own data."""
     import numpy as np
     from PIL import Image
 
@@ -71,6 +71,7 @@ def own_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for i in range(4):
             Image.fromarray(np.full((20, 30, 3), 10 * i, np.uint8)).save(folder / name / f"{i}.png")
     np.save(folder / "train_images.npy", np.zeros((10, 1, 8, 8), np.uint8))
+    (folder / "train.csv").write_text("a,b\n" + "1,2\n3,5\n" * 5)
     return folder
 
 

@@ -13,6 +13,7 @@ from vae_lab.data.protocol import DataModule
 from vae_lab.data.source import DataSource
 from vae_lab.data.split_rows import Split
 from vae_lab.data.sprites import Sprites
+from vae_lab.data.table import Table
 from vae_lab.data.torchvision_sets import Cifar10, FashionMnist, Kmnist, Svhn
 
 __all__ = [
@@ -34,4 +35,5 @@ __all__ = [
     "Split",
     "Sprites",
     "Svhn",
+    "Table",
 ]

@@ -119,9 +119,12 @@ class Album:
             yield f"conditions/{part}", sheet.draw()
 
     def _sampled_rows(self, model: LatentVariableModel) -> Sheet:
-        """Draws as many samples as examples, under the same labels, and compares them column by column."""
+        """Draws as many samples of x as examples, under the same labels, and compares them column by column.
+
+        Not means of p(x|z), whose spread is smaller than that of the data.
+        """
         x, y = self.examples.x, self.examples.y if model.conditional else None
-        sheet = samples(model, len(x), y, self.temperature, self.seed)
+        sheet = samples(model, len(x), y, self.temperature, self.seed, draw="sample")
         return replace(sheet, compared={"data": x, **sheet.compared})
 
     def _levels(self, model: LatentVariableModel) -> Iterator[Picture]:

@@ -24,12 +24,12 @@ _MAX_CHANNELS = 8
 _MAX_BANDS = 4
 _MAX_COLUMNS = 64
 """Channels, channels of signals and volumes, and columns that are drawn: the first ones."""
-_MAX_LISTED = 12
+_MAX_LISTED = 20
 _ACROSS = 2
 """Channels in a row."""
 _GAP, _FRAME = 1, 3
 """Pixels between the parts of a picture and around them."""
-_CELL = (8, 24)
+_CELL = (8, 56)
 _MAX_STRIP = 128
 """Pixels of a value in the strip of a table's row, and of the height of a strip."""
 _DEVIATIONS = 3.0

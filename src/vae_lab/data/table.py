@@ -1,0 +1,227 @@
+"""The user's own tables: columns by name, of numbers and categories, one of them the label."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from vae_lab.data.array_labels import as_indices, label_values
+from vae_lab.data.arrays import Arrays, Indices
+from vae_lab.data.source import DataSource
+from vae_lab.data.splits import train_and_test_rows
+from vae_lab.data.table_columns import (
+    categories_of,
+    check_column,
+    column,
+    known_of,
+    missing_of,
+    numbers_of,
+    one_hot,
+    shown,
+)
+from vae_lab.data.table_files import find_tables, read_table
+from vae_lab.types import SplitName, Support, listed
+
+Missing = Literal["refuse", "mask"]
+
+
+class Table(DataSource):
+    """``train.csv`` under ``root`` and, if there are any, ``val.csv`` and ``test.csv``; or one table, split by chance.
+
+    Formats: CSV (separated by commas, semicolons, tabs or bars), Parquet, Feather and Arrow. The first line of a CSV
+    has the names of the columns.
+
+    Args:
+        root: folder of the tables, or one file.
+        image_size, memory_limit_gb: not used; every source is given them.
+        columns: names of the columns that are modelled; None: all that are not named as something else.
+        label: name of the column that is the class; None: no classes.
+        categorical: names of those of the columns that are categories, which become one-hot.
+        missing: refuse missing values, or mask them: the likelihood sums over what was observed.
+        test_fraction: fraction of the rows that become the test set if there is no table of its own.
+        split_seed: seed of the choice of the test set.
+
+    Raises:
+        ValueError: for an option outside its range, or a column that is named twice.
+    """
+
+    name = "table"
+    support: Support = "real"
+
+    def __init__(
+        self,
+        root: str = "data",
+        image_size: int | None = None,
+        memory_limit_gb: float = 4.0,
+        columns: Sequence[str] | None = None,
+        label: str | None = None,
+        categorical: Sequence[str] = (),
+        missing: Missing = "refuse",
+        test_fraction: float = 0.1,
+        split_seed: int = 0,
+    ) -> None:
+        super().__init__(root, image_size, memory_limit_gb)
+        if not 0 < test_fraction < 1:
+            raise ValueError(f"test_fraction={test_fraction}: must lie between 0 and 1")
+        if missing not in get_args(Missing):
+            raise ValueError(f"missing={missing}: choose one of {', '.join(get_args(Missing))}")
+        self._asked = None if columns is None else list(columns)
+        self._label = label
+        self._categorical = list(categorical)
+        self._mask = missing == "mask"
+        self.test_fraction = test_fraction
+        self.split_seed = split_seed
+        self._check_names()
+
+    def _check_names(self) -> None:
+        asked = self._asked or []
+        twice = next((name for name in asked if asked.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"columns={asked}: the column {twice} occurs twice")
+        if self._label in asked:
+            raise ValueError(f"label={self._label}: is one of the columns, too; leave it out of one of both")
+        other = [name for name in self._categorical if self._asked is not None and name not in asked]
+        if other or self._label in self._categorical:
+            name = other[0] if other else self._label
+            raise ValueError(f"categorical={self._categorical}: {name} is not one of the columns that are modelled")
+
+    @cached_property
+    def native_shape(self) -> tuple[int, ...]:
+        return (len(self.columns),)
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        one_hot_names = [f"{name}={value}" for name, values in self._known.items() for value in values]
+        return (*self._numeric, *one_hot_names)
+
+    @property
+    def categories(self) -> tuple[int, ...]:
+        return tuple(len(values) for values in self._known.values())
+
+    @property
+    def missing(self) -> bool:
+        return self._mask
+
+    @property
+    def num_classes(self) -> int:
+        return len(self._classes)
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...]:
+        plain = self._classes == tuple(range(len(self._classes)))
+        return () if plain else tuple(map(str, self._classes))
+
+    @property
+    def has_val(self) -> bool:
+        return "val" in self._files
+
+    @property
+    def place(self) -> str:
+        return self.root
+
+    def origin(self, split: SplitName) -> str:
+        return self._files[split].name if split in self._files else f"chosen by chance, {self.test_fraction:.0%}"
+
+    def passed_over(self) -> list[str]:
+        used = {*self._modelled, self._label}
+        others = [name for name in self._table("train").column_names if name not in used]
+        return [f"{len(others)} other columns ({listed(others)})"] if others else []
+
+    def found(self) -> dict[str, Any]:
+        return {"columns": self._modelled} if self._asked is None else {}
+
+    def read(self, train: bool) -> Arrays:
+        if "test" in self._files:
+            return self._read("train" if train else "test")
+        arrays = self._read("train")
+        rows = train_and_test_rows(len(arrays), self.test_fraction, self.split_seed)[0 if train else 1]
+        return Arrays(arrays.x[rows], None if arrays.y is None else arrays.y[rows])
+
+    def read_val(self) -> Arrays:
+        return self._read("val")
+
+    def _read(self, split: SplitName) -> Arrays:
+        table, path = self._table(split), self._files[split]
+        numbers = [numbers_of(table, name, path) for name in self._numeric]
+        parts = [np.stack(numbers, axis=1).astype(np.float32)] if numbers else []
+        for name, known in self._known.items():
+            parts.append(one_hot(*categories_of(table, name, path), known, f"{path}: column {name}"))
+        x = np.concatenate(parts, axis=1)
+        self._check_missing(x, path, split)
+        return Arrays(x, self._labels(split))
+
+    def _check_missing(self, x: np.ndarray, path: Path, split: SplitName) -> None:
+        """Raises ValueError for missing values that are not masked, and for a column of which none is known."""
+        unknown = np.isnan(x)
+        if not unknown.any():
+            return
+        of_column = [*self._numeric, *(name for name, values in self._known.items() for _ in values)]
+        if not self._mask:
+            counts = {of_column[place]: int(unknown[:, place].sum()) for place in np.flatnonzero(unknown.any(0))}
+            row, place = np.argwhere(unknown)[0].tolist()
+            raise ValueError(missing_of(counts, (of_column[place], row), path))
+        empty = np.flatnonzero(unknown.all(0))
+        if len(empty) and split == "train":
+            raise ValueError(f"{path}: column {of_column[empty[0]]} has no value at all; leave it out")
+
+    @cached_property
+    def _files(self) -> dict[SplitName, Path]:
+        return find_tables(self.root)
+
+    @cached_property
+    def _tables(self) -> dict[SplitName, Any]:
+        return {}
+
+    def _table(self, split: SplitName) -> Any:
+        """Returns the table of a split, read at the first call."""
+        if split not in self._tables:
+            self._tables[split] = read_table(self._files[split])
+        return self._tables[split]
+
+    @cached_property
+    def _modelled(self) -> list[str]:
+        """Names of the columns of an example, in the order of the table or as asked for."""
+        names = self._table("train").column_names
+        modelled = self._asked if self._asked is not None else [name for name in names if name != self._label]
+        for name in (*modelled, *self._categorical):
+            check_column(self._table("train"), name, self._files["train"])
+        if not modelled:
+            raise ValueError(f"{self._files['train']}: no column is left to be modelled")
+        return list(modelled)
+
+    @property
+    def _numeric(self) -> list[str]:
+        return [name for name in self._modelled if name not in self._categorical]
+
+    @cached_property
+    def _known(self) -> dict[str, list[str]]:
+        """Values of each categorical column in the training table, in order."""
+        table, path = self._table("train"), self._files["train"]
+        names = [name for name in self._modelled if name in self._categorical]
+        return {name: categories_of(table, name, path)[0] for name in names}
+
+    @cached_property
+    def _classes(self) -> tuple[Any, ...]:
+        """The label that stands for each class, in order."""
+        return tuple(np.unique(self._label_values("train")).tolist()) if self._label is not None else ()
+
+    def _label_values(self, split: SplitName) -> np.ndarray:
+        assert self._label is not None
+        table, path = self._table(split), self._files[split]
+        values = column(table, self._label, path)
+        unknown = np.flatnonzero(~known_of(values))
+        if len(unknown):
+            raise ValueError(
+                f"{path}: column {self._label}: {len(unknown)} rows have no label, the first is row {unknown[0] + 1};"
+                " leave them out, or the label"
+            )
+        return label_values(np.array([shown(value) for value in values]) if values.dtype.kind == "O" else values, path)
+
+    def _labels(self, split: SplitName) -> Indices | None:
+        if self._label is None:
+            return None
+        return as_indices(self._label_values(split), self._classes, f"{self._files[split]}: column {self._label}")

@@ -1,0 +1,141 @@
+"""Columns of a table as arrays, each value checked: an error names the file, the column and the row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vae_lab.types import listed
+
+Column = NDArray[Any]
+_MAX_VALUES = 1000
+"""Values of a categorical column; more are a mistake, such as a name."""
+
+
+def numbers_of(table: Any, name: str, path: Path) -> NDArray[np.float64]:
+    """Returns a column of numbers, NaN where a value is missing.
+
+    Raises:
+        ValueError: for values that are not numbers, or are infinite.
+    """
+    values = column(table, name, path)
+    if values.dtype.kind in "bui":
+        return values.astype(np.float64)
+    if values.dtype.kind != "f":
+        raise ValueError(f"{path}: column {name}: {_first_text(values, path)}")
+    infinite = np.flatnonzero(np.isinf(values))
+    if len(infinite):
+        raise ValueError(f"{path}: column {name}, row {infinite[0] + 1}: {values[infinite[0]]} is not a finite number")
+    return values.astype(np.float64)
+
+
+def categories_of(table: Any, name: str, path: Path) -> tuple[list[str], NDArray[np.int64]]:
+    """Returns the distinct values of a column, as strings in order, and the place of each row's; -1: missing."""
+    values = column(table, name, path)
+    known = known_of(values)
+    distinct, places = np.unique(values[known], return_inverse=True)
+    if len(distinct) > _MAX_VALUES:
+        raise ValueError(f"{path}: column {name} has {len(distinct)} values, more than {_MAX_VALUES}; leave it out")
+    rows = np.full(len(values), -1)
+    rows[known] = places
+    return [shown(value) for value in distinct.tolist()], rows
+
+
+def one_hot(values: Sequence[str], places: NDArray[np.int64], known: Sequence[str], where: str) -> Column:
+    """Returns one-hot rows over the known categories, NaN where the value is missing.
+
+    Args:
+        values: distinct values of the column.
+        places: place of each row's value among them; -1: missing.
+        known: categories of the training split.
+        where: file and column, for messages.
+
+    Raises:
+        ValueError: for a value that the training split does not have.
+    """
+    new = [value for value in values if value not in known]
+    if new:
+        row = int(np.flatnonzero(places == list(values).index(new[0]))[0])
+        raise ValueError(f"{where}, row {row + 1}: {new[0]} is not one of the categories in training ({listed(known)})")
+    of_known = np.array([*(known.index(value) for value in values), -1])[places]
+    rows: Column = np.eye(len(known), dtype=np.float32)[of_known]
+    rows[of_known < 0] = np.nan
+    return rows
+
+
+def column(table: Any, name: str, path: Path) -> Column:
+    """Returns the values of a column: numbers, or objects of which None is missing.
+
+    Raises:
+        ValueError: for a column that the table does not have, or values that are neither numbers nor strings.
+    """
+    check_column(table, name, path)
+    found = table[name]
+    kind = str(found.type)
+    if kind.startswith("dictionary"):
+        found = found.cast(found.type.value_type)
+    elif kind.startswith("decimal"):
+        found = found.cast("float64")
+    elif kind in ("null",):
+        return np.full(len(found), np.nan)
+    elif not kind.startswith(("int", "uint", "float", "halffloat", "double", "bool", "string", "large_string")):
+        raise ValueError(f"{path}: column {name} has values of type {kind}; save numbers or strings, or leave it out")
+    if kind == "bool" and found.null_count:
+        found = found.cast("uint8")
+    values: Column = found.to_numpy()
+    return values
+
+
+def check_column(table: Any, name: str, path: Path) -> None:
+    """Raises ValueError for a column that the table does not have."""
+    if name not in table.column_names:
+        raise ValueError(f"{path}: has no column {name}; its columns are {listed(table.column_names)}")
+
+
+def missing_of(counts: Mapping[str, int], first: tuple[str, int], path: Path) -> str:
+    """Returns the message that refuses missing values: their number, the first one, and how many by column."""
+    by_column = listed([f"{name} {count}" for name, count in counts.items()])
+    return (
+        f"{path}: {sum(counts.values())} missing values, the first in column {first[0]}, row {first[1] + 1}"
+        f" ({by_column}); fill them in, leave the columns out, or set data.images.missing=mask"
+    )
+
+
+def shown(value: object) -> str:
+    """Returns a value as a name: whole floats without a point."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def known_of(values: Column) -> NDArray[np.bool_]:
+    """Returns True for each value that is not missing."""
+    if values.dtype.kind == "f":
+        return ~np.isnan(values)
+    if values.dtype.kind == "O":
+        return np.array([value is not None for value in values], bool)
+    return np.ones(len(values), bool)
+
+
+def _first_text(values: Column, path: Path) -> str:
+    """Returns which value is not a number, or that none is."""
+    for row, value in enumerate(values):
+        if value is not None and not _is_number(value):
+            others = sum(_is_number(other) for other in values if other is not None)
+            remedy = (
+                "correct it"
+                if others > len(values) / 2
+                else "name the column in data.images.categorical, or leave it out of data.images.columns"
+            )
+            return f"{value!r} in row {row + 1} is not a number; {remedy}"
+    return "not numbers; leave it out of data.images.columns"
+
+
+def _is_number(value: object) -> bool:
+    try:
+        float(str(value))
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,102 @@
+"""Tables as files: CSV, Parquet, Feather and Arrow, read by pyarrow (pip install 'vae-lab[table]')."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from vae_lab.data.splits import split_of_folder
+from vae_lab.types import SplitName, listed
+
+_SEPARATORS = {".csv": ",;\t|", ".tsv": "\t", ".txt": ",;\t|"}
+_SUFFIXES = (*_SEPARATORS, ".parquet", ".pq", ".feather", ".arrow", ".ipc")
+_COMPRESSED = (".gz", ".bz2", ".zst")
+_MISSING = ["", "NA", "N/A", "n/a", "NaN", "nan", "-nan", "null", "NULL", "None", "#N/A", "<NA>"]
+"""Values of a CSV that are missing."""
+
+
+def find_tables(root: str) -> dict[SplitName, Path]:
+    """Returns the file of each split; the only table, which is then split by chance, is the training set.
+
+    Args:
+        root: folder with ``train.csv`` and, if any, ``val.csv`` and ``test.csv`` or the same of other formats, or with
+            one table; or one file.
+
+    Raises:
+        FileNotFoundError: if there is no table.
+        ValueError: for files of which it is not clear what they hold.
+    """
+    place = Path(root).expanduser()
+    if place.is_file():
+        return {"train": place}
+    if not place.is_dir():
+        raise FileNotFoundError(f"{place}: no such file or folder; name a table such as table.csv, or its folder")
+    tables = sorted(path for path in place.iterdir() if path.is_file() and _suffix(path) in _SUFFIXES)
+    if not tables:
+        raise FileNotFoundError(f"{place}: no table in it; expected train.csv, or another of {', '.join(_SUFFIXES)}")
+    named = [(split_of_folder(path.name.partition(".")[0]), path) for path in tables]
+    found = {split: path for split, path in named if split is not None}
+    if not found and len(tables) == 1:
+        return {"train": tables[0]}
+    names = listed([path.name for path in tables])
+    twice = [split for split, count in Counter(split for split, _ in named if split).items() if count > 1]
+    if twice:
+        raise ValueError(f"{place}: several tables are the {twice[0]} split ({names}); leave one of them")
+    if "train" not in found:
+        raise ValueError(f"{place}: no table is the training split ({names}); name it train, or give one file")
+    return found
+
+
+def read_table(path: Path) -> Any:
+    """Returns a table of pyarrow.
+
+    Raises:
+        ImportError: without pyarrow.
+        ValueError: for a file that is not such a table, lines of different lengths, or a name that occurs twice.
+    """
+    try:
+        import pyarrow  # noqa: PLC0415
+        from pyarrow import feather, parquet  # noqa: PLC0415
+    except ImportError as error:
+        raise ImportError("data=table needs pyarrow; pip install 'vae-lab[table]'") from error
+    suffix = _suffix(path)
+    if suffix not in _SUFFIXES:
+        raise ValueError(f"{path}: not a table; expected one of {', '.join(_SUFFIXES)}")
+    try:
+        if suffix in _SEPARATORS:
+            table = _read_csv(path)
+        elif suffix in (".parquet", ".pq"):
+            table = parquet.read_table(path)
+        else:
+            table = feather.read_table(path)
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not readable ({str(error).splitlines()[0]})") from error
+    twice = [name for name, count in Counter(table.column_names).items() if count > 1]
+    if twice:
+        raise ValueError(f"{path}: the column {twice[0]} occurs twice; give each column a name of its own")
+    if not table.num_rows:
+        raise ValueError(f"{path}: has no rows")
+    return table
+
+
+def _read_csv(path: Path) -> Any:
+    import pyarrow as pa  # noqa: PLC0415
+    from pyarrow import csv  # noqa: PLC0415
+
+    with pa.input_stream(path, compression="detect") as file:
+        head = file.read(1 << 16).decode("utf-8-sig", "replace").partition("\n")[0]
+    separator = max(_SEPARATORS[_suffix(path)], key=head.count)
+    # On one thread, because errors then say the row.
+    options = csv.ReadOptions(use_threads=False)
+    values = csv.ConvertOptions(null_values=_MISSING, strings_can_be_null=True)
+    with pa.input_stream(path, compression="detect") as file:
+        return csv.read_csv(file, options, csv.ParseOptions(delimiter=separator), values)
+
+
+def _suffix(path: Path) -> str:
+    """Returns the suffix of a table, without that of its compression."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in _COMPRESSED:
+        suffixes.pop()
+    return suffixes[-1] if suffixes else ""

@@ -1,0 +1,224 @@
+"""Tables: columns by name, categories, labels, missing values, and each mistake in one line."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from pyarrow import feather, parquet
+
+from vae_lab.data import ImageDataModule, Table
+from vae_lab.distributions import Gaussian
+from vae_lab.models import VAE
+from vae_lab.networks import MlpArchitecture
+
+NUM = 40
+
+
+def columns(num: int = NUM, seed: int = 0) -> dict[str, list]:
+    rng = np.random.default_rng(seed)
+    return {
+        "alcohol": (13 + rng.normal(size=num)).round(3).tolist(),
+        "proline": (700 + 300 * rng.normal(size=num)).round(1).tolist(),
+        "count": rng.integers(0, 9, num).tolist(),
+        "color": np.array(["red", "white", "rose"])[np.arange(num) % 3].tolist(),
+        "kind": np.array(["a", "b"])[np.arange(num) % 2].tolist(),
+    }
+
+
+def write(path: Path, table: dict[str, list]) -> Path:
+    if path.suffix == ".parquet":
+        parquet.write_table(pa.table(table), path)
+    elif path.suffix == ".feather":
+        feather.write_feather(pa.table(table), path)
+    else:
+        separator = "\t" if path.suffix == ".tsv" else ","
+        rows = [table, *zip(*table.values(), strict=True)]
+        shown = [["" if value is None else str(value) for value in row] for row in rows]
+        path.write_text("".join(f"{separator.join(row)}\n" for row in shown))
+    return path
+
+
+def module(root: Path, **options) -> ImageDataModule:
+    return ImageDataModule(lambda **shared: Table(**shared, **options), root=str(root), val_size=5, batch_size=8)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "parquet", "feather"])
+def test_every_format_gives_the_same_examples(tmp_path: Path, suffix: str) -> None:
+    table = columns()
+    source = Table(str(write(tmp_path / f"wine.{suffix}", table)), label="kind", categorical=["color"])
+    assert source.columns == ("alcohol", "proline", "count", "color=red", "color=rose", "color=white")
+    assert source.class_names == ("a", "b")
+    train, test = source.load(train=True), source.load(train=False)
+    assert (len(train), len(test)) == (36, 4)
+    both = np.concatenate((train.x, test.x))
+    order = np.lexsort(both.T)
+    numbers = np.array([table["alcohol"], table["proline"], table["count"]], np.float32).T
+    one_hot = np.array([[value == other for other in ("red", "rose", "white")] for value in table["color"]], np.float32)
+    whole = np.concatenate((numbers, one_hot), 1)
+    whole_order = np.lexsort(whole.T)
+    assert np.array_equal(both[order], whole[whole_order])
+    labels = np.concatenate((train.y, test.y))[order]
+    assert np.array_equal(labels, np.array([kind == "b" for kind in table["kind"]], int)[whole_order])
+
+
+def test_files_named_after_splits(tmp_path: Path) -> None:
+    for split, num in (("train", 30), ("val", 12), ("test", 6)):
+        write(tmp_path / f"{split}.csv", columns(num))
+    data = module(tmp_path, label="kind", columns=["proline", "alcohol"])
+    assert [len(data.split(split).rows) for split in ("train", "val", "test")] == [30, 12, 6]
+    assert data.spec.columns == ("proline", "alcohol")
+    assert data.images.passed_over() == ["2 other columns (count, color)"]
+    train = columns(30)
+    np.testing.assert_allclose(
+        data.spec.scaling.mean, [np.mean(train["proline"]), np.mean(train["alcohol"])], rtol=1e-6
+    )
+    np.testing.assert_allclose(data.spec.scaling.scale, [np.std(train["proline"]), np.std(train["alcohol"])], rtol=1e-5)
+    assert data.images.found() == {}
+    assert module(tmp_path, label="kind", categorical=["color"]).images.found() == {
+        "columns": ["alcohol", "proline", "count", "color"]
+    }
+
+
+def test_categories_keep_mean_0_and_scale_1(tmp_path: Path) -> None:
+    data = module(write(tmp_path / "t.csv", columns()), label="kind", categorical=["color"])
+    assert data.spec.categories == (3,)
+    assert data.spec.scaling.mean[3:] == (0.0, 0.0, 0.0)
+    assert data.spec.scaling.scale[3:] == (1.0, 1.0, 1.0)
+    assert data.spec.support == "real"
+    model = VAE(data.spec, 2, MlpArchitecture([4]), Gaussian)
+    x = data.examples(4).x
+    torch.testing.assert_close(model.reconstruct(x).mean[:, 3:].sum(1), torch.ones(4))
+
+
+def with_holes(table: dict[str, list]) -> dict[str, list]:
+    table["proline"][3] = table["alcohol"][5] = table["alcohol"][6] = table["color"][6] = None
+    return table
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_missing_values_are_refused_with_their_count_or_masked(tmp_path: Path, suffix: str) -> None:
+    path = write(tmp_path / f"t.{suffix}", with_holes(columns()))
+    options = {"columns": ["alcohol", "proline", "color"], "categorical": ["color"]}
+    expected = (
+        f"{path}: 4 missing values, the first in column proline, row 4 (alcohol 2, proline 1, color 1);"
+        " fill them in, leave the columns out, or set data.images.missing=mask"
+    )
+    with pytest.raises(ValueError, match=re.escape(expected)):
+        Table(str(path), **options).load(train=True)
+    data = module(path, **options, missing="mask")
+    assert data.spec.missing
+    assert data.spec.seen_shape == (10,)
+    both = np.concatenate([data.images.load(train).x for train in (True, False)])
+    assert np.isnan(both).sum() == 3 + 3, "a missing category is missing in each of its columns"
+    train_rows = data.split("train").arrays.x[data.split("train").rows, 1]
+    np.testing.assert_allclose(data.spec.scaling.mean[1], np.nanmean(train_rows), rtol=1e-6)
+    np.testing.assert_allclose(data.spec.scaling.scale[1], np.nanstd(train_rows), rtol=1e-5)
+    model = VAE(data.spec, 2, MlpArchitecture([4]), Gaussian)
+    assert model(data.examples(40, "train").x).elbo.isfinite().all()
+
+
+def _csv(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "t.csv"
+    path.write_text(text)
+    return path
+
+
+GOOD = "a,b,kind\n1,2,x\n3,4,y\n5,6,x\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "wrong"),
+    [
+        (GOOD, {"columns": ["a", "hue"]}, "has no column hue; its columns are a, b, kind"),
+        (GOOD, {"columns": ["a"], "label": "sort"}, "has no column sort; its columns are a, b, kind"),
+        (GOOD, {}, "column kind: 'x' in row 1 is not a number; name the column in data.images.categorical, or leave"),
+        ("a,b\n1,2\n3,oops\n5,6\n7,8\n", {}, "column b: 'oops' in row 2 is not a number; correct it"),
+        ("a,b\n1,2\n3\n5,6\n", {}, "not readable (CSV parse error: Row #3: Expected 2 columns, got 1: 3)"),
+        ("a,b\n1,2\n3,4,5\n", {}, "not readable (CSV parse error: Row #3: Expected 2 columns, got 3: 3,4,5)"),
+        ("a,b,a\n1,2,3\n", {}, "the column a occurs twice"),
+        ("a,b\n", {}, "has no rows"),
+        ("", {}, "not readable (Empty CSV file)"),
+        ("a,b\n1,inf\n2,3\n", {}, "column b, row 1: inf is not a finite number"),
+        ("a,kind\n1,x\n2,\n3,y\n", {"label": "kind"}, "column kind: 1 rows have no label, the first is row 2"),
+        ("a,b\n1,\n2,\n3,\n", {"missing": "mask"}, "column b has no value at all"),
+        ("a,when\n1,2020-01-01\n2,2020-01-02\n", {}, "column when has values of type date32"),
+        (GOOD, {"columns": ["kind"], "label": "a", "categorical": []}, "'x' in row 1 is not a number"),
+        ("a,kind\n1,x\n", {"label": "kind"}, "at least 2 are needed"),
+        ("kind\nx\ny\n", {"label": "kind"}, "no column is left to be modelled"),
+    ],
+)
+def test_a_mistake_in_a_table_is_one_line_that_names_file_column_and_row(
+    tmp_path: Path, text: str, options: dict, wrong: str
+) -> None:
+    path = _csv(tmp_path, text)
+    with pytest.raises(ValueError, match=re.escape(wrong)) as raised:
+        Table(str(path), **options).load(train=True)
+    assert "\n" not in str(raised.value)
+    assert str(path) in str(raised.value) or "at least 2" in wrong
+
+
+def test_a_test_table_with_other_values_names_the_row(tmp_path: Path) -> None:
+    write(tmp_path / "train.csv", columns())
+    write(tmp_path / "test.csv", columns(5) | {"color": ["red", "red", "blue", "red", "red"]})
+    source = Table(str(tmp_path), columns=["alcohol", "color"], categorical=["color"])
+    source.load(train=True)
+    with pytest.raises(
+        ValueError, match=r"test.csv: column color, row 3: blue is not one of the categories in training"
+    ):
+        source.load(train=False)
+    labelled = Table(str(tmp_path), columns=["alcohol"], label="color")
+    with pytest.raises(ValueError, match=r"test.csv: column color: label blue is not one of the 3 classes"):
+        labelled.load(train=False)
+    write(tmp_path / "test.csv", {"alcohol": [1.0, 2.0]})
+    with pytest.raises(ValueError, match=r"test.csv: has no column color; its columns are alcohol"):
+        Table(str(tmp_path), columns=["alcohol", "color"], categorical=["color"]).load(train=False)
+
+
+@pytest.mark.parametrize(
+    ("options", "wrong"),
+    [
+        ({"columns": ["a", "a"]}, "the column a occurs twice"),
+        ({"columns": ["a", "b"], "label": "a"}, "label=a: is one of the columns"),
+        ({"columns": ["a"], "categorical": ["b"]}, "b is not one of the columns that are modelled"),
+        ({"missing": "drop"}, "missing=drop: choose one of refuse, mask"),
+        ({"test_fraction": 1.0}, "test_fraction=1.0"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(options: dict, wrong: str) -> None:
+    with pytest.raises(ValueError, match=wrong):
+        Table(**options)
+
+
+def test_files_of_which_it_is_not_clear_what_they_hold(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no such file or folder"):
+        _ = Table(str(tmp_path / "none")).shape
+    with pytest.raises(FileNotFoundError, match=r"no table in it; expected train.csv"):
+        _ = Table(str(tmp_path)).shape
+    write(tmp_path / "one.csv", columns())
+    assert Table(str(tmp_path), columns=["alcohol"]).shape == (1,)
+    write(tmp_path / "two.csv", columns())
+    with pytest.raises(ValueError, match="no table is the training split"):
+        _ = Table(str(tmp_path)).shape
+    write(tmp_path / "train.csv", columns())
+    write(tmp_path / "train.parquet", columns())
+    with pytest.raises(ValueError, match="several tables are the train split"):
+        _ = Table(str(tmp_path)).shape
+    (tmp_path / "t.xls").write_text("")
+    with pytest.raises(ValueError, match=r"t.xls: not a table; expected one of .csv"):
+        _ = Table(str(tmp_path / "t.xls")).shape
+    (tmp_path / "bad.parquet").write_bytes(b"no")
+    with pytest.raises(ValueError, match=r"bad.parquet: not readable") as raised:
+        _ = Table(str(tmp_path / "bad.parquet")).shape
+    assert "\n" not in str(raised.value)
+
+
+def test_without_pyarrow_one_line_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "t.csv", columns())
+    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
+    with pytest.raises(ImportError, match=r"data=table needs pyarrow; pip install 'vae-lab\[table\]'"):
+        _ = Table(str(path)).shape
