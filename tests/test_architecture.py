@@ -12,7 +12,7 @@ import vae_lab
 
 ROOT = Path(vae_lab.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
-COMMANDS = {"train", "evaluate", "sample", "encode", "report", "fitting", "cli", "sweeps"}
+COMMANDS = {"train", "evaluate", "sample", "encode", "explore", "report", "fitting", "cli", "sweeps"}
 
 # networks -> distributions -> core -> models; objectives read the core's terms and the distributions in them.
 MATHS: dict[str, set[str]] = {

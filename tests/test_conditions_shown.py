@@ -189,7 +189,7 @@ def test_examples_are_chosen_by_class_and_attributes() -> None:
     assert asked == [[{1: 1.0, 3: 0.0}], [{1: 1.0}, {0: 1.0}]]
     with pytest.raises(ValueError, match=r"examples are chosen by class and attributes, not by numbers \(x\)"):
         list(requested(Request("reconstructions", y="heart+x:0.3"), model, source))
-    with pytest.raises(ValueError, match="a manifold is drawn under one condition; give it, such as y=square"):
+    with pytest.raises(ValueError, match="manifold needs a condition; give it, such as y=square"):
         list(requested(Request("manifold"), model, source))
 
 

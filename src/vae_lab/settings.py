@@ -10,7 +10,15 @@ from typing import Any, Literal
 from vae_lab.types import SplitName
 
 What = Literal[
-    "samples", "reconstructions", "traversals", "interpolations", "manifold", "progressive", "levels", "conditions"
+    "samples",
+    "reconstructions",
+    "traversals",
+    "interpolations",
+    "manifold",
+    "progressive",
+    "levels",
+    "conditions",
+    "decode",
 ]
 Draw = Literal["mean", "sample"]
 """Part of p(x|z) that is shown."""
@@ -26,13 +34,15 @@ NUM: dict[What, int] = {
     "progressive": 12,
     "levels": 10,
     "conditions": 4,
+    "decode": 1,
 }
 """The usual number of each kind of sheet; see `Request.num`."""
 
 _USED_BY: dict[str, tuple[What, ...]] = {
     "level": ("traversals",),
     "temperature": ("samples", "conditions"),
-    "draw": ("samples",),
+    "draw": ("samples", "decode"),
+    "z": ("decode",),
     "columns": ("samples", "reconstructions"),
     "split": ("reconstructions", "traversals", "interpolations", "progressive", "levels", "conditions"),
 }
@@ -115,6 +125,8 @@ class Request:
             `vae_lab.core.LatentVariableModel.generate`.
         draw: mean or sample of p(x|z), for samples.
         split: split that the examples come from.
+        z: codes to decode, a list of numbers for each of the top levels, nearest the data first; of a single level the
+            numbers alone; or a JSON file that holds them.
         seed: seed of the noise.
         columns: names of the columns of a table that a scatter shows; empty: the two with most variance.
 
@@ -129,6 +141,7 @@ class Request:
     temperature: float | Sequence[float] = 1.0
     draw: Draw = "mean"
     split: SplitName = "test"
+    z: Sequence[Any] | str | None = None
     seed: int = 0
     columns: Sequence[str] = ()
 
@@ -138,6 +151,8 @@ class Request:
         temperatures = [self.temperature] if isinstance(self.temperature, int | float) else self.temperature
         if not all(0 <= each < math.inf for each in temperatures):
             raise ValueError(f"temperature={self.temperature}: must be 0 or more")
+        if self.what == "decode" and (self.z is None or self.num is not None):
+            raise ValueError("z: give the codes to decode" if self.z is None else f"num={self.num}: decode draws one z")
         for key, value in self.changes().items():
             if self.what not in _USED_BY.get(key, (self.what,)):
                 raise ValueError(f"{key}={value}: does not apply to {self.what}, only to {', '.join(_USED_BY[key])}")

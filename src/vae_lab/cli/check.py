@@ -39,6 +39,8 @@ _TOP_LEVEL: dict[str, Any] = {
     "init_from": str | None,
     "resume_changed": bool,
     "run": str,
+    "run2": str | None,
+    "port": Annotated[int, Field(ge=0, le=65535, description="from 0 to 65535")],
     "batch_size": int,
     "out": str | None,
     "data_root": str | None,

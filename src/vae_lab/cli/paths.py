@@ -20,6 +20,7 @@ from vae_lab.files import absolute
 PATHS = (
     "resume",
     "run",
+    "run2",
     "out",
     "data_root",
     "data.root",

@@ -14,6 +14,7 @@ from vae_lab.core import LatentVariableModel
 from vae_lab.pictures.classes import class_of
 from vae_lab.pictures.condition_sheets import condition_sheets
 from vae_lab.pictures.conditions import Chosen, Condition, conditions_of, example_of
+from vae_lab.pictures.decoded import decoded, digest_of
 from vae_lab.pictures.latents import first_varied, varied
 from vae_lab.pictures.levels import progressive, redrawn
 from vae_lab.pictures.plane import latent_plane, manifold
@@ -65,6 +66,12 @@ def requested(request: Request, model: LatentVariableModel, examples: Examples) 
             yield sheet_name(request, model, chosen), interpolations(model, *ends, seed=request.seed)
         case "progressive" | "levels":
             yield sheet_name(request, model, chosen), _by_level(request, model, examples, chosen)
+        case "decode":
+            assert request.z is not None, "checked by the request"
+            _refuse_no_condition(request, model, chosen)
+            y = None if chosen is None else _rows(chosen)
+            sheet = decoded(model, request.z, y, request.seed, request.draw)
+            yield sheet_name(request, model, chosen, digest_of(request.z)), sheet
         case "conditions":
             for part, sheet in _conditions(request, model, examples, chosen).items():
                 yield sheet_name(request, model, chosen, part), sheet
@@ -79,13 +86,17 @@ def _manifolds(request: Request, model: LatentVariableModel, chosen: Chosen) -> 
         raise ValueError(
             "what=manifold: the top level of this model does not have 2 dimensions; train with latent_dim=2"
         )
-    if model.conditional and chosen is None:
-        assert model.spec is not None
-        raise ValueError(f"y: a manifold is drawn under one condition; give it, such as {example_of(model.spec)}")
+    _refuse_no_condition(request, model, chosen)
     each: Sequence[int | Condition | None] = chosen or [None]
     for one in each:
         y = one.row() if isinstance(one, Condition) else one
         yield sheet_name(request, model, None if one is None else [one]), manifold(model, y, _num(request))
+
+
+def _refuse_no_condition(request: Request, model: LatentVariableModel, chosen: Chosen) -> None:
+    if model.conditional and chosen is None:
+        assert model.spec is not None
+        raise ValueError(f"y: {request.what} needs a condition; give it, such as {example_of(model.spec)}")
 
 
 def _samples(request: Request, model: LatentVariableModel, examples: Examples, chosen: Chosen) -> Sheet:
@@ -190,7 +201,7 @@ def _chosen(request: Request, model: LatentVariableModel) -> Chosen:
     if spec.vector_condition:
         return None if request.y is None else conditions_of(spec, request.y)
     every = range(spec.num_classes)
-    if request.y is None and request.what == "samples":
+    if request.y is None and request.what in ("samples", "decode"):
         classes = listed(spec.class_names) or f"0 to {every[-1]}"
         raise ValueError(f"y: this model is conditional; give y=all or a class: {classes}")
     if request.y == "all" and "all" in spec.class_names:

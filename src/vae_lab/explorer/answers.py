@@ -1,0 +1,196 @@
+"""Answers to the questions of the page: plain containers in and out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from vae_lab.explorer import asked, projections, words
+from vae_lab.explorer.explored import ExploredRun, Sources
+from vae_lab.explorer.guard import RefusedError
+from vae_lab.explorer.own_picture import read_picture
+from vae_lab.explorer.shown import shown
+from vae_lab.pictures.conditions import row_label
+from vae_lab.pictures.samples import generate
+from vae_lab.types import Batch
+
+_MAX_SAMPLES = 100
+_MAX_STEPS = 31
+_NUM_IN_STRIP = 40
+_MAX_SEED = 2**32 - 1
+
+Body = Mapping[str, Any]
+Answer = dict[str, Any]
+
+
+def describe(run: ExploredRun, body: Body, sources: Sources) -> Answer:
+    """Returns all that the page must know of a run before anything is moved."""
+    spec, model = run.spec, run.model
+    y = run.first_condition()
+    levels = []
+    for level, shape in enumerate(run.shapes):
+        nats, unit = run.nats(level)
+        levels.append({"shape": list(shape), "nats": None if nats is None else _rounded(nats), "unit": unit})
+    return {
+        "stamp": run.stamp,
+        "title": words.choices_of(run.run.config) or type(model).__name__,
+        "elbo": run.run.metrics.get("elbo"),
+        "shape": list(spec.shape),
+        "levels": levels,
+        "movable": not model.discrete,
+        "condition": _condition_controls(run),
+        "y": _plain(y),
+        "start": [code.flatten().tolist() for code in _start(run, y)],
+        "examples": _strip(run),
+        "num_examples": 0 if run.examples is None else len(run.examples.x),
+        "problem": run.problem,
+        "takes_pictures": len(spec.shape) == 3 and spec.shape[0] in (1, 3) and spec.support != "real",
+    }
+
+
+def decode(run: ExploredRun, body: Body, sources: Sources) -> Answer:
+    """Returns what codes of the top levels decode to, and mean and deviation of the prior of the lowest of them."""
+    z = _codes(run, body.get("z"))
+    walked = run.decode(z, asked.condition(body.get("y"), run.spec, run.model.conditional))
+    level = len(run.shapes) - len(z)
+    moments = [_rounded(values[level].flatten().tolist()) for values in (walked.mean, walked.std)]
+    return {"picture": shown(walked.picture, run.spec), "mean": moments[0], "std": moments[1]}
+
+
+def example(run: ExploredRun, body: Body, sources: Sources) -> Answer:
+    """Returns an example with its codes, ELBO and KL."""
+    if run.examples is None:
+        raise RefusedError(409, run.problem)
+    index = asked.whole(body, "example", 0, len(run.examples.x) - 1)
+    found = run.example(index)
+    return _encoded(run, found, found.grey) | {"z": run.codes_of(index)}
+
+
+def picture(run: ExploredRun, content: bytes, inverted: bool, y: Any) -> Answer:
+    """Returns a user's own picture with its codes, ELBO and KL."""
+    own = read_picture(content, run.spec, inverted)
+    return _encoded(run, Batch(own.x, asked.condition(y, run.spec, run.model.conditional)), own.grey)
+
+
+def samples(run: ExploredRun, body: Body, sources: Sources) -> Answer:
+    """Returns samples, the same for the same seed, and the command that draws them; or the codes of one of them."""
+    y = asked.condition(body.get("y"), run.spec, run.model.conditional)
+    num, seed = asked.whole(body, "num", 1, _MAX_SAMPLES), asked.whole(body, "seed", 0, _MAX_SEED)
+    temperature = asked.temperatures(body, len(run.shapes))
+    every = None if y is None else y.expand(num, *y.shape[1:])
+    made = generate(run.model, num, every, temperature, seed, "mean")
+    if "take" in body:
+        row = asked.whole(body, "take", 0, num - 1)
+        return {"z": [made[f"z_{level}"][row].flatten().tolist() for level in range(1, len(run.shapes) + 1)]}
+    command = words.sample_command(run, sources, y, num, seed, temperature)
+    return {"pictures": [shown(image, run.spec) for image in made["images"]], "command": command}
+
+
+def path(run: ExploredRun, body: Body, sources: Sources) -> Answer:
+    """Returns the pictures between two codes, each with its condition."""
+    if run.model.discrete:
+        raise RefusedError(400, "path: the codes of this model are numbers of a codebook's entries")
+    ends = [body.get(key) for key in ("start", "end")]
+    if not all(isinstance(end, Mapping) for end in ends):
+        raise RefusedError(400, "path: must have a start and an end")
+    found = [
+        (_codes(run, end.get("z")), asked.condition(end.get("y"), run.spec, run.model.conditional))
+        for end in ends
+        if isinstance(end, Mapping)
+    ]
+    if len(found[0][0]) != len(found[1][0]):
+        raise RefusedError(400, "path: both ends must have codes of the same levels")
+    steps = asked.whole(body, "steps", 2, _MAX_STEPS, default=9)
+    return {"pictures": [shown(image, run.spec) for image in run.between(found, steps)]}
+
+
+def map_of(run: ExploredRun, body: Body, sources: Sources) -> Answer:
+    """Returns the places of the examples' codes in a plane; see `vae_lab.explorer.projections`."""
+    if run.examples is None:
+        raise RefusedError(409, run.problem)
+    if run.model.discrete:
+        raise RefusedError(400, "map: the codes of this model are numbers of a codebook's entries")
+    level = asked.whole(body, "level", 0, len(run.shapes) - 1)
+    nats, _ = run.nats(level)
+    plane = projections.plane(run.levels[level].mean, body.get("view"), nats)
+    labels, names = projections.labels(run.examples.y, run.spec)
+    return {**plane, "labels": labels, "names": names}
+
+
+def command(run: ExploredRun, body: Body, sources: Sources) -> Answer:
+    """Returns the command that decodes the same picture."""
+    y = asked.condition(body.get("y"), run.spec, run.model.conditional)
+    return {"command": words.decode_command(run, sources, y, _codes(run, body.get("z")))}
+
+
+ANSWERS: dict[str, Callable[[ExploredRun, Body, Sources], Answer]] = {
+    "open": describe,
+    "decode": decode,
+    "example": example,
+    "samples": samples,
+    "path": path,
+    "map": map_of,
+    "command": command,
+}
+"""Answers by the last part of their address; `picture`, which reads a file, is beside them."""
+
+
+def _codes(run: ExploredRun, z: Any) -> list[Tensor]:
+    found = asked.codes(z, run.shapes)
+    if not run.model.discrete:
+        return found
+    num_codes = int(run.model.prior.links[0].num_codes)  # type: ignore[arg-type]
+    return [code.round().clamp(0, num_codes - 1) for code in found]
+
+
+def _encoded(run: ExploredRun, batch: Batch, grey: Tensor | None) -> Answer:
+    found = run.measured(batch)
+    seen = {"seen": shown(batch.x[0], run.spec)} if grey is not None else {}
+    original = batch.x if grey is None else grey
+    label = "" if batch.y is None else row_label(run.spec, batch.y[0])
+    y = _plain(batch.y) if run.model.conditional else None
+    return {**found, **seen, "original": shown(original[0], run.spec), "label": label, "y": y}
+
+
+def _strip(run: ExploredRun) -> list[Answer]:
+    if run.examples is None:
+        return []
+    x = run.examples.x if run.examples.grey is None else run.examples.grey
+    y = run.examples.y
+    return [
+        {"picture": shown(x[i], run.spec), "label": "" if y is None else row_label(run.spec, y[i])}
+        for i in range(min(len(x), _NUM_IN_STRIP))
+    ]
+
+
+def _start(run: ExploredRun, y: Tensor | None) -> Sequence[Tensor]:
+    """Returns the code that the page begins with: that of the first example, or the prior's means."""
+    if run.levels:
+        return [level.mean[0] for level in run.levels]
+    made = generate(run.model, 1, y, 0.0 if not run.model.discrete else 1.0, 0, "mean")
+    return [made[f"z_{level}"][0] for level in range(1, len(run.shapes) + 1)]
+
+
+def _condition_controls(run: ExploredRun) -> Answer | None:
+    """Returns the parts of the condition by name, with the values that numbers took in training."""
+    spec = run.spec
+    if not run.model.conditional:
+        return None
+    classes = [spec.name_of(y) for y in range(spec.num_classes)]
+    numbers = []
+    for i, name in enumerate(spec.numbers):
+        mean, scale = (0.0, 1.0) if spec.numbers_scaling is None else (c[i] for c in spec.numbers_scaling)
+        low, high = spec.numbers_range[i] if spec.numbers_range else (mean - 3 * scale, mean + 3 * scale)
+        numbers.append({"name": name, "low": low, "high": high})
+    return {"classes": classes, "attributes": list(spec.attributes), "numbers": numbers}
+
+
+def _plain(y: Tensor | None) -> Any:
+    """Returns a condition, (1,) or (1, C), as the page sends it: a class, or a list of numbers."""
+    return None if y is None else y[0].tolist()
+
+
+def _rounded(values: Sequence[float]) -> list[float]:
+    return [float(f"{value:.6g}") for value in values]

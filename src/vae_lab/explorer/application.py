@@ -1,0 +1,104 @@
+"""The WSGI application: the page, and answers to its questions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from werkzeug import Request, Response
+
+from vae_lab.explorer.guard import MAX_UPLOAD_BYTES, Guard, RefusedError, bounded_body, json_body
+from vae_lab.explorer.opened import OpenRuns
+
+PAGE = Path(__file__).parent / "page"
+_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+FILES = tuple(sorted(path.name for path in PAGE.iterdir() if path.suffix in _TYPES))
+QUESTIONS = ("open", "decode", "example", "samples", "path", "map", "command")
+_UPLOADS = ("image/png", "image/jpeg", "image/webp", "image/bmp", "image/gif", "application/octet-stream")
+
+
+class Explorer:
+    """A WSGI application that serves the page and explores runs.
+
+    Args:
+        runs: runs that may be explored.
+        guard: rules that requests must fulfil.
+        first: names of the runs that the page opens at once, one or two; none: the user chooses from a list.
+        uploads: answer with the codes of pictures that are sent.
+    """
+
+    def __init__(self, runs: OpenRuns, guard: Guard, first: Sequence[str] = (), uploads: bool = True) -> None:
+        self.runs = runs
+        self.guard = guard
+        self.first = tuple(first)
+        self.uploads = uploads
+
+    def problems(self) -> list[str]:
+        """Returns why the runs that the page opens at once have no examples, a line each."""
+        with self.runs.lock:
+            found = {name: self.runs.open(name).problem for name in self.first}
+        return [f"run={name}: no examples; {problem}" for name, problem in found.items() if problem]
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        request = Request(environ)
+        try:
+            self.guard.check(request)
+            response = self._answer(request)
+        except RefusedError as refusal:
+            response = _json({"error": refusal.reason}, refusal.status)
+        except Exception as error:  # a fault of ours is shown in one line, and the server goes on
+            response = _json({"error": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}, 500)
+        return self.guard.secured(response)(environ, start_response)
+
+    def _answer(self, request: Request) -> Response:
+        name = request.path.rpartition("/")[2] or "page.html"
+        if request.path.rstrip("/").endswith(f"/api/{name}"):
+            return self._answer_question(request, name)
+        if name not in FILES:
+            raise RefusedError(404, "no such page")
+        if request.method not in ("GET", "HEAD"):
+            raise RefusedError(405, f"{request.method}: must be GET")
+        return Response((PAGE / name).read_bytes(), mimetype=_TYPES[Path(name).suffix])
+
+    def _answer_question(self, request: Request, name: str) -> Response:
+        if request.method != "POST":
+            raise RefusedError(405, f"{request.method}: must be POST")
+        self.guard.check_token(request)
+        if name == "runs":
+            json_body(request)
+            listed = list(self.runs.names())
+            return _json({"runs": listed, "first": list(self.first), "uploads": self.uploads})
+        if name == "picture":
+            return _json(self._picture(request))
+        if name not in QUESTIONS:
+            raise RefusedError(404, "no such question")
+        body = json_body(request)
+        with self.runs.lock:
+            run = self.runs.get(body.get("run"), None if name == "open" else body.get("stamp"))
+            from vae_lab.explorer.answers import ANSWERS  # noqa: PLC0415  (which loads torch)
+
+            return _json(ANSWERS[name](run, body, self.runs.sources))
+
+    def _picture(self, request: Request) -> Mapping[str, Any]:
+        if not self.uploads:
+            raise RefusedError(403, "picture: not taken, because this server can be reached from other machines")
+        content = bounded_body(request, MAX_UPLOAD_BYTES, _UPLOADS)
+        try:
+            y = json.loads(request.args.get("y", "null"))
+        except (ValueError, RecursionError) as error:
+            raise RefusedError(400, "y: not JSON") from error
+        with self.runs.lock:
+            run = self.runs.get(request.args.get("run"))
+            from vae_lab.explorer.answers import picture  # noqa: PLC0415
+
+            return picture(run, content, request.args.get("inverted") == "1", y)
+
+
+def _json(content: Mapping[str, Any], status: int = 200) -> Response:
+    try:
+        text = json.dumps(content, allow_nan=False)
+    except ValueError as error:
+        raise RefusedError(500, "the model gives numbers that are not finite; has its training diverged?") from error
+    return Response(text, status, mimetype="application/json")

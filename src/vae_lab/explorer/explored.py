@@ -1,0 +1,207 @@
+"""A run that is explored: its model, some of its examples with their codes, and what each dimension carries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from vae_lab.errors import RunError, naming_data_root
+from vae_lab.pictures.latents import LevelCodes, codes, evaluation_mode, first_varied, on_model, rows_of
+from vae_lab.runs.checkpoints import Weights
+from vae_lab.runs.loading import find_run, load_run
+from vae_lab.runs.run import Run
+from vae_lab.types import Batch, SplitName
+
+_ELBO_SAMPLES = 16
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Settings of the command: which weights and which examples are read.
+
+    Attributes:
+        weights: average or raw weights of a run that averages them.
+        split: split that the examples come from.
+        num_examples: number of examples whose codes are shown.
+        data_root: folder of the data, if they are not where the run found them.
+        packages: packages whose classes the run's config may name.
+    """
+
+    weights: Weights = "average"
+    split: SplitName = "test"
+    num_examples: int = 1000
+    data_root: str | None = None
+    packages: Sequence[str] = ()
+
+
+class Walked(NamedTuple):
+    """One code walked down the prior, and what it decodes to.
+
+    Attributes:
+        picture: mean of p(x|z), (*data_shape).
+        z: code of each level, nearest the data first; those that were not given are the means of the prior.
+        mean, std: moments of the prior of each level given the levels above, nearest the data first.
+    """
+
+    picture: Tensor
+    z: list[Tensor]
+    mean: list[Tensor]
+    std: list[Tensor]
+
+
+class ExploredRun:
+    """A run with its model, examples and codes.
+
+    Attributes:
+        path: run folder or checkpoint, as the user named it.
+        run: the run, as `vae_lab.load_run` returns it.
+        stamp: time and size of the checkpoint that was read.
+        examples: examples in mixed order, as the model sees them; None if they cannot be read.
+        problem: reason why there are no examples, in one line.
+        levels: posterior means and nats of the examples by level, nearest the data first; empty without examples.
+
+    Raises:
+        RunError, ValueError: for a run that cannot be opened.
+    """
+
+    def __init__(self, path: Path, sources: Sources) -> None:
+        self.path = path
+        self.stamp = stamp_of(path)
+        self.run: Run = load_run(path, tuple(sources.packages), weights=sources.weights)
+        self.model = self.run.model
+        self.spec = self.run.spec
+        self.examples: Batch | None = None
+        self.problem = ""
+        self.levels: list[LevelCodes] = []
+        try:
+            self.examples = _examples(path, sources, self.run)
+        except Exception as error:  # a run is explored without its data, too, whatever is wrong with them
+            self.problem = " ".join(str(error).split())[:300] or type(error).__name__
+        else:
+            self.levels = codes(self.model, self.examples)
+        with evaluation_mode(self.model, seed=0):
+            self.shapes = [tuple(z.shape[1:]) for z in self.model.sample_prior(1, self.first_condition())]
+
+    def first_condition(self) -> Tensor | None:
+        """Returns the condition that the page begins with: that of the first example, class 0, or the mean numbers."""
+        if not self.model.conditional:
+            return None
+        if self.examples is not None and self.examples.y is not None:
+            return self.examples.y[:1]
+        if not self.spec.vector_condition:
+            return torch.zeros(1, dtype=torch.int64)
+        y = torch.zeros(1, self.spec.context_features)
+        y[:, : min(1, self.spec.num_classes)] = 1
+        if self.spec.numbers_scaling is not None:
+            y[0, self.spec.context_features - len(self.spec.numbers) :] = torch.tensor(self.spec.numbers_scaling.mean)
+        return y
+
+    def nats(self, level: int) -> tuple[list[float] | None, str]:
+        """Returns what each dimension of a level, counted from 0, carries, and its unit: nats, or the variance."""
+        if not self.levels:
+            return None, ""
+        found = self.levels[level]
+        if found.kl is not None:
+            return found.kl.flatten().tolist(), "nats"
+        if len(found.mean) < 2:
+            return None, ""
+        return found.mean.flatten(1).float().var(0, correction=0).tolist(), "var"
+
+    def decode(self, z: Sequence[Tensor], y: Tensor | None, context: Tensor | None = None) -> Walked:
+        """Decodes one code of the top levels, (1, *event) each, nearest the data first; the rest follow the prior.
+
+        Args:
+            z: codes.
+            y: condition, (1,) or (1, C).
+            context: context instead of the condition, between two of them.
+        """
+        model = self.model
+        with evaluation_mode(model, seed=0):
+            values = [self.run_tensor(code) for code in reversed(z)]
+            context = model.context(self.run_tensor(y)) if context is None and y is not None else context
+            walk = model.prior.descend(
+                lambda i, p, _: values[i] if i < len(values) else p.mean.expand(1, *p.event_shape), None, context
+            )
+            picture = model.likelihood(walk.states[-1], context).mean[0]
+            moments = [_moments(p) for p in reversed(walk.conditionals)]
+        return Walked(picture, walk.values[::-1], [mean for mean, _ in moments], [std for _, std in moments])
+
+    def between(self, ends: Sequence[tuple[Sequence[Tensor], Tensor | None]], steps: int) -> list[Tensor]:
+        """Returns what the codes from one end to the other decode to; conditions move along with the codes."""
+        (start, y_start), (end, y_end) = ends
+        with evaluation_mode(self.model, seed=0):
+            contexts = [None if y is None else self.model.context(self.run_tensor(y)) for y in (y_start, y_end)]
+        pictures = []
+        for weight in torch.linspace(0, 1, steps).tolist():
+            z = [torch.lerp(first, last, weight) for first, last in zip(start, end, strict=True)]
+            first, last = contexts
+            between = None if first is None or last is None else torch.lerp(first, last, weight)
+            pictures.append(self.decode(z, None, between).picture)
+        return pictures
+
+    def example(self, index: int) -> Batch:
+        """Returns one example, with a batch axis."""
+        assert self.examples is not None, "asked for by its index"
+        return rows_of(self.examples, slice(index, index + 1))
+
+    def codes_of(self, index: int) -> list[list[float]]:
+        """Returns the codes of an example as the map shows them, nearest the data first."""
+        return [level.mean[index].flatten().tolist() for level in self.levels]
+
+    def measured(self, example: Batch) -> dict[str, Any]:
+        """Returns codes, ELBO, log-likelihood and KL of one example, in nats; KL by level and by dimension."""
+        levels = codes(self.model, example)
+        with evaluation_mode(self.model, seed=0):
+            batch = on_model(self.model, example)
+            terms = self.model(batch.x, batch.y, num_samples=_ELBO_SAMPLES)
+            nats = {
+                "elbo": float(terms.elbo),
+                "log_likelihood": float(terms.log_likelihood.mean()),
+                "kl": terms.kl.mean((0, 1)).tolist(),
+            }
+        return {
+            "z": [level.mean[0].flatten().tolist() for level in levels],
+            **nats,
+            "kl_by_dimension": [None if level.kl is None else level.kl.flatten().tolist() for level in levels],
+        }
+
+    def run_tensor(self, value: Tensor) -> Tensor:
+        """Returns a tensor on the model's device and, unless it holds classes, in its precision."""
+        like = next(iter([*self.model.parameters(), *self.model.buffers()]))
+        return value.to(like.device, like.dtype if value.is_floating_point() else value.dtype)
+
+
+def stamp_of(path: Path) -> str:
+    """Returns time of change and size of the checkpoint that would be read, as a string: JavaScript would round it.
+
+    Raises:
+        RunError: if the run is gone.
+    """
+    try:
+        found = find_run(path).checkpoint.stat()
+    except OSError as error:
+        raise RunError(f"run={path}: {error.strerror or error}") from error
+    return f"{found.st_mtime_ns}-{found.st_size}"
+
+
+def _examples(path: Path, sources: Sources, run: Run) -> Batch:
+    saved = find_run(path)
+    with naming_data_root():
+        data = saved.data(sources.packages, **({"root": sources.data_root} if sources.data_root else {}))
+        run.spec.check_data(data.spec, "data_root: ")
+        data.prepare_data()
+        data.dtype = torch.float32
+        return first_varied(data.examples(sources.num_examples, sources.split), sources.num_examples)
+
+
+def _moments(p: Any) -> tuple[Tensor, Tensor]:
+    """Returns mean and standard deviation of a level's prior, (1, *event); 0 and 1 of a codebook, which has neither."""
+    try:
+        return p.mean.expand(1, *p.event_shape), p.stddev.expand(1, *p.event_shape).clamp(min=1e-6)
+    except NotImplementedError:
+        return torch.zeros(1, *p.event_shape), torch.ones(1, *p.event_shape)

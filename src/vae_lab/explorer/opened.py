@@ -1,0 +1,77 @@
+"""The runs that are open: loaded when they are first asked for, and again when their checkpoint has changed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vae_lab.errors import RunError
+from vae_lab.explorer.guard import RefusedError
+
+if TYPE_CHECKING:
+    from vae_lab.explorer.explored import ExploredRun, Sources
+
+_MAX_OPEN = 4
+"""Runs that are kept in memory."""
+
+
+class OpenRuns:
+    """The runs that may be explored, by name; one request at a time is answered, because a model has one state.
+
+    Args:
+        names: returns the folders of the runs by name, at each call as they are now.
+        sources: where runs and their examples are read from; None: the defaults.
+    """
+
+    def __init__(self, names: Callable[[], Mapping[str, Path]], sources: Sources | None = None) -> None:
+        self.names = names
+        self.lock = threading.RLock()
+        self._sources = sources
+        self._open: dict[str, ExploredRun] = {}
+
+    @property
+    def sources(self) -> Sources:
+        """Settings that runs are opened with."""
+        from vae_lab.explorer.explored import Sources  # noqa: PLC0415  (which loads torch)
+
+        return self._sources or Sources()
+
+    def open(self, name: str) -> ExploredRun:
+        """Returns a run, read again if its checkpoint has changed.
+
+        Raises:
+            RunError, TypeError, ValueError, OSError: for a run that is gone or cannot be opened.
+        """
+        from vae_lab.explorer.explored import ExploredRun, stamp_of  # noqa: PLC0415
+
+        path = self.names()[name]
+        found = self._open.pop(name, None)
+        if found is None or found.stamp != stamp_of(path):
+            found = ExploredRun(path, self.sources)
+        self._open[name] = found  # the newest last
+        while len(self._open) > _MAX_OPEN:
+            self._open.pop(next(iter(self._open)))
+        return found
+
+    def get(self, name: object, stamp: object = None) -> ExploredRun:
+        """Returns a run that the page asks for, with the lock held by the caller.
+
+        Args:
+            name: name of the run.
+            stamp: stamp of the run that the page has shown; None: any.
+
+        Raises:
+            RefusedError: for an unknown name, a run that is gone or cannot be opened, or one with newer weights than
+                those that the page has shown.
+        """
+        if not isinstance(name, str) or name not in self.names():
+            raise RefusedError(410, f"run={str(name)[:200]}: no such run")
+        try:
+            found = self.open(name)
+        except (RunError, ValueError, TypeError, OSError) as error:
+            raise RefusedError(410, " ".join(str(error).split())[:500]) from error
+        if stamp is not None and stamp != found.stamp:
+            raise RefusedError(409, "the run has a newer checkpoint")
+        return found

@@ -1,0 +1,70 @@
+"""A user's own picture, dropped on the page, as an example of the model's data."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from vae_lab.explorer.guard import RefusedError
+from vae_lab.types import DataSpec
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
+"""Formats that are read: those of browsers, none of which runs a program."""
+MAX_PIXELS = 40_000_000
+
+
+@dataclass(frozen=True)
+class OwnPicture:
+    """A picture as the model sees it.
+
+    Attributes:
+        x: what the model reads, (1, C, H, W).
+        grey: the picture before it was made black and white, (1, C, H, W); None if it was not.
+    """
+
+    x: Tensor
+    grey: Tensor | None
+
+
+def read_picture(content: bytes, spec: DataSpec, inverted: bool) -> OwnPicture:
+    """Returns a picture in the shape of the data: a centre crop, resampled; for binary data black and white.
+
+    Args:
+        content: bytes of the file.
+        spec: spec of the data.
+        inverted: exchange dark and bright, for ink on paper.
+
+    Raises:
+        RefusedError: for data that are not pictures, a file that cannot be read, or too many pixels.
+    """
+    if len(spec.shape) != 3 or spec.shape[0] not in (1, 3) or spec.support == "real":
+        raise RefusedError(400, f"picture: this model's data have shape {spec.shape}, which a picture file cannot give")
+    channels, height, width = spec.shape
+    flat = _opened(content).convert("L" if channels == 1 else "RGB")
+    small = ImageOps.fit(flat, (width, height), Image.Resampling.BILINEAR)
+    if inverted:
+        small = ImageOps.invert(small)
+    pixels = np.array(small).reshape(height, width, channels)
+    x = torch.from_numpy(pixels).permute(2, 0, 1).float()[None] / 255
+    return OwnPicture((x > 0.5).float(), x) if spec.support == "binary" else OwnPicture(x, None)
+
+
+def _opened(content: bytes) -> Image.Image:
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:  # before anything is decoded
+                raise RefusedError(413, f"picture: {image.width} x {image.height}, more than {MAX_PIXELS} pixels")
+            upright = ImageOps.exif_transpose(image)
+            if not upright.has_transparency_data:
+                return upright.convert("RGB") if upright.mode == "P" else upright.copy()
+            opaque = upright.convert("RGBA")
+            return Image.alpha_composite(Image.new("RGBA", opaque.size, "white"), opaque)
+    except RefusedError:
+        raise
+    except Exception as error:  # a broken file makes Pillow's plugins fail in dozens of ways
+        raise RefusedError(400, f"picture: cannot be read as one of {', '.join(FORMATS)}") from error

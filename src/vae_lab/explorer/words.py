@@ -1,0 +1,83 @@
+"""The command that gives the same picture as the page shows."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from vae_lab.explorer.explored import ExploredRun, Sources
+from vae_lab.pictures.conditions import Condition
+from vae_lab.types import DataSpec
+
+_MAX_WORDS = 30_000
+"""Characters of a command; longer ones take their codes from a file."""
+
+
+def sample_command(
+    run: ExploredRun, sources: Sources, y: Tensor | None, num: int, seed: int, temperature: Sequence[float]
+) -> str:
+    """Returns the command that draws the same samples."""
+    words = [f"num={num}", f"seed={seed}"]
+    if any(each != 1 for each in temperature):
+        same = len(set(temperature)) == 1
+        words.append(f"temperature={_number(temperature[0]) if same else _listed(temperature)}")
+    return _command(run, sources, y, words)
+
+
+def decode_command(run: ExploredRun, sources: Sources, y: Tensor | None, z: Sequence[Tensor]) -> str:
+    """Returns the command that decodes codes of the top levels; very long ones come from a file to be saved first."""
+    levels = [_listed(code.flatten().tolist()) for code in z]
+    text = levels[0] if len(run.shapes) == 1 else f"[{','.join(levels)}]"
+    return _command(run, sources, y, ["what=decode", f"z={text if len(text) < _MAX_WORDS else 'codes.json'}"])
+
+
+def _command(run: ExploredRun, sources: Sources, y: Tensor | None, words: Sequence[str]) -> str:
+    path = os.path.relpath(run.path)
+    shown = str(run.path) if path.startswith("..") else path
+    found = [f"run={shown}", *_condition(run.spec, y), *words]
+    if sources.weights != "average":
+        found.append(f"weights={sources.weights}")
+    if sources.packages:
+        found.append(f"packages=[{','.join(sources.packages)}]")
+    return " ".join(["python -m vae_lab.sample", *map(shlex.quote, found)])
+
+
+def _condition(spec: DataSpec, y: Tensor | None) -> list[str]:
+    if y is None:
+        return []
+    if not spec.vector_condition:
+        name = spec.name_of(int(y))
+        means_more = name in ("all", "null") or name[:1] in ("[", "'", '"')
+        return [f"y=[{_quoted(name)}]" if means_more else f"y={name}"]
+    values = dict(enumerate(y[0].tolist()))
+    return [f"y={Condition(spec, values).text()}"]
+
+
+def _quoted(name: str) -> str:
+    return "'" + name.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _listed(values: Sequence[float]) -> str:
+    return f"[{','.join(map(_number, values))}]"
+
+
+def _number(value: float) -> str:
+    return str(np.float32(value))  # the shortest number that float32 reads as the same
+
+
+def name_of(path: Path) -> str:
+    """Returns the last two parts of a run's path, which tell runs of one name apart."""
+    return "/".join(path.absolute().parts[-2:])
+
+
+def choices_of(config: Any) -> str:
+    """Returns model and data of a run in a few words."""
+    choices = config.get("choices") if isinstance(config, dict) else None
+    found = choices if isinstance(choices, dict) else {}
+    return " on ".join(str(found[key]) for key in ("model", "data") if found.get(key))

@@ -1,0 +1,94 @@
+"""Pictures of codes that a user gives as numbers."""
+
+from __future__ import annotations
+
+import json
+import math
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vae_lab.core import LatentVariableModel
+from vae_lab.pictures.conditions import row_label
+from vae_lab.pictures.latents import by_level, decode, evaluation_mode, on_device
+from vae_lab.pictures.sheet import Sheet
+from vae_lab.settings import Draw
+
+_MAX_FILE_BYTES = 64 * 2**20
+
+
+def decoded(
+    model: LatentVariableModel, z: Sequence[Any] | str, y: Tensor | None = None, seed: int = 0, draw: Draw = "mean"
+) -> Sheet:
+    """Draws what one code decodes to, under each condition; levels that are not given are the means of their priors.
+
+    Args:
+        model: model of continuous latents.
+        z: list of numbers for each of the top levels, nearest the data first; of a single level the numbers alone; or
+            the path of a JSON file that holds them.
+        y: class indices (N,), or rows of conditions (N, C), for a conditional model.
+        seed: seed of the pixels, if these are drawn.
+        draw: mean or sample of p(x|z).
+
+    Returns:
+        A row with a column for each condition. With the arrays ``images``, ``z_1``, ... of the levels that are given,
+        (N, ...), and ``y``, if any.
+
+    Raises:
+        ValueError: for codes that are not of this model.
+    """
+    num = 1 if y is None else len(y)
+    labels = on_device(model, y)
+    with evaluation_mode(model, seed):
+        shapes = [tuple(code.shape[1:]) for code in model.sample_prior(num, labels)]
+        codes = [code.expand(num, *code.shape[1:]) for code in _codes(z, shapes)]
+        like = next(model.parameters())
+        codes = [code.to(like) for code in codes]
+        images = decode(model, codes, model.context(labels), draw)
+    first = len(shapes) - len(codes) + 1
+    arrays = {"images": images, **by_level(codes, first), **({} if y is None else {"y": y})}
+    names = [] if y is None else [row_label(model.spec, each) for each in y]
+    return Sheet(images, num, arrays, column_labels=names, spec=model.spec)
+
+
+def digest_of(z: Any) -> str:
+    """Returns a few letters that stand for codes in the name of a file."""
+    return f"{zlib.crc32(repr(z).encode()):08x}"
+
+
+def _codes(z: Sequence[Any] | str, shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
+    values = _read(z) if isinstance(z, str) else list(z)
+    levels = values if values and all(isinstance(level, list | tuple) for level in values) else [values]
+    if not 1 <= len(levels) <= len(shapes):
+        raise ValueError(f"z: codes of {len(levels)} levels; this model has {len(shapes)}, give those of the top ones")
+    first = len(shapes) - len(levels)
+    return [_code(level, shapes[first + i], first + i + 1) for i, level in enumerate(levels)]
+
+
+def _code(values: Sequence[Any], shape: tuple[int, ...], level: int) -> Tensor:
+    size = math.prod(shape)
+    if len(values) != size:
+        raise ValueError(f"z: {len(values)} numbers for level {level}, which has {size}")
+    wrong = next((value for value in values if type(value) not in (int, float) or not abs(value) < 1e30), None)
+    if wrong is not None:
+        raise ValueError(f"z: {wrong} in the code of level {level}; must be a finite number")
+    return torch.tensor(values, dtype=torch.get_default_dtype()).reshape(1, *shape)
+
+
+def _read(name: str) -> list[Any]:
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise ValueError(f"z={name}: no such file; give a JSON file, or the numbers, such as z=[0.5,-1.2]")
+    if path.stat().st_size > _MAX_FILE_BYTES:
+        raise ValueError(f"z={name}: larger than {_MAX_FILE_BYTES} bytes")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"z={name}: not JSON; must hold lists of numbers") from error
+    if not isinstance(found, list):
+        raise ValueError(f"z={name}: must hold lists of numbers")
+    return found
