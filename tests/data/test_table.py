@@ -122,6 +122,29 @@ def test_missing_values_are_refused_with_their_count_or_masked(tmp_path: Path, s
     assert model(data.examples(40, "train").x).elbo.isfinite().all()
 
 
+def test_columns_can_be_the_condition(tmp_path: Path) -> None:
+    table = columns() | {"sparkling": [i % 4 == 0 for i in range(NUM)]}
+    path = write(tmp_path / "t.parquet", table)
+    data = module(path, columns=["alcohol"], label="kind", attributes=["sparkling"], numbers=["proline", "count"])
+    assert data.spec.context_names == ("a", "b", "sparkling", "proline", "count")
+    rows = np.concatenate([data.images.load(train).y for train in (True, False)])
+    kinds = np.array([[kind == other for other in "ab"] for kind in table["kind"]], float)
+    expected = np.column_stack([kinds, table["sparkling"], table["proline"], table["count"]]).astype(np.float32)
+    assert np.array_equal(rows[np.lexsort(rows.T)], expected[np.lexsort(expected.T)])
+    model = VAE(data.spec, 2, MlpArchitecture([4]), Gaussian, conditional=True)
+    batch = data.examples(6)
+    assert model(batch.x, batch.y).elbo.isfinite().all()
+    table["count"][4] = None
+    table["sparkling"] = [2 * i for i in range(NUM)]
+    write(path, table)
+    with pytest.raises(ValueError, match=r"t.parquet: column count, row 5: no value; 1 such rows"):
+        Table(str(path), columns=["alcohol"], numbers=["count"]).load(train=True)
+    with pytest.raises(ValueError, match=r"t.parquet: column sparkling, row 2: 2, and an attribute is 0 or 1"):
+        Table(str(path), columns=["alcohol"], attributes=["sparkling"]).load(train=True)
+    with pytest.raises(ValueError, match=r"t.parquet: has no column smell"):
+        Table(str(path), columns=["alcohol"], attributes=["smell"]).load(train=True)
+
+
 def _csv(tmp_path: Path, text: str) -> Path:
     path = tmp_path / "t.csv"
     path.write_text(text)
@@ -183,7 +206,8 @@ def test_a_test_table_with_other_values_names_the_row(tmp_path: Path) -> None:
     ("options", "wrong"),
     [
         ({"columns": ["a", "a"]}, "the column a occurs twice"),
-        ({"columns": ["a", "b"], "label": "a"}, "label=a: is one of the columns"),
+        ({"columns": ["a", "b"], "label": "a"}, "label=a: a is named twice"),
+        ({"attributes": ["a"], "numbers": ["b", "a"]}, r"attributes=a: a is named twice; a column has one use"),
         ({"columns": ["a"], "categorical": ["b"]}, "b is not one of the columns that are modelled"),
         ({"missing": "drop"}, "missing=drop: choose one of refuse, mask"),
         ({"test_fraction": 1.0}, "test_fraction=1.0"),

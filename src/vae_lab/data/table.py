@@ -11,12 +11,14 @@ import numpy as np
 
 from vae_lab.data.array_labels import as_indices, label_values
 from vae_lab.data.arrays import Arrays, Indices
+from vae_lab.data.conditions import attribute_values, condition_rows, number_values
 from vae_lab.data.source import DataSource
 from vae_lab.data.splits import train_and_test_rows
 from vae_lab.data.table_columns import (
     categories_of,
     check_column,
     column,
+    condition_of,
     known_of,
     missing_of,
     numbers_of,
@@ -40,6 +42,8 @@ class Table(DataSource):
         image_size, memory_limit_gb: not used; every source is given them.
         columns: names of the columns that are modelled; None: all that are not named as something else.
         label: name of the column that is the class; None: no classes.
+        attributes: names of columns of 0 and 1 that are attributes of the condition.
+        numbers: names of columns that are numbers of the condition.
         categorical: names of those of the columns that are categories, which become one-hot.
         missing: refuse missing values, or mask them: the likelihood sums over what was observed.
         test_fraction: fraction of the rows that become the test set if there is no table of its own.
@@ -59,6 +63,8 @@ class Table(DataSource):
         memory_limit_gb: float = 4.0,
         columns: Sequence[str] | None = None,
         label: str | None = None,
+        attributes: Sequence[str] = (),
+        numbers: Sequence[str] = (),
         categorical: Sequence[str] = (),
         missing: Missing = "refuse",
         test_fraction: float = 0.1,
@@ -71,6 +77,7 @@ class Table(DataSource):
             raise ValueError(f"missing={missing}: choose one of {', '.join(get_args(Missing))}")
         self._asked = None if columns is None else list(columns)
         self._label = label
+        self._attributes, self._numbers = tuple(attributes), tuple(numbers)
         self._categorical = list(categorical)
         self._mask = missing == "mask"
         self.test_fraction = test_fraction
@@ -82,12 +89,19 @@ class Table(DataSource):
         twice = next((name for name in asked if asked.count(name) > 1), None)
         if twice is not None:
             raise ValueError(f"columns={asked}: the column {twice} occurs twice")
-        if self._label in asked:
-            raise ValueError(f"label={self._label}: is one of the columns, too; leave it out of one of both")
-        other = [name for name in self._categorical if self._asked is not None and name not in asked]
-        if other or self._label in self._categorical:
-            name = other[0] if other else self._label
-            raise ValueError(f"categorical={self._categorical}: {name} is not one of the columns that are modelled")
+        roles = {
+            "label": [] if self._label is None else [self._label],
+            "attributes": self._attributes,
+            "numbers": self._numbers,
+        }
+        taken = [name for names in roles.values() for name in names]
+        for role, names in roles.items():
+            both = [name for name in names if name in asked or taken.count(name) > 1]
+            if both:
+                raise ValueError(f"{role}={_plain(names)}: {both[0]} is named twice; a column has one use")
+        other = [name for name in self._categorical if name in taken or (asked and name not in asked)]
+        if other:
+            raise ValueError(f"categorical={self._categorical}: {other[0]} is not one of the columns that are modelled")
 
     @cached_property
     def native_shape(self) -> tuple[int, ...]:
@@ -116,6 +130,14 @@ class Table(DataSource):
         return () if plain else tuple(map(str, self._classes))
 
     @property
+    def attributes(self) -> tuple[str, ...]:
+        return self._attributes
+
+    @property
+    def numbers(self) -> tuple[str, ...]:
+        return self._numbers
+
+    @property
     def has_val(self) -> bool:
         return "val" in self._files
 
@@ -127,7 +149,7 @@ class Table(DataSource):
         return self._files[split].name if split in self._files else f"chosen by chance, {self.test_fraction:.0%}"
 
     def passed_over(self) -> list[str]:
-        used = {*self._modelled, self._label}
+        used = {*self._modelled, *self._of_condition}
         others = [name for name in self._table("train").column_names if name not in used]
         return [f"{len(others)} other columns ({listed(others)})"] if others else []
 
@@ -152,7 +174,15 @@ class Table(DataSource):
             parts.append(one_hot(*categories_of(table, name, path), known, f"{path}: column {name}"))
         x = np.concatenate(parts, axis=1)
         self._check_missing(x, path, split)
-        return Arrays(x, self._labels(split))
+        attributes = [condition_of(table, name, path, flags=True) for name in self._attributes]
+        values = [condition_of(table, name, path) for name in self._numbers]
+        y = condition_rows(
+            self._labels(split),
+            self.num_classes,
+            attribute_values(np.stack(attributes, axis=1), self._attributes, path) if attributes else None,
+            number_values(np.stack(values, axis=1), self._numbers, path) if values else None,
+        )
+        return Arrays(x, y)
 
     def _check_missing(self, x: np.ndarray, path: Path, split: SplitName) -> None:
         """Raises ValueError for missing values that are not masked, and for a column of which none is known."""
@@ -186,8 +216,9 @@ class Table(DataSource):
     def _modelled(self) -> list[str]:
         """Names of the columns of an example, in the order of the table or as asked for."""
         names = self._table("train").column_names
-        modelled = self._asked if self._asked is not None else [name for name in names if name != self._label]
-        for name in (*modelled, *self._categorical):
+        others = [name for name in names if name not in self._of_condition]
+        modelled = others if self._asked is None else self._asked
+        for name in (*modelled, *self._categorical, *self._of_condition):
             check_column(self._table("train"), name, self._files["train"])
         if not modelled:
             raise ValueError(f"{self._files['train']}: no column is left to be modelled")
@@ -203,6 +234,11 @@ class Table(DataSource):
         table, path = self._table("train"), self._files["train"]
         names = [name for name in self._modelled if name in self._categorical]
         return {name: categories_of(table, name, path)[0] for name in names}
+
+    @property
+    def _of_condition(self) -> list[str]:
+        """Names of the columns that are the condition."""
+        return [*([] if self._label is None else [self._label]), *self._attributes, *self._numbers]
 
     @cached_property
     def _classes(self) -> tuple[Any, ...]:
@@ -225,3 +261,7 @@ class Table(DataSource):
         if self._label is None:
             return None
         return as_indices(self._label_values(split), self._classes, f"{self._files[split]}: column {self._label}")
+
+
+def _plain(names: Sequence[str]) -> object:
+    return names[0] if len(names) == 1 else list(names)

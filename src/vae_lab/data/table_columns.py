@@ -33,6 +33,23 @@ def numbers_of(table: Any, name: str, path: Path) -> NDArray[np.float64]:
     return values.astype(np.float64)
 
 
+def condition_of(table: Any, name: str, path: Path, flags: bool = False) -> NDArray[np.float64]:
+    """Returns a column that is a number of the condition, or with ``flags`` an attribute.
+
+    Raises:
+        ValueError: for a missing value, or an attribute other than 0 and 1.
+    """
+    values = numbers_of(table, name, path)
+    wrong = np.isnan(values) | (((values != 0) & (values != 1)) if flags else False)
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        found = "no value" if np.isnan(values[row]) else f"{shown(float(values[row]))}, and an attribute is 0 or 1"
+        raise ValueError(
+            f"{path}: column {name}, row {row + 1}: {found}; {int(wrong.sum())} such rows, correct them or leave them out"
+        )
+    return values
+
+
 def categories_of(table: Any, name: str, path: Path) -> tuple[list[str], NDArray[np.int64]]:
     """Returns the distinct values of a column, as strings in order, and the place of each row's; -1: missing."""
     values = column(table, name, path)
