@@ -71,6 +71,7 @@ def train_in_folder(composition: Composition, given: GivenData | None = None) ->
     resumed = find_run(checkpoint) if checkpoint else None
     recorded = resumed.recorded_spec() if resumed else None
     data, module, trainer = assemble(composition, given.give if given else None, recorded)
+    config |= {key: part for key, part in composition.record().items() if key in ("likelihood", "model", "choices")}
     if given is not None:
         config["in_memory"] = given.description()
     if resumed:

@@ -268,15 +268,15 @@ def test_wrong_arrays_are_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"train_images\.npy"):
         _ = ArrayFiles(str(tmp_path)).shape
     path = tmp_path / "train_images.npy"
-    np.save(path, np.zeros((5, 2, 2), np.float32))
-    with pytest.raises(ValueError, match=r"train_images\.npy: float32"):
+    np.save(path, np.array(["a", "b"] * 5))
+    with pytest.raises(ValueError, match=r"train_images\.npy: <U1 \(10,\): must be numbers"):
         _ = ArrayFiles(str(tmp_path)).shape
     np.save(path, np.zeros((5, 0, 2), np.uint8))
     with pytest.raises(ValueError, match=r"train_images\.npy: uint8 \(5, 0, 2\)"):
         _ = ArrayFiles(str(tmp_path)).shape
     np.save(path, np.zeros((5, 2, 2), np.uint8))
     np.save(tmp_path / "train_labels.npy", np.zeros(4, np.int64))
-    with pytest.raises(ValueError, match="4 labels for 5 images"):
+    with pytest.raises(ValueError, match="4 labels for 5 examples"):
         ArrayFiles(str(tmp_path)).load(train=True)
     np.save(tmp_path / "train_labels.npy", np.array([0, 1, -1, 0, 1]))
     with pytest.raises(ValueError, match=r"train_labels\.npy: label -1 of example 2 is not a class"):

@@ -30,6 +30,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from vae_lab.cli import keys
 from vae_lab.cli.check import ConfigError, check_config
+from vae_lab.cli.likelihoods import BY_SUPPORT, is_auto, set_likelihood
 from vae_lab.cli.messages import message
 from vae_lab.cli.overrides import check_words, quoted_classes, without_keys
 from vae_lab.cli.paths import with_quoted_path
@@ -65,7 +66,7 @@ class Composition(NamedTuple):
 
     cfg: DictConfig
     overrides: list[str]
-    choices: Mapping[str, str | None]
+    choices: dict[str, str | None]
 
     def record(self) -> dict[str, Any]:
         """Returns the whole config as plain containers, as config.yaml records it."""
@@ -223,10 +224,23 @@ def assemble(
     _try_optimizer(parts)
     if recorded is not None:
         parts["data"].keep_scaling(recorded)
+    chosen = _choose_likelihood(composition, parts["data"].spec)
     module = _build_module(cfg, parts)
     trainer = build_trainer(cfg)
+    if chosen and trainer.is_global_zero:
+        print(chosen)
     refuse_blind_callbacks(cfg, module, trainer)
     return parts["data"], module, trainer
+
+
+def _choose_likelihood(composition: Composition, spec: DataSpec) -> str:
+    """Replaces ``likelihood=auto``; returns a line about the choice, or nothing if there was none."""
+    if not is_auto(composition.cfg):
+        return ""
+    name = BY_SUPPORT[spec.support]
+    set_likelihood(composition.cfg, name, config_dir())
+    composition.choices["likelihood"] = name
+    return f"likelihood   {name}, because of the values ({spec.support}); likelihood=NAME takes another"
 
 
 def _refuse_unused(composition: Composition) -> None:

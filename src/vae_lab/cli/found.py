@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from vae_lab.nested import value_at
 
-_FOUND = ("data.images.max_value",)
+_FOUND = ("data.images.max_value", "data.images.kind")
 """Keys that a run records with the value that the data gave."""
 
 
@@ -17,8 +17,13 @@ def keep_found(cfg: DictConfig, saved: Mapping[str, Any]) -> None:
     """Sets each key of `_FOUND` that is auto to the value in the saved config of the run."""
     for key in _FOUND:
         value = value_at(saved, key)
-        if OmegaConf.select(cfg, key) == "auto" and _is_number_or_numbers(value):
+        if OmegaConf.select(cfg, key) == "auto" and (_is_name(value) or _is_number_or_numbers(value)):
             OmegaConf.update(cfg, key, value)
+
+
+def _is_name(value: Any) -> bool:
+    """True for the name of a choice, such as signals."""
+    return isinstance(value, str) and value.isidentifier()
 
 
 def _is_number_or_numbers(value: Any) -> bool:

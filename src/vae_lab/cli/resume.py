@@ -9,14 +9,15 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from vae_lab.cli.compose import composed_or_none
+from vae_lab.cli.compose import composed_or_none, config_dir, groups
 from vae_lab.cli.found import keep_found
 from vae_lab.cli.keys import is_taken
+from vae_lab.cli.likelihoods import is_auto, set_likelihood
 from vae_lab.cli.paths import path_of, quoted
 from vae_lab.cli.recorded_overrides import refusal
 from vae_lab.errors import RunError
 from vae_lab.files import absolute
-from vae_lab.nested import key_of, leaves
+from vae_lab.nested import key_of, leaves, value_at
 from vae_lab.runs.folder import CHECKPOINTS, LAST, last_checkpoint, relative_to_run
 from vae_lab.runs.reading import saved_config
 
@@ -57,6 +58,9 @@ _KEPT = {
     "init_from": "it acts on the first weights only",
 }
 """Keys that a run cannot change once it has begun, with the reason."""
+
+_ADDED = {"data.support": "auto", "data.standardize": "auto", "data.images.kind": "auto"}
+"""Keys that older runs did not have, with the value that means what they did."""
 
 _OWN_DEFAULTS = frozenset({"data.val_size", "data.root"})
 """Keys whose defaults another version or another working directory changes: a run goes on with its own value."""
@@ -184,6 +188,9 @@ def keep_own_defaults(cfg: DictConfig, given: Sequence[str]) -> None:
         if key in recorded and OmegaConf.select(cfg, key) is not None:
             OmegaConf.update(cfg, key, recorded[key])
     keep_found(cfg, saved)
+    chosen = value_at(saved, "choices.likelihood")
+    if is_auto(cfg) and chosen in groups()["likelihood"]:
+        set_likelihood(cfg, chosen, config_dir())
 
 
 def checkpoint_to_resume(config: dict[str, Any], run: Path) -> Path | None:
@@ -254,5 +261,6 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return [
         f"{key} was {old.get(key)}, is {new.get(key)}"
         for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key) and not any(key == name or key.startswith(f"{name}.") for name in _MAY_CHANGE)
+        if old.get(key, _ADDED.get(key)) != new.get(key)
+        and not any(key == name or key.startswith(f"{name}.") for name in _MAY_CHANGE)
     ]

@@ -4,41 +4,55 @@ from __future__ import annotations
 
 import warnings
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from vae_lab.data.array_conditions import ArrayConditions
+from vae_lab.data.array_forms import Asked, Form, Kind, check_beside, form_of
 from vae_lab.data.array_memory import ArraysInMemory
 from vae_lab.data.array_store import ArrayStore, Stored
-from vae_lab.data.array_values import WHITE, Layout, MaxValue, all_black, rescaled, uint8_images, white_beside, white_of
-from vae_lab.data.arrays import GIGABYTE, Arrays, Images, Indices, allocate, chunks, release
-from vae_lab.data.image_set import ImageSet
-from vae_lab.data.source import readable
+from vae_lab.data.array_values import Layout, MaxValue, all_black
+from vae_lab.data.arrays import GIGABYTE, Arrays, Examples, Indices, allocate, chunks, release
+from vae_lab.data.conditions import written_names
+from vae_lab.data.source import DataSource, readable
 from vae_lab.data.splits import train_and_test_rows
-from vae_lab.types import IN_MEMORY, SplitName, listed
+from vae_lab.types import IN_MEMORY, SplitName, Support, listed
+
+_MAX_WHITE = 2**32 - 1
+_WORDS: dict[Support, str] = {
+    "binary": "0 and 1",
+    "uint8": "grey values of 8 bits",
+    "unit": "numbers in [0, 1]",
+    "real": "real numbers",
+}
 
 
-class ArrayFiles(ImageSet):
-    """``train_images.npy`` under ``root`` and, where there are any, ``train_labels.npy`` and the same for ``val`` and
-    ``test``; or a .npz file with such arrays, also under the names ``x_train``, ``y_train`` and the like.
+class ArrayFiles(DataSource):
+    """``train.npy`` or ``train_images.npy`` under ``root`` and, where there are any, ``train_labels.npy``.
 
-    Images are uint8 in 0..255, or masks of 0 and 1 or of booleans, (N, H, W), (N, C, H, W) or (N, H, W, C). Labels are
-    whole numbers of 0 or more or strings, (N,), or one-hot rows: each distinct one is a class, named by its value.
-    ``class_names.txt``, if it is there, has the name of each class, one per line, in the order of the labels.
+    The same for ``val`` and ``test``; or a .npz file with such arrays, also under the names ``x_train``, ``y_train``.
+
+    Examples are tables (N, D), signals (N, C, T), pictures (N, H, W), (N, C, H, W) or (N, H, W, C), and volumes
+    (N, C, D, H, W), of any type of numbers. Labels are whole numbers of 0 or more or strings, (N,), or one-hot rows:
+    each distinct one is a class, named by its value. ``class_names.txt``, if it is there, has the name of each class,
+    one per line, in the order of the labels; ``column_names.txt`` that of each column of a table or channel.
 
     ``train_attributes.npy`` (0 and 1, (N, A)) and ``train_numbers.npy`` (any numbers, (N, M)), and the same for the
     other splits, are a condition beside the labels; ``attribute_names.txt`` and ``number_names.txt`` name the columns.
 
-    Without test images a part of the training images, chosen by chance, is the test set.
+    Without test examples a part of the training examples, chosen by chance, is the test set.
 
     Args:
         root: folder of the files, or one .npz or .npy file.
-        image_size: height and width in pixels; None: as they are.
-        memory_limit_gb: see `ImageSet`.
-        test_fraction: fraction of the images that become the test set if there are no test images.
+        image_size: height and width in pixels of pictures; None: as they are.
+        memory_limit_gb: see `DataSource`.
+        test_fraction: fraction of the examples that become the test set if there are no test examples.
         split_seed: seed of the choice of the test set.
-        layout: place of the channels in images of 4 axes; auto: recognised by the shape, or refused.
-        max_value: value of white; auto: 1 for masks of 0 and 1, else 255, or refused.
+        kind: kind of the examples; auto: recognised by shape and values, or refused.
+        layout: place of the channels; auto: recognised by the shape, or refused.
+        max_value: value that becomes 1, of pixels that of white; auto: 1 for masks of 0 and 1, 255 for bytes, the least
+            2^bits - 1 that holds the values of other whole numbers, or refused.
 
     Raises:
         ValueError: for a number outside its range.
@@ -55,31 +69,40 @@ class ArrayFiles(ImageSet):
         split_seed: int = 0,
         layout: Layout = "auto",
         max_value: MaxValue = "auto",
+        kind: Kind = "auto",
     ) -> None:
         super().__init__(root, image_size, memory_limit_gb)
         if not 0 < test_fraction < 1:
             raise ValueError(f"test_fraction={test_fraction}: must lie between 0 and 1")
-        if max_value != "auto" and not 1 <= max_value <= WHITE:
-            raise ValueError(f"max_value={max_value}: must be auto or lie in 1..{WHITE}")
+        if max_value != "auto" and not 1 <= max_value <= _MAX_WHITE:
+            raise ValueError(f"max_value={max_value}: must be auto or lie in 1..{_MAX_WHITE}")
         self.test_fraction = test_fraction
         self.split_seed = split_seed
-        self.layout: Layout = layout
-        self.max_value: MaxValue = max_value
-        self._whites: dict[SplitName, int] = {}
+        self._asked = Asked(kind, layout, max_value)
+        self._checked_splits: set[SplitName] = set()
 
     def hold(self, arrays: ArraysInMemory) -> None:
         """Reads these arrays instead of the files under ``root``."""
         self.root = IN_MEMORY
         self._store = arrays
 
-    @cached_property
-    def native_shape(self) -> tuple[int, int, int]:
-        _, channels, height, width = self._images("train").shape
-        return (channels, height, width)
+    def ask_support(self, support: Support) -> None:
+        self.asked_support = support
+        self._asked = self._asked._replace(support=support)
+        self.__dict__.pop("_form", None)
 
-    @cached_property
+    @property
+    def native_shape(self) -> tuple[int, ...]:
+        return self._examples("train").shape[1:]
+
+    @property
+    def support(self) -> Support:
+        return self._form.support
+
+    @property
     def binary(self) -> bool:
-        return self._white("train") == 1
+        """True if every value is 0 or 1."""
+        return self.support == "binary"
 
     @cached_property
     def has_val(self) -> bool:
@@ -99,6 +122,19 @@ class ArrayFiles(ImageSet):
         names = [readable(name) for name in self._store.passed_over]
         return [f"{len(names)} other arrays ({listed(names)})"] if names else []
 
+    def values_note(self) -> str:
+        white, dtype = self._form.white, self._store.open(("train", "images")).dtype
+        scaled = "" if white in (None, 1) or (white == 255 and dtype == np.uint8) else f", {white:g} becoming 1"
+        asked = "" if self.asked_support is None else ", as data.support says"
+        return f"{_WORDS[self.support]}, saved as {dtype}{scaled}{asked}"
+
+    def found(self) -> dict[str, Any]:
+        white, dtype = self._form.white, self._store.open(("train", "images")).dtype
+        found: dict[str, Any] = {"kind": self._form.kind} if self._asked.kind == "auto" else {}
+        if self._asked.max_value == "auto" and white is not None and dtype not in (np.uint8, np.bool_):
+            found["max_value"] = int(white)
+        return found
+
     @property
     def num_classes(self) -> int:
         return self._conditions.num_classes
@@ -115,46 +151,51 @@ class ArrayFiles(ImageSet):
     def numbers(self) -> tuple[str, ...]:
         return self._conditions.numbers
 
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """The lines of ``column_names.txt``, if it is there; in memory the columns of a data frame."""
+        if isinstance(self._store, ArraysInMemory):
+            return self._store.names.get("images", ())
+        folder = self._store.place if self._store.place.is_dir() else self._store.place.parent
+        names = written_names(folder / "column_names.txt")
+        if names and len(names) != self.native_shape[0]:
+            raise ValueError(f"column_names.txt: {len(names)} names for {self.native_shape[0]} columns")
+        return names
+
     def read(self, train: bool) -> Arrays:
         if ("test", "images") in self._store.found:
             return self._read("train" if train else "test")
-        rows = train_and_test_rows(len(self._images("train")), self.test_fraction, self.split_seed)
+        rows = train_and_test_rows(len(self._examples("train")), self.test_fraction, self.split_seed)
         return self._read("train", rows[0] if train else rows[1])
 
     def read_val(self) -> Arrays:
         return self._read("val")
 
     def _read(self, split: SplitName, rows: Indices | None = None) -> Arrays:
-        images, source = self._images(split), self._source(split)
-        if images.shape[1:] != self.native_shape:
+        examples, source = self._examples(split), self._source(split)
+        if examples.shape[1:] != self.native_shape:
             raise ValueError(
-                f"{source}: images of {_sizes(images)}, but those of the training set are"
-                f" {_sizes(self._images('train'))}; save all splits at one size"
+                f"{source}: examples of {_sizes(examples)}, but those of the training set are"
+                f" {_sizes(self._examples('train'))}; save all splits at one size"
             )
-        white = self._white(split)
-        if white != self._white("train"):
-            raise ValueError(
-                f"{source}: white is {white}, but {self._white('train')} in the training images;"
-                " set data.images.max_value"
-            )
-        y = self._conditions.read(split, len(images))
-        as_they_are = rows is None and white == WHITE and isinstance(images, np.memmap)
-        if as_they_are and images.nbytes > self.memory_limit_gb * GIGABYTE:
-            found = Arrays(images, y)
+        y = self._conditions.read(split, len(examples))
+        as_they_are = rows is None and self._form.is_stored(examples) and isinstance(examples, np.memmap)
+        if as_they_are and examples.nbytes > self.memory_limit_gb * GIGABYTE:
+            found = Arrays(examples, y)
         else:
-            rows = np.arange(len(images)) if rows is None else rows
-            found = Arrays(self._copied(split, images, rows), None if y is None else y[rows], rows=rows)
-        if all_black(found.x):
+            rows = np.arange(len(examples)) if rows is None else rows
+            found = Arrays(self._copied(split, examples, rows), None if y is None else y[rows], rows=rows)
+        if found.x.dtype == np.uint8 and all_black(found.x):
             warnings.warn(f"{source}: every pixel is black", stacklevel=2)
         return found
 
-    def _copied(self, split: SplitName, images: Images, rows: Indices) -> Images:
-        white, source = self._white(split), self._source(split)
-        copy = allocate((len(rows), *images.shape[1:]), self.memory_limit_gb)
-        for chunk in chunks(len(rows)):
-            copy[chunk] = rescaled(images[rows[chunk]], white, source)
+    def _copied(self, split: SplitName, examples: Examples, rows: Indices) -> Examples:
+        source = self._source(split)
+        copy = allocate((len(rows), *examples.shape[1:]), self.memory_limit_gb, self._form.dtype)
+        for chunk in chunks(len(rows), examples[0].nbytes):
+            copy[chunk] = self._form.stored(examples[rows[chunk]], source, rows[chunk])
             release(copy)
-            release(images)
+            release(examples)
         return copy
 
     @cached_property
@@ -165,22 +206,21 @@ class ArrayFiles(ImageSet):
     def _conditions(self) -> ArrayConditions:
         return ArrayConditions(self._store)
 
-    def _images(self, split: SplitName) -> Images:
-        return uint8_images(self._store.open((split, "images")), self.layout, self._source(split))
+    @cached_property
+    def _form(self) -> Form:
+        return form_of(self._store.open(("train", "images")), self._asked, self._source("train"))
+
+    def _examples(self, split: SplitName) -> Examples:
+        """Returns a view of a split, (N, *shape), whose values are those of the file."""
+        array = self._store.open((split, "images"))
+        if split != "train" and split not in self._checked_splits:
+            check_beside(array, self._form, self._asked, self._source(split))
+            self._checked_splits.add(split)
+        return self._form.arranged(array)
 
     def _source(self, split: SplitName) -> Stored:
         return self._store.found[split, "images"]
 
-    def _white(self, split: SplitName) -> int:
-        if split not in self._whites:
-            array, images = self._store.open((split, "images")), self._images(split)
-            self._whites[split] = (
-                white_of(array, images, self.max_value, self._source(split))
-                if split == "train"
-                else white_beside(array, images, self.max_value, self._white("train"))
-            )
-        return self._whites[split]
 
-
-def _sizes(images: Images) -> str:
-    return " x ".join(map(str, images.shape[1:]))
+def _sizes(examples: Examples) -> str:
+    return " x ".join(map(str, examples.shape[1:]))

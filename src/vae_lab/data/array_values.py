@@ -1,4 +1,4 @@
-"""The meaning of the numbers and axes of a user's arrays: recognised if it cannot be mistaken, else refused."""
+"""The axes of pictures in a user's arrays, and the white of 8-bit ones: recognised, or refused."""
 
 from __future__ import annotations
 
@@ -19,49 +19,32 @@ _SAMPLE_BYTES = 4 * 10**6
 _SAMPLE_ROWS = 1024
 
 
-def uint8_images(array: NDArray[Any], layout: Layout, source: object) -> Images:
-    """Returns a view of the array as uint8, (N, C, H, W).
+def check_grey(shape: tuple[int, ...], layout: Layout, found: str) -> None:
+    """Checks that an array (N, H, W) is not (H, W, N), nor one picture (H, W, C).
 
     Args:
-        array: uint8 or bool; (N, H, W), (N, C, H, W) or (N, H, W, C).
-        layout: place of the channels; auto: told from the shape.
-        source: file of the array, for errors.
+        shape: shape of the array.
+        layout: place of the channels; anything but auto says that the axes are in order.
+        found: file, type and shape, for errors.
 
     Raises:
-        ValueError: for other numbers, and for shapes that can be read in two ways.
+        ValueError: for a shape that can be read in two ways.
     """
-    found = f"{source}: {array.dtype} {array.shape}"
-    if array.ndim not in (3, 4) or not array.size:
-        remedy = "; images.reshape(N, H, W) undoes flattening" if array.ndim == 2 else ""
-        raise ValueError(f"{found}, expected uint8 (N, H, W), (N, C, H, W) or (N, H, W, C){remedy}")
-    if array.dtype not in (np.uint8, np.bool_):
-        how = "(255 * images).round()" if array.dtype.kind == "f" else _integers_as_bytes(array)
-        raise ValueError(f"{found}, expected uint8 in 0..255; save {how}.astype('uint8'), if that suits the range")
-    images: Images = array.view(np.uint8)
-    if images.ndim == 3:
-        if layout == "auto" and len(images) == images.shape[1] != images.shape[2]:
-            raise ValueError(
-                f"{found}: (N, H, W) expected, this looks like (H, W, N); save np.moveaxis(images, -1, 0), or set"
-                f" data.images.layout=channels_first for {len(images)} pictures of {images.shape[1]}x{images.shape[2]}"
-            )
-        if layout == "auto" and images.shape[2] in (3, 4) and images.shape[1] != images.shape[2]:
-            raise ValueError(
-                f"{found}: one picture of {images.shape[2]} channels, or {len(images)} grey ones? Save one picture as"
-                " (1, H, W, C); for grey ones set data.images.layout=channels_first"
-            )
-        return images[:, None]
-    if (_layout_of(images.shape[1:], found) if layout == "auto" else layout) == "channels_last":
-        return images.transpose(0, 3, 1, 2)
-    return images
+    num, height, width = shape
+    if layout == "auto" and num == height != width:
+        raise ValueError(
+            f"{found}: (N, H, W) expected, this looks like (H, W, N); save np.moveaxis(images, -1, 0), or set"
+            f" data.images.layout=channels_first for {num} pictures of {height}x{width}"
+        )
+    if layout == "auto" and width in (3, 4) and height != width:
+        raise ValueError(
+            f"{found}: one picture of {width} channels, or {num} grey ones? Save one picture as"
+            " (1, H, W, C); for grey ones set data.images.layout=channels_first"
+        )
 
 
-def _integers_as_bytes(array: NDArray[Any]) -> str:
-    """Returns the expression that makes bytes of whole numbers: those of 0..255 stay as they are."""
-    fit = array.dtype.kind in "iu" and int(array.min()) >= 0 and int(array.max()) <= WHITE
-    return "images" if fit else "(images / images.max() * 255).round()"
-
-
-def _layout_of(shape: tuple[int, ...], found: str) -> Layout:
+def picture_layout(shape: tuple[int, ...], found: str) -> Literal["channels_first", "channels_last"]:
+    """Returns where the channels of pictures are, by their shape; raises ValueError if it can be read in two ways."""
     first, middle, last = shape
     few_first, few_last = first in (1, 2, 3, 4), last in (1, 2, 3, 4)
     square_first, square_last = middle == last, first == middle
@@ -71,7 +54,8 @@ def _layout_of(shape: tuple[int, ...], found: str) -> Layout:
         return "channels_last"
     raise ValueError(
         f"{found} does not say where the channels are;"
-        " set data.images.layout=channels_last for (N, H, W, C), or channels_first for (N, C, H, W)"
+        " set data.images.layout=channels_last for (N, H, W, C), or channels_first for (N, C, H, W),"
+        " or data.images.kind=volumes for (N, D, H, W)"
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -15,16 +14,14 @@ from vae_lab import noise
 from vae_lab.data.arrays import Indices
 from vae_lab.data.binarize import Binarization
 from vae_lab.data.choosing import chosen_places
+from vae_lab.data.facts import Facts
 from vae_lab.data.fingerprint import fingerprint
 from vae_lab.data.loader import BatchLoader, EpochSampler, batch_sizes, resident_device
-from vae_lab.data.scaling import mean_example, numbers_spec, scaling_of
+from vae_lab.data.scaling import mean_example
 from vae_lab.data.source import DataSource, readable
 from vae_lab.data.split_rows import Split, Splits
 from vae_lab.data.splits import evenly_spread
-from vae_lab.types import Batch, DataSpec, Scaling, SplitName, Support, Where
-
-_NAMED = ("class_names", "attributes", "numbers", "columns")
-"""Names in the spec that the source states."""
+from vae_lab.types import Batch, DataSpec, SplitName, Support, Where
 
 
 class ImageDataModule(LightningDataModule):
@@ -48,6 +45,8 @@ class ImageDataModule(LightningDataModule):
         drop_last: leave out a last training batch that is not full.
         memory_limit_gb: arrays larger than this, in 10^9 bytes, stay on disk and are memory-mapped.
         seed: seed of the validation set and of the order of the training set.
+        support: values that the examples are taken to have; auto: those that are found.
+        standardize: have the model standardise its data by the training split; auto: real numbers alone.
 
     Raises:
         ValueError: for a value outside its range.
@@ -65,6 +64,8 @@ class ImageDataModule(LightningDataModule):
         drop_last: bool = False,
         memory_limit_gb: float = 4.0,
         seed: int = 0,
+        support: Support | Literal["auto"] = "auto",
+        standardize: bool | Literal["auto"] = "auto",
     ) -> None:
         super().__init__()
         for key, value, least in (("batch_size", batch_size, 1), ("val_size", val_size, 0), ("seed", seed, 0)):
@@ -82,68 +83,19 @@ class ImageDataModule(LightningDataModule):
         self.drop_last = drop_last
         self.seed = seed
         self._splits = Splits(self.images, val_size, binarization, seed)
+        self._facts = Facts(self.images, self._splits, support, standardize, horizontal_flip)
         self.dtype = torch.float32  # of the numbers in a batch; that of the model
-        self._recorded: DataSpec | None = None
         self.test_split: SplitName = "test"  # what `test_dataloader` serves; an evaluation may ask for another,
         self.num_test_examples: int | None = None  # and for a part of it
 
     @property
     def spec(self) -> DataSpec:
-        """Spec of these data, for which nothing is read of published sets.
-
-        One's own files are listed and, for the scaling of real numbers and of a condition's numbers, their training
-        split is read.
-        """
-        source = self.images
-        self._check_kind()
-        support: Support = source.support if self.binarization == "none" else "binary"
-        named: dict[str, Any] = {key: tuple(map(readable, getattr(source, key))) for key in _NAMED}
-        return DataSpec(
-            source.shape,
-            source.num_classes,
-            support,
-            scaling=self.scaling,
-            categories=source.categories,
-            missing=source.missing,
-            **named,
-            **self._numbers_spec,
-        )
-
-    @cached_property
-    def scaling(self) -> Scaling | None:
-        """Mean and scale of real numbers in the training split; None for other values."""
-        if self._recorded is not None:
-            return self._recorded.scaling
-        if self.images.support != "real":
-            return None
-        return scaling_of(*self.split("train"), self.images.columns, sum(self.images.categories))
-
-    @cached_property
-    def _numbers_spec(self) -> dict[str, Any]:
-        """Scaling and range of the condition's numbers in the training split; empty if there are none."""
-        if not self.images.numbers:
-            return {}
-        if self._recorded is not None and self._recorded.numbers == tuple(map(readable, self.images.numbers)):
-            return {key: getattr(self._recorded, key) for key in ("numbers_scaling", "numbers_range")}
-        return numbers_spec(*self.split("train"), self.images.numbers)
+        """Spec of these data, for which nothing is read of published sets; see `Facts`."""
+        return self._facts.spec
 
     def keep_scaling(self, recorded: DataSpec) -> None:
-        """Keeps the scaling of the run that these data belong to, whatever they would have themselves."""
-        self._recorded = recorded
-        for found in ("scaling", "_numbers_spec"):
-            self.__dict__.pop(found, None)
-
-    def _check_kind(self) -> None:
-        """Raises ValueError for options that the values or the shape of the examples do not have."""
-        if self.binarization != "none" and self.images.support == "real":
-            raise ValueError(
-                f"binarization={self.binarization}: for values in [0, 1], and these are real numbers; leave it out"
-            )
-        if self.horizontal_flip and len(self.images.shape) != 3:
-            raise ValueError(
-                f"horizontal_flip=true: mirrors pictures, and examples of shape {self.images.shape} are not pictures;"
-                " leave it out"
-            )
+        """Keeps the scaling and the support of the run that these data belong to, whatever they have themselves."""
+        self._facts.keep(recorded)
 
     def prepare_data(self) -> None:
         self.images.prepare()

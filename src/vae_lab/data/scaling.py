@@ -33,7 +33,7 @@ def scaling_of(arrays: Arrays, rows: Indices, columns: Sequence[str] = (), one_h
     A constant one gets the scale 1, with a warning.
 
     Args:
-        arrays: float32 arrays.
+        arrays: arrays; uint8 values k count as k / 255.
         rows: rows of the training split.
         columns: name of each index, for messages.
         one_hot: number of the last columns that are one-hot, which keep the mean 0 and the scale 1.
@@ -44,9 +44,10 @@ def scaling_of(arrays: Arrays, rows: Indices, columns: Sequence[str] = (), one_h
     places = tuple(range(1, arrays.x.ndim - 1))  # axes of an example but its first
     mean = mean_example(arrays, rows).mean(places)
     centre = mean.reshape(-1, *[1] * len(places))
+    white = 255 if arrays.x.dtype == np.uint8 else 1
     squares, known = np.zeros(arrays.x.shape[1:]), np.zeros(arrays.x.shape[1:])
     for part in _parts(arrays.x, rows):
-        squares += np.nansum(np.square(part - centre), 0)
+        squares += np.nansum(np.square(part / white - centre), 0)
         known += len(part) - np.isnan(part).sum(0)
     deviation = np.sqrt(squares.mean(places) / np.maximum(known.mean(places), 1))
     kept = np.arange(len(mean)) >= len(mean) - one_hot

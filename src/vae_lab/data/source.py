@@ -50,6 +50,7 @@ class DataSource(ABC):
         self.root = root
         self.image_size = image_size
         self.memory_limit_gb = memory_limit_gb
+        self.asked_support: Support | None = None
 
     @property
     @abstractmethod
@@ -113,6 +114,22 @@ class DataSource(ABC):
     def passed_over(self) -> list[str]:
         """Returns what was found but not read, in words; complete once the splits have been loaded."""
         return []
+
+    def ask_support(self, support: Support) -> None:
+        """Has the examples taken as values of a support that the user gives.
+
+        Raises:
+            ValueError: for one that the stored values do not have.
+        """
+        if support == "binary" and self.support != "binary":
+            raise ValueError(
+                f"data.support=binary: the values are {self.support}; data.binarization=dynamic makes them binary"
+            )
+        self.asked_support = support
+
+    def values_note(self) -> str:
+        """Returns what the values are, in words; empty if that goes without saying."""
+        return ""
 
     def found(self) -> dict[str, Any]:
         """Returns the options that were left to the data, with the values found; a run goes on with them."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from vae_lab.data.datamodule import ImageDataModule
 from vae_lab.data.protocol import DataModule
 from vae_lab.data.source import DataSource, readable
-from vae_lab.types import SplitName, listed
+from vae_lab.types import DataSpec, SplitName, listed
 
 _SELECTED_ON_TEST = (
     "selection    by the test set, as data.val_size=0: best.ckpt, early stopping and searches see it, so that its"
@@ -30,17 +30,27 @@ def summary(data: DataModule, splits: Sequence[SplitName] = ("train", "val", "te
     """
     spec = data.spec
     unread = _unread_root(data.images) if isinstance(data, ImageDataModule) else ""
-    shape = " x ".join(map(str, spec.shape))
+    note = data.images.values_note() if isinstance(data, ImageDataModule) else ""
     names = [spec.name_of(y) for y in range(spec.num_classes)]
     named = {"classes": names, "attributes": spec.attributes, "numbers": spec.numbers}
     classes = ", ".join(f"{len(each)} {key} ({listed(each)})" for key, each in named.items() if each) or "no labels"
     sizes = ", ".join(_size(data, split) for split in splits)
-    lines = [f"data         {data.title()}{unread}: {shape}, {classes}", f"splits       {sizes}"]
+    lines = [f"data         {data.title()}{unread}: {_shape(spec)}, {classes}"]
+    if note:
+        lines.append(f"values       {note}{', standardised by the training split' if spec.scaling else ''}")
+    lines.append(f"splits       {sizes}")
     if selects and data.selection == "test set" and "val" in splits:
         lines.append(_SELECTED_ON_TEST)
     if "val" in splits and (few := [split for split in splits if data.size(split) < _FEW]):
         lines.append(f"few examples {', '.join(few)}: fewer than {_FEW}, so that their figures mean little")
     return "\n".join([*lines, *(f"passed over  {what}" for what in data.passed_over())])
+
+
+def _shape(spec: DataSpec) -> str:
+    """Returns the shape of an example in words; pictures are the usual case."""
+    sizes = " x ".join(map(str, spec.shape))
+    kinds = {1: "columns", 2: "(channels x values)", 4: "(channels x depth x height x width)"}
+    return f"{sizes} {kinds[len(spec.shape)]}" if len(spec.shape) in kinds else sizes
 
 
 def _size(data: DataModule, split: SplitName) -> str:

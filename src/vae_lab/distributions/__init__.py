@@ -2,7 +2,7 @@
 
 from vae_lab.distributions.bernoulli import Bernoulli
 from vae_lab.distributions.categorical import Categorical
-from vae_lab.distributions.conditional import ConditionalDistribution, Head
+from vae_lab.distributions.conditional import ConditionalDistribution, Head, by_support
 from vae_lab.distributions.discretized_logistic import DiscretizedLogistic
 from vae_lab.distributions.flow import FlowGaussian, FlowPrior
 from vae_lab.distributions.gaussian import Gaussian
@@ -26,4 +26,5 @@ __all__ = [
     "MixtureOfGaussians",
     "StandardNormal",
     "VampPrior",
+    "by_support",
 ]

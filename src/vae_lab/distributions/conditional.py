@@ -6,7 +6,7 @@ import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -98,6 +98,15 @@ class Head(nn.Module, ABC):
             return None
         bits = -nats / (math.prod(self.event_shape) * math.log(2))
         return bits if self.discrete or support != "uint8" else bits + math.log2(255)
+
+
+def by_support(event_shape: Sequence[int], **options: Any) -> Head:
+    """Stands for a likelihood that a command has yet to choose by the support of the data.
+
+    Raises:
+        ValueError: always.
+    """
+    raise ValueError("likelihood=auto: only the command line chooses it; name a likelihood, such as Gaussian")
 
 
 class ConditionalDistribution(nn.Module):
