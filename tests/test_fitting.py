@@ -11,6 +11,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -178,6 +179,16 @@ def test_wrong_input_is_named_in_one_line_before_training(call: Callable[[], Any
     assert not list(Path().iterdir()), "nothing is left behind"
 
 
+def test_a_run_without_checkpoints_returns_what_was_trained() -> None:
+    words = ["trainer=cpu", "network.widths=[8]", "logger=none", "trainer.max_epochs=2"]
+    kept = vae_lab.fit(X, overrides=[*words, *TINY[2:4]], folder="kept", verbose=False)
+    bare = vae_lab.fit(X, overrides=[*words, "callbacks=none"], folder="bare", verbose=False)
+    last = vae_lab.load_run("kept/checkpoints/last.ckpt")
+    assert not Path("bare/checkpoints").exists()
+    assert np.array_equal(bare.encode(X)[0].mean, last.encode(X)[0].mean)
+    assert bare.metrics.keys() == kept.metrics.keys()
+
+
 def test_a_run_is_never_written_over() -> None:
     fitted("run", 1)
     with pytest.raises(RunError, match="run: holds a run already"):
@@ -233,6 +244,19 @@ def test_it_is_silent_if_asked_and_never_advertises(capfd: pytest.CaptureFixture
     assert "nats per example" in out
     lines = [line for line in err.replace("\r", "\n").splitlines() if line.strip("\x1b[A ")]
     assert all(line.startswith(("Training", "Epoch", "Validation", "Testing")) for line in lines), lines
+
+
+def test_a_notebook_sees_one_bar_and_no_cursor_moves(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    kernel = SimpleNamespace(get_ipython=lambda: SimpleNamespace(kernel=object()))
+    for in_notebook in (False, True):
+        if in_notebook:
+            monkeypatch.setitem(sys.modules, "IPython", kernel)
+        fitted(f"run {in_notebook}", 3, verbose=True)
+        shown = "".join(capfd.readouterr())
+        assert "Epoch 2" in shown
+        assert ("Validation" not in shown) == ("\x1b[A" not in shown) == in_notebook
 
 
 def test_the_commands_say_what_they_need(command: Callable[..., Outcome], tmp_path: Path) -> None:

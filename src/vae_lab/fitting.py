@@ -6,11 +6,14 @@ import contextlib
 import io
 import os
 import signal
+import sys
 import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from omegaconf import OmegaConf
 
 from vae_lab.cli.check import ConfigError, check_config
 from vae_lab.cli.compose import Composition, composed
@@ -77,6 +80,7 @@ def fit(
     words = _words(given.option if given else data, model, latent_dim, overrides, folder, resume, verbose)
     with _restored_process(verbose), composed(*words) as composition:
         check_config(composition.cfg)
+        _show_one_bar_in_a_notebook(composition)
         path = _made_folder(composition, chosen=folder is not None or resume is not None)
         with _removed_if_empty(path), locked(path), naming_keys(composition.cfg):
             model_of_run = _trained(composition, given, path)
@@ -138,19 +142,31 @@ def _made_folder(composition: Composition, chosen: bool) -> Path:
     return path
 
 
+def _show_one_bar_in_a_notebook(composition: Composition) -> None:
+    """Replaces the usual progress bar in a notebook."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    usual = OmegaConf.select(composition.cfg, "callbacks.progress._target_")
+    if hasattr(shell, "kernel") and usual == "pytorch_lightning.callbacks.TQDMProgressBar":
+        OmegaConf.update(composition.cfg, "callbacks.progress._target_", "vae_lab.training.callbacks.NotebookBar")
+
+
 def _trained(composition: Composition, given: GivenData | None, path: Path) -> Run:
     """Trains, and returns the run as it stands at the end, or where it was interrupted."""
     from vae_lab.runs.loading import load_run  # noqa: PLC0415
+    from vae_lab.runs.run import Run  # noqa: PLC0415
 
     try:
-        train_in_folder(composition, given)
+        module = train_in_folder(composition, given)
     except SystemExit as stop:
         if isinstance(stop.__context__, KeyboardInterrupt):  # of a run without checkpoints
             raise KeyboardInterrupt from None
         if stop.code != 128 + signal.SIGINT or not (path / CHECKPOINTS).is_dir():
             raise
         print(f"interrupted; vae_lab.fit(data, resume={str(path)!r}) goes on")
-    return load_run(path)
+        return load_run(path)
+    if (path / CHECKPOINTS).is_dir():
+        return load_run(path)
+    return Run(module.model.cpu().eval(), saved_config(path), path)  # with callbacks=none nothing was saved
 
 
 @contextlib.contextmanager

@@ -48,8 +48,8 @@ def train(cfg: DictConfig) -> None:
         train_in_folder(composition_of(cfg, HydraConfig.get()))
 
 
-def train_in_folder(composition: Composition, given: GivenData | None = None) -> None:
-    """Trains one run in its folder, which this process has locked.
+def train_in_folder(composition: Composition, given: GivenData | None = None) -> VariationalModule:
+    """Trains one run in its folder, which this process has locked, and returns what was trained.
 
     Args:
         composition: config of the run.
@@ -91,6 +91,7 @@ def train_in_folder(composition: Composition, given: GivenData | None = None) ->
         if trainer.is_global_zero:
             save_pruned(folder, composition.overrides, str(stop))
             print(f"pruned       {stop}")
+    return module
 
 
 def _check_same_arrays(config: Mapping[str, Any], run: Path) -> None:
