@@ -45,7 +45,7 @@ def condition_of(table: Any, name: str, path: Path, flags: bool = False) -> NDAr
         row = int(np.flatnonzero(wrong)[0])
         found = "no value" if np.isnan(values[row]) else f"{shown(float(values[row]))}, and an attribute is 0 or 1"
         raise ValueError(
-            f"{path}: column {name}, row {row + 1}: {found}; {int(wrong.sum())} such rows, correct them or leave them out"
+            f"{path}: column {name}, row {row + 1}: {found}; {int(wrong.sum())} such rows, correct or leave them out"
         )
     return values
 
