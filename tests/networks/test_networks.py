@@ -291,3 +291,46 @@ def test_a_hierarchy_of_grids_is_built_from_event_shapes() -> None:
     assert all(parameter.grad is not None for parameter in model.parameters())
     assert model.generate(5, y).mean.shape == model.reconstruct(x, y).mean.shape == (5, 1, 28, 28)
     assert [code.shape[1:] for code in model.encode(x, y)] == shapes
+
+
+SHAPES = [(1, 7), (3, 100), (2, 1), (1, 9, 6), (3, 32, 128), (1, 5, 6, 7), (2, 8, 1, 3)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_convolutions_read_and_write_signals_pictures_and_volumes(shape: tuple[int, ...]) -> None:
+    conv = ConvArchitecture(channels=(4, 6), features=8)
+    encoder, decoder = conv.encoder(shape, (2, 3), 5), conv.decoder((3,), (2, *shape), 5)
+    x, context = torch.randn(7, 4, *shape), torch.randn(4, 5)
+    raw = encoder(x, context)
+    assert raw.shape == (7, 4, 2, 3)
+    out = decoder(raw[..., 0, :], context)
+    assert out.shape == (7, 4, 2, *shape)
+    one = encoder(x[2, 3:], context[3:])
+    assert torch.allclose(one[0], raw[2, 3], atol=1e-6)
+    wanted = torch.arange(2.0 * shape[0]).reshape(2, shape[0])
+    decoder.start_at(wanted.reshape(2, *shape[:1], *[1] * (len(shape) - 1)).expand(2, *shape))
+    assert torch.allclose(next(reversed(list(decoder.parameters()))), wanted.flatten())
+
+
+def test_a_convolution_of_a_signal_is_one_of_the_picture_of_one_row() -> None:
+    """Returns the same, because rows beyond the only one are padding: the middle row of a kernel is all that counts."""
+    conv = ConvArchitecture(channels=(4,), features=8)
+    signal, picture = conv.encoder((2, 20), (3,)), conv.encoder((2, 1, 20), (3,))
+    weights = picture.state_dict()
+    signal.load_state_dict({key: w[..., 1, :] if w.dim() == 4 else w for key, w in weights.items()})
+    x = torch.randn(5, 2, 20)
+    assert torch.allclose(signal(x), picture(x[:, :, None]), atol=1e-6)
+
+
+@pytest.mark.parametrize(("low", "high"), [((2, 5), (3, 20)), ((2, 3, 4, 5), (1, 6, 8, 3))])
+def test_convolutions_between_grids_of_other_dimensions(low: tuple[int, ...], high: tuple[int, ...]) -> None:
+    conv = ConvArchitecture(channels=(4,), features=8)
+    for start, end in ((low, high), (high, low)):
+        out = conv.decoder(start, (2, *end))(torch.randn(3, *start))
+        assert out.shape == (3, 2, *end)
+
+
+def test_a_table_is_refused_by_convolutions() -> None:
+    spec, conv = DataSpec((13,), support="real"), ConvArchitecture(channels=(4,))
+    with pytest.raises(ValueError, match=r"ConvArchitecture: needs signals, pictures or volumes, .* shape \(13,\)"):
+        image_likelihood(spec, (2,), 0, conv, Gaussian)

@@ -40,6 +40,8 @@ class ArraysInMemory:
             if pair is None:
                 continue
             self._take(split, "images", "x", pair[0])
+            if split == "train" and hasattr(pair[0], "columns"):
+                self.names["images"] = tuple(map(str, pair[0].columns))
             for kind, name, value in _conditions(pair[1]):
                 self._take(split, kind, name, value)
                 if split == "train" and kind != "labels" and hasattr(value, "columns"):

@@ -81,7 +81,10 @@ def image_likelihood(
     architecture: Architecture,
     likelihood: LikelihoodFactory,
 ) -> ConditionalDistribution:
-    """Returns p(x|z_1, c) for a z_1 of this shape."""
+    """Returns p(x|z_1, c) for a z_1 of this shape; raises ValueError for data that the architecture cannot read."""
+    check_data = getattr(architecture, "check_data", None)
+    if check_data is not None:
+        check_data(spec.shape)
     head = likelihood_head(spec, likelihood)
     return ConditionalDistribution(architecture.decoder(event_shape, head.param_shape, context_features), head)
 

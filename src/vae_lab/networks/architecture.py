@@ -15,13 +15,16 @@ class Architecture(ABC):
     output is (..., *out_shape).
     """
 
+    def check_data(self, shape: Sequence[int]) -> None:  # noqa: B027 (most families read any data)
+        """Raises ValueError for examples of a shape that these networks cannot read."""
+
     @abstractmethod
     def encoder(self, in_shape: Sequence[int], out_shape: Sequence[int], context_features: int = 0) -> nn.Module:
-        """Builds a network away from the data: image -> latent, or latent -> the latent above."""
+        """Builds a network away from the data: example -> latent, or latent -> the latent above."""
 
     @abstractmethod
     def decoder(self, in_shape: Sequence[int], out_shape: Sequence[int], context_features: int = 0) -> nn.Module:
-        """Builds a network towards the data: latent -> image parameters, or latent -> the latent below.
+        """Builds a network towards the data: latent -> parameters of an example, or latent -> the latent below.
 
         If the network has a method ``start_at(out)``, which sets its last bias to an output (*out_shape), training can
         start at the mean of the data.

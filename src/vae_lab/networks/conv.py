@@ -1,14 +1,17 @@
-"""Residual convolutional networks for images of any size and channel count."""
+"""Residual convolutional networks for signals, pictures and volumes of any size and channel count.
+
+Shapes: *places are the axes of an example after its channels: (length), (height, width) or (depth, height, width).
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import adaptive_avg_pool2d, interpolate
+from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d, interpolate
 
 from vae_lab.networks.architecture import Architecture
 from vae_lab.networks.context import join
@@ -16,6 +19,11 @@ from vae_lab.networks.mlp import Activation, Mlp, activation_module
 
 _MAX_BLOCKS = 1000
 """Largest number of residual blocks in a stage."""
+
+
+_CONVOLUTIONS: dict[int, type[nn.Conv1d | nn.Conv2d | nn.Conv3d]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+_POOLING: dict[int, Callable[..., Tensor]] = {1: adaptive_avg_pool1d, 2: adaptive_avg_pool2d, 3: adaptive_avg_pool3d}
+"""Layers and functions by the number of places' axes."""
 
 
 class _ConvSizes(NamedTuple):
@@ -28,18 +36,19 @@ class _ConvSizes(NamedTuple):
 
 
 class _ResidualBlock(nn.Module):
-    """x + conv(act(conv(act(x)))), pre-activated (He et al. 2016, arXiv:1603.05027); (N, channels, H, W) in and out.
+    """x + conv(act(conv(act(x)))), pre-activated (He et al. 2016, arXiv:1603.05027); (N, channels, *places) in and out.
 
     There is no batch normalisation, because the bound of an example must not depend on the others of its batch.
     """
 
-    def __init__(self, channels: int, activation: Activation) -> None:
+    def __init__(self, channels: int, activation: Activation, dims: int) -> None:
         super().__init__()
+        conv = _CONVOLUTIONS[dims]
         self.body = nn.Sequential(
             activation_module(activation),
-            nn.Conv2d(channels, channels, 3, padding=1),
+            conv(channels, channels, 3, padding=1),
             activation_module(activation),
-            nn.Conv2d(channels, channels, 3, padding=1),
+            conv(channels, channels, 3, padding=1),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -48,12 +57,12 @@ class _ResidualBlock(nn.Module):
 
 
 class _ConvEncoder(nn.Module):
-    """Image -> vector: each stage halves the image (rounding up) and adds ``blocks`` residual blocks.
+    """Example -> vector: each stage halves the sides (rounding up) and adds ``blocks`` residual blocks.
 
     Context is concatenated as constant channels.
 
     Args:
-        in_shape: (channels, height, width).
+        in_shape: (channels, *places).
         out_shape: shape of one output.
         context_features: C, the width of the context; 0 for none.
         sizes: sizes of the layers.
@@ -68,10 +77,11 @@ class _ConvEncoder(nn.Module):
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        width = in_shape[0] + context_features
+        width, dims = in_shape[0] + context_features, len(in_shape) - 1
+        self.in_dims = len(in_shape)
         for stage in sizes.channels:
-            layers.append(nn.Conv2d(width, stage, 3, stride=2, padding=1))
-            layers += [_ResidualBlock(stage, sizes.activation) for _ in range(sizes.blocks)]
+            layers.append(_CONVOLUTIONS[dims](width, stage, 3, stride=2, padding=1))
+            layers += [_ResidualBlock(stage, sizes.activation, dims) for _ in range(sizes.blocks)]
             width = stage
         self.stages = nn.Sequential(*layers, activation_module(sizes.activation))
         smallest = _stage_sizes(in_shape[1:], len(sizes.channels))[-1]
@@ -83,18 +93,18 @@ class _ConvEncoder(nn.Module):
         self.out_shape = tuple(out_shape)
 
     def forward(self, given: Tensor, context: Tensor | None = None) -> Tensor:
-        given = _with_planes(given, context)
-        hidden = self.stages(given.reshape(-1, *given.shape[-3:]))
+        given = _with_planes(given, context, self.in_dims)
+        hidden = self.stages(given.reshape(-1, *given.shape[-self.in_dims :]))
         out: Tensor = self.to_out(hidden.flatten(1))
-        return out.reshape(*given.shape[:-3], *self.out_shape)
+        return out.reshape(*given.shape[: -self.in_dims], *self.out_shape)
 
 
 class _ConvDecoder(nn.Module):
-    """Vector -> image parameters: the mirror of `_ConvEncoder`, enlarging by nearest neighbours.
+    """Vector -> parameters of an example: the mirror of `_ConvEncoder`, enlarging by nearest neighbours.
 
     Args:
         in_shape: shape of one input.
-        out_shape: (params_per_dim, channels, height, width).
+        out_shape: (params_per_dim, channels, *places).
         context_features: C, the width of the context; 0 for none.
         sizes: sizes of the layers, the same as those of the encoder.
     """
@@ -109,8 +119,8 @@ class _ConvDecoder(nn.Module):
         super().__init__()
         self.in_dims = len(in_shape)
         self.out_shape = tuple(out_shape)
-        channels = sizes.channels
-        *self.image_sizes, smallest = _stage_sizes(out_shape[-2:], len(channels))
+        channels, dims = sizes.channels, len(out_shape) - 2
+        *self.image_sizes, smallest = _stage_sizes(out_shape[2:], len(channels))
         self.from_latent = nn.Sequential(
             nn.Linear(math.prod(in_shape) + context_features, sizes.features),
             activation_module(sizes.activation),
@@ -118,10 +128,10 @@ class _ConvDecoder(nn.Module):
             nn.Unflatten(-1, (channels[-1], *smallest)),
         )
         stages: list[nn.Module] = []
-        for stage, below in zip(channels[::-1], [*channels[-2::-1], math.prod(out_shape[:-2])], strict=True):
-            body = [_ResidualBlock(stage, sizes.activation) for _ in range(sizes.blocks)]
+        for stage, below in zip(channels[::-1], [*channels[-2::-1], math.prod(out_shape[:2])], strict=True):
+            body = [_ResidualBlock(stage, sizes.activation, dims) for _ in range(sizes.blocks)]
             stages.append(nn.Sequential(*body, activation_module(sizes.activation)))
-            stages.append(nn.Conv2d(stage, below, 3, padding=1))
+            stages.append(_CONVOLUTIONS[dims](stage, below, 3, padding=1))
         self.stages = nn.ModuleList(stages)
 
     def forward(self, given: Tensor, context: Tensor | None = None) -> Tensor:
@@ -135,10 +145,7 @@ class _ConvDecoder(nn.Module):
 
     def start_at(self, out: Tensor) -> None:
         """Sets the last bias so that outputs start around ``out``, (*out_shape), with one number per channel."""
-        last = self.stages[-1]
-        assert isinstance(last, nn.Conv2d)
-        assert last.bias is not None
-        last.bias.data.copy_(out.mean((-2, -1)).flatten())
+        _start_at(self.stages[-1], out)
 
 
 class _ConvBetween(nn.Module):
@@ -147,8 +154,8 @@ class _ConvBetween(nn.Module):
     Halves or doubles the side in each stage until the output's is reached. Context joins as constant planes.
 
     Args:
-        in_shape: shape of one input, (channels, height, width).
-        out_shape: shape of one output, (params_per_dim, channels, height, width).
+        in_shape: shape of one input, (channels, *places).
+        out_shape: shape of one output, (params_per_dim, channels, *places).
         context_features: C; 0 for none.
         sizes: sizes of the layers.
     """
@@ -158,48 +165,57 @@ class _ConvBetween(nn.Module):
     ) -> None:
         super().__init__()
         self.out_shape = tuple(out_shape)
-        self.sides = _sides_between((in_shape[1], in_shape[2]), (out_shape[-2], out_shape[-1]))
+        self.in_dims = len(in_shape)
+        dims = self.in_dims - 1
+        self.pool = _POOLING[dims]
+        self.sides = _sides_between(tuple(in_shape[1:]), tuple(out_shape[2:]))
         width = sizes.channels[-1]
-        self.read = nn.Conv2d(in_shape[0] + context_features, width, 3, padding=1)
+        self.read = _CONVOLUTIONS[dims](in_shape[0] + context_features, width, 3, padding=1)
         self.stages = nn.ModuleList(
-            nn.Sequential(*(_ResidualBlock(width, sizes.activation) for _ in range(sizes.blocks))) for _ in self.sides
+            nn.Sequential(*(_ResidualBlock(width, sizes.activation, dims) for _ in range(sizes.blocks)))
+            for _ in self.sides
         )
         self.out = nn.Sequential(
-            activation_module(sizes.activation), nn.Conv2d(width, math.prod(self.out_shape[:2]), 3, padding=1)
+            activation_module(sizes.activation),
+            _CONVOLUTIONS[dims](width, math.prod(self.out_shape[:2]), 3, padding=1),
         )
 
     def forward(self, given: Tensor, context: Tensor | None = None) -> Tensor:
-        given = _with_planes(given, context)
-        hidden = self.read(given.reshape(-1, *given.shape[-3:]))
+        given = _with_planes(given, context, self.in_dims)
+        hidden = self.read(given.reshape(-1, *given.shape[-self.in_dims :]))
         for side, stage in zip(self.sides, self.stages, strict=True):
-            smaller = side[0] < hidden.shape[-2] or side[1] < hidden.shape[-1]
-            hidden = adaptive_avg_pool2d(hidden, side) if smaller else interpolate(hidden, size=side)
+            smaller = any(new < old for new, old in zip(side, hidden.shape[2:], strict=True))
+            hidden = self.pool(hidden, side) if smaller else interpolate(hidden, size=side)
             hidden = stage(hidden)
         out: Tensor = self.out(hidden)
-        return out.reshape(*given.shape[:-3], *self.out_shape)
+        return out.reshape(*given.shape[: -self.in_dims], *self.out_shape)
 
     def start_at(self, out: Tensor) -> None:
         """Sets the last bias to an output, (*out_shape), that the network starts around: one number per channel."""
-        last = self.out[-1]
-        assert isinstance(last, nn.Conv2d)
-        assert last.bias is not None
-        last.bias.data.copy_(out.mean((-2, -1)).flatten())
+        _start_at(self.out[-1], out)
 
 
-def _with_planes(given: Tensor, context: Tensor | None) -> Tensor:
-    """Returns a grid with the context as constant planes beside its channels."""
+def _start_at(layer: nn.Module, out: Tensor) -> None:
+    """Sets the bias of a convolution to the mean of an output, (params_per_dim, channels, *places), over its places."""
+    bias = layer.bias
+    assert isinstance(bias, Tensor), "a convolution has a bias"
+    bias.data.copy_(out.flatten(2).mean(-1).flatten())
+
+
+def _with_planes(given: Tensor, context: Tensor | None, in_dims: int) -> Tensor:
+    """Returns a grid, whose last ``in_dims`` axes are those of an example, with the context as constant planes."""
     if context is None:
         return given
-    planes = context.to(given.dtype)[..., None, None].expand(*given.shape[:-3], -1, *given.shape[-2:])
-    return torch.cat((given, planes), dim=-3)
+    places = given.shape[1 - in_dims :]
+    planes = context.to(given.dtype).reshape(*context.shape, *[1] * len(places))
+    return torch.cat((given, planes.expand(*given.shape[:-in_dims], -1, *places)), dim=-in_dims)
 
 
-def _sides_between(start: tuple[int, int], end: tuple[int, int]) -> list[tuple[int, int]]:
+def _sides_between(start: tuple[int, ...], end: tuple[int, ...]) -> list[tuple[int, ...]]:
     """Returns the sides of each stage from ``start`` to ``end``, halved or doubled in each: 7 -> 7, 14, 28."""
     sides = [start]
     while sides[-1] != end:
-        height, width = sides[-1]
-        sides.append((_nearer(height, end[0]), _nearer(width, end[1])))
+        sides.append(tuple(_nearer(side, goal) for side, goal in zip(sides[-1], end, strict=True)))
     return sides
 
 
@@ -208,7 +224,7 @@ def _nearer(side: int, goal: int) -> int:
 
 
 def _stage_sizes(size: Sequence[int], stages: int) -> list[tuple[int, ...]]:
-    """Returns height and width of the data and after each stage, such as 28 -> 14 -> 7 -> 4."""
+    """Returns the sides of the data and after each stage, such as 28 -> 14 -> 7 -> 4."""
     sizes = [tuple(size)]
     for _ in range(stages):
         sizes.append(tuple(math.ceil(side / 2) for side in sizes[-1]))
@@ -216,10 +232,12 @@ def _stage_sizes(size: Sequence[int], stages: int) -> list[tuple[int, ...]]:
 
 
 class ConvArchitecture(Architecture):
-    """Convolutional networks between images and latents; between vectors, `Mlp`s of the same width and activation.
+    """Convolutional networks between examples and latents; between vectors, `Mlp`s of the same width and activation.
+
+    Examples are signals, pictures or volumes, in which convolutions have one, two or three dimensions.
 
     Args:
-        channels: channels of the stages, from the data up; each stage halves the image.
+        channels: channels of the stages, from the data up; each stage halves the sides of an example.
         blocks: residual blocks per stage.
         features: width of the fully connected layer next to the latent.
         activation: activation of every network.
@@ -242,19 +260,31 @@ class ConvArchitecture(Architecture):
             raise ValueError(f"blocks={blocks}, features={features}: {allowed}")
         self.sizes = _ConvSizes(tuple(channels), blocks, features, activation)
 
+    def check_data(self, shape: Sequence[int]) -> None:
+        if not 2 <= len(shape) <= 4:
+            raise ValueError(
+                f"ConvArchitecture: needs signals, pictures or volumes, but an example has shape {tuple(shape)};"
+                " use MlpArchitecture"
+            )
+
     def encoder(self, in_shape: Sequence[int], out_shape: Sequence[int], context_features: int = 0) -> nn.Module:
-        if len(in_shape) == 3 and len(out_shape) == 4:
+        if _is_between_grids(in_shape, out_shape):
             return _ConvBetween(in_shape, out_shape, context_features, self.sizes)
-        if len(in_shape) != 3:
+        if not 2 <= len(in_shape) <= 4:
             return self._between_vectors(in_shape, out_shape, context_features)
         return _ConvEncoder(in_shape, out_shape, context_features, self.sizes)
 
     def decoder(self, in_shape: Sequence[int], out_shape: Sequence[int], context_features: int = 0) -> nn.Module:
-        if len(in_shape) == 3 and len(out_shape) == 4:
+        if _is_between_grids(in_shape, out_shape):
             return _ConvBetween(in_shape, out_shape, context_features, self.sizes)
-        if len(out_shape) != 4:
+        if not 3 <= len(out_shape) <= 5:
             return self._between_vectors(in_shape, out_shape, context_features)
         return _ConvDecoder(in_shape, out_shape, context_features, self.sizes)
 
     def _between_vectors(self, in_shape: Sequence[int], out_shape: Sequence[int], context_features: int) -> nn.Module:
         return Mlp(in_shape, out_shape, context_features, (self.sizes.features,), self.sizes.activation)
+
+
+def _is_between_grids(in_shape: Sequence[int], out_shape: Sequence[int]) -> bool:
+    """True for an input (channels, *places) and an output (params_per_dim, channels, *places)."""
+    return 2 <= len(in_shape) <= 4 and len(out_shape) == len(in_shape) + 1
