@@ -16,6 +16,7 @@ NEEDS = {
     "model=vq_vae": ["objective=vq"],
     "objective=vq": ["model=vq_vae"],
     "network=none": ["model=deep"],
+    "data=huggingface": ["likelihood=gaussian"],
     "prior=label_conditional": ["model=cvae"],
     "likelihood=gaussian": ["data.binarization=none"],
     "likelihood=categorical": ["data.binarization=none"],
@@ -52,7 +53,9 @@ def composed(tmp_path: Path, *overrides: str) -> DictConfig:
 @pytest.mark.parametrize("option", [option for option in options() if option not in ("data=default", "data=loader")])
 def test_builds(option: str, tmp_path: Path, own_files: Path) -> None:
     skip_without_extra(option)
-    extra = [f"data.root={own_files}"] if option.split("=")[1] in ("image_folder", "array", "table") else []
+    own = {"image_folder": own_files, "array": own_files, "table": own_files, "huggingface": own_files / "huggingface"}
+    root = own.get(option.split("=")[1])
+    extra = [] if root is None else [f"data.root={root}"]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Lightning's advice on devices that this machine has not
         run = compose.compose(f"hydra.run.dir={tmp_path}", option, *NEEDS.get(option, []), *extra)
@@ -61,9 +64,11 @@ def test_builds(option: str, tmp_path: Path, own_files: Path) -> None:
 
 @pytest.fixture(scope="session")
 def own_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The smallest folder that `image_folder`, `array` and `table` accept as the user's own data."""
+    """The smallest folder that the user's own data may be, with another one inside for `huggingface`."""
     import numpy as np
+    import pyarrow as pa
     from PIL import Image
+    from pyarrow import parquet
 
     folder = tmp_path_factory.mktemp("own")
     for name in ("cats", "dogs"):
@@ -71,6 +76,8 @@ def own_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for i in range(4):
             Image.fromarray(np.full((20, 30, 3), 10 * i, np.uint8)).save(folder / name / f"{i}.png")
     np.save(folder / "train_images.npy", np.zeros((10, 1, 8, 8), np.uint8))
+    (folder / "huggingface").mkdir()
+    parquet.write_table(pa.table({"a": [1.0, 2.0, 3.0]}), folder / "huggingface" / "train.parquet")
     (folder / "train.csv").write_text("a,b\n" + "1,2\n3,5\n" * 5)
     return folder
 

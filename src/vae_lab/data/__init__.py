@@ -4,6 +4,7 @@ from vae_lab.data.array_files import ArrayFiles
 from vae_lab.data.arrays import Arrays
 from vae_lab.data.celeba import CelebA
 from vae_lab.data.datamodule import ImageDataModule
+from vae_lab.data.huggingface import HuggingFace
 from vae_lab.data.image_folder import ImageFolder
 from vae_lab.data.image_set import ImageSet
 from vae_lab.data.loader import BatchLoader, EpochSampler
@@ -26,6 +27,7 @@ __all__ = [
     "DataSource",
     "EpochSampler",
     "FashionMnist",
+    "HuggingFace",
     "ImageDataModule",
     "ImageFolder",
     "ImageSet",

@@ -11,7 +11,7 @@ import numpy as np
 
 from vae_lab.data.array_labels import as_indices, label_values
 from vae_lab.data.arrays import Arrays, Indices
-from vae_lab.data.conditions import attribute_values, condition_rows, number_values
+from vae_lab.data.conditions import Rows, attribute_values, condition_rows, number_values
 from vae_lab.data.source import DataSource
 from vae_lab.data.splits import train_and_test_rows
 from vae_lab.data.table_columns import (
@@ -54,7 +54,6 @@ class Table(DataSource):
     """
 
     name = "table"
-    support: Support = "real"
 
     def __init__(
         self,
@@ -102,6 +101,10 @@ class Table(DataSource):
         other = [name for name in self._categorical if name in taken or (asked and name not in asked)]
         if other:
             raise ValueError(f"categorical={self._categorical}: {other[0]} is not one of the columns that are modelled")
+
+    @property
+    def support(self) -> Support:
+        return "real"
 
     @cached_property
     def native_shape(self) -> tuple[int, ...]:
@@ -174,15 +177,19 @@ class Table(DataSource):
             parts.append(one_hot(*categories_of(table, name, path), known, f"{path}: column {name}"))
         x = np.concatenate(parts, axis=1)
         self._check_missing(x, path, split)
+        return Arrays(x, self._y(split))
+
+    def _y(self, split: SplitName) -> Rows | Indices | None:
+        """Returns the condition of a split, as `Arrays` has it."""
+        table, path = self._table(split), self._files[split]
         attributes = [condition_of(table, name, path, flags=True) for name in self._attributes]
         values = [condition_of(table, name, path) for name in self._numbers]
-        y = condition_rows(
+        return condition_rows(
             self._labels(split),
             self.num_classes,
             attribute_values(np.stack(attributes, axis=1), self._attributes, path) if attributes else None,
             number_values(np.stack(values, axis=1), self._numbers, path) if values else None,
         )
-        return Arrays(x, y)
 
     def _check_missing(self, x: np.ndarray, path: Path, split: SplitName) -> None:
         """Raises ValueError for missing values that are not masked, and for a column of which none is known."""
@@ -209,8 +216,11 @@ class Table(DataSource):
     def _table(self, split: SplitName) -> Any:
         """Returns the table of a split, read at the first call."""
         if split not in self._tables:
-            self._tables[split] = read_table(self._files[split])
+            self._tables[split] = self._load(split)
         return self._tables[split]
+
+    def _load(self, split: SplitName) -> Any:
+        return read_table(self._files[split])
 
     @cached_property
     def _modelled(self) -> list[str]:

@@ -72,6 +72,11 @@ def read_table(path: Path) -> Any:
             table = feather.read_table(path)
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not readable ({str(error).splitlines()[0]})") from error
+    return refuse_table(table, path)
+
+
+def refuse_table(table: Any, path: Path) -> Any:
+    """Returns a table as it is; raises ValueError for one without rows, or with a name that occurs twice."""
     twice = [name for name, count in Counter(table.column_names).items() if count > 1]
     if twice:
         raise ValueError(f"{path}: the column {twice[0]} occurs twice; give each column a name of its own")
