@@ -11,8 +11,10 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from vae_lab.core import LatentVariableModel
-from vae_lab.distributions import Gaussian, LabelConditional, MixtureOfGaussians, VampPrior
+from vae_lab.distributions import Bernoulli, Gaussian, LabelConditional, MixtureOfGaussians, VampPrior
+from vae_lab.distributions.flow import FlowPrior
 from vae_lab.models import VAE
+from vae_lab.models.vq_vae import VqVae
 from vae_lab.networks import MlpArchitecture
 from vae_lab.types import DataSpec, Scaling
 
@@ -114,11 +116,9 @@ def test_a_vamp_prior_encodes_its_inputs_under_each_row() -> None:
 
 def test_every_prior_and_part_reads_every_column() -> None:
     spec = CONDITIONS["all"]
-    for prior in (
-        LabelConditional,
-        partial(MixtureOfGaussians, num_components=3),
-        partial(VampPrior, num_components=3),
-    ):
+    flow = partial(FlowPrior, transforms=1, widths=(4,))
+    mixture, vamp = partial(MixtureOfGaussians, num_components=3), partial(VampPrior, num_components=3)
+    for prior in (LabelConditional, mixture, vamp, flow):
         torch.manual_seed(0)
         model = VAE(spec, M, MlpArchitecture([6]), Gaussian, prior, conditional=True).double()
         y, x = rows(spec, 1), torch.randn(1, D).double()
@@ -126,12 +126,22 @@ def test_every_prior_and_part_reads_every_column() -> None:
             other = y.clone()
             other[:, column] = 1 - y[:, column]
             parts = (
-                lambda c: model.prior.links[0](None, c).mean,  # noqa: B023
+                lambda c: model.prior.links[0](None, c).log_prob(torch.ones(M).double()),  # noqa: B023
                 lambda c: model.posterior.top(x, c).mean,  # noqa: B023
                 lambda c: model.likelihood(torch.zeros(1, M).double(), c).mean,  # noqa: B023
             )
             for part in parts:
                 assert not torch.allclose(part(model.context(y)), part(model.context(other)))
+
+
+def test_a_codebook_is_decoded_under_each_row() -> None:
+    torch.manual_seed(0)
+    spec = DataSpec((1, 8, 8), 0, "binary", attributes=("smiling",), numbers=("size", "x"), numbers_scaling=SCALING)
+    model = VqVae(spec, 2, Bernoulli, num_codes=4, widths=(3, 4), blocks=(0, 1), conditional=True)
+    y = torch.tensor([[1.0, 2.0, -0.5], [0.0, 2.0, -0.5], [1.0, 6.0, -0.5], [1.0, 2.0, -0.25]])
+    images = model.decode([torch.zeros(4, 2, 2)], y).mean
+    assert torch.pdist(images.flatten(1)).min() > 0
+    assert model(torch.rand(4, 1, 8, 8).round(), y).elbo.isfinite().all()
 
 
 ALL = CONDITIONS["all"]
