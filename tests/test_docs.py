@@ -402,6 +402,13 @@ def test_the_how_to_for_python_runs(tmp_path: Path) -> None:
     assert (result.failed, result.attempted > 8) == (0, True)
 
 
+def test_the_how_to_for_conditions_runs(tmp_path: Path) -> None:
+    page = "\n".join(blocks((ROOT / "docs" / "howto_conditions.md").read_text(encoding="utf-8"), "python"))
+    test = doctest.DocTestParser().get_doctest(page, {"new_folder": str(tmp_path / "new")}, "howto_conditions", None, 0)
+    result = doctest.DocTestRunner(verbose=False).run(test)
+    assert (result.failed, result.attempted) == (0, 9)
+
+
 def test_the_how_to_for_lightning_runs() -> None:
     text = (ROOT / "docs" / "howto_lightning.md").read_text(encoding="utf-8")
     with warnings.catch_warnings():
