@@ -414,3 +414,10 @@ def test_the_how_to_for_lightning_runs() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Lightning's, on workers
         assert run_examples(text) == (0, 20)
+
+
+def test_the_how_to_for_scikit_learn_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    failed, attempted = run_examples((ROOT / "docs" / "howto_sklearn.md").read_text(encoding="utf-8"))
+    assert (failed, attempted) == (0, 16)
+    assert not list(tmp_path.iterdir())

@@ -23,6 +23,8 @@ from vae_lab.types import Shard
 _shard: ContextVar[Shard | None] = ContextVar("shard", default=None)
 _streams: ContextVar[_SampleStreams | _HostStream | None] = ContextVar("streams", default=None)
 
+_shared: ContextVar[bool] = ContextVar("shared", default=False)
+
 _MAX_DRAWS = 2**10
 """Largest number of draws per sample, one per level of latents; more would reuse the seeds of the next sample."""
 
@@ -40,6 +42,16 @@ def sharded(shard: Shard | None) -> Iterator[None]:
 def current_shard() -> Shard | None:
     """Returns the shard of the surrounding `sharded`, or None."""
     return _shard.get()
+
+
+@contextmanager
+def shared_by_examples() -> Iterator[None]:
+    """Context manager in which all examples of a batch get the same noise, so that none depends on others."""
+    token = _shared.set(True)
+    try:
+        yield
+    finally:
+        _shared.reset(token)
 
 
 @contextmanager
@@ -133,6 +145,9 @@ def _draw(draw: Callable[..., Tensor], shape: Sequence[int], like: Tensor, batch
     shard, streams = _shard.get(), _streams.get()
     if streams is not None:
         draw = partial(streams.draw, draw)
+    if _shared.get() and len(shape) > batch_dim:
+        one = [*shape[:batch_dim], 1, *shape[batch_dim + 1 :]]
+        return draw(*one, dtype=like.dtype, device=like.device).expand(*shape)
     if shard is None:
         return draw(*shape, dtype=like.dtype, device=like.device)
     whole = list(shape)
