@@ -59,7 +59,7 @@ _KEPT = {
 }
 """Keys that a run cannot change once it has begun, with the reason."""
 
-_ADDED = {"data.support": "auto", "data.standardize": "auto", "data.images.kind": "auto"}
+_ADDED = {"data.support": "auto", "data.standardize": "auto", "data.images.kind": "auto", "data.images.fit": "crop"}
 """Keys that older runs did not have, with the value that means what they did."""
 
 _OWN_DEFAULTS = frozenset({"data.val_size", "data.root"})

@@ -15,6 +15,7 @@ from vae_lab.data.array_store import ArrayStore, Stored
 from vae_lab.data.array_values import Layout, MaxValue, all_black
 from vae_lab.data.arrays import GIGABYTE, Arrays, Examples, Indices, allocate, chunks, release
 from vae_lab.data.conditions import written_names
+from vae_lab.data.framing import Fit, ImageSize
 from vae_lab.data.source import DataSource, readable
 from vae_lab.data.splits import train_and_test_rows
 from vae_lab.types import IN_MEMORY, SplitName, Support, listed
@@ -45,8 +46,7 @@ class ArrayFiles(DataSource):
 
     Args:
         root: folder of the files, or one .npz or .npy file.
-        image_size: height and width in pixels of pictures; None: as they are.
-        memory_limit_gb: see `DataSource`.
+        image_size, memory_limit_gb, fit: see `DataSource`.
         test_fraction: fraction of the examples that become the test set if there are no test examples.
         split_seed: seed of the choice of the test set.
         kind: kind of the examples; auto: recognised by shape and values, or refused.
@@ -63,15 +63,16 @@ class ArrayFiles(DataSource):
     def __init__(
         self,
         root: str = "data",
-        image_size: int | None = None,
+        image_size: ImageSize = None,
         memory_limit_gb: float = 4.0,
         test_fraction: float = 0.1,
         split_seed: int = 0,
         layout: Layout = "auto",
         max_value: MaxValue = "auto",
         kind: Kind = "auto",
+        fit: Fit = "crop",
     ) -> None:
-        super().__init__(root, image_size, memory_limit_gb)
+        super().__init__(root, image_size, memory_limit_gb, fit)
         if not 0 < test_fraction < 1:
             raise ValueError(f"test_fraction={test_fraction}: must lie between 0 and 1")
         if max_value != "auto" and not 1 <= max_value <= _MAX_WHITE:

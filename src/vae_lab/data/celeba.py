@@ -12,6 +12,7 @@ from torchvision import datasets
 
 from vae_lab.data.arrays import Arrays
 from vae_lab.data.decoding import Decoder, decoded, ensure_decoded
+from vae_lab.data.framing import Fit, ImageSize
 from vae_lab.data.image_set import ImageSet
 from vae_lab.data.published_files import locate
 
@@ -40,11 +41,12 @@ class CelebA(ImageSet):
 
     Args:
         root: folder that holds ``celeba/``, or that it is downloaded to (which needs the package gdown).
-        image_size: height and width in pixels; None: 64.
+        image_size: side of square pictures in pixels, or height and width; None: 64.
         memory_limit_gb: see `ImageSet`.
         crop: side in pixels of the central square that is resized; 148 is what most papers cut out.
         attribute: one of the 40 binary attributes, as the label, such as Male or Smiling; None: no labels.
         attributes: several of the attributes as the condition, or "all" of them, instead of one as the label.
+        fit: what happens to the central square if ``image_size`` is not square.
 
     Raises:
         ValueError: for a crop below 1, an unknown attribute, or both ``attribute`` and ``attributes``.
@@ -55,20 +57,21 @@ class CelebA(ImageSet):
     def __init__(
         self,
         root: str = "data",
-        image_size: int | None = None,
+        image_size: ImageSize = None,
         memory_limit_gb: float = 4.0,
         crop: int = 148,
         attribute: str | None = None,
         attributes: Sequence[str] | Literal["all"] | None = None,
+        fit: Fit = "crop",
     ) -> None:
-        super().__init__(root, image_size, memory_limit_gb)
+        super().__init__(root, image_size, memory_limit_gb, fit)
         if crop < 1:
             raise ValueError(f"crop={crop}: must be 1 or more")
         if attribute and attributes:
             raise ValueError(f"attribute={attribute}: attributes={attributes} are the condition; name one of both")
         self.attribute = attribute
         self._attributes = _NAMES if attributes == "all" else _known(attributes or ())
-        self._decoder = Decoder(image_size or 64, channels=3, crop=crop)
+        self._decoder = Decoder(self.sides or 64, channels=3, crop=crop, fit=fit)
 
     @property
     def native_shape(self) -> tuple[int, int, int]:

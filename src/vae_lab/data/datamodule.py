@@ -16,6 +16,7 @@ from vae_lab.data.binarize import Binarization
 from vae_lab.data.choosing import chosen_places
 from vae_lab.data.facts import Facts
 from vae_lab.data.fingerprint import fingerprint
+from vae_lab.data.framing import ImageSize
 from vae_lab.data.loader import BatchLoader, EpochSampler, batch_sizes, resident_device
 from vae_lab.data.scaling import mean_example
 from vae_lab.data.source import DataSource, readable
@@ -40,7 +41,7 @@ class ImageDataModule(LightningDataModule):
             Not used for data that have a validation split of their own.
         binarization: ``dynamic``: a new sample at each reading of a training image, one fixed sample of the validation
             and test images, as published; ``static``: one fixed sample of every image; ``threshold``: above one half.
-        image_size: height and width in pixels that images are resized to; None: as they are.
+        image_size: side of square pictures in pixels that they are resized to, or height and width; None: as they are.
         horizontal_flip: mirror training images with probability one half.
         drop_last: leave out a last training batch that is not full.
         memory_limit_gb: arrays larger than this, in 10^9 bytes, stay on disk and are memory-mapped.
@@ -59,7 +60,7 @@ class ImageDataModule(LightningDataModule):
         batch_size: int = 128,
         val_size: int | float = 5000,
         binarization: Binarization = "none",
-        image_size: int | None = None,
+        image_size: ImageSize = None,
         horizontal_flip: bool = False,
         drop_last: bool = False,
         memory_limit_gb: float = 4.0,

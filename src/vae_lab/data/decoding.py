@@ -1,4 +1,4 @@
-"""Picture files of any kind decoded to small square uint8 arrays, in parallel."""
+"""Picture files of any kind decoded to small uint8 arrays, in parallel."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import numpy as np
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from vae_lab.data import picture_cache
+from vae_lab.data import framing, picture_cache
 from vae_lab.data.arrays import Images, Indices
+from vae_lab.data.framing import Fit, Sides, sides_of
 from vae_lab.data.picture_depth import SIXTEEN_BITS, USUAL, TooBrightError, White, has_deep_colour
 from vae_lab.data.picture_files import open_picture, stamps
 from vae_lab.data.source import readable
@@ -25,45 +26,57 @@ _ALMOST_BLACK = 15
 
 _MAX_NAMED = 10
 """Files that a warning names."""
+CHANGED = "fitted "
+"""Begins the note of a cache that counts the pictures of other proportions."""
 
 
 @dataclass(frozen=True)
 class Decoder:
-    """Turns a picture file into a square uint8 array.
+    """Turns a picture file into a uint8 array.
 
     The first frame of an animation is taken, EXIF rotation applied, transparency laid over white, deep greys scaled to
-    8 bits, every colour space converted; then a centre crop and antialiased bilinear resampling.
+    8 bits, every colour space converted; then it is fitted, by antialiased bilinear resampling.
 
     Args:
-        size: height and width of the result in pixels.
+        size: side of a square result in pixels, or height and width.
         channels: number of channels, 1 for grey and 3 for RGB.
-        crop: side of the centre crop in pixels of the original; None: the largest square.
+        crop: side of a centre crop in pixels of the original that comes first; None: none.
         white: values of white in grey pictures.
+        fit: what happens to a picture of other proportions.
     """
 
-    size: int
+    size: int | tuple[int, int]
     channels: int
     crop: int | None = None
     white: White = USUAL
+    fit: Fit = "crop"
+
+    @property
+    def sides(self) -> Sides:
+        sides = sides_of(self.size)
+        assert sides is not None
+        return sides
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        return (self.channels, self.size, self.size)
+        return (self.channels, *self.sides)
 
     def __call__(self, path: Path) -> Images:
-        """Returns the picture, (channels, size, size); raises as `open_picture`, and ValueError for its values."""
+        """Returns the picture, (channels, height, width); raises as `open_picture`, and ValueError for its values."""
+        return self.decode(path)[0]
+
+    def decode(self, path: Path) -> tuple[Images, bool]:
+        """Returns the picture, and True if it had other proportions; raises as `__call__`."""
         with open_picture(path) as image:
             if self.crop is None:
                 # A JPEG is decoded at a fraction of its size where that leaves enough: far faster for photographs.
-                image.draft(None, (2 * self.size, 2 * self.size))
+                image.draft(None, (2 * max(self.sides), 2 * max(self.sides)))
             _refuse_deep_colour(image, self.white)
             upright = self.white.scaled(ImageOps.exif_transpose(image))
             flat = _over_white(upright).convert("L" if self.channels == 1 else "RGB")
-        side = min(self.crop or max(flat.size), *flat.size)
-        left, top = (flat.width - side) // 2, (flat.height - side) // 2
-        square = flat.crop((left, top, left + side, top + side))
-        small = square.resize((self.size, self.size), Image.Resampling.BILINEAR)
-        return np.asarray(small).reshape(self.size, self.size, self.channels).transpose(2, 0, 1)
+        changed = self.crop is None and framing.is_changed(Sides(flat.height, flat.width), self.sides)
+        small = framing.fitted_picture(flat, self.sides, self.fit, self.crop)
+        return np.asarray(small).reshape(*self.sides, self.channels).transpose(2, 0, 1), changed
 
 
 def _refuse_deep_colour(image: Image.Image, white: White) -> None:
@@ -99,7 +112,7 @@ def ensure_decoded(
         ValueError: naming the unreadable files, if they are more than that.
     """
     white = [] if decoder.white == USUAL else astuple(decoder.white)
-    key = [stamps(root, paths), decoder.size, decoder.channels, decoder.crop, white]
+    key = [stamps(root, paths), decoder.size, decoder.channels, decoder.crop, white, decoder.fit]
     folder = picture_cache.cache_folder(root, name, key)
     if not folder.is_dir():
         notes: list[str] = []
@@ -123,7 +136,7 @@ def decoded(
 def _decode_all(
     name: str, paths: Sequence[Path], decoder: Decoder, max_skipped: float, notes: list[str]
 ) -> Iterator[tuple[int, Images]]:
-    skipped, masks, brightest = [], [], 0
+    skipped, masks, brightest, changed = [], [], 0, 0
     pool = ThreadPoolExecutor(os.cpu_count())
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="PIL")  # of metadata that have nothing to do with the pixels
@@ -134,17 +147,21 @@ def _decode_all(
                 if isinstance(result, str):
                     skipped.append(result)
                 else:
-                    largest = int(result.max())
+                    picture, fitted = result
+                    changed += fitted
+                    largest = int(picture.max())
                     brightest = max(brightest, largest)
-                    if largest == 1 and result.min() == 0:
+                    if largest == 1 and picture.min() == 0:
                         masks.append(readable(str(paths[place])))
-                    yield place, result
+                    yield place, picture
         finally:
             pool.shutdown(cancel_futures=True)
     if brightest <= _ALMOST_BLACK and len(skipped) < len(paths):
         notes.append(_darkness(brightest, decoder.white))
     elif masks:
         notes.append(_masks_among(masks, len(paths) - len(skipped)))
+    if changed:
+        notes.append(f"{CHANGED}{changed}")
     if skipped:
         _report(name, skipped, len(paths), max_skipped)
 
@@ -169,9 +186,9 @@ def _masks_among(masks: Sequence[str], total: int) -> str:
     )
 
 
-def _try(decoder: Decoder, path: Path) -> Images | str:
+def _try(decoder: Decoder, path: Path) -> tuple[Images, bool] | str:
     try:
-        return decoder(path)
+        return decoder.decode(path)
     except TooBrightError as error:
         raise ValueError(f"{readable(str(path))}: {error}") from error
     except Exception as error:  # a broken file makes Pillow's plugins fail in dozens of ways

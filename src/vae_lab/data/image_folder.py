@@ -11,8 +11,9 @@ from typing import Any, Literal
 import numpy as np
 
 from vae_lab.data.arrays import Arrays
-from vae_lab.data.decoding import Decoder, decoded, ensure_decoded
+from vae_lab.data.decoding import CHANGED, Decoder, decoded, ensure_decoded
 from vae_lab.data.folder_layout import FolderLayout, Layout, Listing
+from vae_lab.data.framing import Fit, ImageSize
 from vae_lab.data.image_set import ImageSet
 from vae_lab.data.picture_depth import DepthOfSet, MaxValue, check_max_value
 from vae_lab.data.splits import train_and_test_rows
@@ -29,11 +30,11 @@ class ImageFolder(ImageSet):
 
     Without test folder a part of the training pictures, chosen by chance, is the test set. A class is a folder, with
     all that is in folders within; classes are numbered in alphabetical order. Hidden files and folders are passed over,
-    and so are files beside class folders. Every picture is turned upright, cropped to its central square and resized.
+    and so are files beside class folders. Every picture is turned upright and resized.
 
     Args:
         root: folder of the pictures.
-        image_size: height and width in pixels; None: 64.
+        image_size: side of square pictures in pixels, or height and width; None: 64.
         memory_limit_gb: see `ImageSet`.
         channels: number of channels, 1 for grey and 3 for colour.
         test_fraction: fraction of the pictures that become the test set if there is no folder ``test``.
@@ -44,6 +45,7 @@ class ImageFolder(ImageSet):
         max_value: value of white in grey pictures that is not the largest their bits can hold, such as 4095 for 12 bits
             in 16; auto: the least 2^bits - 1 that holds the largest value of the deep training pictures; a mapping
             with ``integers`` and ``floats``: a value for each kind of deep pictures.
+        fit: see `DataSource`.
 
     Raises:
         ValueError: for a number of channels other than 1 and 3, or a fraction outside its range.
@@ -54,7 +56,7 @@ class ImageFolder(ImageSet):
     def __init__(
         self,
         root: str = "data",
-        image_size: int | None = None,
+        image_size: ImageSize = None,
         memory_limit_gb: float = 4.0,
         channels: Literal[1, 3] = 3,
         test_fraction: float = 0.1,
@@ -62,15 +64,16 @@ class ImageFolder(ImageSet):
         split_seed: int = 0,
         layout: Layout = "auto",
         max_value: MaxValue = "auto",
+        fit: Fit = "crop",
     ) -> None:
-        super().__init__(root, image_size, memory_limit_gb)
+        super().__init__(root, image_size, memory_limit_gb, fit)
         if channels not in (1, 3):
             raise ValueError(f"channels={channels}: must be 1 (grey) or 3 (colour)")
         if not 0 < test_fraction < 1:
             raise ValueError(f"test_fraction={test_fraction}: must lie between 0 and 1")
         if not 0 <= max_skipped <= 1:
             raise ValueError(f"max_skipped={max_skipped}: must lie in 0..1")
-        self._decoder = Decoder(image_size or 64, channels)
+        self._decoder = Decoder(self.sides or 64, channels, fit=fit)
         self.test_fraction = test_fraction
         self.max_skipped = max_skipped
         self.split_seed = split_seed
@@ -132,7 +135,10 @@ class ImageFolder(ImageSet):
         paths, labels = self._listing(split)
         how = (self._scaling_decoder, self.max_skipped, self.memory_limit_gb)
         images, kept, notes = decoded(self.name, self.root, paths, *how)
-        new = [note for note in [*self._depth.notes(), *notes] if note not in self._printed]
+        changed = [int(note.removeprefix(CHANGED)) for note in notes if note.startswith(CHANGED)]
+        self.fitted[split] = (sum(changed), len(kept))
+        told = [*self._depth.notes(), *(note for note in notes if not note.startswith(CHANGED))]
+        new = [note for note in told if note not in self._printed]
         self._printed.update(new)
         for note in new:
             warnings.warn(f"{self.name}: {note}", stacklevel=2)

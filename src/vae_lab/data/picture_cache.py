@@ -20,7 +20,7 @@ from numpy.lib.format import open_memmap
 from vae_lab.data.arrays import GIGABYTE, Images, Indices
 from vae_lab.data.published_files import partial_folder, safe_on_disk
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """Raise it whenever the same files would be decoded into other bytes."""
 
 

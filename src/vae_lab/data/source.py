@@ -9,14 +9,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torchvision.transforms.v2 import functional
 
+from vae_lab.data import framing
 from vae_lab.data.arrays import Arrays, Examples, allocate, chunks
 from vae_lab.data.conditions import check_rows
+from vae_lab.data.framing import Fit, ImageSize, Sides, check_fit, sides_of
 from vae_lab.types import SplitName, Support
-
-_MAX_SIDE = 2**14
-"""Side of an image in pixels."""
 
 
 class DataSource(ABC):
@@ -27,8 +25,10 @@ class DataSource(ABC):
 
     Args:
         root: folder of the data.
-        image_size: height and width in pixels of pictures; None: as they are.
+        image_size: side in pixels of square pictures, or height and width; None: as they are.
         memory_limit_gb: arrays larger than this, in 10^9 bytes, stay on disk and are memory-mapped.
+        fit: what happens to pictures of other proportions than ``image_size``: they lose what lies outside their
+            centre, get a black margin, or are stretched.
 
     Raises:
         ValueError: for an image size outside its range or a negative memory limit.
@@ -40,15 +40,18 @@ class DataSource(ABC):
     reads_root: ClassVar[bool] = True
     """False for a set that is made here, or part of the package."""
 
-    def __init__(self, root: str = "data", image_size: int | None = None, memory_limit_gb: float = 4.0) -> None:
-        if image_size is not None and not 1 <= image_size <= _MAX_SIDE:
-            raise ValueError(
-                f"image_size={image_size}: must lie in 1..{_MAX_SIDE}, or be null for the size of the images"
-            )
+    def __init__(
+        self, root: str = "data", image_size: ImageSize = None, memory_limit_gb: float = 4.0, fit: Fit = "crop"
+    ) -> None:
+        check_fit(fit)
         if not memory_limit_gb >= 0:
             raise ValueError(f"memory_limit_gb={memory_limit_gb}: must be 0 or more")
         self.root = root
         self.image_size = image_size
+        self.sides = sides_of(image_size)
+        self.fit: Fit = fit
+        self.fitted: dict[SplitName, tuple[int, int]] = {}
+        """Number of pictures of other proportions than those asked for, and of all, in each split that was read."""
         self.memory_limit_gb = memory_limit_gb
         self.asked_support: Support | None = None
 
@@ -158,14 +161,19 @@ class DataSource(ABC):
         Raises:
             ValueError: for an ``image_size`` of examples that are not pictures.
         """
-        if self.image_size is None:
+        if self.sides is None:
             return self.native_shape
         if len(self.native_shape) != 3:
             raise ValueError(
                 f"image_size={self.image_size}: resizes pictures, and examples of shape {self.native_shape} are not"
                 " pictures; leave it out"
             )
-        return (self.native_shape[0], self.image_size, self.image_size)
+        return (self.native_shape[0], *self.sides)
+
+    def fit_note(self) -> str:
+        """Returns what was done to pictures of other proportions; complete once the splits have been loaded."""
+        changed, total = (sum(numbers) for numbers in zip((0, 0), *self.fitted.values(), strict=True))
+        return framing.note(changed, total, self.sides or Sides(*self.shape[-2:]), self.fit) if changed else ""
 
     def load(self, train: bool) -> Arrays:
         """Loads the training split or the test split, checked, at the size asked for.
@@ -173,16 +181,19 @@ class DataSource(ABC):
         Raises:
             FileNotFoundError, ValueError: as `read`; ValueError for arrays that are not what the family promised.
         """
-        return self._checked(self.read(train))
+        return self._checked(self.read(train), "train" if train else "test")
 
     def load_val(self) -> Arrays:
         """Loads the set's own validation split, as `load` does the others."""
-        return self._checked(self.read_val())
+        return self._checked(self.read_val(), "val")
 
-    def _checked(self, arrays: Arrays) -> Arrays:
+    def _checked(self, arrays: Arrays, split: SplitName) -> Arrays:
         self._check(arrays)
         if arrays.x.shape[1:] == self.shape:
             return arrays
+        assert self.sides is not None
+        changed = framing.is_changed(Sides(*self.native_shape[1:]), self.sides)
+        self.fitted[split] = (len(arrays) * changed, len(arrays))
         return replace(arrays, x=self._resized(arrays.x))
 
     def _check(self, arrays: Arrays) -> None:
@@ -208,14 +219,12 @@ class DataSource(ABC):
             raise ValueError(f"{self.name}: label {outside[0]} is outside the classes 0..{self.num_classes - 1}")
 
     def _resized(self, images: Examples) -> Examples:
-        """Returns a centre crop to a square, resampled bilinearly with antialiasing."""
-        channels, height, width = self.shape
-        resized = allocate((len(images), channels, height, width), self.memory_limit_gb, images.dtype)
-        side = min(images.shape[2:])
-        for rows in chunks(len(images)):
+        """Returns the images at the size asked for."""
+        assert self.sides is not None
+        resized = allocate((len(images), *self.shape), self.memory_limit_gb, images.dtype)
+        for rows in chunks(len(images), images[0].nbytes):
             # np.array copies: torch does not take the read-only arrays that embedded and mapped data are.
-            square = functional.center_crop(torch.from_numpy(np.array(images[rows])), [side, side])
-            resized[rows] = functional.resize(square, [height, width], antialias=True).numpy()
+            resized[rows] = framing.fitted_tensor(torch.from_numpy(np.array(images[rows])), self.sides, self.fit)
         return resized
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from vae_lab.data.arrays import Arrays, Images, Indices, allocate
 from vae_lab.data.conditions import Rows, condition_rows
+from vae_lab.data.framing import ImageSize
 from vae_lab.data.image_set import ImageSet
 from vae_lab.data.splits import train_and_test_rows
 
@@ -66,7 +67,7 @@ class Sprites(ImageSet):
     def __init__(
         self,
         root: str = "data",
-        image_size: int | None = None,
+        image_size: ImageSize = None,
         memory_limit_gb: float = 4.0,
         num_scales: int = 6,
         num_orientations: int = 10,
@@ -78,6 +79,8 @@ class Sprites(ImageSet):
         for key, value, least, most in (*counts, ("num_positions", num_positions, 2, _POSITIONS)):
             if not least <= value <= most:
                 raise ValueError(f"{key}={value}: must lie in {least}..{most}")
+        if image_size is not None and not isinstance(image_size, int):
+            raise ValueError(f"image_size={list(image_size)}: sprites are square; give one number")
         if image_size is not None and image_size % _CANVAS and _CANVAS % image_size:
             raise ValueError(f"image_size={image_size}: must be 64 times or divided by a whole number")
         self.num_scales, self.num_orientations, self.num_positions = num_scales, num_orientations, num_positions
@@ -101,7 +104,7 @@ class Sprites(ImageSet):
 
     @property
     def native_shape(self) -> tuple[int, int, int]:
-        side = self.image_size or _CANVAS
+        side = _CANVAS if self.sides is None else self.sides.width
         return (1, side, side)
 
     @property

@@ -39,6 +39,8 @@ def summary(data: DataModule, splits: Sequence[SplitName] = ("train", "val", "te
     if note:
         lines.append(f"values       {note}{', standardised by the training split' if spec.scaling else ''}")
     lines.append(f"splits       {sizes}")
+    if isinstance(data, ImageDataModule) and (fitted := data.images.fit_note()):
+        lines.append(f"pictures     {fitted}")
     if selects and data.selection == "test set" and "val" in splits:
         lines.append(_SELECTED_ON_TEST)
     if "val" in splits and (few := [split for split in splits if data.size(split) < _FEW]):

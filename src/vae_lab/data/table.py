@@ -12,6 +12,7 @@ import numpy as np
 from vae_lab.data.array_labels import as_indices, label_values
 from vae_lab.data.arrays import Arrays, Indices
 from vae_lab.data.conditions import Rows, attribute_values, condition_rows, number_values
+from vae_lab.data.framing import ImageSize
 from vae_lab.data.source import DataSource
 from vae_lab.data.splits import train_and_test_rows
 from vae_lab.data.table_columns import (
@@ -58,7 +59,7 @@ class Table(DataSource):
     def __init__(
         self,
         root: str = "data",
-        image_size: int | None = None,
+        image_size: ImageSize = None,
         memory_limit_gb: float = 4.0,
         columns: Sequence[str] | None = None,
         label: str | None = None,

@@ -106,7 +106,7 @@ def by_support(event_shape: Sequence[int], **options: Any) -> Head:
     Raises:
         ValueError: always.
     """
-    raise ValueError("likelihood=auto: only the command line chooses it; name a likelihood, such as Gaussian")
+    raise ValueError("likelihood: not chosen yet; name one that suits the support, such as Gaussian")
 
 
 class ConditionalDistribution(nn.Module):
