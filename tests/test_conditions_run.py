@@ -16,7 +16,7 @@ import yaml
 from tests.conftest import FAST, Outcome
 from tests.training.processes import outcome, run_forked
 from tests.training.same_run import assert_same
-from vae_lab import evaluate, load_run, sample
+from vae_lab import encode, evaluate, load_run, sample
 
 SPRITES = (
     *(word for word in FAST if not word.startswith("debug")),
@@ -56,6 +56,12 @@ def test_a_run_goes_on_is_sampled_and_evaluated(
         assert refused.code == 1
         assert len(refused.error_lines) == 1
         assert message in refused.error_lines[0]
+
+    table = tmp_path / "codes.npz"
+    assert command(encode.main, f"run={run}", f"out={table}", "trainer=cpu").code == 0
+    columns = np.load(table)
+    assert set(columns["label"]) == {"square", "ellipse", "heart"}
+    assert set(columns["condition_x"]) == {0, 0.5, 1}
 
     assess = partial(command, evaluate.main, f"run={run}", "num_samples=5", "trainer=cpu", "disentanglement=false")
     with warnings.catch_warnings():

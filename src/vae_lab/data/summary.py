@@ -43,6 +43,8 @@ def summary(data: DataModule, splits: Sequence[SplitName] = ("train", "val", "te
         lines.append(f"pictures     {fitted}")
     if selects and data.selection == "test set" and "val" in splits:
         lines.append(_SELECTED_ON_TEST)
+    if spec.vector_condition and getattr(data, "horizontal_flip", False):
+        lines.append("mirrored     pictures alone: attributes and numbers of their condition stay as they are")
     if "val" in splits and (few := [split for split in splits if data.size(split) < _FEW]):
         lines.append(f"few examples {', '.join(few)}: fewer than {_FEW}, so that their figures mean little")
     return "\n".join([*lines, *(f"passed over  {what}" for what in data.passed_over())])

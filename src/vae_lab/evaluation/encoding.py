@@ -23,7 +23,7 @@ from vae_lab.errors import RunError
 from vae_lab.evaluation.code_table import Array, CodeTable, check_format, write_table
 from vae_lab.settings import EncodingSettings
 from vae_lab.training.trainer_checks import dtype_of
-from vae_lab.types import Batch, SplitName
+from vae_lab.types import Batch, DataSpec, SplitName
 
 
 def encode(
@@ -75,7 +75,8 @@ def _check_fit(model: LatentVariableModel, data: ImageDataModule) -> None:
         return
     found = data.spec
     if not model.conditional:
-        found = replace(found, num_classes=model.spec.num_classes, class_names=model.spec.class_names)
+        kept = ("num_classes", "class_names", "attributes", "numbers", "numbers_scaling", "numbers_range")
+        found = replace(found, **{key: getattr(model.spec, key) for key in kept})
     model.spec.check_data(found, f"data_root={data.images.root}: ")
 
 
@@ -91,12 +92,18 @@ def _described_split(data: ImageDataModule, split: SplitName) -> dict[str, Array
     described["row"] = rows if arrays.rows is None else arrays.rows[rows]
     if arrays.names is not None:
         described["file"] = np.array([readable(name) for name in arrays.names[rows].tolist()])
-    if arrays.y is not None and arrays.y.ndim == 1:
-        names = np.array([data.spec.name_of(y) for y in range(data.spec.num_classes)])
-        described["label"] = names[arrays.y[rows]]
-    elif arrays.y is not None:
-        described["condition"] = arrays.y[rows]
-    return described
+    return described if arrays.y is None else described | _conditions(data.spec, arrays.y[rows])
+
+
+def _conditions(spec: DataSpec, y: Array) -> dict[str, Array]:
+    """Returns the class of each example by name, and each attribute and number in a column of its name."""
+    named: dict[str, Array] = {}
+    if spec.num_classes:
+        names = np.array([spec.name_of(label) for label in range(spec.num_classes)])
+        named["label"] = names[y if y.ndim == 1 else y[:, : spec.num_classes].argmax(1)]
+    for column, name in list(enumerate(spec.context_names))[spec.num_classes :]:
+        named[f"condition_{name}"] = y[:, column]
+    return named
 
 
 class _Rows(Callback):
