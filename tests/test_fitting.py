@@ -151,6 +151,39 @@ def test_data_come_in_the_forms_in_which_people_hold_them(form: str) -> None:
     assert run.encode(pairs[form][0])[0].mean.shape == (len(pairs[form][0]), 10)
 
 
+def test_columns_of_a_data_frame_are_known_by_name() -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(RNG.normal(size=(60, 3)), columns=["size", "age", "mass"])
+    run = fitted("run", 1, data=(frame, pandas.Series(Y)))
+    assert run.spec.columns == ("size", "age", "mass")
+    expected = run.encode(frame.to_numpy())[0].mean
+    assert np.array_equal(run.encode(frame[["mass", "size", "age"]])[0].mean, expected)
+    with pytest.raises(ValueError, match="x: no column age; the model was trained on size, age, mass"):
+        run.encode(frame[["mass", "size"]])
+
+
+KINDS: dict[str, tuple[Any, Any]] = {
+    "bytes": (X, X[:, None] / 255),
+    "bytes up to 15": (X // 16, (X[:, None] // 16 * 17) / 255),
+    "16 bits": (16 * X.astype(np.uint16) + 15, (16 * X[:, None].astype(float) + 15) / 4095),
+    "truth values": (X > 127, X[:, None] > 127),
+    "masks": ((X > 127).astype(np.uint8), X[:, None] > 127),
+    "floats": (X / 256, X[:, None] / 256),
+    "table": (X.reshape(60, 16)[:, :5] - 3.5, X.reshape(60, 16)[:, :5] - 3.5),
+    "signals": (RNG.normal(size=(60, 2, 16)),) * 2,
+}
+"""Arrays as people hold them, and as a model reads them."""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_run_reads_arrays_as_it_was_trained_on_them(kind: str) -> None:
+    given, read = KINDS[kind]
+    run = fitted("run", 1, data=given, words=["data.images.max_value=15"] if kind == "bytes up to 15" else [])
+    expected = run.model.encode(torch.from_numpy(np.asarray(read, np.float32)))[0]
+    assert np.allclose(run.encode(given)[0].mean, expected, atol=1e-5)
+    assert run.reconstruct(given).shape == read.shape
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -87,12 +87,12 @@ def loader(x: Tensor = X, y: Tensor | None = Y, size: int = 20, **options: Any) 
 
 def fitted(data: Any, folder: str | None = None, epochs: int = 1, **options: Any) -> vae_lab.Run:
     words = [f"trainer.max_epochs={epochs}", *options.pop("words", [])]
-    words = words if "resume" in options else [*TINY, "likelihood=bernoulli", *words]
+    words = words if "resume" in options else [*TINY, *words]
     return vae_lab.fit(data, overrides=words, folder=folder, verbose=False, **options)
 
 
 def test_a_data_set_is_split_and_its_classes_have_names(capsys: pytest.CaptureFixture[str]) -> None:
-    words = [*TINY, "likelihood=bernoulli", "trainer.max_epochs=1", "trainer.enable_progress_bar=false"]
+    words = [*TINY, "trainer.max_epochs=1", "trainer.enable_progress_bar=false"]
     run = vae_lab.fit(Pictures(), "cvae", 2, words, folder="run")
     assert run.spec == DataSpec((1, 4, 4), 3, "binary", ("cat", "dog", "eel"))
     assert "train 49, val 5, test 6" in capsys.readouterr().out
@@ -129,7 +129,7 @@ def test_the_order_of_an_epoch_differs_from_that_of_others() -> None:
 
 
 def test_loaders_of_three_splits_and_of_two(capsys: pytest.CaptureFixture[str]) -> None:
-    words = [*TINY, "likelihood=bernoulli", "trainer.max_epochs=1", "trainer.enable_progress_bar=false"]
+    words = [*TINY, "trainer.max_epochs=1", "trainer.enable_progress_bar=false"]
     run = vae_lab.fit(loader(), overrides=words, val=loader(X[:20], Y[:20]), test=loader(X[:10], Y[:10]), folder="3")
     assert "train 60, val 20, test 10" in capsys.readouterr().out
     assert run.spec.num_classes == 3

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vae_lab.core import LatentVariableModel
 from vae_lab.core.codes import Code
-from vae_lab.types import DataSpec
+from vae_lab.types import DataSpec, listed
 
 WHITE = 255
 
@@ -43,7 +43,7 @@ def examples_as_read(x: Any, spec: DataSpec, white: int = WHITE) -> Tensor:
     Raises:
         TypeError: for anything but numbers. Shapes and ranges are checked by the model.
     """
-    values = x if isinstance(x, Tensor) else _tensor("x", x)
+    values = x if isinstance(x, Tensor) else _tensor("x", _columns_in_order(x, spec))
     if not values.is_floating_point():
         values = _scaled(values, spec, white)
     return _arranged(values if values.dim() else values[None], spec.shape)
@@ -150,7 +150,22 @@ def _scaled(values: Tensor, spec: DataSpec, white: int) -> Tensor:
         return values.to(number)
     if highest > white:
         raise ValueError(f"x: value {highest} where {white} is white; give pixels of 0..{white}, or floats in [0, 1]")
+    if spec.support == "unit":
+        return values.to(number) / white
     return (values.to(number) * (WHITE / white)).round() / WHITE
+
+
+def _columns_in_order(x: Any, spec: DataSpec) -> Any:
+    """Returns a data frame with the columns that the model was trained on, in their order; anything else as it is.
+
+    Raises:
+        ValueError: naming a column that is missing.
+    """
+    if not (spec.columns and hasattr(x, "columns")):
+        return x
+    if missing := [name for name in spec.columns if name not in x.columns]:
+        raise ValueError(f"x: no column {missing[0]}; the model was trained on {listed(spec.columns)}")
+    return x[list(spec.columns)]
 
 
 def _arranged(x: Tensor, shape: tuple[int, ...]) -> Tensor:
