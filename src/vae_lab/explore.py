@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from vae_lab.cli import command
+from vae_lab.settings import ExploreSettings
 
 
 def explore(cfg: DictConfig) -> None:
     """Opens one or two runs, prints the address of the page, and serves it until Ctrl-C."""
     # Here and not above: --help and a wrong key must not wait for torch.
-    from vae_lab.explorer.explored import Sources  # noqa: PLC0415
     from vae_lab.explorer.server import address_of, explorer_of, make_explorer_server  # noqa: PLC0415
 
-    if cfg.num_examples < 1:
-        raise ValueError(f"num_examples={cfg.num_examples}: must be at least 1")
-    sources = Sources(cfg.weights, cfg.split, cfg.num_examples, cfg.data_root, tuple(cfg.packages))
+    settings = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+    explored = ExploreSettings(**{name: settings[name] for name in ExploreSettings.__dataclass_fields__})
     paths = [Path(path).expanduser() for path in (cfg.run, cfg.run2) if path]
-    explorer, token = explorer_of(paths, sources)
+    if len(paths) == 2 and paths[0].absolute() == paths[1].absolute():
+        raise ValueError(f"run2={cfg.run2}: is run itself; name another")
+    explorer, token = explorer_of(paths, explored)
     server = make_explorer_server(explorer, cfg.port)
     for problem in explorer.problems():
         print(f"warning: {problem}")

@@ -110,6 +110,31 @@ class EncodingSettings:
 
 
 @dataclass(frozen=True)
+class ExploreSettings:
+    """Settings of the explorer: which weights and which examples it reads.
+
+    Attributes:
+        weights: weights of a run that averages them, the average or those that were trained.
+        split: split that the examples come from.
+        num_examples: number of examples that are encoded; None: all of them.
+        data_root: folder of the data, if they are not where the run found them.
+        packages: packages whose classes the run's config may name.
+
+    Raises:
+        ValueError: for a number below 1.
+    """
+
+    weights: Literal["average", "raw"] = "average"
+    split: SplitName = "test"
+    num_examples: int | None = 1000
+    data_root: str | None = None
+    packages: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        _check_least_one(self)
+
+
+@dataclass(frozen=True)
 class Request:
     """Request for sheets of one kind; `vae_lab.pictures.requested` makes them.
 
@@ -163,7 +188,7 @@ class Request:
         return {name: value for name, (value, default) in values.items() if value not in (default, [])}
 
 
-def _check_least_one(settings: EvaluationSettings | EncodingSettings) -> None:
+def _check_least_one(settings: EvaluationSettings | EncodingSettings | ExploreSettings) -> None:
     for key, value in vars(settings).items():
         if key != "seed" and type(value) is int and value < 1:
             raise ValueError(f"{key}={value}: must be at least 1")

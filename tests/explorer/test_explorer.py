@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from werkzeug.test import Client, TestResponse
 
 from tests.conftest import FAST, Outcome, trained_run
-from vae_lab.explorer.explored import ExploredRun, Sources
-from vae_lab.explorer.guard import TOKEN_HEADER
-from vae_lab.explorer.server import explorer_of
+from tests.explorer.asking import Page, as_bytes, pixels
+from vae_lab.explorer.explored import ExploredRun
 from vae_lab.sample import main as sample_main
 
 RUNS = {
@@ -30,7 +26,6 @@ RUNS = {
     "flow": ("model=vae", "latent_dim=3", "prior=flow"),
     "vq": ("model=vq_vae", "objective=vq"),
 }
-HOST = {"Host": "127.0.0.1:8765"}
 
 
 @pytest.fixture(scope="module")
@@ -40,39 +35,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         narrow = FAST if name != "vq" else [word for word in FAST if not word.startswith("network.")]
         trained_run(folder / name, *narrow, *words, "logger=none")
     return folder
-
-
-class Page:
-    """Questions of a browser to one or two runs."""
-
-    def __init__(self, *paths: Path, **sources: Any) -> None:
-        self.explorer, self.token = explorer_of(paths, Sources(num_examples=60, **sources))
-        self.client = Client(self.explorer)
-        self.name = self.explorer.first[0]
-
-    def respond(self, question: str, **body: Any) -> TestResponse:
-        headers = {**HOST, TOKEN_HEADER: self.token}
-        return self.client.post(f"/api/{question}", json={"run": self.name, **body}, headers=headers)
-
-    def ask(self, question: str, **body: Any) -> dict[str, Any]:
-        response = self.respond(question, **body)
-        assert response.status_code == 200, response.text
-        return response.get_json()
-
-    def refusal(self, question: str, **body: Any) -> str:
-        response = self.respond(question, **body)
-        assert response.status_code >= 400
-        return f"{response.status_code} {response.get_json()['error']}"
-
-
-def pixels(example: dict[str, Any]) -> np.ndarray:
-    """The bytes of an answer, (C, H, W)."""
-    shape = (example["height"], example["width"], example["channels"])
-    return np.frombuffer(base64.b64decode(example["data"]), np.uint8).reshape(shape).transpose(2, 0, 1)
-
-
-def as_bytes(picture: torch.Tensor) -> np.ndarray:
-    return picture.mul(255).add(0.5).clamp(0, 255).to(torch.uint8).numpy()
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +166,7 @@ def test_an_own_picture_is_cropped_turned_over_and_encoded(pages: dict[str, Page
     words = {"run": page.name, "y": "3", "inverted": "1"}
     response = page.client.post(
         "/api/picture", query_string=words, data=file.getvalue(), content_type="image/png",
-        headers={**HOST, TOKEN_HEADER: page.token},
+        headers=page.headers,
     )  # fmt: skip
     assert response.status_code == 200, response.text
     found = response.get_json()

@@ -18,9 +18,9 @@ from tests.conftest import FAST, trained_run
 from vae_lab.errors import RunError
 from vae_lab.explorer import guard, own_picture
 from vae_lab.explorer.application import FILES, Explorer
-from vae_lab.explorer.explored import Sources
 from vae_lab.explorer.guard import TOKEN_HEADER
 from vae_lab.explorer.server import address_of, explorer_of, make_explorer_server
+from vae_lab.settings import ExploreSettings
 
 LOCAL = {"Host": "127.0.0.1:8765"}
 
@@ -29,7 +29,7 @@ LOCAL = {"Host": "127.0.0.1:8765"}
 def explored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Explorer, str]:
     folder = tmp_path_factory.mktemp("runs")
     run = trained_run(folder / "cvae", *FAST, "model=cvae", "latent_dim=3", "logger=none")
-    return explorer_of([run], Sources(num_examples=30))
+    return explorer_of([run], ExploreSettings(num_examples=30))
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,13 @@ from typing import Any
 from torch import Tensor
 
 from vae_lab.explorer import asked, projections, words
-from vae_lab.explorer.explored import ExploredRun, Sources
+from vae_lab.explorer.explored import ExploredRun
 from vae_lab.explorer.guard import RefusedError
 from vae_lab.explorer.own_picture import read_picture
 from vae_lab.explorer.shown import shown
 from vae_lab.pictures.conditions import row_label
 from vae_lab.pictures.samples import generate
+from vae_lab.settings import ExploreSettings
 from vae_lab.types import Batch
 
 _MAX_SAMPLES = 100
@@ -25,7 +26,7 @@ Body = Mapping[str, Any]
 Answer = dict[str, Any]
 
 
-def describe(run: ExploredRun, body: Body, sources: Sources) -> Answer:
+def describe(run: ExploredRun, body: Body, settings: ExploreSettings) -> Answer:
     """Returns all that the page must know of a run before anything is moved."""
     spec, model = run.spec, run.model
     y = run.first_condition()
@@ -50,7 +51,7 @@ def describe(run: ExploredRun, body: Body, sources: Sources) -> Answer:
     }
 
 
-def decode(run: ExploredRun, body: Body, sources: Sources) -> Answer:
+def decode(run: ExploredRun, body: Body, settings: ExploreSettings) -> Answer:
     """Returns what codes of the top levels decode to, and mean and deviation of the prior of the lowest of them."""
     z = _codes(run, body.get("z"))
     walked = run.decode(z, asked.condition(body.get("y"), run.spec, run.model.conditional))
@@ -59,7 +60,7 @@ def decode(run: ExploredRun, body: Body, sources: Sources) -> Answer:
     return {"picture": shown(walked.picture, run.spec), "mean": moments[0], "std": moments[1]}
 
 
-def example(run: ExploredRun, body: Body, sources: Sources) -> Answer:
+def example(run: ExploredRun, body: Body, settings: ExploreSettings) -> Answer:
     """Returns an example with its codes, ELBO and KL."""
     if run.examples is None:
         raise RefusedError(409, run.problem)
@@ -74,7 +75,7 @@ def picture(run: ExploredRun, content: bytes, inverted: bool, y: Any) -> Answer:
     return _encoded(run, Batch(own.x, asked.condition(y, run.spec, run.model.conditional)), own.grey)
 
 
-def samples(run: ExploredRun, body: Body, sources: Sources) -> Answer:
+def samples(run: ExploredRun, body: Body, settings: ExploreSettings) -> Answer:
     """Returns samples, the same for the same seed, and the command that draws them; or the codes of one of them."""
     y = asked.condition(body.get("y"), run.spec, run.model.conditional)
     num, seed = asked.whole(body, "num", 1, _MAX_SAMPLES), asked.whole(body, "seed", 0, _MAX_SEED)
@@ -84,11 +85,11 @@ def samples(run: ExploredRun, body: Body, sources: Sources) -> Answer:
     if "take" in body:
         row = asked.whole(body, "take", 0, num - 1)
         return {"z": [made[f"z_{level}"][row].flatten().tolist() for level in range(1, len(run.shapes) + 1)]}
-    command = words.sample_command(run, sources, y, num, seed, temperature)
+    command = words.sample_command(run, settings, y, num, seed, temperature)
     return {"pictures": [shown(image, run.spec) for image in made["images"]], "command": command}
 
 
-def path(run: ExploredRun, body: Body, sources: Sources) -> Answer:
+def path(run: ExploredRun, body: Body, settings: ExploreSettings) -> Answer:
     """Returns the pictures between two codes, each with its condition."""
     if run.model.discrete:
         raise RefusedError(400, "path: the codes of this model are numbers of a codebook's entries")
@@ -106,7 +107,7 @@ def path(run: ExploredRun, body: Body, sources: Sources) -> Answer:
     return {"pictures": [shown(image, run.spec) for image in run.between(found, steps)]}
 
 
-def map_of(run: ExploredRun, body: Body, sources: Sources) -> Answer:
+def map_of(run: ExploredRun, body: Body, settings: ExploreSettings) -> Answer:
     """Returns the places of the examples' codes in a plane; see `vae_lab.explorer.projections`."""
     if run.examples is None:
         raise RefusedError(409, run.problem)
@@ -119,13 +120,13 @@ def map_of(run: ExploredRun, body: Body, sources: Sources) -> Answer:
     return {**plane, "labels": labels, "names": names}
 
 
-def command(run: ExploredRun, body: Body, sources: Sources) -> Answer:
+def command(run: ExploredRun, body: Body, settings: ExploreSettings) -> Answer:
     """Returns the command that decodes the same picture."""
     y = asked.condition(body.get("y"), run.spec, run.model.conditional)
-    return {"command": words.decode_command(run, sources, y, _codes(run, body.get("z")))}
+    return {"command": words.decode_command(run, settings, y, _codes(run, body.get("z")))}
 
 
-ANSWERS: dict[str, Callable[[ExploredRun, Body, Sources], Answer]] = {
+ANSWERS: dict[str, Callable[[ExploredRun, Body, ExploreSettings], Answer]] = {
     "open": describe,
     "decode": decode,
     "example": example,

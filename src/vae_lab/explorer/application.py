@@ -48,6 +48,8 @@ class Explorer:
             response = self._answer(request)
         except RefusedError as refusal:
             response = _json({"error": refusal.reason}, refusal.status)
+        except ValueError as error:  # of the model, for values that do not fit its data
+            response = _json({"error": " ".join(str(error).split())[:300]}, 400)
         except Exception as error:  # a fault of ours is shown in one line, and the server goes on
             response = _json({"error": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}, 500)
         return self.guard.secured(response)(environ, start_response)
@@ -79,7 +81,7 @@ class Explorer:
             run = self.runs.get(body.get("run"), None if name == "open" else body.get("stamp"))
             from vae_lab.explorer.answers import ANSWERS  # noqa: PLC0415  (which loads torch)
 
-            return _json(ANSWERS[name](run, body, self.runs.sources))
+            return _json(ANSWERS[name](run, body, self.runs.settings))
 
     def _picture(self, request: Request) -> Mapping[str, Any]:
         if not self.uploads:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,31 +11,14 @@ from torch import Tensor
 
 from vae_lab.errors import RunError, naming_data_root
 from vae_lab.pictures.latents import LevelCodes, codes, evaluation_mode, first_varied, on_model, rows_of
-from vae_lab.runs.checkpoints import Weights
 from vae_lab.runs.loading import find_run, load_run
 from vae_lab.runs.run import Run
-from vae_lab.types import Batch, SplitName
+from vae_lab.settings import ExploreSettings
+from vae_lab.types import Batch
 
 _ELBO_SAMPLES = 16
-
-
-@dataclass(frozen=True)
-class Sources:
-    """Settings of the command: which weights and which examples are read.
-
-    Attributes:
-        weights: average or raw weights of a run that averages them.
-        split: split that the examples come from.
-        num_examples: number of examples whose codes are shown.
-        data_root: folder of the data, if they are not where the run found them.
-        packages: packages whose classes the run's config may name.
-    """
-
-    weights: Weights = "average"
-    split: SplitName = "test"
-    num_examples: int = 1000
-    data_root: str | None = None
-    packages: Sequence[str] = ()
+_ALL = 2**31 - 1
+"""More examples than any split has."""
 
 
 class Walked(NamedTuple):
@@ -69,17 +51,17 @@ class ExploredRun:
         RunError, ValueError: for a run that cannot be opened.
     """
 
-    def __init__(self, path: Path, sources: Sources) -> None:
+    def __init__(self, path: Path, settings: ExploreSettings) -> None:
         self.path = path
         self.stamp = stamp_of(path)
-        self.run: Run = load_run(path, tuple(sources.packages), weights=sources.weights)
+        self.run: Run = load_run(path, tuple(settings.packages), weights=settings.weights)
         self.model = self.run.model
         self.spec = self.run.spec
         self.examples: Batch | None = None
         self.problem = ""
         self.levels: list[LevelCodes] = []
         try:
-            self.examples = _examples(path, sources, self.run)
+            self.examples = _examples(path, settings, self.run)
         except Exception as error:  # a run is explored without its data, too, whatever is wrong with them
             self.problem = " ".join(str(error).split())[:300] or type(error).__name__
         else:
@@ -189,14 +171,15 @@ def stamp_of(path: Path) -> str:
     return f"{found.st_mtime_ns}-{found.st_size}"
 
 
-def _examples(path: Path, sources: Sources, run: Run) -> Batch:
+def _examples(path: Path, settings: ExploreSettings, run: Run) -> Batch:
     saved = find_run(path)
     with naming_data_root():
-        data = saved.data(sources.packages, **({"root": sources.data_root} if sources.data_root else {}))
+        data = saved.data(settings.packages, **({"root": settings.data_root} if settings.data_root else {}))
         run.spec.check_data(data.spec, "data_root: ")
         data.prepare_data()
         data.dtype = torch.float32
-        return first_varied(data.examples(sources.num_examples, sources.split), sources.num_examples)
+        num = _ALL if settings.num_examples is None else settings.num_examples
+        return first_varied(data.examples(num, settings.split), num)
 
 
 def _moments(p: Any) -> tuple[Tensor, Tensor]:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from vae_lab.errors import RunError
 from vae_lab.explorer.guard import RefusedError
+from vae_lab.settings import ExploreSettings
 
 if TYPE_CHECKING:
-    from vae_lab.explorer.explored import ExploredRun, Sources
+    from vae_lab.explorer.explored import ExploredRun
 
 _MAX_OPEN = 4
 """Runs that are kept in memory."""
@@ -22,21 +23,14 @@ class OpenRuns:
 
     Args:
         names: returns the folders of the runs by name, at each call as they are now.
-        sources: where runs and their examples are read from; None: the defaults.
+        settings: weights and examples that are read.
     """
 
-    def __init__(self, names: Callable[[], Mapping[str, Path]], sources: Sources | None = None) -> None:
+    def __init__(self, names: Callable[[], Mapping[str, Path]], settings: ExploreSettings) -> None:
         self.names = names
         self.lock = threading.RLock()
-        self._sources = sources
+        self.settings = settings
         self._open: dict[str, ExploredRun] = {}
-
-    @property
-    def sources(self) -> Sources:
-        """Settings that runs are opened with."""
-        from vae_lab.explorer.explored import Sources  # noqa: PLC0415  (which loads torch)
-
-        return self._sources or Sources()
 
     def open(self, name: str) -> ExploredRun:
         """Returns a run, read again if its checkpoint has changed.
@@ -49,7 +43,7 @@ class OpenRuns:
         path = self.names()[name]
         found = self._open.pop(name, None)
         if found is None or found.stamp != stamp_of(path):
-            found = ExploredRun(path, self.sources)
+            found = ExploredRun(path, self.settings)
         self._open[name] = found  # the newest last
         while len(self._open) > _MAX_OPEN:
             self._open.pop(next(iter(self._open)))

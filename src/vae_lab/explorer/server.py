@@ -12,10 +12,10 @@ from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from vae_lab.errors import RunError
 from vae_lab.explorer.application import Explorer
-from vae_lab.explorer.explored import Sources
 from vae_lab.explorer.guard import Guard
 from vae_lab.explorer.opened import OpenRuns
 from vae_lab.explorer.words import name_of
+from vae_lab.settings import ExploreSettings
 
 _HOST = "127.0.0.1"
 
@@ -30,7 +30,7 @@ class _QuietHandler(WSGIRequestHandler):
             logging.getLogger(__name__).error(message, *args)
 
 
-def explorer_of(paths: Sequence[Path], sources: Sources) -> tuple[Explorer, str]:
+def explorer_of(paths: Sequence[Path], settings: ExploreSettings) -> tuple[Explorer, str]:
     """Returns the application of one or two runs, opened already, and its token.
 
     Raises:
@@ -38,7 +38,7 @@ def explorer_of(paths: Sequence[Path], sources: Sources) -> tuple[Explorer, str]
     """
     token = secrets.token_urlsafe(24)
     names = _named(paths)
-    runs = OpenRuns(lambda: names, sources)
+    runs = OpenRuns(lambda: names, settings)
     for name in names:
         runs.open(name)
     return Explorer(runs, Guard(token), list(names)), token

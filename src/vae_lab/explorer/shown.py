@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from math import isfinite
 from typing import Any
 
 import torch
@@ -75,8 +76,9 @@ def _bars(x: Tensor, spec: DataSpec) -> dict[str, Any]:
     }
 
 
-def _rounded(values: Tensor) -> list[float]:
-    return [float(f"{value:.6g}") for value in values.nan_to_num(0.0).tolist()]
+def _rounded(values: Tensor) -> list[float | None]:
+    """Returns numbers for JSON; None for those that are missing."""
+    return [float(f"{value:.6g}") if isfinite(value) else None for value in values.tolist()]
 
 
 def _spread(size: int) -> Tensor:

@@ -14,6 +14,7 @@ from vae_lab.explorer.application import FILES, Explorer
 from vae_lab.explorer.guard import Guard
 from vae_lab.explorer.opened import OpenRuns
 from vae_lab.runs.folder import CHECKPOINTS, FIGURES, SAMPLES, is_run
+from vae_lab.settings import ExploreSettings
 
 _LISTED_SECONDS = 10.0
 """Time for which a list of runs counts: TensorBoard asks at every reload, and a folder may hold thousands."""
@@ -33,7 +34,7 @@ class ExplorePlugin(base_plugin.TBPlugin):  # type: ignore[misc]
         self._runs = _ListedRuns(_folders(context))
         local = _is_local(context.flags)
         guard = Guard(token=None, framed=True, any_host=not local)
-        self._explorer = Explorer(OpenRuns(self._runs), guard, uploads=local)
+        self._explorer = Explorer(OpenRuns(self._runs, ExploreSettings()), guard, uploads=local)
 
     def get_plugin_apps(self) -> dict[str, Callable[..., Iterable[bytes]]]:
         """Returns the addresses that are served."""

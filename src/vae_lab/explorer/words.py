@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from vae_lab.explorer.explored import ExploredRun, Sources
+from vae_lab.explorer.explored import ExploredRun
 from vae_lab.pictures.conditions import Condition
+from vae_lab.settings import ExploreSettings
 from vae_lab.types import DataSpec
 
 _MAX_WORDS = 30_000
@@ -20,31 +21,31 @@ _MAX_WORDS = 30_000
 
 
 def sample_command(
-    run: ExploredRun, sources: Sources, y: Tensor | None, num: int, seed: int, temperature: Sequence[float]
+    run: ExploredRun, settings: ExploreSettings, y: Tensor | None, num: int, seed: int, temperature: Sequence[float]
 ) -> str:
     """Returns the command that draws the same samples."""
     words = [f"num={num}", f"seed={seed}"]
     if any(each != 1 for each in temperature):
         same = len(set(temperature)) == 1
         words.append(f"temperature={_number(temperature[0]) if same else _listed(temperature)}")
-    return _command(run, sources, y, words)
+    return _command(run, settings, y, words)
 
 
-def decode_command(run: ExploredRun, sources: Sources, y: Tensor | None, z: Sequence[Tensor]) -> str:
+def decode_command(run: ExploredRun, settings: ExploreSettings, y: Tensor | None, z: Sequence[Tensor]) -> str:
     """Returns the command that decodes codes of the top levels; very long ones come from a file to be saved first."""
     levels = [_listed(code.flatten().tolist()) for code in z]
     text = levels[0] if len(run.shapes) == 1 else f"[{','.join(levels)}]"
-    return _command(run, sources, y, ["what=decode", f"z={text if len(text) < _MAX_WORDS else 'codes.json'}"])
+    return _command(run, settings, y, ["what=decode", f"z={text if len(text) < _MAX_WORDS else 'codes.json'}"])
 
 
-def _command(run: ExploredRun, sources: Sources, y: Tensor | None, words: Sequence[str]) -> str:
+def _command(run: ExploredRun, settings: ExploreSettings, y: Tensor | None, words: Sequence[str]) -> str:
     path = os.path.relpath(run.path)
     shown = str(run.path) if path.startswith("..") else path
     found = [f"run={shown}", *_condition(run.spec, y), *words]
-    if sources.weights != "average":
-        found.append(f"weights={sources.weights}")
-    if sources.packages:
-        found.append(f"packages=[{','.join(sources.packages)}]")
+    if settings.weights != "average":
+        found.append(f"weights={settings.weights}")
+    if settings.packages:
+        found.append(f"packages=[{','.join(settings.packages)}]")
     return " ".join(["python -m vae_lab.sample", *map(shlex.quote, found)])
 
 

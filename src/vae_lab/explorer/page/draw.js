@@ -58,7 +58,7 @@ function prepare(canvas, width, height) {
 function drawCurves(canvas, { values, names }) {
   const [width, height, edge] = [640, 260, 22];
   const pen = prepare(canvas, width, height);
-  const all = values.flat();
+  const all = values.flat().filter((value) => value !== null); // null: missing
   const [low, high] = [Math.min(...all), Math.max(...all)];
   const up = (value) => height - edge - ((value - low) / (high - low || 1)) * (height - 2 * edge);
   pen.fillText(high.toPrecision(3), 2, 14);
@@ -66,7 +66,12 @@ function drawCurves(canvas, { values, names }) {
   values.forEach((row, i) => {
     pen.strokeStyle = pen.fillStyle = COLOURS[i % COLOURS.length];
     pen.beginPath();
-    row.forEach((value, t) => pen.lineTo((t / Math.max(1, row.length - 1)) * width, up(value)));
+    let joined = false;
+    row.forEach((value, t) => {
+      const x = (t / Math.max(1, row.length - 1)) * width;
+      if (value !== null) pen[joined ? "lineTo" : "moveTo"](x, up(value));
+      joined = value !== null;
+    });
     pen.stroke();
     if (values.length > 1) pen.fillText(names[i], 70 + 90 * i, 14);
   });
@@ -88,6 +93,6 @@ function drawBars(canvas, { values, heights, names }) {
     pen.globalAlpha = 1;
     pen.fillStyle = pen.strokeStyle;
     pen.fillText(names[i].slice(0, 26), 2, row * i + 17);
-    pen.fillText(values[i].toPrecision(4), width - 84, row * i + 17);
+    pen.fillText(values[i] === null ? "missing" : values[i].toPrecision(4), width - 84, row * i + 17);
   });
 }
