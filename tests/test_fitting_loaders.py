@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 import vae_lab
+from tests.conftest import Outcome
 from tests.test_fitting import TINY, same_weights
 from vae_lab.data import DataModule, ImageDataModule, LoaderDataModule, Mnist
 from vae_lab.errors import RunError
+from vae_lab.evaluate import main as evaluate
+from vae_lab.sample import main as sample
 from vae_lab.types import DataSpec
 
 X = torch.rand(60, 1, 4, 4, generator=torch.Generator().manual_seed(0)).round()
@@ -212,6 +216,19 @@ def test_both_data_modules_fulfil_the_contract() -> None:
     assert isinstance(module, DataModule)
     assert isinstance(ImageDataModule(Mnist), DataModule)
     assert not isinstance(Module(), DataModule)
+
+
+def test_the_commands_say_what_they_need(command: Callable[..., Outcome], tmp_path: Path) -> None:
+    fitted(Pictures(), "run")
+    assert command(sample, "run=run", "num=3").code == 0
+    few = ("run=run", "trainer=cpu", "num_samples=2", "trainer.enable_progress_bar=false", "disentanglement=false")
+    outcome = command(evaluate, *few)
+    assert outcome.code == 1
+    assert "was trained on a loader of a Python program" in outcome.err
+    assert "data_root=FOLDER names arrays" in outcome.err
+    (tmp_path / "saved").mkdir()
+    np.savez(tmp_path / "saved" / "all.npz", x_train=X.numpy(), y_train=np.array(["cat", "dog", "eel"])[Y])
+    assert command(evaluate, *few, "data_root=saved").code == 0
 
 
 def test_the_option_is_not_for_the_command_line() -> None:

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 import torch
-from pytorch_lightning import Callback, Trainer, callbacks, profilers
-from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning import Callback, LightningDataModule, Trainer, callbacks, profilers
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
+from vae_lab import compose
 from vae_lab.core.codes import posterior_codes
 from vae_lab.data.batches import as_batch
 from vae_lab.distributions import Bernoulli
@@ -24,6 +25,7 @@ from vae_lab.models import VAE
 from vae_lab.networks import MlpArchitecture
 from vae_lab.objectives import Elbo
 from vae_lab.training import Optimization, VariationalModule
+from vae_lab.training.callbacks import Pictures, Projector
 from vae_lab.types import Batch, DataSpec, Shard
 
 SHAPE = (1, 2, 4)
@@ -229,6 +231,38 @@ def test_the_table_of_callbacks_and_profilers_is_true(name: str, tmp_path: Path)
         return
     trainer.fit(module, FORMS["[x]"], FORMS["[x]"])
     assert EFFECTS.get(name, lambda *_: True)(trainer, used, module, tmp_path)
+
+
+def test_the_labs_own_callbacks_need_a_data_module(tmp_path: Path) -> None:
+    for callback in (Pictures(), Projector()):
+        with pytest.raises(
+            RunError, match=rf"callbacks: {type(callback).__name__} draws the examples of a data module"
+        ):
+            trainer_of(tmp_path, callback, logger=TensorBoardLogger(tmp_path)).fit(module_of(), FORMS["[x]"])
+
+
+class TheirData(LightningDataModule):
+    def train_dataloader(self) -> Any:
+        return FORMS["[x, y]"]
+
+    val_dataloader = test_dataloader = predict_dataloader = train_dataloader
+
+
+def test_a_data_module_of_ones_own_trains_the_same_weights(tmp_path: Path) -> None:
+    expected, module, data = trained(tmp_path, FORMS["[x, y]"], True), module_of(True), TheirData()
+    trainer = trainer_of(tmp_path)
+    trainer.fit(module, datamodule=data)
+    assert all(torch.equal(expected.state_dict()[name], weight) for name, weight in module.state_dict().items())
+    assert len(trainer.predict(module, datamodule=data)) == 5
+    assert trainer.test(module, datamodule=data, verbose=False)[0]["test/elbo"] < 0
+
+
+def test_predict_takes_the_data_module_of_the_lab(tmp_path: Path) -> None:
+    run = compose(
+        "trainer=cpu", "callbacks=none", "logger=none", "network.widths=[4]", "trainer.limit_predict_batches=1"
+    )
+    (levels,) = run.trainer.predict(run.module, datamodule=run.data)
+    assert levels[0].mean.shape == (128, 10)
 
 
 def test_the_module_says_nothing_of_lightnings_insides(tmp_path: Path) -> None:

@@ -143,6 +143,9 @@ class LoaderDataModule(LightningDataModule):
     def test_dataloader(self) -> SeededLoader:
         return self._seeded("test")
 
+    def predict_dataloader(self) -> SeededLoader:
+        return self.test_dataloader()
+
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         return batch if self.inner is None else self.inner.on_before_batch_transfer(batch, dataloader_idx)
 

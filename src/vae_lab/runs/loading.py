@@ -64,13 +64,30 @@ class SavedRun:
         """Returns the data that it was trained on; ``changes`` replace settings such as ``root``."""
         from vae_lab.data import ImageDataModule  # noqa: PLC0415
 
+        node = {**self.config["data"], **changes}
+        if value_at(self.config, "choices.data") == "loader":
+            node = self._saved_arrays(changes)
         with self._naming_the_config():
-            data = build({**self.config["data"], **changes}, packages)
+            data = build(node, packages)
         if not isinstance(data, ImageDataModule):
             raise RunError(f"{self.folder / CONFIG}: {type(data).__name__} is not an ImageDataModule")
         if recorded := self.recorded_spec():
             data.keep_scaling(recorded)
         return data
+
+    def _saved_arrays(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the config of saved arrays for a run that was trained on a loader of a Python program.
+
+        Raises:
+            RunError: if ``changes`` name no folder of arrays.
+        """
+        if "root" not in changes:
+            raise RunError(
+                f"run={self.folder}: was trained on a loader of a Python program, which is not saved with it;"
+                " data_root=FOLDER names arrays, such as train.npy and test.npy, and vae_lab.load_run does the rest"
+            )
+        images = {"_target_": "vae_lab.data.ArrayFiles", "_partial_": True}
+        return {"_target_": "vae_lab.data.ImageDataModule", "images": images, "val_size": 0.1, **changes}
 
     def check_resumed_data(self, data: DataSpec) -> None:
         """Checks that the run can go on with data of this spec: the same shape and classes by name.

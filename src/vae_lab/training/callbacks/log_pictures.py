@@ -11,6 +11,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from vae_lab.core import LatentVariableModel
+from vae_lab.errors import RunError
 from vae_lab.pictures import Album, save_picture
 from vae_lab.pictures.album import Picture
 from vae_lab.pictures.columns import check_columns
@@ -24,6 +25,19 @@ def model_of(module: LightningModule) -> LatentVariableModel:
     model = module.model
     assert isinstance(model, LatentVariableModel)
     return model
+
+
+def data_of(trainer: Trainer, callback: Callback) -> Any:
+    """Returns the data module of a run.
+
+    Raises:
+        RunError: for a loader, or a data module of another kind, of which nothing can be drawn.
+    """
+    data: Any = trainer.datamodule  # type: ignore[attr-defined]
+    if not (hasattr(data, "spec") and hasattr(data, "examples")):
+        name = type(callback).__name__
+        raise RunError(f"callbacks: {name} draws the examples of a data module with spec and examples; leave it out")
+    return data
 
 
 class Pictures(Callback):
@@ -90,7 +104,7 @@ class Pictures(Callback):
         self._next_early_step = _power_of_two_after(trainer.global_step)
         self._drawn_at = {}
         if trainer.is_global_zero:
-            data: Any = trainer.datamodule  # type: ignore[attr-defined]
+            data = data_of(trainer, self)
             classes = min(data.spec.num_classes, self.max_classes)
             self._album = Album(data.examples(self.num_examples, split="test"), classes, **self.settings)
             _check_album(self._album, data.spec)

@@ -14,7 +14,7 @@ from vae_lab.core import LatentVariableModel
 from vae_lab.pictures import codes
 from vae_lab.pictures.tiles import is_drawable, is_table, tiles_of
 from vae_lab.training.averaging import shown_weights
-from vae_lab.training.callbacks.log_pictures import model_of
+from vae_lab.training.callbacks.log_pictures import data_of, model_of
 from vae_lab.training.loggers import tensorboard_writer
 from vae_lab.types import Batch, DataSpec
 
@@ -46,7 +46,7 @@ class Projector(Callback):
         with shown_weights(trainer, pl_module, model):
             writer = tensorboard_writer(trainer)
             if writer is not None and trainer.is_global_zero:
-                data: Any = trainer.datamodule  # type: ignore[attr-defined]
+                data = data_of(trainer, self)
                 self._show(writer, model, data.examples(self.num_codes, split="test"), trainer.global_step)
 
     def _show(self, writer: SummaryWriter, model: LatentVariableModel, examples: Batch, step: int) -> None:
