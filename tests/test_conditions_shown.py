@@ -128,7 +128,10 @@ def test_only_one_part_of_the_condition_changes_in_a_row() -> None:
     expected = torch.quantile(examples.y[:, 5], torch.tensor([0.05, 0.95]))
     assert torch.allclose(numbers[[0, -1]], expected)
     assert torch.allclose(numbers.diff(), numbers.diff()[:1].expand(6))
-    assert sheets["attributes"].row_labels == ("smiling", "hat:on")
+    assert sheets["attributes"].row_labels == ["smiling", "hat:on"]
+    few = condition_sheets(model, start, examples.y, max_classes=2, max_rows=1)
+    assert [len(sheet.tiles) for sheet in few.values()] == [2 * 3, 2 * 3, 7 * 3]
+    assert few["numbers"].row_labels[0].startswith("x: ")
     assert sheets["classes"].column_labels == ["square", "heart", "class 3"]
 
 

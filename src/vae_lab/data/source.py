@@ -21,7 +21,8 @@ class DataSource(ABC):
     """Examples of one shape, of any kind; pictures derive from `ImageSet`.
 
     A subclass states ``name``, ``native_shape``, ``support`` and ``num_classes`` and, if the classes have names,
-    ``class_names``, and writes `read`.
+    ``class_names``, and writes `read`. If examples have ``attributes`` or ``numbers``, it states their names, and
+    `vae_lab.data.conditions.condition_rows` makes ``Arrays.y``.
 
     Args:
         root: folder of the data.

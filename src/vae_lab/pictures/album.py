@@ -17,7 +17,7 @@ from vae_lab.pictures.levels import kl_by_level, most_used_levels, progressive, 
 from vae_lab.pictures.plane import code_scatter, latent_plane, manifold
 from vae_lab.pictures.reconstructions import interpolations, pairs, reconstructions
 from vae_lab.pictures.samples import class_rows, samples, samples_by_class
-from vae_lab.pictures.sheet import Sheet
+from vae_lab.pictures.sheet import MAX_ROWS, Sheet
 from vae_lab.pictures.tiles import is_drawable, is_table
 from vae_lab.pictures.traversals import traversals
 from vae_lab.settings import NUM
@@ -115,7 +115,8 @@ class Album:
         start = first_varied(self.examples, NUM["conditions"]).y
         assert start is not None
         assert self.examples.y is not None
-        for part, sheet in condition_sheets(model, start, self.examples.y, self.temperature, self.seed).items():
+        known, limits = self.examples.y, (self.num_classes, MAX_ROWS)
+        for part, sheet in condition_sheets(model, start, known, self.temperature, self.seed, *limits).items():
             yield f"conditions/{part}", sheet.draw()
 
     def _sampled_rows(self, model: LatentVariableModel) -> Sheet:

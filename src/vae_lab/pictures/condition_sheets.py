@@ -24,6 +24,8 @@ def condition_sheets(
     examples: Tensor | None = None,
     temperature: float | Sequence[float] = 1.0,
     seed: int = 0,
+    max_classes: int | None = None,
+    max_rows: int | None = None,
 ) -> dict[str, Sheet]:
     """Draws N latents under changed conditions: of each sheet only one part of the condition changes.
 
@@ -35,6 +37,7 @@ def condition_sheets(
         examples: conditions of examples, (B, C), whose 5 % and 95 % quantiles each number moves between.
         temperature: temperature of the prior; see `LatentVariableModel.generate`.
         seed: seed of the noise.
+        max_classes, max_rows: number of classes, and of rows of the other sheets, that are drawn at most; None: all.
 
     Returns:
         Of the parts that the condition has: ``classes``, a row for each latent and a column for each class;
@@ -48,18 +51,21 @@ def condition_sheets(
     classes, first = spec.num_classes, spec.context_features - len(spec.numbers)
     sheets = {}
     if classes:
-        columns = [_with_class(y, number, classes) for number in range(classes)]
-        names = [class_label(spec, number) for number in range(classes)]
+        shown = range(classes)[:max_classes]
+        columns = [_with_class(y, number, classes) for number in shown]
+        names = [class_label(spec, number) for number in shown]
         sheets["classes"] = _sheet(model, [columns], names, [], temperature, seed)
     if spec.attributes:
-        rows = [[_with(y, column, value) for value in (0.0, 1.0)] for column in range(classes, first)]
-        sheets["attributes"] = _sheet(model, rows, ["without", "with"] * len(y), spec.attributes, temperature, seed)
+        rows = [[_with(y, column, value) for value in (0.0, 1.0)] for column in range(classes, first)[:max_rows]]
+        names = list(spec.attributes[: len(rows)])
+        sheets["attributes"] = _sheet(model, rows, ["without", "with"] * len(y), names, temperature, seed)
     if spec.numbers:
         assert examples is not None, "numbers move between quantiles of examples"
         limits = torch.quantile(examples[:, first:].double(), torch.tensor(_QUANTILES).double(), dim=0).T.tolist()
         rows = [[_with(y, first + i, value) for value in _steps(*both)] for i, both in enumerate(limits)]
         labels = []
-        for name, (low, high) in zip(spec.numbers, limits, strict=True):
+        rows = rows if max_rows is None else rows[: max(1, max_rows // len(y))]
+        for name, (low, high) in list(zip(spec.numbers, limits, strict=True))[: len(rows)]:
             labels += [f"{name}: {low:.3g} to {high:.3g}", *[""] * (len(y) - 1)]
         sheets["numbers"] = _sheet(model, rows, ["low", *[""] * (_STEPS - 2), "high"], labels, temperature, seed)
     return sheets
