@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from vae_lab.data.array_conditions import ArrayConditions
+from vae_lab.data.array_factors import ArrayFactors
 from vae_lab.data.array_forms import Asked, Form, Kind, check_beside, form_of
 from vae_lab.data.array_memory import ArraysInMemory
 from vae_lab.data.array_store import ArrayStore, Stored
@@ -42,10 +43,13 @@ class ArrayFiles(DataSource):
     ``train_attributes.npy`` (0 and 1, (N, A)) and ``train_numbers.npy`` (any numbers, (N, M)), and the same for the
     other splits, are a condition beside the labels; ``attribute_names.txt`` and ``number_names.txt`` name the columns.
 
+    ``train_factors.npy`` (N, F) has the value of each generative factor, named by ``factor_names.txt``; evaluations
+    then score disentanglement. The files of dSprites (.npz) and 3D Shapes (.h5) have them as they are published.
+
     Without test examples a part of the training examples, chosen by chance, is the test set.
 
     Args:
-        root: folder of the files, or one .npz or .npy file.
+        root: folder of the files, or one .npz, .h5 or .npy file.
         image_size, memory_limit_gb, fit: see `DataSource`.
         test_fraction: fraction of the examples that become the test set if there are no test examples.
         split_seed: seed of the choice of the test set.
@@ -144,6 +148,10 @@ class ArrayFiles(DataSource):
     def class_names(self) -> tuple[str, ...]:
         return self._conditions.class_names
 
+    @cached_property
+    def factor_names(self) -> tuple[str, ...]:  # type: ignore[override]
+        return self._factors.names
+
     @property
     def attributes(self) -> tuple[str, ...]:
         return self._conditions.attributes
@@ -179,13 +187,14 @@ class ArrayFiles(DataSource):
                 f"{source}: examples of {_sizes(examples)}, but those of the training set are"
                 f" {_sizes(self._examples('train'))}; save all splits at one size"
             )
-        y = self._conditions.read(split, len(examples))
+        y, factors = self._conditions.read(split, len(examples)), self._factors.read(split, len(examples))
         as_they_are = rows is None and self._form.is_stored(examples) and isinstance(examples, np.memmap)
         if as_they_are and examples.nbytes > self.memory_limit_gb * GIGABYTE:
-            found = Arrays(examples, y)
+            found = Arrays(examples, y, factors)
         else:
             rows = np.arange(len(examples)) if rows is None else rows
-            found = Arrays(self._copied(split, examples, rows), None if y is None else y[rows], rows=rows)
+            y, factors = (None if part is None else part[rows] for part in (y, factors))
+            found = Arrays(self._copied(split, examples, rows), y, factors, rows=rows)
         if found.x.dtype == np.uint8 and all_black(found.x):
             warnings.warn(f"{source}: every pixel is black", stacklevel=2)
         return found
@@ -202,6 +211,10 @@ class ArrayFiles(DataSource):
     @cached_property
     def _store(self) -> ArrayStore | ArraysInMemory:
         return ArrayStore(self.root, self.memory_limit_gb)
+
+    @cached_property
+    def _factors(self) -> ArrayFactors:
+        return ArrayFactors(self._store)
 
     @cached_property
     def _conditions(self) -> ArrayConditions:

@@ -12,11 +12,12 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from vae_lab.data import hdf5
 from vae_lab.data.arrays import allocate
 from vae_lab.data.splits import split_named
 from vae_lab.types import IN_MEMORY, SplitName, listed
 
-Kind = Literal["images", "labels", "attributes", "numbers"]
+Kind = Literal["images", "labels", "attributes", "numbers", "factors"]
 Role = tuple[SplitName, Kind]
 _Array = NDArray[np.generic]
 
@@ -24,6 +25,7 @@ _KINDS: dict[str, Kind] = {
     **dict.fromkeys(("images", "image", "imgs", "img", "x", "data"), "images"),
     **dict.fromkeys(("labels", "label", "y", "targets", "target"), "labels"),
     **dict.fromkeys(("attributes", "attribute", "attrs", "attr"), "attributes"),
+    **dict.fromkeys(("factors", "factor"), "factors"),
     **dict.fromkeys(("numbers", "number", "conditions", "condition"), "numbers"),
 }
 _MAX_NAMED = 5
@@ -44,9 +46,9 @@ class Stored(NamedTuple):
 class ArrayStore:
     """The arrays under a root, by role: a folder of .npy files or with one .npz file, or either file itself.
 
-    Names are split words (train, val, test, ...) and kind words (images, x, labels, y, attributes, numbers, ...):
-    ``train_images.npy``,
-    ``x_train`` and ``val_labels`` have a role, and a name without a split word belongs to the training set.
+    Names are split words (train, val, test, ...) and kind words (images, x, labels, y, attributes, numbers, factors):
+    ``train_images.npy``, ``x_train`` and ``val_labels`` have a role, and a name without a split word belongs to the
+    training set.
 
     Args:
         root: folder or file.
@@ -68,6 +70,8 @@ class ArrayStore:
             self._find_in_folder()
         elif self.place.suffix == ".npz" and self.place.is_file():
             self._take(_members(self.place))
+        elif self.place.suffix in hdf5.SUFFIXES and self.place.is_file():
+            self._take_hdf5()
         elif self.place.suffix == ".npy" and self.place.is_file():
             self.found["train", "images"] = Stored(self.place)
         elif root == IN_MEMORY:
@@ -76,7 +80,7 @@ class ArrayStore:
                 " in a folder, and name it"
             )
         elif self.place.exists():
-            raise ValueError(f"data.root={root}: not a folder, nor a .npy or .npz file{_hint([self.place])}")
+            raise ValueError(f"data.root={root}: not a folder, nor a .npy, .npz or .h5 file{_hint([self.place])}")
         else:
             raise FileNotFoundError(
                 f"data.root={root}: no such file or folder; expected train_images.npy in a folder, or a .npz file"
@@ -85,7 +89,7 @@ class ArrayStore:
             raise FileNotFoundError(self._nothing_found())
 
     def open(self, role: Role) -> _Array:
-        """Opens an array: a memory map of a .npy file, or what an archive's member holds.
+        """Opens an array: a memory map of a .npy file, or what a member of an archive or an HDF5 file holds.
 
         Raises:
             ValueError: naming the file, if it is corrupt or holds Python objects.
@@ -95,7 +99,9 @@ class ArrayStore:
             if not stored.member:
                 return npy.open_memmap(stored.path, mode="r")
             if stored not in self._unpacked:
-                self._unpacked[stored] = self._unpack(stored)
+                hdf = stored.path.suffix in hdf5.SUFFIXES
+                whole = hdf5.read(*stored, self.memory_limit_gb) if hdf else self._unpack(stored)
+                self._unpacked[stored] = whole
             return self._unpacked[stored]
         except Exception as error:  # of a corrupt header anything may come
             reason = " ".join(str(error).split())
@@ -121,6 +127,13 @@ class ArrayStore:
             raise ValueError(
                 f"data.root={self.root}: {_listed(archives)}: several archives; set data.root to one of them"
             )
+
+    def _take_hdf5(self) -> None:
+        """Takes the arrays of an HDF5 file; labels of several columns are the values of factors, as in 3D Shapes."""
+        self._take((name, Stored(self.place, name)) for name in hdf5.members(self.place))
+        labels: Role = ("train", "labels")
+        if labels in self.found and self.open(labels).ndim == 2 and self.open(labels).dtype.kind == "f":
+            self.found["train", "factors"] = self.found.pop(labels)
 
     def _files(self) -> tuple[list[Path], list[Path]]:
         """Returns what lies in the folder, and the .npy files in it."""
@@ -204,6 +217,8 @@ def _kind(name: str) -> str:
 
 def _role(name: str) -> Role | None:
     """Returns the role that every word of a name supports; None if there is no such role."""
+    if name == "latents_classes":  # as dSprites calls them
+        return ("train", "factors")
     words = _words(name)
     splits = {split for word in words if (split := split_named(word))}
     kinds = {_KINDS[word] for word in words if word in _KINDS}
