@@ -14,6 +14,8 @@ from vae_lab.types import listed
 Values = NDArray[Any]
 """Labels as integers or strings, (N,)."""
 _MAX_NAMED = 8
+_NO_CLASS = "numbers and yes/no attributes are arrays of their own (train_numbers; in Python y={'numbers': ...})"
+"""Remedy for a condition that is not one class."""
 
 
 def label_values(array: NDArray[Any], source: object) -> Values:
@@ -40,7 +42,7 @@ def label_values(array: NDArray[Any], source: object) -> Values:
     if len(wrong):
         raise ValueError(
             f"{source}: label {array[wrong[0]]} of example {wrong[0]} is not a class;"
-            " save whole numbers of 0 or more, or strings, and leave out examples without a class"
+            f" save whole numbers of 0 or more, or strings, and leave out examples without a class; {_NO_CLASS}"
         )
     return array.astype(np.int64)
 
@@ -65,7 +67,7 @@ def _from_one_hot(array: NDArray[Any], source: object) -> NDArray[Any]:
     if not (((array == 0) | (array == 1)).all() and (array.sum(1) == 1).all()):
         raise ValueError(
             f"{source}: {array.dtype} {array.shape} has rows that are not one-hot;"
-            " save the one class of each image, (N,); several of 0 and 1 as train_attributes, or leave the labels out"
+            f" save the one class of each image, (N,), or leave the labels out; {_NO_CLASS}"
         )
     indices: Indices = array.argmax(1)
     return indices
