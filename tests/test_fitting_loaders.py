@@ -210,6 +210,15 @@ class TensorDatasetLike(Pictures):
         return 30
 
 
+def test_a_data_module_of_the_lab_is_used_as_it_is() -> None:
+    words = ["trainer.limit_train_batches=3", "trainer.limit_val_batches=1", "trainer.limit_test_batches=1"]
+    run = fitted(ImageDataModule(Mnist, binarization="dynamic", batch_size=20), "module", words=words)
+    fitted("mnist", "word", words=[*words, "data.batch_size=20"])
+    assert same_weights("module", "word")
+    assert run.spec.class_names == tuple("0123456789")
+    assert run.config["in_memory"] == {"x": "binary (1, 28, 28)", "examples": "train 55000, val 5000"}
+
+
 def test_both_data_modules_fulfil_the_contract() -> None:
     module = LoaderDataModule()
     module.hold({"train": loader(), "val": loader()})

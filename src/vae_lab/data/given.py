@@ -11,6 +11,7 @@ from vae_lab.data.array_files import ArrayFiles
 from vae_lab.data.array_memory import ArraysInMemory
 from vae_lab.data.datamodule import ImageDataModule
 from vae_lab.data.loader_module import LoaderDataModule
+from vae_lab.data.protocol import DataModule
 from vae_lab.types import SplitName
 
 
@@ -39,7 +40,8 @@ def given_data(data: Any, val: Any = None, test: Any = None) -> GivenData:
     if isinstance(data, LightningDataModule):
         if val is not None or test is not None:
             raise ValueError("val, test: a LightningDataModule has its own; leave them out")
-        return GivenLoaders(data)
+        whole: Any = data
+        return GivenModule(whole) if hasattr(type(data), "train_sizes") else GivenLoaders(data)
     if isinstance(data, Dataset | DataLoader) and not isinstance(data, TensorDataset):
         return GivenLoaders(data, val, test)
     if isinstance(data, TensorDataset):
@@ -50,6 +52,31 @@ def given_data(data: Any, val: Any = None, test: Any = None) -> GivenData:
 def _tensors(data: Any) -> Any:
     """Returns the tensors of a TensorDataset; anything else as it is."""
     return data.tensors if isinstance(data, TensorDataset) else data
+
+
+class GivenModule:
+    """A data module that fulfils `DataModule`, such as `ImageDataModule`; it is used as it is.
+
+    Args:
+        data: data module.
+    """
+
+    option = "loader"
+
+    def __init__(self, data: DataModule) -> None:
+        self.data = data
+
+    def give(self, data: Any) -> DataModule:
+        """Returns the data module instead of the one that was built."""
+        return self.data
+
+    def description(self) -> dict[str, str]:
+        """Returns what config.yaml records of the data."""
+        self.data.prepare_data()
+        self.data.setup("fit")
+        names: tuple[SplitName, ...] = ("train", "val")
+        sizes = ", ".join(f"{name} {self.data.size(name)}" for name in names)
+        return {"x": f"{self.data.spec.support} {self.data.spec.shape}", "examples": sizes}
 
 
 class GivenLoaders:

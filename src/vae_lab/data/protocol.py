@@ -60,6 +60,9 @@ class DataModule(Protocol):
     def mean_example(self) -> Tensor:
         """Returns the mean of the training examples, (*shape)."""
 
+    def keep_scaling(self, recorded: DataSpec) -> None:
+        """Keeps the scaling of the run that goes on, whatever the data would have themselves."""
+
     def found(self) -> dict[str, Any]:
         """Returns the options that were left to the data, with the values found."""
 
