@@ -146,7 +146,7 @@ def _show_one_bar_in_a_notebook(composition: Composition) -> None:
     """Replaces the usual progress bar in a notebook."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     usual = OmegaConf.select(composition.cfg, "callbacks.progress._target_")
-    if hasattr(shell, "kernel") and usual == "pytorch_lightning.callbacks.TQDMProgressBar":
+    if hasattr(shell, "kernel") and usual == "vae_lab.training.callbacks.Progress":
         OmegaConf.update(composition.cfg, "callbacks.progress._target_", "vae_lab.training.callbacks.NotebookBar")
 
 

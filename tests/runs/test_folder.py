@@ -52,14 +52,18 @@ def test_leaves_the_whole_run_folder(train: Callable[..., Outcome], tmp_path: Pa
 
     tags = events(run).Tags()
     expected = {"train/loss"} | {
-        f"{split}/{name}"
-        for split in ("train", "val", "test")
-        for name in ("elbo", "log_likelihood", "kl", "bits_per_dim")
+        f"{split}/{name}" for split in ("train", "val") for name in ("elbo", "log_likelihood", "kl", "bits_per_dim")
     }
-    expected |= {"val/active_units", "val/iw_bound"}
+    expected |= {"val/active_units", "val/iw_bound", "train/lr"}
     if "model=mhvae" in words or "model=ladder" in words:
         expected |= {f"val/kl_level_{i}" for i in (1, 2, 3)} | {f"val/active_units_level_{i}" for i in (1, 2, 3)}
+    else:
+        expected |= {f"kl_by_dimension/{dimension}" for dimension in range(2 if words[0] == "model=vae" else 3)}
     assert expected <= set(tags["scalars"])
+    assert not [
+        tag for tag in tags["scalars"] if tag.startswith("test/") or tag == "epoch"
+    ]  # of one point, or a staircase
+    assert {"config/text_summary", "result/text_summary", "custom_scalars__config__"} <= set(tags["tensors"])
     pictures = {"samples", "reconstructions", "interpolations", "manifold", "codes", "traversals"} if drawn else set()
     assert pictures <= set(tags["images"])
     assert {f"{tag}.png" for tag in pictures} <= {path.name for path in run.glob("figures/*")}

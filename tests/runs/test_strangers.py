@@ -424,7 +424,10 @@ def test_a_strangers_sweep_executes_nothing(run: Path, train: Callable[..., Outc
     PICKLES["weights"](Bomb(marker), job / "checkpoints" / "last.ckpt")
     words = [word.replace("=false", "=False") for word in WORDS]  # as Hydra's sweeper writes it
     edit(job, lambda config: config.update(overrides=words, evil={"_target_": "os.system", "command": "true"}))
-    outcome = train("-m", *WORDS, f"sweep.resume={sweep}", "hydra.sweep.subdir=job", "resume_changed=true")
+    resumed = ("-m", *WORDS, f"sweep.resume={sweep}", "hydra.sweep.subdir=job", "resume_changed=true")
+    assert f"{sweep / 'multirun.yaml'}: " in one_line(train(*resumed))
+    (sweep / "multirun.yaml").write_text("hydra: {job: {config: {override_dirname: {exclude_keys: [search]}}}}\n")
+    outcome = train(*resumed)
     assert "truncated, corrupt or no checkpoint of vae_lab" in one_line(outcome)
 
 

@@ -29,8 +29,9 @@ def plain(value: Any, run: str) -> Any:
 
 def curves_of(run: Path) -> dict[str, list[tuple[int, float]]]:
     events = EventAccumulator(str(run), size_guidance={"scalars": 0}, purge_orphaned_data=False).Reload()
+    tags = [tag for tag in events.Tags()["scalars"] if tag != "train/examples_per_second"]  # of the machine
     # Sorted, as files begun in the same second come in any order.
-    return {tag: sorted((event.step, event.value) for event in events.Scalars(tag)) for tag in events.Tags()["scalars"]}
+    return {tag: sorted((event.step, event.value) for event in events.Scalars(tag)) for tag in tags}
 
 
 def assert_same(run: Path, reference: Path) -> None:

@@ -19,6 +19,9 @@ from vae_lab.training.loggers import publish_image
 LENGTH = ("trainer.limit_train_batches=3", "model=vae", "latent_dim=2")
 
 
+_OF_NO_CURVE = ("step", "train/examples_per_second")
+
+
 def rows(run: Path) -> list[dict[str, str]]:
     with (run / "metrics.csv").open(newline="") as file:
         return list(csv.DictReader(file))
@@ -30,7 +33,7 @@ def curves(run: Path) -> list[tuple[str, str, str]]:
         (row["step"], key, value)
         for row in rows(run)
         for key, value in row.items()
-        if value and not key.startswith("test/") and not row["test/elbo"] and key != "step"
+        if value and not key.startswith("test/") and not row["test/elbo"] and key not in _OF_NO_CURVE
     ]
 
 

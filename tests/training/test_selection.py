@@ -48,7 +48,7 @@ def test_a_fraction_or_a_number_is_held_out(size: int, val_size: float, expected
 
 @pytest.mark.parametrize(("size", "val_size"), [(1, 0.1), (1, 1), (5, 0.95), (5, 5)])
 def test_nothing_left_to_train_on_is_refused(size: int, val_size: float) -> None:
-    with pytest.raises(ValueError, match=rf"val_size={val_size}: must be less than the {size} training images"):
+    with pytest.raises(ValueError, match=rf"val_size={val_size}: must be less than the {size} training examples"):
         ImageDataModule(image_set(size), val_size=val_size).setup("fit")
 
 
@@ -78,7 +78,7 @@ def test_a_handful_of_examples_trains_or_is_refused_in_a_line(
     if num == 2:
         assert outcome.code == 1
         assert len(outcome.error_lines) == 1, outcome.err
-        assert "val_size=0.1: must be less than the 1 training images; with 0 the test set" in outcome.error_lines[0]
+        assert "val_size=0.1: must be less than the 1 training examples; with 0 the test set" in outcome.error_lines[0]
         assert not (tmp_path / "run").exists()
     else:
         assert outcome.code == 0, outcome.err

@@ -106,7 +106,8 @@ _OPTIONAL = ("network", "posterior", "scheduler", "warmup")
 """Keys that are a component's or null."""
 
 
-_FORWARDS = {"TensorBoardLogger": "torch.utils.tensorboard.SummaryWriter"}
+_WRITER = "torch.utils.tensorboard.SummaryWriter"
+_FORWARDS = {"TensorBoardLogger": _WRITER, "TensorBoard": _WRITER}
 """Callables to which a constructor passes the arguments that it does not name itself."""
 
 

@@ -55,6 +55,10 @@ for _start in ("The version_base", r"hydra\.utils\.instantiate\(\) resolved", "H
 register_resolver("batch_norm_with", lambda prior: not str(prior).endswith(".VampPrior"))
 
 
+NO_SETTINGS = ("sweep", "sweep.resume", "resume", "resume_changed", "launcher", "search")
+"""Keys of the command line that say how a run is started, and are no settings of it."""
+
+
 class Composition(NamedTuple):
     """A composed config, and how it came about.
 
@@ -163,7 +167,7 @@ def composition_of(cfg: DictConfig, of_hydra: Any) -> Composition:
 
 def overrides_of(of_hydra: Any) -> list[str]:
     """Returns the words that set something of the run, from Hydra's own part of a config."""
-    return without_keys(of_hydra.overrides.task, of_hydra.job.config.override_dirname.exclude_keys)
+    return without_keys(of_hydra.overrides.task, NO_SETTINGS)
 
 
 @contextmanager

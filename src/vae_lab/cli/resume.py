@@ -30,6 +30,7 @@ _MAY_CHANGE = (
     "checkpoint",
     "callbacks.last_checkpoint",
     "callbacks.progress",
+    "logger._target_",
     "resume",
     "resume_changed",
     "overrides",

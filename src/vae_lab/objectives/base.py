@@ -99,9 +99,7 @@ def example_terms(model: LatentVariableModel, seed: int = 0) -> ElboTerms | None
     """
     if model.spec is None:
         return None
-    parameter = next(model.parameters())
-    x = parameter.new_zeros(1, *model.spec.shape)
-    y = torch.zeros(1, dtype=torch.long, device=x.device) if model.conditional else None
+    x, y = blank_batch(model, 1)
     training = model.training
     try:
         with torch.no_grad(), noise.fixed_seed(seed, x.device):
@@ -109,3 +107,13 @@ def example_terms(model: LatentVariableModel, seed: int = 0) -> ElboTerms | None
     finally:
         model.train(training)
     return terms
+
+
+def blank_batch(model: LatentVariableModel, num: int) -> tuple[Tensor, Tensor | None]:
+    """Returns examples of zeros and their labels, (num, ...), for a model with a spec."""
+    assert model.spec is not None, "only a spec says what an example is"
+    x = next(model.parameters()).new_zeros(num, *model.spec.shape)
+    if not model.conditional:
+        return x, None
+    rows = model.spec.vector_condition
+    return x, x.new_zeros(num, model.spec.context_features) if rows else x.new_zeros(num, dtype=torch.long)

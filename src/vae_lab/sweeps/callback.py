@@ -22,7 +22,7 @@ from vae_lab.errors import RunError
 from vae_lab.runs.locks import hold
 from vae_lab.runs.reading import Run, find_runs
 from vae_lab.sweeps import jobs
-from vae_lab.sweeps.folders import run_folder, sweep_folder
+from vae_lab.sweeps.folders import excluded_words, run_folder, sweep_folder
 from vae_lab.sweeps.grid import planned_jobs
 
 
@@ -54,10 +54,14 @@ class SweepCallback(Callback):
             planned = planned_jobs(config)
             folder = sweep_folder(config)
             hold(folder)
+            naming, excluded = config.hydra.job.config.override_dirname, excluded_words(config, folder)
             # In the overrides as well, because jobs compose their configs from them.
             with read_write(config.hydra):
-                config.hydra.sweep.dir = str(folder)
-                config.hydra.overrides.hydra.append(f"hydra.sweep.dir={quoted(str(folder))}")
+                config.hydra.sweep.dir, naming.exclude_keys = str(folder), excluded
+                config.hydra.overrides.hydra += [
+                    f"hydra.sweep.dir={quoted(str(folder))}",
+                    f"hydra.job.config.override_dirname.exclude_keys=[{','.join(_literal(word) for word in excluded)}]",
+                ]
             print(f"sweep folder {folder}; to resume it: the same command with {shlex.quote(f'sweep.resume={folder}')}")
             if config.sweep.resume is not None:
                 self._compare(find_runs(folder), planned)
@@ -94,6 +98,11 @@ class SweepCallback(Callback):
                 print(f"report       {folder / 'report.md'}")
             if not all(row.succeeded for row in rows):
                 raise SystemExit(1)
+
+
+def _literal(word: str) -> str:
+    """Returns a word as a string of Hydra's grammar, in which an interpolation stays as it is written."""
+    return quoted(word.replace("${", "\\${"))
 
 
 @contextmanager

@@ -8,6 +8,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from vae_lab.errors import RunError
+from vae_lab.nested import value_at
+from vae_lab.runs.untrusted import read_yaml
+from vae_lab.sweeps.grid import shared_words
 
 _MULTIRUN = "multirun.yaml"
 """The file by which a folder is known as that of a sweep."""
@@ -52,6 +55,26 @@ def sweep_folder(config: DictConfig) -> Path:
     _refuse_unusable("hydra.sweep.dir", folder)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def excluded_words(config: DictConfig, folder: Path) -> list[str]:
+    """Returns the words and keys that the names of the jobs' folders leave out: of a resumed sweep those of before.
+
+    Args:
+        config: config of the sweep.
+        folder: folder of the sweep.
+
+    Raises:
+        RunError: for a record of the sweep that cannot be read.
+    """
+    if config.sweep.resume is None:
+        return [*config.hydra.job.config.override_dirname.exclude_keys, *shared_words(config)]
+    try:
+        record = read_yaml(folder / _MULTIRUN)
+    except ValueError as error:
+        raise RunError(f"sweep.resume={folder}: {error}; start a new sweep") from error
+    before = value_at(record, "hydra.job.config.override_dirname.exclude_keys")
+    return [word for word in before if isinstance(word, str)] if isinstance(before, list) else []
 
 
 def make_unique_folder(folder: Path) -> Path:

@@ -10,6 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
+from vae_lab.cli.compose import NO_SETTINGS
 from vae_lab.cli.overrides import without_keys
 from vae_lab.errors import RunError
 
@@ -42,7 +43,15 @@ def planned_jobs(config: DictConfig) -> list[list[str]] | None:
     if config.hydra.sweeper._target_ != _GRID_SWEEPER:
         return None
     jobs = grid_jobs(parsed_overrides(config.hydra.sweeper.params, list(config.hydra.overrides.task)))
-    return [without_keys(job, config.hydra.job.config.override_dirname.exclude_keys) for job in jobs]
+    return [without_keys(job, NO_SETTINGS) for job in jobs]
+
+
+def shared_words(config: DictConfig) -> list[str]:
+    """Returns the words that all jobs of a sweep have, if they differ in others."""
+    parsed = parsed_overrides(config.hydra.sweeper.params, list(config.hydra.overrides.task))
+    single = [override for override in parsed if not override.is_sweep_override()]
+    shared = [f"{override.get_key_element()}={override.get_value_element_as_str()}" for override in single]
+    return sorted(shared) if len(single) < len(parsed) else []
 
 
 def _words(override: Override) -> list[str]:

@@ -19,6 +19,7 @@ from vae_lab.cli.check import check_config
 from vae_lab.cli.command import Task
 from vae_lab.cli.compose import overrides_of
 from vae_lab.cli.messages import is_expected, message
+from vae_lab.cli.overrides import without_keys
 from vae_lab.cli.paths import quoted
 from vae_lab.cli.resolvers import register_resolver
 from vae_lab.errors import RunError
@@ -30,6 +31,11 @@ from vae_lab.sweeps.machine import RESOLVERS
 
 MAX_NAME_LENGTH = 200
 """Characters in the name of a folder; file systems allow 255 bytes."""
+
+
+def job_folder(words: Sequence[str], excluded: Sequence[str]) -> str:
+    """Returns the name of a job's folder: its words, except those that are excluded as they are or by their key."""
+    return folder_name(",".join(sorted(word for word in without_keys(words, excluded) if word not in excluded)))
 
 
 def folder_name(overrides: str) -> str:
@@ -44,7 +50,7 @@ def folder_name(overrides: str) -> str:
 
 
 # Here, because every process that a launcher starts imports this module for its job.
-register_resolver("job_folder", folder_name)
+register_resolver("job_folder", job_folder)
 for _name, _function in RESOLVERS.items():
     register_resolver(_name, _function)
 

@@ -12,6 +12,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from vae_lab.cli.compose import NO_SETTINGS
 from vae_lab.cli.overrides import without_keys
 from vae_lab.cli.paths import quoted
 from vae_lab.errors import RunError
@@ -62,7 +63,7 @@ class OptunaSearch:
         self.at_once = config.search.at_once or max_batch_size or _at_once(config.hydra)
         self.space = search_space(overrides)
         self.fixed = [str(override.input_line) for override in overrides if not override.is_sweep_override()]
-        self.of_jobs = without_keys(self.fixed, config.hydra.job.config.override_dirname.exclude_keys)
+        self.of_jobs = without_keys(self.fixed, NO_SETTINGS)
 
     def corners(self) -> list[list[str]]:
         """Returns overrides with each choice and each bound, to test that all of them can be composed."""

@@ -9,6 +9,7 @@ from vae_lab.training.module import VariationalModule
 from vae_lab.training.monitors import check_monitor, check_searched
 from vae_lab.training.optimization import Optimization
 from vae_lab.training.processes import prepare_process
+from vae_lab.training.tensorboard import TensorBoard
 from vae_lab.training.trainer_checks import check_trainer, naming_the_key
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "CsvLogger",
     "Optimization",
     "Record",
+    "TensorBoard",
     "VariationalModule",
     "WeightAverage",
     "check_monitor",

@@ -23,17 +23,18 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 
 from vae_lab.collapse import collapse_lines
 from vae_lab.data.protocol import DataModule
-from vae_lab.data.summary import summary
 from vae_lab.errors import NonFiniteLossError, RunError
 from vae_lab.files import remove_unfinished
 from vae_lab.runs import folder as runs
 from vae_lab.runs.checkpoints import read_checkpoint
 from vae_lab.screen import print_lines, print_results
-from vae_lab.training import curves, interrupts
+from vae_lab.training import curves, interrupts, tensorboard
 from vae_lab.training.averaging import averages, end_averaging
 from vae_lab.training.callbacks import LastCheckpoint
+from vae_lab.training.callbacks.further_curves import FurtherCurves
 from vae_lab.training.callbacks.last_checkpoint import how_to_resume
-from vae_lab.training.loggers import close, log_hparams, record_beginning, where_to_look
+from vae_lab.training.description import description
+from vae_lab.training.loggers import close, record_beginning, where_to_look
 from vae_lab.training.module import VariationalModule
 from vae_lab.training.opening import Opening
 from vae_lab.training.own_noise import warn_of_own_noise
@@ -117,7 +118,7 @@ def _train(
     data.prepare_data()
     data.setup("fit")
     if trainer.is_global_zero:
-        print(_description(module, data, selects=_selects(trainer, test_checkpoint)))
+        print(description(trainer, module, data, record.run, selects=_selects(trainer, test_checkpoint)))
     data.dtype = dtype_of(trainer.precision, module.model)
     plan = check_plan(trainer, module, data)
     if trainer.is_global_zero:
@@ -136,9 +137,12 @@ def _train(
             config = runs.with_found(record.config, data.found())
             runs.save_config(record.run, {**config, "spec": module.spec.plain()})
             record_beginning(trainer, record.run, record.hparams)
+            if writer := tensorboard.tensorboard_writer(trainer):
+                tensorboard.write_beginning(writer, runs.relative_to_run(config), module.model.level_groups)
 
     opening = Opening(record.run, write_beginning)
-    trainer.callbacks.insert(0, opening)  # type: ignore[attr-defined]
+    further = FurtherCurves(sum(plan.train) / max(len(plan.train), 1) * module.optimization.accumulate_grad_batches)
+    trainer.callbacks[:] = [opening, further, *trainer.callbacks]  # type: ignore[attr-defined]
     started = time.monotonic()
     with _naming_last_checkpoint(trainer), opening.undone_on_failure():
         trainer.fit(module, datamodule=cast(Any, data), ckpt_path=resume)
@@ -169,7 +173,6 @@ def _finish(
         read: tuple[SplitName, ...] = ("train", "val", "test") if tests else ("train", "val")
         prints: dict[str, str] = {name: digest for name in read if (digest := data.fingerprint(name)) is not None}
         runs.save_metrics(record.run, metrics, record.seed, seconds, module.guard.skipped, selection, prints)
-        log_hparams(trainer, record.hparams, metrics)
         compiling = f" ({module.compile_seconds:.0f} s of it compiling)" if module.compile_seconds else ""
         duration, tested = f"{seconds:.0f} s of training{compiling}", "best" if weights else "last"
         _print_summary(trainer, metrics, record, duration, tested)
@@ -185,13 +188,6 @@ def _save_before_averaging(trainer: Trainer) -> None:
         callbacks.sort(key=lambda callback: not isinstance(callback, LastCheckpoint))
 
 
-def _description(module: VariationalModule, data: DataModule, selects: bool) -> str:
-    """Returns the lines that say what is trained, and on what."""
-    own = sum(parameter.numel() for parameter in module.objective.parameters())
-    line = f"\nobjective    {own} parameters of its own, trained with those of the model" if own else ""
-    return f"{summary(data, selects=selects)}{line}"
-
-
 def _selects(trainer: Trainer, test_checkpoint: TestCheckpoint) -> bool:
     """True if the validation has a part in which weights are tested."""
     best = _callback(trainer, ModelCheckpoint)
@@ -205,7 +201,14 @@ def _selects(trainer: Trainer, test_checkpoint: TestCheckpoint) -> bool:
 
 def _test(trainer: Trainer, module: VariationalModule, data: DataModule, weights: str | None) -> dict[str, float]:
     (result,) = trainer.test(module, datamodule=cast(Any, data), ckpt_path=weights, verbose=False)
-    return {name: float(value) for name, value in result.items()}
+    return {name: float(result[name]) for name in sorted(result, key=_place)}
+
+
+def _place(name: str) -> int:
+    """Returns the place of a metric among others: the ELBO first, then its parts; all others behind, in their order."""
+    first = ("elbo", "log_likelihood", "kl", "iw_bound", "bits_per_dim")
+    name = name.removeprefix("test/")
+    return first.index(name) if name in first else len(first)
 
 
 def _clear_up(run: Path, earlier: frozenset[Path], saved: Mapping[str, Any] | None) -> None:
@@ -224,7 +227,10 @@ def _print_summary(trainer: Trainer, metrics: Mapping[str, float], record: Recor
     print_results(f"test set, {tested}, after {duration}", found)
     places = filter(None, (where_to_look(logger, _outputs(record.run)) for logger in trainer.loggers))
     looks = [f"look at it   {place}" for place in places]
-    print_lines([*collapse_lines(found, record.config), f"run folder   {record.run}", *looks])
+    remarks = collapse_lines(found, record.config)
+    print_lines([*remarks, f"run folder   {record.run}", *looks])
+    if writer := tensorboard.tensorboard_writer(trainer):
+        tensorboard.write_result(writer, record.hparams, metrics, remarks)
 
 
 def _outputs(run: Path) -> Path:

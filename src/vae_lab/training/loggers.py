@@ -1,4 +1,4 @@
-"""Gives pictures, settings and final metrics to the loggers of a run, and says where one looks at them."""
+"""Gives pictures and settings to the loggers of a run, and says where one looks at them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from typing import Any, cast
 from pytorch_lightning import Trainer
 from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
-from torch.utils.tensorboard.summary import hparams as hparams_summaries
 from torchvision.transforms.v2.functional import to_pil_image
 
 from vae_lab.runs.folder import save_ids
@@ -19,12 +17,6 @@ from vae_lab.runs.reading import recorded_ids
 from vae_lab.training.csv_logger import CsvLogger
 
 _SERVERS = (MLFlowLogger, WandbLogger)
-
-
-def tensorboard_writer(trainer: Trainer) -> SummaryWriter | None:
-    """Returns the writer of the first TensorBoard logger; None without one."""
-    loggers = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
-    return loggers[0].experiment if loggers else None
 
 
 def publish_image(logger: Logger, tag: str, image: Tensor, step: int) -> None:
@@ -53,19 +45,6 @@ def flush(trainer: Trainer) -> None:
             logger.experiment.flush()
         elif isinstance(logger, CsvLogger):
             logger.save()
-
-
-def log_hparams(trainer: Trainer, hparams: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
-    """Adds the run's row to TensorBoard's HPARAMS tab: its settings with its final metrics."""
-    plain = {
-        key: value if isinstance(value, bool | int | float | str) else str(value) for key, value in hparams.items()
-    }
-    writer = tensorboard_writer(trainer)
-    if writer is not None:
-        # The writer's own `add_hparams` would add each metric to its curve a second time.
-        for part in hparams_summaries(plain, dict(metrics)):  # type: ignore[no-untyped-call]
-            writer._get_file_writer().add_summary(part)  # type: ignore[no-untyped-call]
-        writer.close()
 
 
 def record_beginning(trainer: Trainer, run: Path, settings: Mapping[str, Any]) -> None:

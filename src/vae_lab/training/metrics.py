@@ -102,6 +102,8 @@ class ActiveUnitsMetric(Metric):
     kl: Tensor
     codes: Tensor
     count: Tensor
+    kl_of_dimensions: Tensor | None = None
+    """KL of each dimension in nats, averaged over the examples, when `compute` was last called; None if unknown."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -131,7 +133,8 @@ class ActiveUnitsMetric(Metric):
         if self.codes.dim():
             return UnitCounts(None, None, int((self.codes > 0).sum()))
         variance = self.square / self.count - (self.total / self.count) ** 2
-        with_kl = int((self.kl / self.count > MIN_KL_OF_UNIT).sum()) if self.kl.dim() else None
+        self.kl_of_dimensions = self.kl / self.count if self.kl.dim() else None
+        with_kl = None if self.kl_of_dimensions is None else int((self.kl_of_dimensions > MIN_KL_OF_UNIT).sum())
         return UnitCounts(with_kl, int((variance > self.THRESHOLD).sum()))
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
 
+from vae_lab.training.callbacks.progress import Progress
 
-class NotebookBar(TQDMProgressBar):
-    """Lightning's bar without those of validation and test, which would add lines to a notebook at every epoch."""
 
-    pass_safe = True
+class NotebookBar(Progress):
+    """`Progress` without the bars of validation and test, which would add lines to a notebook at every epoch."""
 
     def init_validation_tqdm(self) -> Any:
         return Tqdm(disable=True)

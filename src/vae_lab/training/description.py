@@ -1,0 +1,88 @@
+"""Says at the start of a run where it is written, on which device, and what is trained on what."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from pytorch_lightning import Trainer
+from torch import Tensor
+
+from vae_lab import noise
+from vae_lab.core import LatentVariableModel
+from vae_lab.data.protocol import DataModule
+from vae_lab.data.summary import summary
+from vae_lab.objectives.base import blank_batch
+from vae_lab.training.module import VariationalModule
+
+
+def description(trainer: Trainer, module: VariationalModule, data: DataModule, run: Path, selects: bool) -> str:
+    """Returns the lines at the start of a run.
+
+    Args:
+        trainer, module, data: Trainer, module and data of the run.
+        run: path of the run folder.
+        selects: True if the validation has a part in which weights are tested.
+    """
+    model = module.model
+    size = sum(parameter.numel() for parameter in model.parameters())
+    lines = [
+        f"run folder   {run}",
+        f"device       {_device(trainer)}",
+        f"model        {type(model).__name__}, {size:,} parameters",
+    ]
+    if example := activation_bytes(model, module.objective.num_samples):
+        batch = example * data.batch_size / trainer.world_size
+        lines[-1] += f"; a step keeps about {_readable(batch)} for the backward pass, {_readable(example)} per example"
+    own = sum(parameter.numel() for parameter in module.objective.parameters())
+    if own:
+        lines.append(f"objective    {own:,} parameters of its own, trained with those of the model")
+    return "\n".join([*lines, summary(data, selects=selects)])
+
+
+def activation_bytes(model: LatentVariableModel, num_samples: int) -> float:
+    """Returns the bytes per example that a pass keeps for the backward pass; 0 for a model without a spec.
+
+    Args:
+        model: any model; its mode and the random numbers stay as they are.
+        num_samples: posterior samples per example.
+    """
+    if model.spec is None:
+        return 0.0
+    one, three = (_kept_bytes(model, num, num_samples) for num in (1, 3))
+    return (three - one) / 2
+
+
+def _kept_bytes(model: LatentVariableModel, num: int, num_samples: int) -> int:
+    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    x, y = blank_batch(model, num)
+    training = model.training
+    try:
+        with noise.fixed_seed(0, x.device), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            loss = model.eval()(x, y, num_samples, check=False).elbo.sum()  # holds what was kept until it is counted
+    finally:
+        model.train(training)
+    del loss
+    return sum(kept.values())
+
+
+def _device(trainer: Trainer) -> str:
+    device, threads = trainer.strategy.root_device, torch.get_num_threads()
+    cpu = f"{device.type}, {threads} thread{'s' if threads > 1 else ''}"
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu
+    processes = f", {trainer.world_size} processes" if trainer.world_size > 1 else ""
+    return f"{name}, precision {trainer.precision}{processes}"
+
+
+def _readable(size: float) -> str:
+    """Returns a number of bytes as 13 kB, 1.6 MB or 2.4 GB."""
+    unit, name = next(((unit, name) for unit, name in ((1e9, "GB"), (1e6, "MB")) if size >= unit), (1e3, "kB"))
+    return f"{size / unit:.{1 if size < 10 * unit else 0}f} {name}"

@@ -1,0 +1,105 @@
+"""Tests the lines of a run on the screen, its bar, and its row in HPARAMS of TensorBoard."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from pytorch_lightning import Trainer
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import plugin_data_pb2
+
+from tests.conftest import FAST, Outcome
+from vae_lab.distributions import Bernoulli
+from vae_lab.models import VAE
+from vae_lab.networks import MlpArchitecture
+from vae_lab.training.callbacks import Progress
+from vae_lab.training.description import _readable, activation_bytes
+from vae_lab.types import DataSpec
+
+LENGTH = ("trainer.limit_train_batches=3", "latent_dim=2", "model=vae")
+
+
+def test_the_start_and_the_end_of_a_run(train: Callable[..., Outcome], tmp_path: Path) -> None:
+    outcome = train(*FAST, *LENGTH, "objective=factor_vae", f"hydra.run.dir={tmp_path / 'run'}")
+    start = outcome.out.splitlines()
+    assert start[0] == f"run folder   {tmp_path / 'run'}"
+    assert re.fullmatch(r"device       cpu, \d+ threads?, precision 32-true", start[1])
+    assert re.fullmatch(r"model        VAE, 26,\d\d\d parameters; a step keeps about .* per example", start[2])
+    assert re.fullmatch(r"objective    [\d,]+ parameters of its own, trained with those of the model", start[3])
+    assert start[4].startswith("data         mnist")
+    rows = [re.split(r" *│ *", line)[1] for line in start if line.startswith("│")]
+    assert rows[:3] == ["elbo", "log_likelihood", "kl"]
+
+
+def test_what_a_pass_keeps_is_counted() -> None:
+    widths = [50, 30]
+    model = VAE(DataSpec((1, 4, 5), support="binary"), 3, MlpArchitecture(widths), Bernoulli)
+    before = torch.get_rng_state()
+    found = activation_bytes(model, 1)
+    assert torch.equal(torch.get_rng_state(), before)
+    # At least the hidden activations of encoder and decoder and the data, in four bytes; at most some copies of them.
+    least = 4 * (2 * sum(widths) + 20)
+    assert least <= found <= 4 * least
+    assert activation_bytes(model, 2) > found
+    assert not any(parameter.grad is not None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(("size", "shown"), [(1.3e4, "13 kB"), (1.64e6, "1.6 MB"), (2.44e9, "2.4 GB"), (5e10, "50 GB")])
+def test_bytes_are_readable(size: float, shown: str) -> None:
+    assert _readable(size) == shown
+
+
+def test_the_bar_shows_the_time_left_of_the_whole_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Ten(Trainer):
+        global_step = 10
+        estimated_stepping_batches = 100
+
+    now = [50.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    bar, trainer = Progress(), Ten(logger=False, enable_checkpointing=False, enable_model_summary=False)
+    bar._started = (0, now[0])
+    now[0] += 20
+    assert bar.get_metrics(trainer, None)["left"] == "0:03:00"  # 90 steps of 2 s
+    trainer.estimated_stepping_batches = float("inf")
+    assert "left" not in bar.get_metrics(trainer, None)
+
+
+def hparams(run: Path) -> tuple[list[str], list[str]]:
+    """Columns of settings and of metrics, in their order."""
+    events = EventAccumulator(str(run)).Reload()
+    content = events.SummaryMetadata("_hparams_/experiment").plugin_data.content
+    experiment = plugin_data_pb2.HParamsPluginData.FromString(content).experiment
+    return [info.name for info in experiment.hparam_infos], [info.name.tag for info in experiment.metric_infos]
+
+
+def test_what_is_swept_comes_first_and_names_the_folders(train: Callable[..., Outcome], tmp_path: Path) -> None:
+    words = (*FAST, "trainer.limit_train_batches=1", "data.drop_last=false", "latent_dim=2,3")
+    outcome = train("-m", *words, "optimizer.weight_decay=0.0,0.1", f"hydra.sweep.dir={tmp_path / 'sweep'}")
+    assert outcome.code == 0, outcome.err
+    jobs = {path.parent.name: path.parent for path in (tmp_path / "sweep").glob("*/config.yaml")}
+    assert set(jobs) == {
+        f"latent_dim={dim},optimizer.weight_decay={decay}" for dim in (2, 3) for decay in ("0.0", "0.1")
+    }
+    settings, metrics = hparams(jobs["latent_dim=2,optimizer.weight_decay=0.1"])
+    assert settings[:3] == ["latent_dim", "optimizer.weight_decay", "model"]
+    assert "data.drop_last" not in settings  # all jobs share it
+    assert metrics[0] == "test/elbo"
+    longer = train("-m", *words, "optimizer.weight_decay=0.0,0.1", "seed=0,1", f"sweep.resume={tmp_path / 'sweep'}")
+    assert longer.code == 0, longer.err
+    new = {path.parent.name for path in (tmp_path / "sweep").glob("*/config.yaml")} - set(jobs)
+    assert "latent_dim=3,optimizer.weight_decay=0.1,seed=1" in new
+    assert len(new) == 8
+
+
+def test_a_value_that_was_shared_keeps_its_folder(train: Callable[..., Outcome], tmp_path: Path) -> None:
+    words = (*FAST, "trainer.limit_train_batches=1", "latent_dim=2,3")
+    sweep = tmp_path / "sweep"
+    assert train("-m", *words, "seed=0", f"hydra.sweep.dir={sweep}").code == 0
+    outcome = train("-m", *words, "seed=0,1", f"sweep.resume={sweep}")
+    assert "2 of 4 jobs are finished already" in outcome.out
+    found = {path.parent.name for path in sweep.glob("*/config.yaml")}
+    assert found == {"latent_dim=2", "latent_dim=3", "latent_dim=2,seed=1", "latent_dim=3,seed=1"}
