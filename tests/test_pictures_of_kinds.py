@@ -11,7 +11,7 @@ import torch
 from vae_lab.distributions import Gaussian
 from vae_lab.models import MHVAE, VAE
 from vae_lab.networks import MlpArchitecture
-from vae_lab.pictures import Album, reconstructions, samples, save_array, save_table
+from vae_lab.pictures import Album, Sheet, reconstructions, samples, save_array, save_table
 from vae_lab.pictures.columns import check_columns
 from vae_lab.pictures.curves import curve_pictures
 from vae_lab.pictures.grid import PADDING_GREY, displayable, image_grid
@@ -212,3 +212,16 @@ def test_numbers_are_written_as_an_array_and_as_a_table(tmp_path) -> None:
     assert head == ["column 0", "column 1"]
     assert np.array_equal(np.array(rows, np.float32), sheet.arrays["images"].numpy())
     assert samples(model((2, 7)), 3).table() == {}
+
+
+def test_a_table_names_categories_and_classes() -> None:
+    names = ("weight", "sound=moo", "sound=meow", "a=b=c")
+    spec = DataSpec((4,), 2, "real", ("cow", "cat"), columns=names, categories=(2, 1))
+    x = torch.tensor([[1 / 3, 0.4, 0.6, 1.0], [2.0, 1.0, 0.0, 1.0]])
+    sheet = Sheet(x, 1, {"images": x, "y": torch.tensor([1, 0])}, spec=spec)
+    assert sheet.table() == {
+        "weight": [0.333333343, 2.0],
+        "sound": ["meow", "moo"],
+        "a=b": ["c", "c"],
+        "class": ["cat", "cow"],
+    }

@@ -16,7 +16,6 @@ NEEDS = {
     "model=vq_vae": ["objective=vq"],
     "objective=vq": ["model=vq_vae"],
     "network=none": ["model=deep"],
-    "data=huggingface": ["likelihood=gaussian"],
     "prior=label_conditional": ["model=cvae"],
     "likelihood=gaussian": ["data.binarization=none"],
     "likelihood=categorical": ["data.binarization=none"],

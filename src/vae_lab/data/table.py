@@ -82,6 +82,7 @@ class Table(DataSource):
         self._mask = missing == "mask"
         self.test_fraction = test_fraction
         self.split_seed = split_seed
+        self._masked: dict[SplitName, str] = {}
         self._check_names()
 
     def _check_names(self) -> None:
@@ -155,7 +156,8 @@ class Table(DataSource):
     def passed_over(self) -> list[str]:
         used = {*self._modelled, *self._of_condition}
         others = [name for name in self._table("train").column_names if name not in used]
-        return [f"{len(others)} other columns ({listed(others)})"] if others else []
+        columns = [f"{len(others)} other columns ({listed(others)})"] if others else []
+        return [*columns, *self._masked.values()]
 
     def found(self) -> dict[str, Any]:
         return {"columns": self._modelled} if self._asked is None else {}
@@ -203,6 +205,8 @@ class Table(DataSource):
             row, place = np.argwhere(unknown)[0].tolist()
             raise ValueError(missing_of(counts, (of_column[place], row), path))
         empty = np.flatnonzero(unknown.all(0))
+        share = f"{unknown.sum()} missing values in {self._files[split].name} ({unknown.mean():.1%})"
+        self._masked[split] = f"{share}: the likelihood leaves them out"
         if len(empty) and split == "train":
             raise ValueError(f"{path}: column {of_column[empty[0]]} has no value at all; leave it out")
 

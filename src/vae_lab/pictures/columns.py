@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +18,31 @@ def names_of(spec: DataSpec | None, num: int) -> list[str]:
         return list(names)
     kind = "column" if spec is not None and len(spec.shape) == 1 else "channel"
     return [f"{kind} {i}" for i in range(num)]
+
+
+def rows_by_column(x: Tensor, spec: DataSpec | None) -> dict[str, list[Any]]:
+    """Returns rows (N, D) by the name of the column: numbers, or the value of a category with the largest share."""
+    names = names_of(spec, x.shape[1])
+    sizes = () if spec is None else spec.categories
+    start = x.shape[1] - sum(sizes)
+    found: dict[str, list[Any]] = {
+        name: [float(f"{value:.9g}") for value in column.tolist()]
+        for name, column in zip(names[:start], x.T[:start], strict=True)
+    }
+    for size in sizes:
+        values = names[start : start + size]
+        title = _title(values)
+        chosen = x[:, start : start + size].argmax(1).tolist()
+        found[title] = [values[place][len(title) + 1 :] for place in chosen]
+        start += size
+    return found
+
+
+def _title(names: Sequence[str]) -> str:
+    """Returns the name of a categorical column, from names such as ``colour=red``: what they share before an equals."""
+    parts = names[0].split("=")
+    starts = ("=".join(parts[:i]) for i in range(len(parts) - 1, 0, -1))
+    return next((start for start in starts if all(name.startswith(f"{start}=") for name in names)), "")
 
 
 def check_columns(spec: DataSpec | None, shown: Sequence[str]) -> None:

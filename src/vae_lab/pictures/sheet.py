@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor
 
-from vae_lab.pictures.columns import names_of
+from vae_lab.pictures.columns import rows_by_column
 from vae_lab.pictures.grid import image_grid
 from vae_lab.pictures.tables import table_figure
 from vae_lab.pictures.tiles import is_drawable, is_signal, is_table, tiles_of
@@ -70,12 +71,18 @@ class Sheet:
         """True if the picture does not show all of the data, as it does for pictures of pixels in [0, 1]."""
         return self.tiles.dim() != 4 or (self.spec is not None and self.spec.support == "real")
 
-    def table(self) -> dict[str, list[float]]:
-        """Returns the rows that the model made, column by column; empty for data that are not a table."""
+    def table(self) -> dict[str, list[Any]]:
+        """Returns the rows that the model made and their classes, by column; empty for data that are not a table.
+
+        A categorical column has the name of its value, or of the most probable one.
+        """
         if not is_table(self.tiles.shape[1:]):
             return {}
-        rows = self.arrays["images"]
-        return dict(zip(names_of(self.spec, rows.shape[1]), rows.T.tolist(), strict=True))
+        rows, y = self.arrays["images"].cpu(), self.arrays.get("y")
+        found = rows_by_column(rows, self.spec)
+        if y is not None and y.dim() == 1 and len(y) == len(rows) and self.spec is not None:
+            found["class"] = [self.spec.name_of(label) for label in y.tolist()]
+        return found
 
 
 def originals(examples: Batch) -> dict[str, Tensor]:

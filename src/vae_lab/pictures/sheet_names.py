@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from typing import Any
 
@@ -35,7 +36,9 @@ def sheet_name(request: Request, model: LatentVariableModel, chosen: Chosen, par
 
 
 def _shown(value: Any) -> str:
-    return "-".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return (
+        "-".join(re.sub(r"[^\w.]", "_", str(each)) for each in value) if isinstance(value, list | tuple) else str(value)
+    )
 
 
 def _joined(model: LatentVariableModel, chosen: Chosen) -> str:

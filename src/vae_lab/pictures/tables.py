@@ -16,8 +16,8 @@ from vae_lab.types import DataSpec
 
 _SIDE = 4.5
 """Inches of the scatter."""
-_LINE = 0.17
-"""Inches of a line of the table."""
+_LINE, _ABOVE = 0.17, 0.7
+"""Inches of a line of the table, and of what is above and below it."""
 _MAX_LINES = 40
 """Columns that the table lists: the first ones."""
 _MAX_NAME = 28
@@ -42,7 +42,7 @@ def table_figure(sets: Mapping[str, Tensor], spec: DataSpec | None, shown: Seque
     names = names_of(spec, first.shape[1])
     places = columns_shown(first, names, shown)
     lines = _lines(own, names)
-    height = max(_SIDE, _LINE * (len(lines) + 1))
+    height = max(_SIDE, _LINE * len(lines) + _ABOVE)
     width = 0.085 * max(map(len, lines))
     figure = Figure(figsize=(_SIDE + width, height), dpi=DPI, layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[_SIDE, width])
@@ -68,7 +68,7 @@ def _scatter(axes: Axes, sets: Mapping[str, np.ndarray], names: Sequence[str], p
     """Draws the sets over each other in the plane of two columns; of one column its histogram."""
     values = np.concatenate([x[:, places[0]] for x in sets.values()])
     known = values[np.isfinite(values)]
-    for (name, x), colour in zip(sets.items(), _COLOURS, strict=False):
+    for (name, x), colour in zip(sets.items(), _COLOURS[len(sets) == 1 :], strict=False):
         if len(places) == 2:
             axes.scatter(x[:, places[0]], x[:, places[1]], s=9, alpha=0.6, color=colour, label=name, linewidths=0)
         elif known.size:
