@@ -41,6 +41,8 @@ def test_examples_are_drawn_as_their_kind_is(tmp_path: Path, kind: str) -> None:
     decoded = page.ask("decode", z=first["z"])["picture"]
     original = first["original"]
     assert original["kind"] == decoded["kind"]
+    run = page.explorer.runs.open(page.name)
+    assert decoded == shown(run.model.decode([torch.tensor(first["z"])]).mean[0], run.spec)
     if kind == "signal":
         assert decoded["kind"] == "curves"
         assert np.array(original["values"]).shape == (2, 16)

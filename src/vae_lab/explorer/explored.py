@@ -109,7 +109,7 @@ class ExploredRun:
             walk = model.prior.descend(
                 lambda i, p, _: values[i] if i < len(values) else p.mean.expand(1, *p.event_shape), None, context
             )
-            picture = model.likelihood(walk.states[-1], context).mean[0]
+            picture = model.observed(walk.states[-1], context).mean[0]
             moments = [_moments(p) for p in reversed(walk.conditionals)]
         return Walked(picture, walk.values[::-1], [mean for mean, _ in moments], [std for _, std in moments])
 

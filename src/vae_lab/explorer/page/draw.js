@@ -2,20 +2,21 @@
 
 const COLOURS = ["#4c78c8", "#e07b39", "#3f9b5b", "#c44e52", "#8a6bbf", "#8c613c", "#d27fb5", "#7f7f7f"];
 
-export function draw(canvas, example) {
+// Small: without names and numbers.
+export function draw(canvas, example, small = false) {
   canvas.classList.toggle("wide", example.kind === "curves" || example.kind === "bars");
   if (example.kind === "pixels") drawPixels(canvas, example);
-  else if (example.kind === "curves") drawCurves(canvas, example);
-  else if (example.kind === "bars") drawBars(canvas, example);
+  else if (example.kind === "curves") drawCurves(canvas, example, small);
+  else if (example.kind === "bars") drawBars(canvas, example, small);
   else canvas.width = canvas.height = 1;
   canvas.title = example.note;
 }
 
-export function canvasOf(example, label) {
+export function canvasOf(example, label, small = true) {
   const canvas = document.createElement("canvas");
   canvas.setAttribute("role", "img");
   canvas.setAttribute("aria-label", label);
-  draw(canvas, example);
+  draw(canvas, example, small);
   return canvas;
 }
 
@@ -55,14 +56,17 @@ function prepare(canvas, width, height) {
   return pen;
 }
 
-function drawCurves(canvas, { values, names }) {
-  const [width, height, edge] = [640, 260, 22];
+function drawCurves(canvas, { values, names }, small) {
+  const [width, height, edge] = small ? [116, 84, 4] : [640, 260, 22];
   const pen = prepare(canvas, width, height);
   const all = values.flat().filter((value) => value !== null); // null: missing
   const [low, high] = [Math.min(...all), Math.max(...all)];
   const up = (value) => height - edge - ((value - low) / (high - low || 1)) * (height - 2 * edge);
-  pen.fillText(high.toPrecision(3), 2, 14);
-  pen.fillText(low.toPrecision(3), 2, height - 5);
+  pen.lineWidth = small ? 1 : 1.5;
+  if (!small) {
+    pen.fillText(high.toPrecision(3), 2, 14);
+    pen.fillText(low.toPrecision(3), 2, height - 5);
+  }
   values.forEach((row, i) => {
     pen.strokeStyle = pen.fillStyle = COLOURS[i % COLOURS.length];
     pen.beginPath();
@@ -73,22 +77,22 @@ function drawCurves(canvas, { values, names }) {
       joined = value !== null;
     });
     pen.stroke();
-    if (values.length > 1) pen.fillText(names[i], 70 + 90 * i, 14);
+    if (values.length > 1 && !small) pen.fillText(names[i], 70 + 90 * i, 14);
   });
 }
 
-function drawBars(canvas, { values, heights, names }) {
-  const named = values.length <= 40;
-  const row = named ? 22 : 2;
-  const [width, left] = [640, named ? 190 : 4];
+function drawBars(canvas, { values, heights, names }, small) {
+  const named = values.length <= 40 && !small;
+  const row = named ? 22 : small ? Math.max(2, Math.round(84 / values.length)) : 2;
+  const [width, left, right] = small ? [116, 2, 2] : [640, named ? 190 : 4, named ? 90 : 4];
   const pen = prepare(canvas, width, row * values.length + 4);
   const most = Math.max(3, ...heights.map(Math.abs));
-  const middle = left + (width - left - 90) / 2;
+  const middle = left + (width - left - right) / 2;
   heights.forEach((value, i) => {
     const length = (value / most) * (middle - left);
     pen.globalAlpha = 0.85;
     pen.fillStyle = value < 0 ? COLOURS[0] : COLOURS[1];
-    pen.fillRect(Math.min(middle, middle + length), row * i + 3, Math.max(1, Math.abs(length)), Math.max(1, row - 5));
+    pen.fillRect(Math.min(middle, middle + length), row * i + (named ? 3 : 1), Math.max(1, Math.abs(length)), named ? row - 5 : Math.max(1, row - 1));
     if (!named) return;
     pen.globalAlpha = 1;
     pen.fillStyle = pen.strokeStyle;

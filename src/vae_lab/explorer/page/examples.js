@@ -31,6 +31,7 @@ export class Examples {
   build() {
     const { info } = this.page.active;
     document.getElementById("own-controls").hidden = !this.page.uploads || !info.takes_pictures;
+    document.getElementById("examples-section").hidden = !info.examples.length && !(this.page.uploads && info.takes_pictures);
     document.getElementById("ends").hidden = !info.examples.length;
     this.thumbs = info.examples.map(({ picture, label }, i) => {
       const button = document.createElement("button");

@@ -87,7 +87,7 @@ export class Panel {
       const figure = document.createElement("figure");
       const caption = document.createElement("figcaption");
       caption.textContent = [name, name === "original" && original.label].filter(Boolean).join(": ");
-      figure.append(canvasOf(picture, name), caption);
+      figure.append(canvasOf(picture, name, false), caption);
       this.beside.append(figure);
     }
     const total = original.kl.reduce((sum, value) => sum + value, 0);
