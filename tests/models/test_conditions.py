@@ -114,6 +114,13 @@ def test_a_vamp_prior_encodes_its_inputs_under_each_row() -> None:
         assert torch.allclose(mixture.component_distribution.mean[b], q.mean, atol=1e-12)
 
 
+def test_a_vamp_prior_of_many_inputs_says_what_it_costs() -> None:
+    options = {"prior": partial(VampPrior, num_components=101), "conditional": True}
+    with pytest.warns(UserWarning, match="num_components=101: a VampPrior encodes all its inputs under the attributes"):
+        VAE(CONDITIONS["attributes"], M, MlpArchitecture([6]), Gaussian, **options)
+    VAE(DataSpec((D,), 3, "real"), M, MlpArchitecture([6]), Gaussian, **options)
+
+
 def test_every_prior_and_part_reads_every_column() -> None:
     spec = CONDITIONS["all"]
     flow = partial(FlowPrior, transforms=1, widths=(4,))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
@@ -16,6 +17,9 @@ from vae_lab.distributions.product import ByColumn
 from vae_lab.distributions.vamp import VampPrior
 from vae_lab.networks import Architecture, OneHot, StandardisedRows
 from vae_lab.types import DataSpec
+
+_MANY_COMPONENTS = 100
+"""Components of a VampPrior above which a condition of attributes or numbers makes a step several times slower."""
 
 LikelihoodFactory = Callable[[Sequence[int]], Head]
 """event_shape -> likelihood head."""
@@ -123,6 +127,12 @@ def share_posterior(model: LatentVariableModel, spec: DataSpec, below: Sequence[
         raise ValueError("a VampPrior is a mixture of Gaussian posteriors, and this posterior is not Gaussian")
     if any(isinstance(module, nn.BatchNorm1d) for module in model.posterior.modules()):
         raise ValueError("VampPrior: needs an encoder without batch normalisation (batch_norm=False)")
+    if isinstance(model.embed, StandardisedRows) and prior.num_components > _MANY_COMPONENTS:
+        warnings.warn(
+            f"num_components={prior.num_components}: a VampPrior encodes all its inputs under the attributes and numbers of"
+            " each example of a batch, under labels once per class; fewer take less time and memory",
+            stacklevel=2,
+        )
     in_shape = spec.seen_shape if below is None else tuple(below)
     images = below is None and spec.support != "real"
     prior.attach(model.posterior.top, in_shape, images, one_hot=isinstance(model.embed, OneHot))
