@@ -129,8 +129,8 @@ def share_posterior(model: LatentVariableModel, spec: DataSpec, below: Sequence[
         raise ValueError("VampPrior: needs an encoder without batch normalisation (batch_norm=False)")
     if isinstance(model.embed, StandardisedRows) and prior.num_components > _MANY_COMPONENTS:
         warnings.warn(
-            f"num_components={prior.num_components}: a VampPrior encodes all its inputs under the attributes and numbers of"
-            " each example of a batch, under labels once per class; fewer take less time and memory",
+            f"num_components={prior.num_components}: a VampPrior encodes all its inputs under the attributes and"
+            " numbers of each example of a batch, under labels once per class; fewer take less time and memory",
             stacklevel=2,
         )
     in_shape = spec.seen_shape if below is None else tuple(below)
