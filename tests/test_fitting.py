@@ -160,6 +160,11 @@ def test_columns_of_a_data_frame_are_known_by_name() -> None:
     assert np.array_equal(run.encode(frame[["mass", "size", "age"]])[0].mean, expected)
     with pytest.raises(ValueError, match="x: no column age; the model was trained on size, age, mass"):
         run.encode(frame[["mass", "size"]])
+    with pytest.raises(ValueError, match=r"x: column kind holds .* and not numbers; save the table and use data=table"):
+        fitted("other", data=frame.assign(kind="a"))
+    assert fitted("frames", data=(frame, pandas.DataFrame({"kind": Y}))).spec.class_names == ("cat", "dog", "eel")
+    with pytest.raises(ValueError, match="y: 1 of 60 values are missing, the first in row 3"):
+        fitted("other", data=(frame, pandas.Series(Y).mask(np.arange(60) == 3)))
 
 
 KINDS: dict[str, tuple[Any, Any]] = {
@@ -195,6 +200,13 @@ def test_a_run_reads_arrays_as_it_was_trained_on_them(kind: str) -> None:
         (lambda: fitted("run", test=(X, np.array(["cow"] * 60))), "test y: label cow is not one of the 3 classes"),
         (lambda: fitted("run", data="mnits"), "data=mnits: no such option; did you mean mnist"),
         (lambda: fitted("run", data="mnist", val=X), "val, test: data=mnist has its own"),
+        (
+            lambda: vae_lab.fit(X, Y),
+            r"model: a ndarray, must be a name such as cvae; .*: fit\(\(x, y\)\)",
+        ),
+        (lambda: fitted("run", data=(X, [None, "cat"] * 30)), "y: 30 of 60 values are missing, the first in row 0"),
+        (lambda: fitted("run", data=(X, ["cat", np.nan] * 30)), "y: 30 of 60 values are missing, the first in row 1"),
+        (lambda: fitted("run", data=(X, np.array(["cat", np.nan] * 30, object))), "y: 30 of 60 values are missing"),
         (lambda: fitted("run", model="cave"), "model=cave: no such option; did you mean cvae"),
         (lambda: fitted("run", model="cvae", data=X), "conditional"),
         (lambda: fitted("run", latent_dim=0), "latent_dim"),

@@ -105,6 +105,10 @@ def _words(
     """Returns the words of the command line that say the same."""
     if isinstance(overrides, str) or not all(isinstance(word, str) for word in overrides):
         raise ConfigError(f"overrides={overrides!r}: must be a list of words, such as ['trainer.max_epochs=20']")
+    if not isinstance(model, str | None):
+        raise ConfigError(
+            f"model: a {type(model).__name__}, must be a name such as cvae; labels belong to data: fit((x, y))"
+        )
     if folder is not None and resume is not None:
         raise ConfigError(f"folder={folder}: resume={resume} goes on in its own folder; leave folder out")
     if word := next((word for word in overrides if key_of(word) in ("resume", "data")), None):

@@ -50,6 +50,8 @@ class ArraysInMemory:
 
     def _take(self, split: SplitName, kind: Kind, name: str, value: Any) -> None:
         if value is not None:
+            if kind != "labels":
+                _refuse_columns_of_strings(name, value)
             self.found[split, kind] = Stored(Path(name if split == "train" else f"{split} {name}"))
             self.arrays[split, kind] = _array(str(self.found[split, kind]), value)
 
@@ -97,16 +99,52 @@ def _array(name: str, value: Any) -> NDArray[Any]:
     """Returns the array of anything that holds one: a tensor, a data frame, nested lists.
 
     Raises:
-        ValueError: for something that holds none.
+        ValueError: for something that holds none, or for missing values among strings.
     """
     if hasattr(value, "detach"):
         value = value.detach().cpu()
+    elif isinstance(value, list | tuple) and any(isinstance(each, str) for each in value):
+        value = np.array(value, dtype=object)  # NumPy would make a missing one among strings the string nan
     try:
         array = np.asarray(value)
     except Exception as error:
         raise ValueError(f"{name}: a {type(value).__name__}, must be an array ({error})") from error
     if array.dtype == object:
+        _refuse_missing(name, array)
         array = np.asarray(array.tolist())
     if array.dtype == object or not array.ndim:
         raise ValueError(f"{name}: a {type(value).__name__} of {array.dtype} {array.shape}, must be an array (N, ...)")
     return array
+
+
+def _refuse_columns_of_strings(name: str, value: Any) -> None:
+    if not hasattr(value, "columns"):
+        return
+    for column in value.columns:
+        values = np.asarray(value[column])
+        if values.dtype.kind not in "buif":
+            raise ValueError(
+                f"{name}: column {column} holds {values.dtype} and not numbers; save the table and use data=table,"
+                " which reads categories, or leave the column out"
+            )
+
+
+def _refuse_missing(name: str, array: NDArray[Any]) -> None:
+    missing = [
+        row for row, each in enumerate(array.reshape(len(array), -1)[:, 0] if array.ndim else ()) if _is_missing(each)
+    ]
+    if missing:
+        raise ValueError(
+            f"{name}: {len(missing)} of {len(array)} values are missing, the first in row {missing[0]}; leave such"
+            " examples out"
+        )
+
+
+def _is_missing(value: Any) -> bool:
+    """True for None, NaN and the like, which are not equal to themselves."""
+    try:
+        return value is None or bool(value != value)  # noqa: PLR0124
+    except TypeError:  # pandas.NA
+        return True
+    except ValueError:  # an array
+        return False
