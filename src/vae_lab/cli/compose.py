@@ -29,8 +29,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from vae_lab.cli import keys
+from vae_lab.cli.by_data import choose_likelihood, refuse_missing_labels
 from vae_lab.cli.check import ConfigError, check_config
-from vae_lab.cli.likelihoods import BY_SUPPORT, is_auto, set_likelihood
 from vae_lab.cli.messages import message
 from vae_lab.cli.overrides import check_words, quoted_classes, without_keys
 from vae_lab.cli.paths import with_quoted_path
@@ -228,23 +228,14 @@ def assemble(
     _try_optimizer(parts)
     if recorded is not None:
         parts["data"].keep_scaling(recorded)
-    chosen = _choose_likelihood(composition, parts["data"].spec)
+    refuse_missing_labels(cfg, parts["data"])
+    chosen = choose_likelihood(cfg, composition.choices, parts["data"].spec, config_dir())
     module = _build_module(cfg, parts)
     trainer = build_trainer(cfg)
     if chosen and trainer.is_global_zero:
         print(chosen)
     refuse_blind_callbacks(cfg, module, trainer)
     return parts["data"], module, trainer
-
-
-def _choose_likelihood(composition: Composition, spec: DataSpec) -> str:
-    """Replaces ``likelihood=auto``; returns a line about the choice, or nothing if there was none."""
-    if not is_auto(composition.cfg):
-        return ""
-    name = BY_SUPPORT[spec.support]
-    set_likelihood(composition.cfg, name, config_dir())
-    composition.choices["likelihood"] = name
-    return f"likelihood   {name}, because of the values ({spec.support}); likelihood=NAME takes another"
 
 
 def _refuse_unused(composition: Composition) -> None:

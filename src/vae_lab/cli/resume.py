@@ -9,10 +9,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from vae_lab.cli.by_data import is_auto, set_likelihood
 from vae_lab.cli.compose import composed_or_none, config_dir, groups
 from vae_lab.cli.found import keep_found
 from vae_lab.cli.keys import is_taken
-from vae_lab.cli.likelihoods import is_auto, set_likelihood
 from vae_lab.cli.paths import path_of, quoted
 from vae_lab.cli.recorded_overrides import refusal
 from vae_lab.errors import RunError
@@ -60,7 +60,13 @@ _KEPT = {
 }
 """Keys that a run cannot change once it has begun, with the reason."""
 
-_ADDED = {"data.support": "auto", "data.standardize": "auto", "data.images.kind": "auto", "data.images.fit": "crop"}
+_ADDED = {
+    "data.balance": False,
+    "data.images.fit": "crop",
+    "data.images.kind": "auto",
+    "data.standardize": "auto",
+    "data.support": "auto",
+}
 """Keys that older runs did not have, with the value that means what they did."""
 
 _OWN_DEFAULTS = frozenset({"data.val_size", "data.root"})

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_lab.data.array_labels import Values, as_indices, label_values
+from vae_lab.data.array_labels import Values, as_indices, label_values, missing_labels
 from vae_lab.data.array_memory import ArraysInMemory
 from vae_lab.data.array_store import ArrayStore
 from vae_lab.data.arrays import Indices
@@ -102,9 +102,17 @@ class ArrayConditions:
         return read(self._store.open((split, kind)), names, self._store.found[split, kind])
 
     @cached_property
+    def missing_labels(self) -> str:
+        """The number of missing labels, in words, so that none are used; empty if they are complete."""
+        for role, stored in self._store.found.items():
+            if role[1] == "labels" and (why := missing_labels(self._store.open(role), stored)):
+                return why
+        return ""
+
+    @cached_property
     def _classes(self) -> tuple[Any, ...]:
         """The label that stands for each class, in order."""
-        if ("train", "labels") not in self._store.found:
+        if ("train", "labels") not in self._store.found or self.missing_labels:
             return ()
         labels = self._label_values("train")
         if not self._written_classes:
@@ -122,6 +130,8 @@ class ArrayConditions:
     def _is_there(self, split: SplitName, kind: Literal["labels", "attributes", "numbers"], of_train: bool) -> bool:
         """Returns if a split has an array; raises ValueError if the training split differs in that."""
         found = self._store.found
+        if kind == "labels" and self.missing_labels:
+            return False
         if not of_train and (split, kind) in found:
             raise ValueError(f"{found[split, kind]}: {kind}, but the training images have none")
         if of_train and (split, kind) not in found:

@@ -153,6 +153,10 @@ class ArrayFiles(DataSource):
         return self._factors.names
 
     @property
+    def missing_labels(self) -> str:
+        return self._conditions.missing_labels
+
+    @property
     def attributes(self) -> tuple[str, ...]:
         return self._conditions.attributes
 

@@ -18,6 +18,24 @@ _NO_CLASS = "numbers and yes/no attributes are arrays of their own (train_number
 """Remedy for a condition that is not one class."""
 
 
+def missing_labels(array: NDArray[Any], source: object) -> str:
+    """Returns how many labels are missing, in words, if some are and some are not: -1, NaN or an empty string."""
+    flat = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
+    if flat.ndim != 1:
+        return ""
+    if flat.dtype.kind in "US":
+        text = np.char.strip(np.char.decode(flat, "utf-8") if flat.dtype.kind == "S" else flat)
+        missing, shown = (text == "") | (text == "nan"), "empty"
+    elif flat.dtype.kind in "if":
+        missing, shown = (flat == -1) | np.isnan(flat), "-1 or NaN"
+    else:
+        return ""
+    if not missing.any() or missing.all():
+        return ""
+    first = int(missing.argmax())
+    return f"{int(missing.sum())} of {len(flat)} in {source} are missing ({shown}, first in row {first})"
+
+
 def label_values(array: NDArray[Any], source: object) -> Values:
     """Returns one integer or string for each example.
 

@@ -17,7 +17,7 @@ from vae_lab.data.choosing import chosen_places
 from vae_lab.data.facts import Facts
 from vae_lab.data.fingerprint import fingerprint
 from vae_lab.data.framing import ImageSize
-from vae_lab.data.loader import BatchLoader, EpochSampler, batch_sizes, resident_device
+from vae_lab.data.loader import BalancedSampler, BatchLoader, EpochSampler, batch_sizes, resident_device
 from vae_lab.data.scaling import mean_example
 from vae_lab.data.source import DataSource, readable
 from vae_lab.data.split_rows import Split, Splits
@@ -47,6 +47,7 @@ class ImageDataModule(LightningDataModule):
         memory_limit_gb: arrays larger than this, in 10^9 bytes, stay on disk and are memory-mapped.
         seed: seed of the validation set and of the order of the training set.
         support: values that the examples are taken to have; auto: those that are found.
+        balance: train on every class equally often; an epoch keeps its number of examples.
         standardize: have the model standardise its data by the training split; auto: real numbers alone.
 
     Raises:
@@ -67,6 +68,7 @@ class ImageDataModule(LightningDataModule):
         seed: int = 0,
         support: Support | Literal["auto"] = "auto",
         standardize: bool | Literal["auto"] = "auto",
+        balance: bool = False,
     ) -> None:
         super().__init__()
         for key, value, least in (("batch_size", batch_size, 1), ("val_size", val_size, 0), ("seed", seed, 0)):
@@ -82,6 +84,7 @@ class ImageDataModule(LightningDataModule):
         self.binarization = binarization
         self.horizontal_flip = horizontal_flip
         self.drop_last = drop_last
+        self.balance = balance
         self.seed = seed
         self._splits = Splits(self.images, val_size, binarization, seed)
         self._facts = Facts(self.images, self._splits, support, standardize, horizontal_flip)
@@ -159,10 +162,31 @@ class ImageDataModule(LightningDataModule):
     def train_dataloader(self) -> BatchLoader:
         train = self.split("train")
         sampler = EpochSampler(train.rows, self.seed)
+        if self.balance:
+            sampler = BalancedSampler(train.rows, self._classes_of(train), self.seed)
         loader = self._loader(train, sampler, even=True, drop_last=self.drop_last)
         if not len(loader):
             raise ValueError(f"batch_size={self.batch_size}: no batch is left of {len(train.rows)} training examples")
         return loader
+
+    def _classes_of(self, split: Split) -> Indices:
+        """Returns the class of each row of a split, (N,); raises ValueError for data without classes."""
+        num, y = self.images.num_classes, split.arrays.y
+        if not num or y is None:
+            raise ValueError("data.balance=true: samples classes evenly, and these data have none; leave it out")
+        labels: Indices = y[split.rows] if y.ndim == 1 else y[split.rows, :num].argmax(1)
+        return labels
+
+    def balance_note(self) -> str:
+        """Returns how classes are balanced, in words; empty if they are not."""
+        if not self.balance:
+            return ""
+        _, counts = np.unique(self._classes_of(self.split("train")), return_counts=True)
+        each = counts.sum() / len(counts)
+        return (
+            f"each of {len(counts)} classes about {each:.0f} times in an epoch; the rarest has {counts.min()} examples,"
+            f" the most frequent {counts.max()}"
+        )
 
     def val_dataloader(self) -> BatchLoader:
         return self._evaluation_loader("val")

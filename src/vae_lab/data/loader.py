@@ -39,6 +39,36 @@ class EpochSampler:
         return np.random.default_rng([self.seed, self.epoch]).permutation(self.rows)
 
 
+class BalancedSampler(EpochSampler):
+    """Every class equally often, to one example; an epoch has as many examples as the split.
+
+    Of a frequent class each epoch takes another part, and the examples of a rare class are repeated, each of them
+    equally often, to one time. The order is a function of seed and epoch only.
+
+    Args:
+        rows: rows of the arrays that belong to the split, (N,).
+        labels: class of each of these rows, (N,).
+        seed: seed of the orders.
+    """
+
+    def __init__(self, rows: Indices, labels: Indices, seed: int) -> None:
+        super().__init__(rows, seed)
+        self._members = [rows[labels == label] for label in np.unique(labels)]
+
+    def order(self) -> Indices:
+        rng = np.random.default_rng([self.seed or 0, self.epoch])
+        size, more = divmod(len(self.rows), len(self._members))
+        sizes = size + (rng.permutation(len(self._members)) < more)
+        drawn = [_repeated(members, size, rng) for members, size in zip(self._members, sizes.tolist(), strict=True)]
+        return rng.permutation(np.concatenate(drawn))
+
+
+def _repeated(members: Indices, num: int, rng: np.random.Generator) -> Indices:
+    """Returns ``num`` of the members in random order, each of them equally often, to one time."""
+    rounds = [rng.permutation(members) for _ in range(math.ceil(num / len(members)))]
+    return np.concatenate([members[:0], *rounds])[:num]
+
+
 class BatchLoader:
     """Batches of examples, uint8 or float32 as they are stored, each by one index operation.
 

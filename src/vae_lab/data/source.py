@@ -102,6 +102,11 @@ class DataSource(ABC):
         return False
 
     @property
+    def missing_labels(self) -> str:
+        """The number of missing labels, in words, so that none are used; empty if all are there, or none."""
+        return ""
+
+    @property
     def has_val(self) -> bool:
         """True if the set brings a validation split of its own, which `read_val` reads."""
         return False

@@ -39,8 +39,13 @@ def summary(data: DataModule, splits: Sequence[SplitName] = ("train", "val", "te
     if note:
         lines.append(f"values       {note}{', standardised by the training split' if spec.scaling else ''}")
     lines.append(f"splits       {sizes}")
-    if isinstance(data, ImageDataModule) and (fitted := data.images.fit_note()):
-        lines.append(f"pictures     {fitted}")
+    if isinstance(data, ImageDataModule):
+        notes = {
+            "pictures": data.images.fit_note(),
+            "labels": f"not used, because {missing}" if (missing := data.images.missing_labels) else "",
+            "balance": data.balance_note() if "train" in splits else "",
+        }
+        lines += [f"{name:<12} {line}" for name, line in notes.items() if line]
     if selects and data.selection == "test set" and "val" in splits:
         lines.append(_SELECTED_ON_TEST)
     if spec.vector_condition and getattr(data, "horizontal_flip", False):

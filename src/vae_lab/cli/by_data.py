@@ -1,0 +1,72 @@
+"""Settings that follow from the data: the likelihood of ``likelihood=auto``, and whether a model can be conditional."""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from vae_lab.cli.check import check_config
+from vae_lab.errors import RunError
+from vae_lab.types import DataSpec, Support
+
+_AUTO = "vae_lab.distributions.by_support"
+_BY_SUPPORT: dict[Support, str] = {
+    "binary": "bernoulli",
+    "uint8": "discretized_logistic",
+    "unit": "gaussian",
+    "real": "gaussian",
+}
+"""Option of the group likelihood for each support."""
+
+
+def is_auto(cfg: DictConfig) -> bool:
+    """True if the likelihood is left to the data."""
+    return bool(OmegaConf.select(cfg, "likelihood._target_") == _AUTO)
+
+
+def set_likelihood(cfg: DictConfig, name: str, folder: Path) -> None:
+    """Replaces ``likelihood=auto`` by an option of the group; options that were given stay.
+
+    Args:
+        cfg: config of a run.
+        name: name of the option.
+        folder: Hydra tree.
+
+    Raises:
+        ConfigError: for options that this likelihood does not take.
+    """
+    given = {key: value for key, value in cfg.likelihood.items() if key not in ("_target_", "_partial_")}
+    chosen = OmegaConf.merge(OmegaConf.load(folder / "likelihood" / f"{name}.yaml"), given)
+    with open_dict(cfg):
+        cfg.likelihood = chosen
+    check_config(cfg)
+
+
+def choose_likelihood(cfg: DictConfig, choices: MutableMapping[str, str | None], spec: DataSpec, folder: Path) -> str:
+    """Replaces ``likelihood=auto``; returns a line about the choice, or nothing if there was none.
+
+    Args:
+        cfg: config of a run.
+        choices: option of each group.
+        spec: spec of the data.
+        folder: Hydra tree.
+    """
+    if not is_auto(cfg):
+        return ""
+    name = _BY_SUPPORT[spec.support]
+    set_likelihood(cfg, name, folder)
+    choices["likelihood"] = name
+    return f"likelihood   {name}, because of the values ({spec.support}); likelihood=NAME takes another"
+
+
+def refuse_missing_labels(cfg: DictConfig, data: Any) -> None:
+    """Raises RunError for a conditional model of data whose labels are partly missing."""
+    missing: str = getattr(getattr(data, "images", None), "missing_labels", "")
+    if missing and OmegaConf.select(cfg, "model.conditional"):
+        raise RunError(
+            f"model.conditional=true: needs the label of every example, and {missing};"
+            " leave these examples out, or save y + 1 if -1 is a class"
+        )
