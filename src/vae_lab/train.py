@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,7 +85,9 @@ def train_in_folder(composition: Composition, given: GivenData | None = None) ->
         if cfg.init_from is not None:
             config["init_from"] = str(Path(cfg.init_from).expanduser().absolute())
             _start_from(find_run(cfg.init_from, "init_from"), module, config, shows=trainer.is_global_zero)
-    record = Record(folder, cfg.seed, config, _hyperparameters(composition, _shared_words()))
+    shared = _shared_words()
+    swept = [] if shared is None else _keys(composition.overrides, shared)
+    record = Record(folder, cfg.seed, config, _hyperparameters(composition, shared or ()), swept)
     try:
         fit(trainer, module, data, record, cfg.test_checkpoint, cfg.decoder_bias, checkpoint)
     except PrunedError as stop:
@@ -122,27 +124,30 @@ def _start_from(source: SavedRun, module: VariationalModule, config: dict[str, A
         print("\n".join(map(printable, lines)))
 
 
-def _hyperparameters(composition: Composition, shared: Collection[str] | None) -> dict[str, Any]:
+def _hyperparameters(composition: Composition, shared: Collection[str]) -> dict[str, Any]:
     """Returns what the HPARAMS tab shows: the option of each group, the main sizes, and whatever the user set.
 
     Args:
         composition: composition of the run.
-        shared: words that all jobs of a sweep share, which are left out; what varies comes first. None: no sweep.
+        shared: words that all jobs of a sweep share, which are left out.
     """
     cfg, overrides, choices = composition
     groups = {group: choices[group] for group in _SETTINGS if choices[group]}
     sizes = {key: OmegaConf.select(cfg, key) for key in ("latent_dim", "seed", "data.batch_size", "optimizer.lr")}
-    varied = [key_of(word) for word in overrides if word not in (shared or ())]
-    chosen = {key: OmegaConf.select(cfg, key) for key in varied if key not in choices}
-    settings = groups | sizes | chosen
-    first = {} if shared is None else {key: settings[key] for key in varied if key in settings}
-    return {key: value for key, value in (first | settings).items() if not OmegaConf.is_config(value)}
+    chosen = {key: OmegaConf.select(cfg, key) for key in _keys(overrides, shared) if key not in choices}
+    return {key: value for key, value in (groups | sizes | chosen).items() if not OmegaConf.is_config(value)}
+
+
+def _keys(overrides: Sequence[str], shared: Collection[str]) -> list[str]:
+    return [key_of(word) for word in overrides if word not in shared]
 
 
 def _shared_words() -> Collection[str] | None:
     """Returns the words that all jobs of a sweep share; None for a run outside of a sweep."""
-    of_hydra = HydraConfig.get()
-    return of_hydra.job.config.override_dirname.exclude_keys if of_hydra.mode == RunMode.MULTIRUN else None
+    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+        return None
+    excluded: Collection[str] = HydraConfig.get().job.config.override_dirname.exclude_keys
+    return excluded
 
 
 def main() -> None:

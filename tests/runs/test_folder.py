@@ -58,7 +58,7 @@ def test_leaves_the_whole_run_folder(train: Callable[..., Outcome], tmp_path: Pa
     if "model=mhvae" in words or "model=ladder" in words:
         expected |= {f"val/kl_level_{i}" for i in (1, 2, 3)} | {f"val/active_units_level_{i}" for i in (1, 2, 3)}
     else:
-        expected |= {f"kl_by_dimension/{dimension}" for dimension in range(2 if words[0] == "model=vae" else 3)}
+        expected |= {f"val_kl_by_dimension/{dimension}" for dimension in range(2 if words[0] == "model=vae" else 3)}
     assert expected <= set(tags["scalars"])
     assert not [
         tag for tag in tags["scalars"] if tag.startswith("test/") or tag == "epoch"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from pytorch_lightning import Trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
+from tensorboard.plugins.hparams.backend_context import _sort_and_reduce_to_hparams_limit
 
 from tests.conftest import FAST, Outcome
 from vae_lab.distributions import Bernoulli
@@ -68,12 +70,15 @@ def test_the_bar_shows_the_time_left_of_the_whole_run(monkeypatch: pytest.Monkey
     assert "left" not in bar.get_metrics(trainer, None)
 
 
-def hparams(run: Path) -> tuple[list[str], list[str]]:
-    """Columns of settings and of metrics, in their order."""
+def hparams(run: Path) -> tuple[list[str], list[str], dict[str, float]]:
+    """Settings in the order in which TensorBoard shows them, titles of metrics in theirs, and the values of these."""
     events = EventAccumulator(str(run)).Reload()
     content = events.SummaryMetadata("_hparams_/experiment").plugin_data.content
     experiment = plugin_data_pb2.HParamsPluginData.FromString(content).experiment
-    return [info.name for info in experiment.hparam_infos], [info.name.tag for info in experiment.metric_infos]
+    _sort_and_reduce_to_hparams_limit(experiment)
+    metrics = experiment.metric_infos
+    values = {metric.display_name: events.Scalars(metric.name.tag)[-1].value for metric in metrics}
+    return [info.name for info in experiment.hparam_infos], [metric.display_name for metric in metrics], values
 
 
 def test_what_is_swept_comes_first_and_names_the_folders(train: Callable[..., Outcome], tmp_path: Path) -> None:
@@ -84,8 +89,11 @@ def test_what_is_swept_comes_first_and_names_the_folders(train: Callable[..., Ou
     assert set(jobs) == {
         f"latent_dim={dim},optimizer.weight_decay={decay}" for dim in (2, 3) for decay in ("0.0", "0.1")
     }
-    settings, metrics = hparams(jobs["latent_dim=2,optimizer.weight_decay=0.1"])
-    assert settings[:3] == ["latent_dim", "optimizer.weight_decay", "model"]
+    job = jobs["latent_dim=2,optimizer.weight_decay=0.1"]
+    settings, metrics, values = hparams(job)
+    assert settings[:2] == ["latent_dim", "optimizer.weight_decay"]
+    recorded = json.loads((job / "metrics.json").read_text())["metrics"]
+    assert values == pytest.approx(recorded)
     assert "data.drop_last" not in settings  # all jobs share it
     assert metrics[0] == "test/elbo"
     longer = train("-m", *words, "optimizer.weight_decay=0.0,0.1", "seed=0,1", f"sweep.resume={tmp_path / 'sweep'}")

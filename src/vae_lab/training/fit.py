@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeVar, cast
@@ -58,13 +58,15 @@ class Record(NamedTuple):
         run: path of the run folder.
         seed: seed of the run.
         config: the whole config, for config.yaml.
-        hparams: settings for TensorBoard's HPARAMS tab.
+        hparams: settings for TensorBoard's HPARAMS tab and the tracking servers.
+        swept: names of the settings that vary in a sweep.
     """
 
     run: Path
     seed: int
     config: Mapping[str, Any]
     hparams: Mapping[str, Any]
+    swept: Collection[str] = ()
 
 
 def fit(
@@ -230,7 +232,7 @@ def _print_summary(trainer: Trainer, metrics: Mapping[str, float], record: Recor
     remarks = collapse_lines(found, record.config)
     print_lines([*remarks, f"run folder   {record.run}", *looks])
     if writer := tensorboard.tensorboard_writer(trainer):
-        tensorboard.write_result(writer, record.hparams, metrics, remarks)
+        tensorboard.write_result(writer, record.hparams, record.swept, metrics, remarks)
 
 
 def _outputs(run: Path) -> Path:

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import yaml
 from pytorch_lightning import Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams as hparams_summaries
 
 from vae_lab.collapse import shown_name
 
-KL_OF_DIMENSIONS = "kl_by_dimension"
+KL_OF_DIMENSIONS = "val_kl_by_dimension"
+_OF_HPARAMS = "values_of_hparams"
+"""Group of the test metrics, which HPARAMS reads from scalars: the last one of SCALARS."""
 
 
 class TensorBoard(TensorBoardLogger):
-    """Lightning's logger without the chart of ``epoch``, and without charts of one point for each test metric.
+    """Lightning's logger without the chart of ``epoch``, and without those of one point for each test metric.
 
-    The test metrics are in the HPARAMS tab and in TEXT.
+    The test metrics are in HPARAMS and in TEXT, and below all other charts, because HPARAMS reads scalars.
     """
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -56,22 +59,37 @@ def write_beginning(writer: SummaryWriter, config: Mapping[str, Any], groups: Se
 
 
 def write_result(
-    writer: SummaryWriter, settings: Mapping[str, Any], metrics: Mapping[str, float], remarks: Iterable[str]
+    writer: SummaryWriter,
+    settings: Mapping[str, Any],
+    swept: Collection[str],
+    metrics: Mapping[str, float],
+    remarks: Iterable[str],
 ) -> None:
     """Writes the run's row in HPARAMS, its settings with its final metrics, and the metrics as text.
 
     Args:
         writer: writer of the run, which is closed.
-        settings: settings by name; the first ones are shown first.
+        settings: settings by name.
+        swept: names of the settings that vary in a sweep, which TensorBoard shows first.
         metrics: test metrics by tag.
         remarks: lines below the metrics.
     """
     plain = {
         key: value if isinstance(value, bool | int | float | str) else str(value) for key, value in settings.items()
     }
-    # The writer's own `add_hparams` would add each metric to its curve a second time.
-    for part in hparams_summaries(plain, dict(metrics)):  # type: ignore[no-untyped-call]
+    values = {f"{_OF_HPARAMS}/{tag.removeprefix('test/')}": value for tag, value in metrics.items()}
+    experiment, *session = hparams_summaries(plain, values)  # type: ignore[no-untyped-call]
+    content = experiment.value[0].metadata.plugin_data
+    described = HParamsPluginData.FromString(content.content)
+    for setting in described.experiment.hparam_infos:
+        setting.differs = setting.name in swept
+    for metric in described.experiment.metric_infos:
+        metric.display_name = metric.name.tag.replace(_OF_HPARAMS, "test")
+    content.content = described.SerializeToString()
+    for part in (experiment, *session):
         writer._get_file_writer().add_summary(part)  # type: ignore[no-untyped-call]
+    for tag, value in values.items():
+        writer.add_scalar(tag, value)
     rows = [f"| {shown_name(tag.removeprefix('test/'))} | {value:.3f} |" for tag, value in metrics.items()]
     lines = ["| test metric | value |", "|---|---|", *rows, "", *(f"- {remark}" for remark in remarks)]
     writer.add_text("result", "\n".join(lines))
