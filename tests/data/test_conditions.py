@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -146,10 +147,8 @@ def test_examples_are_chosen_by_their_attributes(tmp_path: Path) -> None:
 
 
 def test_arrays_in_memory_have_conditions_too() -> None:
-    class Frame(np.ndarray):
-        columns = ("size", "depth")
-
-    conditions = {"labels": LABELS, "attributes": FLAGS, "numbers": NUMBERS.view(Frame)}
+    frame = pd.DataFrame(NUMBERS, columns=["size", "depth"])
+    conditions = {"labels": LABELS, "attributes": FLAGS, "numbers": frame}
     source = ArrayFiles()
     source.hold(ArraysInMemory((IMAGES, conditions)))
     assert source.numbers == ("size", "depth")
