@@ -148,6 +148,16 @@ def test_channels_and_sizes_can_be_given(tmp_path: Path) -> None:
     assert (x[0, 0] == x[0, 1]).all()
 
 
+def test_pictures_are_fitted_to_sides_of_other_proportions(tmp_path: Path) -> None:
+    root = _odd(tmp_path, Image.new("L", (8, 6), 200))
+    for fit, mean in (("crop", 200), ("stretch", 200), ("pad", 200 * 3 / 8)):
+        source = HuggingFace(root, image_size=[2, 8], fit=fit)
+        x = source.load(train=True).x
+        assert x.shape == (5, 1, 2, 8)
+        assert abs(x[3].mean() - mean) < 30
+        assert "5 of 5" in source.fit_note() or "all" in source.fit_note(), source.fit_note()
+
+
 def test_what_cannot_be_opened_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(FileNotFoundError, match="no such folder"):
         HuggingFace(str(tmp_path / "none")).load(train=True)

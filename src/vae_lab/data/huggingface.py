@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from vae_lab.data.arrays import Arrays, Images, allocate
+from vae_lab.data.framing import Fit, ImageSize, Sides, check_fit, fitted_picture, is_changed
 from vae_lab.data.splits import split_named, train_and_test_rows
 from vae_lab.data.table import Missing, Table
 from vae_lab.data.table_files import refuse_table
@@ -26,12 +27,13 @@ class HuggingFace(Table):
 
     Args:
         root: folder of the data set, if ``dataset`` is None.
-        image_size: height and width in pixels of pictures; None: as they are, all of one size.
+        image_size: side in pixels of pictures, or height and width; None: as they are, all of one size.
         memory_limit_gb: pictures that take more, in 10^9 bytes, stay on disk.
         dataset: name on the hub, such as zalando-datasets/fashion_mnist; None: read ``root``.
         config: name of a part of the data set on the hub.
         image: name of the column of pictures; None: the only one, or none if ``columns`` are named.
         channels: 1 (grey) or 3 (colour) for all pictures; None: as the first one.
+        fit: what happens to pictures of other proportions than ``image_size``; see `DataSource`.
         train_split, val_split, test_split: names of the splits; None: the usual ones.
         columns, label, attributes, numbers, categorical, missing, test_fraction, split_seed: see `Table`.
 
@@ -44,12 +46,13 @@ class HuggingFace(Table):
     def __init__(
         self,
         root: str = "data",
-        image_size: int | None = None,
+        image_size: ImageSize = None,
         memory_limit_gb: float = 4.0,
         dataset: str | None = None,
         config: str | None = None,
         image: str | None = None,
         channels: int | None = None,
+        fit: Fit = "crop",
         train_split: str | None = None,
         val_split: str | None = None,
         test_split: str | None = None,
@@ -75,6 +78,8 @@ class HuggingFace(Table):
             test_fraction,
             split_seed,
         )
+        check_fit(fit)
+        self.fit = fit
         if channels not in (None, 1, 3):
             raise ValueError(f"channels={channels}: must be 1 or 3, or null for those of the first picture")
         if image is not None and columns is not None:
@@ -103,7 +108,7 @@ class HuggingFace(Table):
             raise ValueError(f"{self._files['train']}: column {self._image}, row 1: no picture")
         channels = self.channels or (1 if first.mode in _GREY else 3)
         # Each is resized as it is read, because they may have different sizes.
-        return (channels, *((self.image_size,) * 2 if self.image_size else (first.height, first.width)))
+        return (channels, *(self.sides or (first.height, first.width)))
 
     @property
     def support(self) -> Support:
@@ -151,10 +156,12 @@ class HuggingFace(Table):
 
     def _pictures(self, split: SplitName, rows: np.ndarray) -> Images:
         """Returns pictures of one size, (N, C, H, W), resized if that is asked for."""
-        images = allocate((len(rows), *self.native_shape), self.memory_limit_gb)
+        images, changed = allocate((len(rows), *self.native_shape), self.memory_limit_gb), 0
         for place, (row, picture) in enumerate(self._decoded(split, rows)):
-            array = self._as_array(picture, f"{self._files[split]}: column {self._image}, row {row + 1}")
-            images[place] = self._resized(array[None])[0] if self.image_size else array
+            images[place] = self._as_array(picture, f"{self._files[split]}: column {self._image}, row {row + 1}")
+            if self.sides:
+                changed += is_changed(Sides(picture.height, picture.width), self.sides)
+        self.fitted[split] = (changed, len(rows))
         return images
 
     def _decoded(self, split: SplitName, rows: np.ndarray) -> Iterator[tuple[int, Any]]:
@@ -174,10 +181,11 @@ class HuggingFace(Table):
         channels, *size = self.native_shape
         if self.channels is None and channels == 1 and picture.mode not in _GREY:
             raise ValueError(f"{where}: in colour, but the first picture is grey; set data.images.channels=3 or 1")
-        if not self.image_size and [picture.height, picture.width] != size:
+        if not self.sides and [picture.height, picture.width] != size:
             found = f"{picture.height} x {picture.width}"
             raise ValueError(f"{where}: {found} pixels, but the first has {size[0]} x {size[1]}; set data.image_size")
-        array = np.array(picture.convert("L" if channels == 1 else "RGB"))
+        flat = picture.convert("L" if channels == 1 else "RGB")
+        array = np.array(fitted_picture(flat, self.sides, self.fit) if self.sides else flat)
         return array.reshape(*array.shape[:2], channels).transpose(2, 0, 1)
 
     @cached_property
