@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import torch
 from pyarrow import feather, parquet
 
-from vae_lab.data import ImageDataModule, Table
+from vae_lab.data import ImageDataModule, Mnist, Table
 from vae_lab.distributions import Gaussian
 from vae_lab.models import VAE
 from vae_lab.networks import MlpArchitecture
@@ -106,11 +107,12 @@ def test_missing_values_are_refused_with_their_count_or_masked(tmp_path: Path, s
     options = {"columns": ["alcohol", "proline", "color"], "categorical": ["color"]}
     expected = (
         f"{path}: 4 missing values, the first in column proline, row 4 (alcohol 2, proline 1, color 1);"
-        " fill them in, leave the columns out, or set data.images.missing=mask"
+        " fill them in, leave the columns out, or set data.missing=mask"
     )
     with pytest.raises(ValueError, match=re.escape(expected)):
         Table(str(path), **options).load(train=True)
-    data = module(path, **options, missing="mask")
+    source = partial(Table, **options)
+    data = ImageDataModule(source, root=str(path), val_size=5, batch_size=8, missing="mask")
     assert data.spec.missing
     assert data.spec.seen_shape == (10,)
     both = np.concatenate([data.images.load(train).x for train in (True, False)])
@@ -143,6 +145,13 @@ def test_columns_can_be_the_condition(tmp_path: Path) -> None:
         Table(str(path), columns=["alcohol"], attributes=["sparkling"]).load(train=True)
     with pytest.raises(ValueError, match=r"t.parquet: has no column smell"):
         Table(str(path), columns=["alcohol"], attributes=["smell"]).load(train=True)
+
+
+def test_missing_values_are_masked_of_tables_alone(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="missing=mask: only of data=table and data=huggingface"):
+        ImageDataModule(Mnist, missing="mask")
+    with pytest.raises(ValueError, match="missing=drop: choose one of refuse, mask"):
+        ImageDataModule(Table, missing="drop")
 
 
 def _csv(tmp_path: Path, text: str) -> Path:

@@ -64,6 +64,7 @@ _ADDED = {
     "data.balance": False,
     "data.images.fit": "crop",
     "data.images.kind": "auto",
+    "data.missing": "refuse",
     "data.standardize": "auto",
     "data.support": "auto",
 }

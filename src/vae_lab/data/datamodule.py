@@ -19,7 +19,7 @@ from vae_lab.data.fingerprint import fingerprint
 from vae_lab.data.framing import ImageSize
 from vae_lab.data.loader import BalancedSampler, BatchLoader, EpochSampler, batch_sizes, resident_device
 from vae_lab.data.scaling import mean_example
-from vae_lab.data.source import DataSource, readable
+from vae_lab.data.source import DataSource, Missing, readable, source_of
 from vae_lab.data.split_rows import Split, Splits
 from vae_lab.data.splits import evenly_spread
 from vae_lab.types import Batch, DataSpec, SplitName, Support, Where
@@ -49,6 +49,7 @@ class ImageDataModule(LightningDataModule):
         support: values that the examples are taken to have; auto: those that are found.
         balance: train on every class equally often; an epoch keeps its number of examples.
         standardize: have the model standardise its data by the training split; auto: real numbers alone.
+        missing: refuse missing values of tables, or mask them: the likelihood sums over what was observed.
 
     Raises:
         ValueError: for a value outside its range.
@@ -69,6 +70,7 @@ class ImageDataModule(LightningDataModule):
         support: Support | Literal["auto"] = "auto",
         standardize: bool | Literal["auto"] = "auto",
         balance: bool = False,
+        missing: Missing = "refuse",
     ) -> None:
         super().__init__()
         for key, value, least in (("batch_size", batch_size, 1), ("val_size", val_size, 0), ("seed", seed, 0)):
@@ -78,7 +80,7 @@ class ImageDataModule(LightningDataModule):
             raise ValueError(f"val_size={val_size}: must be a whole number of examples, or a fraction below 1")
         if binarization not in get_args(Binarization):
             raise ValueError(f"binarization={binarization}: choose one of {', '.join(get_args(Binarization))}")
-        self.images = images(root=root, image_size=image_size, memory_limit_gb=memory_limit_gb)
+        self.images = source_of(images, missing, root=root, image_size=image_size, memory_limit_gb=memory_limit_gb)
         self.batch_size = batch_size
         self.val_size = val_size
         self.binarization = binarization

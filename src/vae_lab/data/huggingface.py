@@ -12,8 +12,9 @@ from PIL import Image
 
 from vae_lab.data.arrays import Arrays, Images, allocate
 from vae_lab.data.framing import Fit, ImageSize, Sides, check_fit, fitted_picture, is_changed
+from vae_lab.data.source import Missing
 from vae_lab.data.splits import split_named, train_and_test_rows
-from vae_lab.data.table import Missing, Table
+from vae_lab.data.table import Table
 from vae_lab.data.table_files import refuse_table
 from vae_lab.types import SplitName, Support, listed
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import unicodedata
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import torch
@@ -15,6 +17,9 @@ from vae_lab.data.arrays import Arrays, Examples, allocate, chunks
 from vae_lab.data.conditions import check_rows
 from vae_lab.data.framing import Fit, ImageSize, Sides, check_fit, sides_of
 from vae_lab.types import SplitName, Support
+
+Missing = Literal["refuse", "mask"]
+"""Missing values are an error, or NaN that the likelihood leaves out."""
 
 
 class DataSource(ABC):
@@ -232,6 +237,21 @@ class DataSource(ABC):
             # np.array copies: torch does not take the read-only arrays that embedded and mapped data are.
             resized[rows] = framing.fitted_tensor(torch.from_numpy(np.array(images[rows])), self.sides, self.fit)
         return resized
+
+
+def source_of(make: Callable[..., DataSource], missing: Missing, **shared: Any) -> DataSource:
+    """Returns the source that ``make`` builds of the options that all of them share.
+
+    Raises:
+        ValueError: for values to be masked of a source that has no missing ones.
+    """
+    if missing not in get_args(Missing):
+        raise ValueError(f"missing={missing}: choose one of {', '.join(get_args(Missing))}")
+    if missing == "refuse":
+        return make(**shared)
+    if "missing" not in inspect.signature(make).parameters:
+        raise ValueError(f"missing={missing}: only of data=table and data=huggingface; leave it out")
+    return make(**shared, missing=missing)
 
 
 def readable(name: str) -> str:

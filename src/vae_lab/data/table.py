@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from vae_lab.data.array_labels import as_indices, label_values
 from vae_lab.data.arrays import Arrays, Indices
 from vae_lab.data.conditions import Rows, attribute_values, condition_rows, number_values
 from vae_lab.data.framing import ImageSize
-from vae_lab.data.source import DataSource
+from vae_lab.data.source import DataSource, Missing
 from vae_lab.data.splits import train_and_test_rows
 from vae_lab.data.table_columns import (
     categories_of,
@@ -28,8 +28,6 @@ from vae_lab.data.table_columns import (
 )
 from vae_lab.data.table_files import find_tables, read_table
 from vae_lab.types import SplitName, Support, listed
-
-Missing = Literal["refuse", "mask"]
 
 
 class Table(DataSource):

@@ -118,7 +118,7 @@ def missing_of(counts: Mapping[str, int], first: tuple[str, int], path: Path) ->
     by_column = listed([f"{name} {count}" for name, count in counts.items()])
     return (
         f"{path}: {sum(counts.values())} missing values, the first in column {first[0]}, row {first[1] + 1}"
-        f" ({by_column}); fill them in, leave the columns out, or set data.images.missing=mask"
+        f" ({by_column}); fill them in, leave the columns out, or set data.missing=mask"
     )
 
 
