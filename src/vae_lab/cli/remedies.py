@@ -28,6 +28,8 @@ _REMEDIES = {
     r"does not train a codebook": "model=vq_vae needs objective=vq",
     r"needs a model with a codebook": "objective=vq needs model=vq_vae",
     r"this posterior is not Gaussian|needs a posterior of independent": "choose another option than posterior=flow",
+    r"needs pictures, \(channels": "choose model=vae, cvae, mhvae or ladder",
+    r"^LogisticMixture: needs pictures": "choose likelihood=discretized_logistic",
     r"^ConvArchitecture: needs signals": "choose network=mlp, or data.images.kind=signals for (N, T)",
     r"needs an encoder without batch normalisation": "set network.batch_norm=false, or choose another prior=",
 }

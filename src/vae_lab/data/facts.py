@@ -99,14 +99,18 @@ class Facts:
         """Raises ValueError for options that the values or the shape of the examples do not have."""
         binarization, shape = self.splits.binarization, self.source.shape
         if binarization != "none" and self.asked not in (None, "binary"):
-            raise ValueError(f"support={self.asked}: binarization={binarization} makes values binary; leave out one")
+            raise ValueError(
+                f"data.support={self.asked}: binarization={binarization} makes values binary; leave out one"
+            )
         if binarization != "none" and self.source.support == "real":
             raise ValueError(
                 f"binarization={binarization}: for values in [0, 1], and these are real numbers; leave it out"
             )
         if self.standardize is True and support != "real":
-            raise ValueError("standardize=true: only real numbers are standardised; data.support=real makes them that")
+            raise ValueError(
+                "data.standardize=true: only real numbers are standardised; data.support=real makes them that"
+            )
         if self.horizontal_flip and len(shape) != 3:
             raise ValueError(
-                f"horizontal_flip=true: mirrors pictures, and examples of shape {shape} are not pictures; leave it out"
+                f"data.horizontal_flip=true: mirrors pictures, and examples of shape {shape} are not pictures; leave it out"
             )
