@@ -326,8 +326,9 @@ def test_a_convolution_of_a_signal_is_one_of_the_picture_of_one_row() -> None:
 def test_convolutions_between_grids_of_other_dimensions(low: tuple[int, ...], high: tuple[int, ...]) -> None:
     conv = ConvArchitecture(channels=(4,), features=8)
     for start, end in ((low, high), (high, low)):
-        out = conv.decoder(start, (2, *end))(torch.randn(3, *start))
-        assert out.shape == (3, 2, *end)
+        between = conv.decoder(start, (2, *end))
+        assert between(torch.randn(3, *start)).shape == (3, 2, *end)
+        assert not any(isinstance(module, nn.Linear) for module in between.modules())  # places keep their neighbours
 
 
 def test_a_table_is_refused_by_convolutions() -> None:

@@ -112,5 +112,6 @@ class Facts:
             )
         if self.horizontal_flip and len(shape) != 3:
             raise ValueError(
-                f"data.horizontal_flip=true: mirrors pictures, and examples of shape {shape} are not pictures; leave it out"
+                f"data.horizontal_flip=true: mirrors pictures, and examples of shape {shape} are not pictures;"
+                " leave it out"
             )
