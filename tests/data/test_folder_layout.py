@@ -158,7 +158,8 @@ def test_a_run_says_what_it_found(train: Callable[..., Outcome], tmp_path: Path)
         outcome = train(*WORDS, "model=cvae", "latent_dim=2")
     assert outcome.code == 0, outcome.err
     lines = outcome.out.splitlines()
-    assert lines[:5] == [
+    first = next(number for number, line in enumerate(lines) if line.startswith("data "))
+    assert lines[first : first + 5] == [
         f"data         image_folder in {tmp_path / 'own'}: 3 x 8 x 8, 2 classes (ant, bee)",
         "splits       train 70 (train/), val 10 (val/), test 9 (test/)",
         "few examples test: fewer than 10, so that their figures mean little",
