@@ -245,6 +245,7 @@ def test_a_table_trains_resumes_and_evaluates_in_its_own_units(
     run = find_run(tmp_path / "run")
     assert run.config["data"]["images"]["kind"] == "table"
     assert run.config["choices"]["likelihood"] == "gaussian"
+    assert run.config["likelihood"]["scale"] == "per_dimension"  # columns differ in what can be predicted of them
     scaling = run.spec().scaling
     assert scaling is not None
     assert scaling.mean[1] == pytest.approx(750, abs=200)

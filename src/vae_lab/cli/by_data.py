@@ -27,19 +27,20 @@ def is_auto(cfg: DictConfig) -> bool:
     return bool(OmegaConf.select(cfg, "likelihood._target_") == _AUTO)
 
 
-def set_likelihood(cfg: DictConfig, name: str, folder: Path) -> None:
+def set_likelihood(cfg: DictConfig, name: str, folder: Path, **defaults: Any) -> None:
     """Replaces ``likelihood=auto`` by an option of the group; options that were given stay.
 
     Args:
         cfg: config of a run.
         name: name of the option.
         folder: Hydra tree.
+        defaults: values that replace those of the option.
 
     Raises:
         ConfigError: for options that this likelihood does not take.
     """
     given = {key: value for key, value in cfg.likelihood.items() if key not in ("_target_", "_partial_")}
-    chosen = OmegaConf.merge(OmegaConf.load(folder / "likelihood" / f"{name}.yaml"), given)
+    chosen = OmegaConf.merge(OmegaConf.load(folder / "likelihood" / f"{name}.yaml"), defaults, given)
     with open_dict(cfg):
         cfg.likelihood = chosen
     check_config(cfg)
@@ -57,7 +58,9 @@ def choose_likelihood(cfg: DictConfig, choices: MutableMapping[str, str | None],
     if not is_auto(cfg):
         return ""
     name = _BY_SUPPORT[spec.support]
-    set_likelihood(cfg, name, folder)
+    # Columns differ in how much of them can be predicted, so that one scale for all would hide most of a table.
+    of_columns = {"scale": "per_dimension"} if name == "gaussian" and len(spec.shape) == 1 else {}
+    set_likelihood(cfg, name, folder, **of_columns)
     choices["likelihood"] = name
     return f"likelihood   {name}, because of the values ({spec.support}); likelihood=NAME takes another"
 

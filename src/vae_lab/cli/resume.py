@@ -70,8 +70,8 @@ _ADDED = {
 }
 """Keys that older runs did not have, with the value that means what they did."""
 
-_OWN_DEFAULTS = frozenset({"data.val_size", "data.root"})
-"""Keys whose defaults another version or another working directory changes: a run goes on with its own value."""
+_OWN_DEFAULTS = frozenset({"data.val_size", "data.root", "likelihood.scale"})
+"""Keys whose defaults another version, folder or kind of data changes: a run goes on with its own value."""
 
 
 def completed_words(words: Sequence[str], multirun: bool = False) -> list[str]:
@@ -198,7 +198,8 @@ def keep_own_defaults(cfg: DictConfig, given: Sequence[str]) -> None:
     keep_found(cfg, saved)
     chosen = value_at(saved, "choices.likelihood")
     if is_auto(cfg) and chosen in groups()["likelihood"]:
-        set_likelihood(cfg, chosen, config_dir())
+        scale = value_at(saved, "likelihood.scale")
+        set_likelihood(cfg, chosen, config_dir(), **({} if scale is None else {"scale": scale}))
 
 
 def checkpoint_to_resume(config: dict[str, Any], run: Path) -> Path | None:
