@@ -34,16 +34,10 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
-@parametrize_with_checks([VAE(2, **QUICK)])
+@pytest.mark.slow
+@parametrize_with_checks([VAE(2, **QUICK), CVAE(2, **QUICK), MHVAE(2, levels="all", **QUICK), LadderVAE(2, **QUICK)])
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::sklearn.exceptions.DataConversionWarning")
 def test_scikit_learns_own_checks(estimator: Any, check: Any) -> None:
-    check(estimator)
-
-
-@pytest.mark.slow
-@parametrize_with_checks([CVAE(2, **QUICK), MHVAE(2, levels="all", **QUICK), LadderVAE(2, **QUICK)])
-@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::sklearn.exceptions.DataConversionWarning")
-def test_scikit_learns_own_checks_of_the_others(estimator: Any, check: Any) -> None:
     check(estimator)
 
 

@@ -70,6 +70,7 @@ def grow_old(path: Path) -> None:
     os.utime(path, (yesterday := time.time() - published_files.ABANDONED - 60, yesterday))
 
 
+@pytest.mark.slow
 def test_a_process_killed_in_the_midst_leaves_the_cache_to_the_others(forks: Any, tmp_path: Path) -> None:
     begun, folder = forks.Event(), tmp_path / "set"
     victim = forks.Process(target=write_for_ever, args=(folder, begun))

@@ -119,7 +119,7 @@ def test_other_codes_than_its_own_have_no_mass() -> None:
     assert q.log_prob(other).tolist() == [0, -math.inf]
 
 
-@pytest.mark.parametrize("seed", [2, 4])
+@pytest.mark.parametrize("seed", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_no_entry_of_a_linear_codebook_is_left_behind(seed: int) -> None:
     """From these seeds a free codebook ends with one entry for all pictures, at -28 nats."""
     log_likelihood, different = fitted("linear", seed)

@@ -31,6 +31,7 @@ TWO = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2")
 LINUX = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="only Linux tells which process is whose")
 
 
+@pytest.mark.slow
 def test_the_loss_does_not_depend_on_the_number_of_processes(
     train: Callable[..., Outcome], forks: Any, tmp_path: Path
 ) -> None:
