@@ -19,6 +19,7 @@ from vae_lab.runs.loading import find_run
 
 LENGTH = ("trainer.limit_train_batches=2", "latent_dim=3")
 BINARY = ("data.binarization=dynamic", "likelihood=bernoulli")
+SPLITS = ("train", "val", "test")
 QUIET = ("trainer=cpu", "trainer.enable_progress_bar=false")
 
 
@@ -86,6 +87,19 @@ def test_all_rows_are_those_of_the_file(runs: dict[str, Path], command: Callable
     names = np.array(["cat", "a much longer name", "dog"])
     assert (found["label"] == names[found["row"] % 3]).all()
     assert [int((found["split"] == split).sum()) for split in ("train", "val", "test")] == [49, 5, 6]
+
+
+def test_rows_of_a_table_are_those_of_its_file(command: Callable[..., Outcome], tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    values = np.random.default_rng(0).normal(size=(40, 2)).round(3)
+    (tmp_path / "train.csv").write_text("a,b\n" + "".join(f"{a},{b}\n" for a, b in values))
+    words = (*FAST, *LENGTH, "logger=none", "data=table", f"data.root={tmp_path / 'train.csv'}", "model=vae")
+    run = trained_run(tmp_path / "run", *words)
+    encoded(command, f"run={run}", "split=all")
+    found, data = table(run / "codes" / "all.npz"), find_run(run).data()
+    assert sorted(found["row"]) == list(range(40))
+    original = np.concatenate([data.original(split).arrays.x[data.original(split).rows] for split in SPLITS])
+    np.testing.assert_allclose(original, values[found["row"]], rtol=1e-6)
 
 
 def test_held_out_rows_are_named_under_dynamic_binarization(

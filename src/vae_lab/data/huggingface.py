@@ -148,7 +148,7 @@ class HuggingFace(Table):
             return super().read(train)
         rows = train_and_test_rows(len(self._splits["train"]), self.test_fraction, self.split_seed)[0 if train else 1]
         y = self._y("train")
-        return Arrays(self._pictures("train", rows), None if y is None else y[rows])
+        return Arrays(self._pictures("train", rows), None if y is None else y[rows], rows=rows)
 
     def _read(self, split: SplitName) -> Arrays:
         if self._image is None:

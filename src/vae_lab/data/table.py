@@ -165,7 +165,7 @@ class Table(DataSource):
             return self._read("train" if train else "test")
         arrays = self._read("train")
         rows = train_and_test_rows(len(arrays), self.test_fraction, self.split_seed)[0 if train else 1]
-        return Arrays(arrays.x[rows], None if arrays.y is None else arrays.y[rows])
+        return Arrays(arrays.x[rows], None if arrays.y is None else arrays.y[rows], rows=rows)
 
     def read_val(self) -> Arrays:
         return self._read("val")
