@@ -64,6 +64,9 @@ def test_the_commands_of_the_page_run(name: str, train: Callable[..., Outcome]) 
     assert outcome.code == 0, outcome.err
     if "holes" in name:
         assert "missing values in cancer_holes.csv (6.7%): the likelihood leaves them out" in outcome.out
+    Path("run").rename("moved")  # what was left to the data goes on as it was found
+    outcome = train("resume=moved", "trainer.max_epochs=2")
+    assert outcome.code == 0, outcome.err
 
 
 def test_samples_of_a_table_are_a_csv_and_another_table_is_evaluated(
