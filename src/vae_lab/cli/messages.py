@@ -32,6 +32,7 @@ _TAKE_MEMORY = {
     "evaluate": "batch_size, elbo_samples or chunk",
     "sample": "num",
     "encode": "batch_size, elbo_samples or chunk",
+    "reproduce": "what the run was trained with",
     "explore": "num_examples",
 }
 """The keys of each command that set how much memory it takes."""

@@ -98,6 +98,22 @@ def completed_words(words: Sequence[str], multirun: bool = False) -> list[str]:
     return [*_former_defaults(path, recorded, given), *classes, *recorded, *words, f"hydra.run.dir={quoted(str(path))}"]
 
 
+def started_with(run: Path, data_root: str | None = None) -> list[str]:
+    """Returns the words that train a run again.
+
+    Args:
+        run: folder of the run.
+        data_root: folder of the data; None: where the run found them.
+
+    Raises:
+        RunError: for a folder that is not a run, or whose record holds a word that a record may not.
+    """
+    recorded = _recorded_words(run, {"data.root"})
+    root = data_root or value_at(saved_config(run), "data.root")
+    roots = [f"data.root={quoted(root)}"] if isinstance(root, str) else []
+    return [*_former_defaults(run, recorded, set()), *recorded, *roots]
+
+
 def _refuse_another_folder(words: Sequence[str], run: Path) -> None:
     """Raises RunError for another folder than that of the run."""
     for word in words:

@@ -18,7 +18,7 @@ def provenance() -> dict[str, Any]:
             "platform": platform.platform(),
             "python": platform.python_version(),
             "cpus": os.cpu_count(),
-            "gpu": _gpu(),
+            **_of_torch(),
         },
         "versions": {name: found for name in _PACKAGES if (found := _version(name))},
         "git": git_state(),
@@ -31,10 +31,11 @@ def git_state() -> dict[str, Any] | None:
     return None if commit is None else {"commit": commit, "changed": bool(_git("status", "--porcelain"))}
 
 
-def _gpu() -> str | None:
+def _of_torch() -> dict[str, Any]:
     import torch  # noqa: PLC0415  (a job that fails before it begins does not need it)
 
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {"gpu": gpu, "threads": torch.get_num_threads()}
 
 
 def _git(*words: str) -> str | None:

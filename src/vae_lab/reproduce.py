@@ -1,0 +1,81 @@
+"""python -m vae_lab.reproduce run=outputs/vae-mnist/...: trains a finished run again and compares, bit for bit."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig
+
+from vae_lab.cli import command
+from vae_lab.cli.paths import quoted
+from vae_lab.cli.resume import started_with
+from vae_lab.errors import RunError
+
+if TYPE_CHECKING:
+    from vae_lab.runs.reproduction import Reproduction
+
+
+_UNKNOWN = (
+    "nothing that is recorded differs; what may: a resume with other options, a GPU, or the number of threads,"
+    " which older runs do not record"
+)
+
+
+def reproduce(cfg: DictConfig) -> None:
+    """Trains the run again in a new folder, prints how the two differ, and exits with 1 if they do."""
+    # Here and not above: --help and a wrong key must not wait for torch.
+    from vae_lab.runs.folder import METRICS  # noqa: PLC0415
+    from vae_lab.runs.loading import find_run  # noqa: PLC0415
+    from vae_lab.runs.reproduction import compared  # noqa: PLC0415
+    from vae_lab.sweeps.folders import make_unique_folder  # noqa: PLC0415
+
+    run = find_run(cfg.run).folder.resolve()
+    if not (run / METRICS).is_file():
+        raise RunError(f"run={cfg.run}: not finished, because there is no {METRICS}; resume={cfg.run} finishes it")
+    words = started_with(run, cfg.data_root)
+    wanted = Path(cfg.out).expanduser() if cfg.out else run.with_name(f"{run.name}_again")
+    if cfg.out and wanted.exists():
+        raise RunError(f"out={wanted}: exists already; name a new folder")
+    again = make_unique_folder(wanted)
+    training = [sys.executable, "-m", "vae_lab.train", *words, f"hydra.run.dir={quoted(str(again))}"]
+    trained = subprocess.run(training, check=False)
+    if trained.returncode:
+        raise RunError(
+            f"run={cfg.run}: could not be trained again (exit code {trained.returncode}), for the reason above"
+        )
+    found = compared(run, again)
+    show(found, again)
+    if not found.equal:
+        raise SystemExit(1)
+
+
+def show(found: Reproduction, again: Path) -> None:
+    """Prints the metrics of both runs, and how and why they differ."""
+    from vae_lab.screen import print_lines, print_table  # noqa: PLC0415
+
+    rows = [(name, f"{was:.6g}", f"{now:.6g}", f"{now - was:+.2g}") for name, (was, now) in found.metrics.items()]
+    print_table("the run and its repetition", ("metric", "was", "is", "difference"), rows, ("was", "is", "difference"))
+    lines = [f"run folder   {again}"]
+    if found.equal:
+        lines.append(f"reproduced   to the last bit: {found.tensors} tensors of weights and {len(rows)} test metrics")
+    else:
+        lines.append(
+            f"differs      {found.different} of {found.tensors} tensors of weights, by at most {found.largest:.2g}"
+        )
+    lines += [f"other data   the {split} set is not what it was" for split in found.data]
+    lines += [f"{'why' if number == 0 else '':<13}{change}" for number, change in enumerate(found.circumstances)]
+    if not (found.equal or found.data or found.circumstances):
+        lines.append(f"{'why':<13}{_UNKNOWN}")
+    print_lines(lines)
+
+
+def main() -> None:
+    """Runs the command."""
+    command.run(reproduce, "reproduce")
+
+
+if __name__ == "__main__":
+    main()

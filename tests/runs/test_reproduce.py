@@ -1,0 +1,96 @@
+"""`python -m vae_lab.reproduce` trains a run again: equal to the last bit here, else by how much and why."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import FAST, Outcome, trained_run
+from vae_lab.reproduce import main
+from vae_lab.runs.reproduction import compared
+
+WORDS = (*FAST, "logger=none", "model=cvae", "latent_dim=2", "seed=3", "trainer.limit_train_batches=3")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return trained_run(tmp_path_factory.mktemp("runs") / "run", *WORDS)
+
+
+@pytest.mark.slow
+def test_a_run_is_reproduced_to_the_last_bit_also_moved(
+    run: Path, command: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    shutil.copytree(run, tmp_path / "moved")
+    outcome = command(main, "run=moved")
+    assert outcome.code == 0, outcome.err
+    assert "reproduced   to the last bit: " in outcome.out
+    assert compared(run, tmp_path / "moved_again").equal
+    assert not compared(run, tmp_path / "moved_again").circumstances
+    assert "out=moved: exists already" in command(main, "run=moved", "out=moved").err
+
+
+def altered(run: Path, folder: Path, change: Callable[[dict], None]) -> Path:
+    """A copy of a run whose record is changed."""
+    copy = Path(shutil.copytree(run, folder))
+    record = json.loads((copy / "metrics.json").read_text())
+    change(record)
+    (copy / "metrics.json").write_text(json.dumps(record))
+    return copy
+
+
+def test_what_differs_is_named(run: Path, tmp_path: Path) -> None:
+    def change(record: dict) -> None:
+        record["metrics"]["test/elbo"] += 0.5
+        record["versions"]["torch"] = "1.0"
+        record["machine"]["threads"] = 64
+        del record["machine"]["cpus"]
+        record["fingerprints"]["val"] = "other"
+
+    again = altered(run, tmp_path / "again", change)
+    path = again / "checkpoints" / "last.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    name = next(name for name in checkpoint["state_dict"] if name.endswith("weight"))
+    checkpoint["state_dict"][name].view(-1)[0] += 0.25
+    torch.save(checkpoint, path)
+    found = compared(run, again)
+    assert not found.equal
+    assert (found.different, found.data) == (1, ["val"])
+    assert found.largest == pytest.approx(0.25, rel=1e-5)
+    was, now = found.metrics["test/elbo"]
+    assert now - was == pytest.approx(0.5)
+    assert [line.partition(" was ")[0] for line in found.circumstances] == ["machine.threads", "versions.torch"]
+
+
+def test_equal_runs_are_equal(run: Path, tmp_path: Path) -> None:
+    assert compared(run, altered(run, tmp_path / "again", lambda record: None)).equal
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("run=nowhere",), "run=nowhere: no such file or folder"),
+        (("run=unfinished",), "run=unfinished: not finished, because there is no metrics.json; resume=unfinished"),
+        (("run=hostile",), "its record of the command line holds"),
+        (("run=unfinished", "num_samples=3"), "num_samples: no such key"),
+    ],
+)
+def test_a_mistake_ends_in_one_line(
+    run: Path, command: Callable[..., Outcome], tmp_path: Path, words: tuple[str, ...], line: str
+) -> None:
+    shutil.copytree(run, tmp_path / "unfinished")
+    (tmp_path / "unfinished" / "metrics.json").unlink()
+    hostile = tmp_path / "hostile"
+    shutil.copytree(run, hostile)
+    text = (hostile / "config.yaml").read_text().replace("- seed=3", "- optimizer._target_=os.system")
+    (hostile / "config.yaml").write_text(text)
+    outcome = command(main, *words)
+    assert outcome.code == 1
+    assert line in outcome.err
+    assert outcome.err.count("\n") == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"unfinished", "hostile"}
