@@ -99,3 +99,11 @@ def test_samples_of_a_table_are_a_csv_and_another_table_is_evaluated(
     Path("wider.csv").write_text(wider.removesuffix("7,"))
     outcome = command(evaluate_main, "run=run", "data_root=wider.csv", "num_samples=2")
     assert outcome.code == 0, outcome.err
+
+
+def test_a_conditional_model_of_a_table_without_a_label_says_how_to_name_one(train: Callable[..., Outcome]) -> None:
+    make("wine.csv")
+    outcome = train(*FAST, "data=table", "data.root=wine.csv", "data.images.columns=[hue]", "model=cvae")
+    assert outcome.code == 1
+    assert "model.conditional=True: these data have no labels; " in outcome.err
+    assert "data.images.label=COLUMN" in outcome.err

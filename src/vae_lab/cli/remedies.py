@@ -22,6 +22,8 @@ _REMEDIES = {
     r"cannot model uint8 data|\(uint8\) is not a density": f"choose {_GREY}",
     r"cannot model (unit|real) data|\(unit\) is not a density": "choose likelihood=gaussian",
     r"needs a conditional model": "set model.conditional=true, or choose another prior=",
+    r"conditional=True: these data have no labels": "take data with labels (data.images.label=COLUMN of a table or"
+    " a Hugging Face set), or set model.conditional=false",
     r"^warmup\.(max_)?steps=": "warmup=none switches it off",
     r"has no parameter for the mean|has no start_at": "leave out decoder_bias=data_mean",
     r"needs a model of one level": "choose model=vae or cvae",
