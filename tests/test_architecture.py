@@ -16,7 +16,8 @@ COMMANDS = {"train", "evaluate", "sample", "encode", "explore", "reproduce", "re
 
 # networks -> distributions -> core -> models; objectives read the core's terms and the distributions in them.
 MATHS: dict[str, set[str]] = {
-    "types": set(),
+    "plain_values": set(),
+    "types": {"plain_values"},
     "noise": {"types"},
     "networks": {"types", "noise"},
     "distributions": {"types", "noise", "networks"},

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+
+from vae_lab.plain_values import names, whole_number, whole_numbers
 
 if TYPE_CHECKING:  # the command line reads types without waiting for torch
     from torch import Tensor
@@ -129,11 +130,11 @@ class DataSpec:
 
     def __post_init__(self) -> None:
         # Lists would never equal the shapes of tensors.
-        object.__setattr__(self, "shape", _whole_numbers(self.shape))
-        object.__setattr__(self, "num_classes", _whole_number("num_classes", self.num_classes))
-        object.__setattr__(self, "categories", _whole_numbers(self.categories))
+        object.__setattr__(self, "shape", whole_numbers("shape", self.shape, "(1, 28, 28)"))
+        object.__setattr__(self, "num_classes", whole_number("num_classes", self.num_classes))
+        object.__setattr__(self, "categories", whole_numbers("categories", self.categories, "(3, 2)"))
         for key in ("class_names", "attributes", "numbers", "columns"):
-            object.__setattr__(self, key, _names(key, getattr(self, key)))
+            object.__setattr__(self, key, names(key, getattr(self, key)))
         if not self.shape or min(self.shape) < 1:
             raise ValueError(f"shape={self.shape}: every dimension of an example must be at least 1")
         if self.num_classes < 0:
@@ -248,28 +249,6 @@ class DataSpec:
                 trained = f"the {key} {listed(was)}" if was else f"data without {key}"
                 theirs = f"those of the data are {listed(found)}" if found else "the data have none"
                 raise ValueError(f"{source}the model was trained for {trained}, but {theirs}")
-
-
-def _whole_number(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not hasattr(value, "__index__"):  # NumPy's integers have it, too
-        raise TypeError(f"{name}={value!r}: a {type(value).__name__}, must be an integer")
-    return operator.index(value)
-
-
-def _whole_numbers(shape: Any) -> tuple[int, ...]:
-    if not isinstance(shape, Iterable) or isinstance(shape, str | bytes | set | Mapping):
-        raise TypeError(f"shape={shape!r}: a {type(shape).__name__}, must be integers, such as (1, 28, 28)")
-    return tuple(_whole_number(f"shape={tuple(shape)}: size", size) for size in shape)
-
-
-def _names(key: str, names: Any) -> tuple[str, ...]:
-    if not isinstance(names, Iterable) or isinstance(names, str | bytes | set):
-        raise TypeError(f"{key}={names!r}: a {type(names).__name__}, must be strings, such as ('cat', 'dog')")
-    plain: tuple[Any, ...] = tuple(names)
-    odd = next((name for name in plain if not isinstance(name, str)), None)
-    if odd is not None:
-        raise TypeError(f"{key}: {odd!r} is a {type(odd).__name__}, must be a string")
-    return plain
 
 
 def _check_once(key: str, names: Sequence[str]) -> None:

@@ -193,3 +193,10 @@ def test_an_older_run_without_names_still_opens(
     assert command(vae_lab.sample.main, f"run={run}", "what=reconstructions").code == 0
     assert train(f"resume={run}", "trainer.max_epochs=2").code == 0
     assert yaml.safe_load((run / "config.yaml").read_text())["spec"]["class_names"] == ["a", "b"]
+
+
+def test_sizes_of_another_kind_are_named_by_their_own_key() -> None:
+    with pytest.raises(TypeError, match=r"^categories=3: a int, must be integers, such as \(3, 2\)$"):
+        DataSpec((5,), support="real", categories=3)
+    with pytest.raises(TypeError, match=r"^shape=5: a int, must be integers, such as \(1, 28, 28\)$"):
+        DataSpec(5)

@@ -1,0 +1,32 @@
+"""Reads integers and names that a user gives in any form, or says in one line why it is none."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+def whole_number(name: str, value: Any) -> int:
+    """Returns an integer as Python's own; raises TypeError for anything else."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):  # NumPy's integers have it, too
+        raise TypeError(f"{name}={value!r}: a {type(value).__name__}, must be an integer")
+    return operator.index(value)
+
+
+def whole_numbers(key: str, values: Any, example: str) -> tuple[int, ...]:
+    """Returns integers as a tuple; raises TypeError, which shows the example, for anything else."""
+    if not isinstance(values, Iterable) or isinstance(values, str | bytes | set | Mapping):
+        raise TypeError(f"{key}={values!r}: a {type(values).__name__}, must be integers, such as {example}")
+    return tuple(whole_number(f"{key}={tuple(values)}: size", size) for size in values)
+
+
+def names(key: str, given: Any) -> tuple[str, ...]:
+    """Returns strings as a tuple; raises TypeError for anything else."""
+    if not isinstance(given, Iterable) or isinstance(given, str | bytes | set):
+        raise TypeError(f"{key}={given!r}: a {type(given).__name__}, must be strings, such as ('cat', 'dog')")
+    plain: tuple[Any, ...] = tuple(given)
+    odd = next((name for name in plain if not isinstance(name, str)), None)
+    if odd is not None:
+        raise TypeError(f"{key}: {odd!r} is a {type(odd).__name__}, must be a string")
+    return plain
