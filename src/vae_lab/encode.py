@@ -27,9 +27,8 @@ def encode(cfg: DictConfig) -> None:
     evaluation.check_format(path)
     prepare_process(cfg.seed)
     model = run.model(cfg.packages, weights=cfg.weights)
-    root = {"root": cfg.data_root} if cfg.data_root else {}
     with naming_data_root():
-        data = run.data(cfg.packages, batch_size=cfg.batch_size, **root)
+        data = run.data(cfg.packages, root=cfg.data_root, batch_size=cfg.batch_size)
     trainer = make_trainer(cfg.trainer, logger=False, enable_checkpointing=False)
     started = time.monotonic()
     with naming_data_root():

@@ -39,9 +39,8 @@ def evaluate(cfg: DictConfig) -> None:
     run = find_run(cfg.run)
     prepare_process(cfg.seed)
     model = run.model(cfg.packages, weights=cfg.weights)
-    root = {"root": cfg.data_root} if cfg.data_root else {}
     with naming_data_root():
-        data = run.data(cfg.packages, batch_size=cfg.batch_size, **root)
+        data = run.data(cfg.packages, root=cfg.data_root, batch_size=cfg.batch_size)
     trainer = make_trainer(cfg.trainer, logger=False, enable_checkpointing=False)
     started = time.monotonic()
     with naming_data_root():
@@ -56,7 +55,7 @@ def evaluate(cfg: DictConfig) -> None:
         evaluated = {
             "data_root": data_root,
             "own_data": own,
-            "data": {**run.config["data"], **root},
+            "data": run.config["data"] | ({"root": cfg.data_root} if cfg.data_root else {}),
         }
         seconds = time.monotonic() - started
         runs.save_evaluation(path, result | evaluated, run.summary(), run.checkpoint.name, seconds)

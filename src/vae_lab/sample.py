@@ -71,7 +71,7 @@ def _examples_of(run: SavedRun, model: LatentVariableModel, cfg: DictConfig) -> 
 
     @cache
     def data() -> ImageDataModule:
-        found = run.data(cfg.packages, **({"root": cfg.data_root} if cfg.data_root else {}))
+        found = run.data(cfg.packages, root=cfg.data_root)
         if model.spec is not None:
             model.spec.check_data(found.spec, f"data_root={cfg.data_root or found.images.root}: ")
         found.prepare_data()

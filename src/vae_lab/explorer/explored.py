@@ -174,7 +174,7 @@ def stamp_of(path: Path) -> str:
 def _examples(path: Path, settings: ExploreSettings, run: Run) -> Batch:
     saved = find_run(path)
     with naming_data_root():
-        data = saved.data(settings.packages, **({"root": settings.data_root} if settings.data_root else {}))
+        data = saved.data(settings.packages, root=settings.data_root)
         run.spec.check_data(data.spec, "data_root: ")
         data.prepare_data()
         data.dtype = torch.float32

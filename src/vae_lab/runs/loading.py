@@ -60,10 +60,17 @@ class SavedRun:
         model.spec = spec
         return model.to(device).eval()
 
-    def data(self, packages: Sequence[str] = (), **changes: Any) -> ImageDataModule:
-        """Returns the data that it was trained on; ``changes`` replace settings such as ``root``."""
+    def data(self, packages: Sequence[str] = (), root: str | None = None, **changes: Any) -> ImageDataModule:
+        """Returns the data that it was trained on.
+
+        Args:
+            packages: see `load_run`.
+            root: folder of the data; None: where the run found them.
+            changes: further settings that replace those of the run.
+        """
         from vae_lab.data import ImageDataModule  # noqa: PLC0415
 
+        changes |= {"root": root} if root else {}
         node = {**self.config["data"], **changes}
         if value_at(self.config, "choices.data") == "loader":
             node = self._saved_arrays(changes)
