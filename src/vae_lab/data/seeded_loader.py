@@ -21,7 +21,7 @@ class SeededLoader:
     in its workers, depend on seed and epoch alone.
 
     Args:
-        loader: loader, read anew in each epoch.
+        loader: loader, which is read again in each epoch.
         length: number of its batches.
         seed: seed of its random numbers.
         same: True: the same random numbers in every epoch, for an evaluation.

@@ -135,7 +135,7 @@ def recorded_ids(run: Path) -> dict[str, str]:
     Raises:
         RunError: for a file of another form.
     """
-    remedy = "delete it, and the run begins anew there"
+    remedy = "delete it, and the run gets a new id there"
     try:
         ids = read_json(run / LOGGERS)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-// Brings the parts of the page together: which runs are open, what has changed, and what must be drawn anew.
+// Brings the parts of the page together: which runs are open, what has changed, and what must be drawn again.
 
 import { ask } from "./api.js";
 import { CodeMap } from "./map.js";

@@ -46,7 +46,7 @@ export class Panel {
     return this.run.question({ z: this.run.given, y: this.run.shown.y });
   }
 
-  // Decodes what is shown now; while an answer is awaited, only the newest wish is kept.
+  // Decodes what is shown now; while an answer is awaited, only the newest request is kept.
   async refresh() {
     if (this.busy) {
       this.again = true;

@@ -54,7 +54,7 @@ export class Samples {
     return ask("samples", run.question({ num, seed, temperature, y: run.shown.y, ...more }));
   }
 
-  // While an answer is awaited, only the newest wish is kept.
+  // While an answer is awaited, only the newest request is kept.
   async refresh() {
     if (this.busy) {
       this.again = true;
