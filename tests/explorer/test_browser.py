@@ -187,6 +187,10 @@ def test_nothing_is_wider_than_the_window_and_everything_has_a_name(open_page: C
 def test_a_run_that_is_gone_is_said_in_one_line(open_page: Callable[..., Page], runs: Path, tmp_path: Path) -> None:
     shutil.copytree(runs / "vae", runs / "gone")
     page = open_page("gone")
+    (runs / "gone").rename(runs / "moved")
+    page.wait(lambda: "no such file or folder" in page.find("#status").text)  # nothing was touched
+    (runs / "moved").rename(runs / "gone")
+    page.wait(lambda: page.find("#status").text == "")
     shutil.rmtree(runs / "gone")
     page.press(SLIDER, *[Keys.ARROW_RIGHT] * 3)
     page.wait(lambda: "no such file or folder" in page.find("#status").text)
@@ -197,8 +201,23 @@ def test_a_newer_checkpoint_is_taken(open_page: Callable[..., Page], runs: Path,
     page = open_page("training")
     other = trained_run(tmp_path / "other", *FAST, *RUNS["vae"], "seed=1", "logger=none")
     shutil.copy(other / "checkpoints" / "best.ckpt", runs / "training" / "checkpoints" / "best.ckpt")
+    page.wait(lambda: "a newer checkpoint is shown now" in page.find("#status").text)  # nothing was touched
+    shutil.copy(runs / "vae" / "checkpoints" / "best.ckpt", runs / "training" / "checkpoints" / "best.ckpt")
     page.changes(lambda: page.press(SLIDER, Keys.ARROW_RIGHT))
-    page.wait(lambda: "a newer checkpoint is shown now" in page.find("#status").text)
+
+
+def test_a_hidden_page_asks_nothing(open_page: Callable[..., Page]) -> None:
+    page = open_page("vae")
+    hidden = "Object.defineProperty(document, 'hidden', {value: arguments[0], configurable: true})"
+    counted = "return performance.getEntriesByType('resource').filter((e) => e.name.endsWith('/status')).length"
+    page.js(hidden, True)
+    before = page.js(counted)
+    page.js("document.dispatchEvent(new Event('visibilitychange'))")
+    time.sleep(3.5)
+    assert page.js(counted) == before
+    page.js(hidden, False)
+    page.js("document.dispatchEvent(new Event('visibilitychange'))")
+    page.wait(lambda: page.js(counted) == before + 1)
 
 
 @pytest.fixture(scope="module", params=RUNS)

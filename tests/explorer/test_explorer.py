@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
 import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -230,3 +232,23 @@ def test_a_run_without_its_data_is_explored_all_the_same(runs: Path, tmp_path: P
     assert page.ask("decode", z=info["start"])["mean"] == [0.0, 0.0]
     assert page.refusal("example", example=0) == "409 the data are gone"
     assert page.refusal("map", level=0, view="pca") == "409 the data are gone"
+
+
+def test_the_status_says_which_checkpoint_a_run_has_without_waiting_for_the_model(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "vae", tmp_path / "run")
+    page = Page(tmp_path / "run")
+    stamp = page.ask("open")["stamp"]
+    busy = Thread(target=page.explorer.runs.lock.acquire)  # as of a long decode, which is never released
+    busy.start(), busy.join()
+
+    def status() -> dict[str, str]:
+        return page.ask("status", runs=[page.name])["runs"][page.name]
+
+    assert status() == {"stamp": stamp}
+    checkpoint = tmp_path / "run" / "checkpoints" / "best.ckpt"
+    os.utime(checkpoint, (1, 1))
+    assert status()["stamp"] not in ("", stamp)
+    shutil.rmtree(tmp_path / "run")
+    assert status() == {"gone": f"run={tmp_path / 'run'}: no such file or folder"}
+    assert page.ask("status", runs=["other"])["runs"] == {"other": {"gone": "run=other: no such run"}}
+    assert page.refusal("status", runs="other").startswith("400 runs: must be at most 8 names")

@@ -80,6 +80,9 @@ def test_the_runs_with_weights_are_listed_and_explored(logdir: Path) -> None:
         f"{PREFIX}/api/decode", json={"run": "cvae-mnist/two", "z": info["start"], "y": info["y"]}, headers=TAB
     )
     assert answer.get_json()["picture"]["kind"] == "pixels"
+    name = "cvae-mnist/two"
+    watched = client.post(f"{PREFIX}/api/status", json={"runs": [name]}, headers=TAB).get_json()
+    assert watched == {"runs": {name: {"stamp": info["stamp"]}}}
     outside = client.post(f"{PREFIX}/api/open", json={"run": "../outputs/cvae-mnist/one"}, headers=TAB)
     assert outside.status_code == 410
 

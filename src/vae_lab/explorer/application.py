@@ -9,6 +9,7 @@ from typing import Any
 
 from werkzeug import Request, Response
 
+from vae_lab.errors import RunError
 from vae_lab.explorer.guard import MAX_UPLOAD_BYTES, Guard, RefusedError, bounded_body, json_body
 from vae_lab.explorer.opened import OpenRuns
 
@@ -16,6 +17,7 @@ PAGE = Path(__file__).parent / "page"
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 FILES = tuple(sorted(path.name for path in PAGE.iterdir() if path.suffix in _TYPES))
 QUESTIONS = ("open", "decode", "example", "samples", "path", "map", "command")
+_MAX_WATCHED = 8
 _UPLOADS = ("image/png", "image/jpeg", "image/webp", "image/bmp", "image/gif", "application/octet-stream")
 
 
@@ -72,6 +74,8 @@ class Explorer:
             json_body(request)
             listed = list(self.runs.names())
             return _json({"runs": listed, "first": list(self.first), "uploads": self.uploads})
+        if name == "status":
+            return _json({"runs": _status(self.runs, json_body(request).get("runs"))})
         if name == "picture":
             return _json(self._picture(request))
         if name not in QUESTIONS:
@@ -96,6 +100,19 @@ class Explorer:
             from vae_lab.explorer.answers import picture  # noqa: PLC0415
 
             return picture(run, content, request.args.get("inverted") == "1", y)
+
+
+def _status(runs: OpenRuns, names: object) -> dict[str, dict[str, str]]:
+    """Returns the stamp of each run's checkpoint, or why it has none, without waiting for a model."""
+    if not isinstance(names, list) or len(names) > _MAX_WATCHED or not all(isinstance(name, str) for name in names):
+        raise RefusedError(400, f"runs: must be at most {_MAX_WATCHED} names")
+    found = {}
+    for name in names:
+        try:
+            found[name] = {"stamp": runs.stamp(name)}
+        except RunError as error:
+            found[name] = {"gone": " ".join(str(error).split())[:500]}
+    return found
 
 
 def _json(content: Mapping[str, Any], status: int = 200) -> Response:

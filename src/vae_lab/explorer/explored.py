@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vae_lab.errors import RunError, naming_data_root
 from vae_lab.pictures.latents import LevelCodes, codes, evaluation_mode, first_varied, on_model, rows_of
-from vae_lab.runs.loading import find_run, load_run
+from vae_lab.runs.loading import find_checkpoint, find_run, load_run
 from vae_lab.runs.run import Run
 from vae_lab.settings import ExploreSettings
 from vae_lab.types import Batch
@@ -165,7 +165,7 @@ def stamp_of(path: Path) -> str:
         RunError: if the run is gone.
     """
     try:
-        found = find_run(path).checkpoint.stat()
+        found = find_checkpoint(path)[1].stat()
     except OSError as error:
         raise RunError(f"run={path}: {error.strerror or error}") from error
     return f"{found.st_mtime_ns}-{found.st_size}"

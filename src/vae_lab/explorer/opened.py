@@ -38,16 +38,28 @@ class OpenRuns:
         Raises:
             RunError, TypeError, ValueError, OSError: for a run that is gone or cannot be opened.
         """
-        from vae_lab.explorer.explored import ExploredRun, stamp_of  # noqa: PLC0415
+        from vae_lab.explorer.explored import ExploredRun  # noqa: PLC0415
 
-        path = self.names()[name]
         found = self._open.pop(name, None)
-        if found is None or found.stamp != stamp_of(path):
-            found = ExploredRun(path, self.settings)
+        if found is None or found.stamp != self.stamp(name):
+            found = ExploredRun(self.names()[name], self.settings)
         self._open[name] = found  # the newest last
         while len(self._open) > _MAX_OPEN:
             self._open.pop(next(iter(self._open)))
         return found
+
+    def stamp(self, name: str) -> str:
+        """Returns the stamp of a run's checkpoint as it is now, which is not read.
+
+        Raises:
+            RunError: for a run that is gone.
+        """
+        from vae_lab.explorer.explored import stamp_of  # noqa: PLC0415
+
+        path = self.names().get(name)
+        if path is None:
+            raise RunError(f"run={name[:200]}: no such run")
+        return stamp_of(path)
 
     def get(self, name: object, stamp: object = None) -> ExploredRun:
         """Returns a run that the page asks for, with the lock held by the caller.

@@ -152,6 +152,12 @@ def find_run(path: str | Path, key: str = "run") -> SavedRun:
     Raises:
         RunError: if there is no run, no checkpoint or no readable config; it names the path.
     """
+    folder, checkpoint = find_checkpoint(path, key)
+    return SavedRun(folder, checkpoint, _config(folder / CONFIG))
+
+
+def find_checkpoint(path: str | Path, key: str = "run") -> tuple[Path, Path]:
+    """Returns the folder and the checkpoint of a run, of which nothing is read; arguments and errors as `find_run`."""
     path = Path(path).expanduser()
     if not os.path.lexists(path):
         raise RunError(f"{key}={path}: no such file or folder")
@@ -168,7 +174,7 @@ def find_run(path: str | Path, key: str = "run") -> SavedRun:
                 f"{key}={path}: no {CONFIG} in {folder}; a checkpoint lies in the folder {CHECKPOINTS} of its run"
             )
     _check_is_file(path, checkpoint, key)
-    return SavedRun(folder, checkpoint, _config(folder / CONFIG))
+    return folder, checkpoint
 
 
 def _best_or_last(run: Path, key: str) -> Path:

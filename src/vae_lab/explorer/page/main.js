@@ -9,11 +9,15 @@ import { Samples } from "./samples.js";
 import { Sliders } from "./sliders.js";
 import { Explored, History } from "./state.js";
 
+const WATCHED_MS = 3000; // from one look at the runs to the next
+
 class Page {
   constructor() {
     this.runs = [];
     this.panels = new Map();
     this.status = document.getElementById("status");
+    this.choices = [document.getElementById("run"), document.getElementById("run2")];
+    this.gone = ""; // why runs that are shown cannot be asked any more
     this.history = new History(() => this.runs, () => this.showHistory());
     this.sliders = new Sliders(this);
     this.condition = new Condition(this);
@@ -36,14 +40,26 @@ class Page {
     await this.attempt(async () => {
       const { runs, first, uploads } = await ask("runs");
       this.uploads = uploads;
-      const choose = [document.getElementById("run"), document.getElementById("run2")];
-      choose[0].replaceChildren(...runs.map((name) => new Option(name)));
-      choose[1].replaceChildren(new Option("no other", ""), ...runs.map((name) => new Option(name)));
+      this.empty = !runs.length;
+      this.choices[1].replaceChildren(new Option("no other", ""));
+      this.list(runs);
       document.getElementById("run-label").hidden = document.getElementById("run2-label").hidden = first.length > 0;
-      for (const select of choose) select.onchange = () => this.open(choose.map(({ value }) => value).filter(Boolean));
-      if (!runs.length) this.say("There is no run with weights here yet.", true);
+      for (const select of this.choices) {
+        select.onfocus = () => this.attempt(async () => this.list((await ask("runs")).runs));
+        select.onchange = () => this.open(this.choices.map(({ value }) => value).filter(Boolean));
+      }
+      if (this.empty) this.say("There is no run with weights here yet.", true);
       else await this.open(first.length ? first : [runs[0]]);
     });
+  }
+
+  // Adds the runs that are new to both lists, and takes out those that are gone, without moving the choice.
+  list(runs) {
+    for (const select of this.choices) {
+      const shown = new Set([...select.options].map(({ value }) => value));
+      select.append(...runs.filter((name) => !shown.has(name)).map((name) => new Option(name)));
+      for (const option of [...select.options]) if (option.value && !option.selected && !runs.includes(option.value)) option.remove();
+    }
   }
 
   async open(names) {
@@ -136,6 +152,29 @@ class Page {
     }
   }
 
+  // Looks, while the page is seen and nothing is dragged, for newer checkpoints, and for runs that are gone or back again.
+  async watch() {
+    if (document.hidden || this.watching || document.querySelector("input:active, select:active, canvas:active")) return;
+    if (!this.runs.length) return this.empty && this.begin();
+    this.watching = true;
+    let gone = "";
+    try {
+      const { runs } = await ask("status", { runs: this.runs.map((run) => run.name) });
+      for (const run of this.runs) {
+        const found = runs[run.name];
+        if (found?.gone) gone ||= found.gone;
+        else if (found && found.stamp !== run.info.stamp) await this.reload(run);
+      }
+    } catch (error) {
+      gone = error.message;
+    } finally {
+      this.watching = false;
+    }
+    if (gone) this.say(gone, true);
+    else if (this.gone && this.status.textContent === this.gone) this.say("");
+    this.gone = gone;
+  }
+
   // Takes over a newer checkpoint of a run that still trains.
   async reload(run) {
     await this.attempt(async () => {
@@ -170,3 +209,5 @@ class Page {
 const page = new Page();
 window.explorer = page; // for the tests
 page.begin();
+setInterval(() => page.watch(), WATCHED_MS);
+document.addEventListener("visibilitychange", () => page.watch());
