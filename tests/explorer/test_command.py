@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import re
+import shlex
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 from werkzeug.serving import BaseWSGIServer
 
 from tests.conftest import FAST, Outcome, trained_run
+from tests.explorer.asking import Page
+from vae_lab.cli.overrides import quoted_classes
 from vae_lab.explore import main
+from vae_lab.explorer.words import condition_words
+from vae_lab.pictures.classes import class_of
+from vae_lab.pictures.conditions import conditions_of
+from vae_lab.types import DataSpec
 
 
 @pytest.fixture(scope="module")
@@ -71,3 +82,35 @@ def test_a_port_in_use_is_one_line(command: Callable[..., Outcome], run: Path) -
     (line,) = found.error_lines
     assert line.startswith(f"error: port={port}: cannot be used")
     assert line.endswith("port=0 takes a free one")
+
+
+ODD = ("a+b", "a:b", "C++", "with space", "größe", "it's", 'say "x"', "[x]", "{x}", "null", "a,b", "${x}", "x=1", " x")
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_condition_of_any_name_is_read_back_from_the_shell_as_it_was(name: str) -> None:
+    classes = DataSpec((2,), 2, "real", class_names=("other", name))
+    attributes = DataSpec((2,), 0, "real", attributes=(name, "plain"), numbers=(f"{name} cm", "x"))
+    for spec, y in (
+        (classes, torch.tensor([1])),
+        (attributes, torch.tensor([[1.0, 1.0, 0.1, -3e-7]])),
+        (attributes, torch.tensor([[1.0, 0.0, 1 / 3, 2e12]])),
+        (replace(attributes, numbers=()), torch.tensor([[1.0, 0.0]])),
+        (replace(attributes, numbers=()), torch.tensor([[0.0, 0.0]])),
+    ):
+        (word,) = shlex.split(" ".join(map(shlex.quote, condition_words(spec, y))))
+        node = OmegaConf.create({"y": OverridesParser.create().parse_override(quoted_classes(word)).value()})
+        given = OmegaConf.to_container(node, resolve=True)["y"]
+        if not spec.vector_condition:
+            assert class_of(spec, given[0] if isinstance(given, list) else given) == 1
+            continue
+        (condition,) = conditions_of(spec, given)
+        assert torch.equal(condition.row(), y[0])
+
+
+def test_the_command_names_whole_paths(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(run.parent)
+    page = Page(Path(run.name), data_root="data")
+    words = shlex.split(page.ask("samples", num=1, seed=0)["command"])
+    assert f"run={run}" in words
+    assert f"data_root={run.parent / 'data'}" in words

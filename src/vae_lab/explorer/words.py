@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from vae_lab.explorer.explored import ExploredRun
+from vae_lab.files import absolute
 from vae_lab.pictures.conditions import Condition
 from vae_lab.settings import ExploreSettings
 from vae_lab.types import DataSpec
@@ -39,25 +39,29 @@ def decode_command(run: ExploredRun, settings: ExploreSettings, y: Tensor | None
 
 
 def _command(run: ExploredRun, settings: ExploreSettings, y: Tensor | None, words: Sequence[str]) -> str:
-    path = os.path.relpath(run.path)
-    shown = str(run.path) if path.startswith("..") else path
-    found = [f"run={shown}", *_condition(run.spec, y), *words]
+    # A whole path, because the command may be pasted into a shell that is elsewhere.
+    found = [f"run={absolute(str(run.path))}", *condition_words(run.spec, y), *words]
     if settings.weights != "average":
         found.append(f"weights={settings.weights}")
+    if settings.data_root:
+        found.append(f"data_root={absolute(settings.data_root)}")
     if settings.packages:
         found.append(f"packages=[{','.join(settings.packages)}]")
     return " ".join(["python -m vae_lab.sample", *map(shlex.quote, found)])
 
 
-def _condition(spec: DataSpec, y: Tensor | None) -> list[str]:
+def condition_words(spec: DataSpec, y: Tensor | None) -> list[str]:
+    """Returns the word that asks for a condition by name; none for an unconditional model."""
     if y is None:
         return []
-    if not spec.vector_condition:
-        name = spec.name_of(int(y))
-        means_more = name in ("all", "null") or name[:1] in ("[", "'", '"')
-        return [f"y=[{_quoted(name)}]" if means_more else f"y={name}"]
-    values = dict(enumerate(y[0].tolist()))
-    return [f"y={Condition(spec, values).text()}"]
+    if spec.vector_condition:
+        values = {column: float(_number(value)) for column, value in enumerate(y[0].tolist())}
+        none = "".join(f"{name}:0" for name in spec.attributes[:1])  # says that no attribute is present
+        text = Condition(spec, values).text(digits=9) if any(values.values()) or spec.numbers else none
+    else:
+        text = spec.name_of(int(y))
+    means_more = text in ("all", "null") or text[:1] in ("[", "{", "'", '"') or text != text.strip()
+    return [f"y=[{_quoted(text)}]" if means_more else f"y={text}"]
 
 
 def _quoted(name: str) -> str:

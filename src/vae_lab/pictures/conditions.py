@@ -1,8 +1,7 @@
 """Conditions of attributes and numbers: as a user types them, as figures show them, and as they stand in file names.
 
-``heart+smiling+x:0.3`` names a class, attributes that are present, and numbers with their values. A mapping of the same
-names, ``{heart: 1, smiling: 1, x: 0.3}``, is for names that hold ``+`` or ``:`` themselves; a list of numbers gives all
-numbers in order.
+``heart+smiling+x:0.3`` names a class, attributes that are present, and numbers with their values; so does a mapping,
+``{heart: 1, smiling: 1, x: 0.3}``. A list of numbers gives all numbers in order.
 """
 
 from __future__ import annotations
@@ -183,13 +182,29 @@ def _in_order(spec: DataSpec, numbers: Sequence[Any]) -> Condition:
 
 
 def _pairs(spec: DataSpec, typed: str) -> list[tuple[str, Any]]:
-    """Splits what is typed into names with values; a class or an attribute alone has the value 1."""
-    words = [typed] if typed in spec.context_names else typed.split("+")
+    """Splits what is typed into names with values; a class or an attribute alone has the value 1.
+
+    A name may hold ``+`` or ``:``: as many words as make a known name are taken together.
+    """
+    words = typed.split("+")
     pairs: list[tuple[str, Any]] = []
-    for word in words:
-        name, colon, value = word.rpartition(":")
-        pairs.append((name, value) if colon and word not in spec.context_names else (word, None))
+    while words:
+        lengths = range(len(words), 0, -1)
+        found = (_named(spec, "+".join(words[:length])) for length in lengths)
+        length, pair = next(((n, pair) for n, pair in zip(lengths, found, strict=True) if pair), (1, None))
+        name, colon, value = words[0].rpartition(":")
+        pairs.append(pair or ((name, value) if colon else (words[0], None)))
+        del words[:length]
     return pairs
+
+
+def _named(spec: DataSpec, text: str) -> tuple[str, Any] | None:
+    """Returns a known name and the value behind its colon; None for any other text."""
+    name, colon, value = text.rpartition(":")
+    if text in spec.context_names:
+        return text, None
+    whole = "+" not in value or _is_number(value)  # 1e+12
+    return (name, value) if colon and whole and name in spec.context_names else None
 
 
 def _column(spec: DataSpec, name: str, value: Any, typed: str) -> tuple[int, float]:
