@@ -1,27 +1,63 @@
-"""Hydra for hundreds of commands in one process: it parses the same files and words only once."""
+"""Hydra for hundreds of commands in one process: it parses a file or a word, and merges the same options, only once."""
 
 from __future__ import annotations
 
+import copy
 import functools
 from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import omegaconf
 import yaml
+from hydra._internal import config_loader_impl, config_repository, defaults_list
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.defaults_list import DefaultsList, Overrides
 from hydra._internal.hydra import Hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 LOAD, PARSE_RULE, GET_MODE = yaml.load, OverridesParser.parse_rule, Hydra.get_mode
+LIST, MERGE = config_loader_impl.create_defaults_list, ConfigLoaderImpl._compose_config_from_defaults_list
+MAP = defaults_list._create_interpolation_map
+TREE = Path(__file__).parents[1] / "configs"
 files: dict[str, Any] = {}
 rules: dict[tuple[str, str], Any] = {}
+configs: dict[str, Any] = {}
+lists: dict[tuple[Any, ...], DefaultsList] = {}
+merged: dict[int, Any] = {}
+
+
+class Repository(config_repository.CachingConfigRepository):
+    """Hydra's repository of configs, which reads the lab's own tree once in the life of the process."""
+
+    def __init__(self, delegate: Any) -> None:
+        self.delegate = copy.copy(delegate)
+        self.cache = {}
+
+    def load_config(self, config_path: str) -> Any:
+        if config_path not in self.cache and is_own_tree(self):
+            if config_path not in configs:
+                configs[config_path] = self.delegate.load_config(config_path)
+            self.cache[config_path] = deepcopy(configs[config_path])
+        return self.cache[config_path] if config_path in self.cache else super().load_config(config_path)
+
+
+def is_own_tree(repository: Any) -> bool:
+    """True if configs come from the lab's own tree alone, not from a folder of a test as well."""
+    return [source.path for source in repository.get_sources() if source.scheme() == "file"] == [str(TREE)]
 
 
 def remember() -> None:
-    """Lets Hydra remember what it parsed, which is a third of its time and depends on the text alone."""
+    """Lets Hydra remember what it parsed and merged, which is most of its time and depends on the text alone."""
     yaml.load = load
     omegaconf.base.parse = omegaconf._utils.parse = functools.cache(omegaconf.grammar_parser.parse)
     OverridesParser.parse_rule = parse_rule  # type: ignore[method-assign]
     Hydra.get_mode = get_mode  # type: ignore[method-assign]
+    config_loader_impl.CachingConfigRepository = Repository  # type: ignore[misc]
+    config_loader_impl.create_defaults_list = create_defaults_list
+    ConfigLoaderImpl._compose_config_from_defaults_list = compose_config  # type: ignore[method-assign]
+    defaults_list._create_interpolation_map = interpolation_map
 
 
 def load(stream: Any, Loader: Any) -> Any:  # noqa: N803
@@ -45,3 +81,29 @@ def get_mode(hydra: Hydra, config_name: str | None, overrides: list[str], **more
     """Returns `hydra.mode`, which only the command line sets: Hydra composes a second config to read it."""
     asked = any("hydra.mode" in word for word in overrides)
     return GET_MODE(hydra, config_name, overrides, **more) if asked else None
+
+
+def create_defaults_list(repo: Any, config_name: str, overrides_list: list[Any], **options: Any) -> DefaultsList:
+    """Returns the files that a command merges, the same ones each time that it chooses the same options of groups."""
+    values = Overrides(repo, overrides_list).config_overrides
+    chosen = tuple(word.input_line for word in overrides_list if not any(word is value for value in values))
+    if not is_own_tree(repo):
+        return LIST(repo, config_name, overrides_list, **options)
+    key = (config_name, chosen, *options.items())
+    if key not in lists:
+        lists[key] = LIST(repo, config_name, overrides_list, **options)
+    return replace(lists[key], config_overrides=values)
+
+
+def compose_config(loader: ConfigLoaderImpl, defaults: list[Any], repo: Any) -> Any:
+    """Returns the files of a defaults list, merged."""
+    if not any(defaults is known.defaults for known in lists.values()):
+        return MERGE(loader, defaults, repo)
+    if id(defaults) not in merged:
+        merged[id(defaults)] = MERGE(loader, defaults, repo)
+    return deepcopy(merged[id(defaults)])
+
+
+def interpolation_map(overrides: Overrides, defaults: list[Any], self_added: bool) -> Any:
+    """Returns what the interpolations of a defaults list stand for, if it has any."""
+    return MAP(overrides, defaults, self_added) if any(each.is_interpolation() for each in defaults) else None
