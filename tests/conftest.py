@@ -31,6 +31,14 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_runtest_setup() -> None:
+    """Lets a run remember the digits of the one before, once the modules that read them are imported."""
+    if "vae_lab.data.datamodule" in sys.modules:
+        from tests import quick_digits
+
+        quick_digits.remember()
+
+
 def pytest_runtest_teardown() -> None:
     """Switches off what a run switches on in its process, for which hypothesis refuses to make floats."""
     if torch := sys.modules.get("torch"):
