@@ -164,3 +164,13 @@ def test_refused_in_one_line_and_nothing_left(
     assert len(outcome.error_lines) == 1, outcome.err
     assert named in outcome.error_lines[0]
     assert {*tmp_path.rglob("*")} <= before
+
+
+@pytest.mark.parametrize("main", [train_main, evaluate_main])
+def test_the_help_is_that_of_hydra(command: Callable[..., Outcome], tmp_path: Path, main: Callable[[], None]) -> None:
+    (tmp_path / "empty").mkdir()
+    words = ("trainer.max_epochs=7", "trainer=cpu")
+    shown = command(main, "--help", *words)
+    assert shown.code == 0, shown.err
+    assert "max_epochs: 7" in shown.out
+    assert shown.out == command(main, "--help", "--config-dir=empty", *words).out  # which Hydra prints itself

@@ -7,13 +7,15 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from string import Template
 
 import hydra
+from hydra import initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from vae_lab.cli.check import check_config
 from vae_lab.cli.compose import config_dir, groups
@@ -65,13 +67,27 @@ def run(task: Task, config_name: str, run_job: Callable[[Task, DictConfig], None
         words = completed_words([with_quoted_path(word, multirun) for word in typed], multirun)
         sys.argv[1:] = [*options, *(words if multirun else map(quoted_classes, words))]
         check_words(sys.argv[1 + len(options) :], groups())
-        command()
+        if options == ["--help"]:
+            _print_help(config_name, sys.argv[2:])
+        else:
+            command()
     except KeyboardInterrupt:
         raise SystemExit(_INTERRUPTED) from None
     except Exception as error:
         fail(error)
     finally:
         locks.HELD.close()
+
+
+def _print_help(config_name: str, words: Sequence[str]) -> None:
+    """Prints the help of a command as Hydra does, which takes another 0.4 s to list the options of the groups."""
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        cfg = hydra.compose(config_name, list(words), return_hydra_config=True)
+    page = Template(cfg.hydra.help.template)
+    with open_dict(cfg):
+        del cfg["hydra"]
+    listed = "".join(f"{group}: {', '.join(options)}\n" for group, options in sorted(groups().items()))
+    print(page.substitute(APP_CONFIG_GROUPS=listed, CONFIG=OmegaConf.to_yaml(cfg)))
 
 
 def _run_alone(task: Task, cfg: DictConfig, name: str) -> None:
