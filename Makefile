@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: setup train test test-all lint benchmark clean
+.PHONY: setup train test test-all lint docs benchmark clean
 setup: .venv/.installed
 
 .venv/.installed: pyproject.toml
@@ -26,6 +26,11 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: setup
+	$(BIN)/python -m website.pages
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "build/site/index.html; with its search: $(BIN)/python -m http.server -d build/site"
 
 benchmark: setup
 	$(BIN)/python -m benchmarks.speed $(ARGS)
