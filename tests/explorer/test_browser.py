@@ -16,23 +16,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.chromium import MARKS, chromium
 from tests.conftest import FAST, trained_run
 from vae_lab.explorer.server import address_of, explorer_of, make_explorer_server
 from vae_lab.settings import ExploreSettings
 
 selenium = pytest.importorskip("selenium")
-from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-DRIVER = shutil.which("chromedriver")
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.slow,
-    pytest.mark.skipif(not (BROWSER and DRIVER), reason="needs chromium and chromedriver"),
-]
+pytestmark = MARKS
 RUNS = {
     "vae": ("model=vae", "latent_dim=4"),
     "cvae": ("model=cvae", "latent_dim=4"),
@@ -54,18 +48,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def driver() -> Iterator[Any]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = BROWSER
-    for argument in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-dev-shm-usage",
-        "--window-size=1280,900",
-    ):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    with webdriver.Chrome(options, webdriver.ChromeService(DRIVER)) as found:
+    with chromium() as found:
         yield found
 
 
