@@ -28,7 +28,7 @@ from vae_lab.cli.check import check_config
 ROOT = Path(__file__).resolve().parents[1]
 THEORY, COMMANDS = ROOT / "docs" / "theory.md", ROOT / "docs" / "commands.md"
 README, CONTRIBUTING = ROOT / "README.md", ROOT / "CONTRIBUTING.md"
-DOCUMENTS = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks/README.md", README, CONTRIBUTING]
+DOCUMENTS = [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "benchmarks/README.md", README, CONTRIBUTING]
 
 FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\(([^()\s]+)\)")

@@ -20,7 +20,7 @@ from website.pages import ROOT, write_pages
 
 pytest.importorskip("math_core")
 pytestmark = MARKS
-SHOWN = ("index.html", "docs/theory.html", "src/vae_lab/core/terms.py.html")
+SHOWN = ("index.html", "docs/theory.html", "docs/api/core.html", "src/vae_lab/core/terms.py.html")
 
 
 @pytest.fixture(scope="module")
