@@ -26,6 +26,9 @@ _FONT_SIZE = 8
 _CHARACTER_WIDTH = 7
 _LINE_HEIGHT = 20
 """Pixels of a character and a line of _FONT_SIZE points at DPI."""
+_LEGIBLE_WIDTH = 430
+"""Pixels of the widest picture whose labels of _FONT_SIZE can be read where TensorBoard shows it 350 pixels wide."""
+_MAX_ENLARGED = 3.0
 MAX_LINES = 4
 """Lines above the columns, where their labels are too long for one."""
 _LEAST_NOTE_WIDTH = 400
@@ -86,16 +89,27 @@ def figure_picture(figure: Figure) -> Tensor:
 
 def _labelled(grid: Tensor, row_labels: Sequence[str], column_labels: Sequence[str], corner: str) -> Tensor:
     """Returns the grid, pixel for pixel, with labels in a white margin on its left and above it."""
-    left = _CHARACTER_WIDTH * max(map(len, [*row_labels, corner])) + 2 * _GAP if row_labels else 0
-    lines = _lines(column_labels, grid.shape[2])
-    top = _LINE_HEIGHT * lines if column_labels else 0
+    letters = max(map(len, [*row_labels, corner])) if row_labels else 0
+    size = _enlarged(grid.shape[2], letters)
+    line_height = round(_LINE_HEIGHT * size)
+    left = round(_CHARACTER_WIDTH * size * letters) + 2 * _GAP if row_labels else 0
+    lines = _lines(column_labels, grid.shape[2] / size)
+    top = line_height * lines if column_labels else 0
     height, width = grid.shape[1] + top, grid.shape[2] + left
     # Half a pixel more: matplotlib rounds down what may come out as 99.999.
     figure = Figure(figsize=((width + 0.5) / DPI, (height + 0.5) / DPI), dpi=DPI)
-    right, middle = left - _GAP, height - _LINE_HEIGHT / 2
-    _write_rows(figure, row_labels, right, height=grid.shape[1])
-    _write_columns(figure, column_labels, left, middle, grid.shape[2], lines)
-    _write(figure, right, middle, corner, horizontal="right")
+    right, middle = left - _GAP, height - line_height / 2
+    for row, label in enumerate(row_labels):
+        y = grid.shape[1] * (1 - (row + 0.5) / len(row_labels))
+        _write(figure, right, y, label, size, horizontal="right")
+    space = max(1, int(grid.shape[2] * lines / (_CHARACTER_WIDTH * size * max(1, len(column_labels)))))
+    for column, label in enumerate(column_labels):  # in turn on the lines; what is still too long is cut
+        shown = label if len(label) <= space else f"{label[: space - 1]}…"
+        half = _CHARACTER_WIDTH * size * len(shown) / 2
+        x = left + grid.shape[2] * (column + 0.5) / len(column_labels)
+        x = min(max(x, (left if corner else 0) + half), width - half)  # beside the corner, and not beyond the edge
+        _write(figure, x, middle - line_height * (column % lines), shown, size, horizontal="center")
+    _write(figure, right, middle, corner, size, horizontal="right")
     picture = figure_picture(figure)
     picture[:, top:height, left:width] = grid
     return picture
@@ -104,37 +118,35 @@ def _labelled(grid: Tensor, row_labels: Sequence[str], column_labels: Sequence[s
 def _with_note(picture: Tensor, note: str) -> Tensor:
     """Returns the picture above a line of text, which makes it wider if it is very narrow."""
     width = max(picture.shape[2], _LEAST_NOTE_WIDTH)
-    lines = textwrap.wrap(note, (width - 2 * _GAP) // _CHARACTER_WIDTH)
-    height = _LINE_HEIGHT * len(lines)
+    size = _enlarged(width)
+    lines = textwrap.wrap(note, int((width - 2 * _GAP) / (_CHARACTER_WIDTH * size)))
+    line_height = round(_LINE_HEIGHT * size)
+    height = line_height * len(lines)
     figure = Figure(figsize=((width + 0.5) / DPI, (height + 0.5) / DPI), dpi=DPI)
     for i, line in enumerate(lines):
-        _write(figure, _GAP, height - _LINE_HEIGHT * (i + 0.5), line, horizontal="left")
+        _write(figure, _GAP, height - line_height * (i + 0.5), line, size, horizontal="left")
     wider = pad(picture, (0, width - picture.shape[2]), value=1.0)
     return torch.cat((wider, figure_picture(figure)), dim=1)
 
 
-def _write_rows(figure: Figure, labels: Sequence[str], right: int, height: int) -> None:
-    for row, label in enumerate(labels):
-        y = height * (1 - (row + 0.5) / len(labels))
-        _write(figure, right, y, label, horizontal="right")
+def _enlarged(width: int, letters: int = 0) -> float:
+    """Returns by how much labels grow, so that they can be read in a small view of the whole picture.
+
+    Args:
+        width: pixels of the picture without the margin of its row labels.
+        letters: characters of the longest row label, which widens the picture as it grows.
+    """
+    room = _LEGIBLE_WIDTH - _CHARACTER_WIDTH * letters
+    return min(max(1.0, width / room), _MAX_ENLARGED) if room > 0 else _MAX_ENLARGED
 
 
-def _lines(labels: Sequence[str], width: int) -> int:
+def _lines(labels: Sequence[str], width: float) -> int:
     """Returns the number of lines, `MAX_LINES` at most, on which no label is written over its neighbour."""
     longest = _CHARACTER_WIDTH * max(map(len, labels), default=0)
     return min(max(1, ceil(longest * len(labels) / width)), MAX_LINES)
 
 
-def _write_columns(figure: Figure, labels: Sequence[str], left: int, middle: float, width: int, lines: int) -> None:
-    """Writes the labels in turn on the lines; one that is still too long for its place is cut."""
-    space = max(1, width * lines // (_CHARACTER_WIDTH * max(1, len(labels))))
-    for column, label in enumerate(labels):
-        x = left + width * (column + 0.5) / len(labels)
-        shown = label if len(label) <= space else f"{label[: space - 1]}…"
-        _write(figure, x, middle - _LINE_HEIGHT * (column % lines), shown, horizontal="center")
-
-
-def _write(figure: Figure, x: float, y: float, label: str, horizontal: str) -> None:
-    """Writes a label at (x, y) pixels from the lower left corner."""
-    place = IdentityTransform()
-    figure.text(x, y, label, ha=horizontal, va="center", fontsize=_FONT_SIZE, transform=place, parse_math=False)
+def _write(figure: Figure, x: float, y: float, label: str, size: float, horizontal: str) -> None:
+    """Writes a label at (x, y) pixels from the lower left corner, ``size`` times as large as usual."""
+    place, points = IdentityTransform(), _FONT_SIZE * size
+    figure.text(x, y, label, ha=horizontal, va="center", fontsize=points, transform=place, parse_math=False)

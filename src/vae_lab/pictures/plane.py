@@ -19,7 +19,7 @@ _PLANE = (2,)
 """Event shape of the latents that can be shown as a plane."""
 _NAMED_CLASSES = 20
 """Classes that have a colour and a name each; more are shown on a colour bar."""
-INCHES = 6.5
+INCHES = 4.8
 MARKER = 12
 
 
