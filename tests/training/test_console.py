@@ -15,11 +15,12 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 from tensorboard.plugins.hparams.backend_context import _sort_and_reduce_to_hparams_limit
 
 from tests.conftest import FAST, Outcome
+from vae_lab import compose
 from vae_lab.distributions import Bernoulli
 from vae_lab.models import VAE
 from vae_lab.networks import MlpArchitecture
 from vae_lab.training.callbacks import Progress
-from vae_lab.training.description import _readable, activation_bytes
+from vae_lab.training.description import _readable, activation_bytes, description
 from vae_lab.types import DataSpec
 
 LENGTH = ("trainer.limit_train_batches=3", "latent_dim=2", "model=vae")
@@ -33,8 +34,31 @@ def test_the_start_and_the_end_of_a_run(train: Callable[..., Outcome], tmp_path:
     assert re.fullmatch(r"model        VAE, 26,\d\d\d parameters; a step keeps about .* per example", start[2])
     assert re.fullmatch(r"objective    [\d,]+ parameters of its own, trained with those of the model", start[3])
     assert start[4].startswith("data         mnist")
+    assert start[6:8] == [
+        "writes       config.yaml, metrics.json, checkpoints (best by val/elbo, last)",
+        "curves       TensorBoard (with settings and result)",
+    ]
     rows = [re.split(r" *│ *", line)[1] for line in start if line.startswith("│")]
     assert rows[:3] == ["elbo", "log_likelihood", "kl"]
+
+
+@pytest.mark.parametrize(
+    ("words", "written", "curves"),
+    [
+        (("callbacks=none", "logger=none"), "no checkpoints: it cannot be resumed or opened", "none, because"),
+        (("logger=csv", *FAST, "callbacks.checkpoint=null"), "checkpoints (last)", "metrics.csv"),
+        (
+            ("logger=many", "callbacks=default", "callbacks.pictures.early_steps=false"),
+            "pictures in figures/ (every 5 epochs, at the end), checkpoints (best by val/elbo, last)",
+            "TensorBoard (with settings and result), metrics.csv",
+        ),
+    ],
+)
+def test_what_will_be_written_is_said(words: tuple[str, ...], written: str, curves: str) -> None:
+    run = compose(*words)
+    shown = description(run.trainer, run.module, run.data, Path("here"), selects=True).splitlines()
+    assert shown[-2] == f"writes       config.yaml, metrics.json, {written}"
+    assert shown[-1].startswith(f"curves       {curves}")
 
 
 def test_what_a_pass_keeps_is_counted() -> None:

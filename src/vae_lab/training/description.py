@@ -1,11 +1,13 @@
-"""Says at the start of a run where it is written, on which device, and what is trained on what."""
+"""Says at the start of a run where it is written, on which device, what is trained on what, and what is written."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
 from torch import Tensor
 
 from vae_lab import noise
@@ -13,6 +15,9 @@ from vae_lab.core import LatentVariableModel
 from vae_lab.data.protocol import DataModule
 from vae_lab.data.summary import summary
 from vae_lab.objectives.base import blank_batch
+from vae_lab.runs.folder import CONFIG, FIGURES, METRICS
+from vae_lab.training.callbacks import LastCheckpoint, Pictures
+from vae_lab.training.loggers import what_it_records
 from vae_lab.training.module import VariationalModule
 
 
@@ -37,7 +42,33 @@ def description(trainer: Trainer, module: VariationalModule, data: DataModule, r
     own = sum(parameter.numel() for parameter in module.objective.parameters())
     if own:
         lines.append(f"objective    {own:,} parameters of its own, trained with those of the model")
-    return "\n".join([*lines, summary(data, selects=selects)])
+    return "\n".join([*lines, summary(data, selects=selects), *_written(trainer)])
+
+
+def _written(trainer: Any) -> list[str]:
+    """Returns two lines that say what will lie in the run folder, and where the curves are recorded."""
+    result, skipped = ([], ModelCheckpoint) if trainer.fast_dev_run else ([METRICS], ())
+    kept = [each for each in trainer.callbacks if isinstance(each, Checkpoint) and not isinstance(each, skipped)]
+    named = [_checkpoint_of(callback) for callback in kept]
+    checkpoints = f"checkpoints ({', '.join(named)})" if named else "no checkpoints: it cannot be resumed or opened"
+    pictures = [_pictures_of(callback) for callback in trainer.callbacks if isinstance(callback, Pictures)]
+    loggers = [name for logger in trainer.loggers if (name := what_it_records(logger))]
+    return [
+        f"writes       {', '.join([CONFIG, *result, *pictures, checkpoints])}",
+        f"curves       {', '.join(loggers) or 'none, because there is no logger'}",
+    ]
+
+
+def _pictures_of(callback: Pictures) -> str:
+    often = f"every {callback.every_n_epochs} epochs, " if callback.every_n_epochs else ""
+    return f"pictures in {FIGURES}/ ({'in the first epoch, ' if callback.early_steps else ''}{often}at the end)"
+
+
+def _checkpoint_of(callback: Checkpoint) -> str:
+    if isinstance(callback, ModelCheckpoint):
+        best = f" by {callback.monitor}" if callback.monitor else ""
+        return f"{callback.filename or type(callback).__name__}{best}"
+    return callback.path.stem if isinstance(callback, LastCheckpoint) else type(callback).__name__
 
 
 def activation_bytes(model: LatentVariableModel, num_samples: int) -> float:

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from pytorch_lightning import Trainer
 from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
+from pytorch_lightning.loggers.logger import DummyLogger
 from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 
@@ -66,6 +67,17 @@ def close(trainer: Trainer) -> None:
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger) and trainer.is_global_zero:
             logger.experiment.finish()
+
+
+def what_it_records(logger: Logger) -> str:
+    """Returns the name of a logger or its file, for the start of a run; empty for one that keeps nothing."""
+    if isinstance(logger, CsvLogger):
+        return logger.path.name
+    names = {TensorBoardLogger: "TensorBoard", MLFlowLogger: "MLflow", WandbLogger: "W&B"}
+    known = next((name for kind, name in names.items() if isinstance(logger, kind)), None)
+    if known:
+        return f"{known} (with settings and result)"
+    return "" if isinstance(logger, DummyLogger) else type(logger).__name__
 
 
 def where_to_look(logger: Logger, outputs: Path) -> str:
