@@ -13,6 +13,8 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import ToTensor
 
+from vae_lab.cli.compose import compose
+
 Loss = Callable[[Tensor], Tensor]
 
 
@@ -118,10 +120,30 @@ def conv_vae() -> Vae:
     return Vae(encoder, decoder)
 
 
+DEEP = ("model=deep", "latent_dim=16", "warmup=none", "data.binarization=none")
+
+
+class Lab(nn.Module):
+    """A model and an objective of vae_lab, as they would be used in a loop of one's own.
+
+    Args:
+        overrides: overrides that compose them.
+    """
+
+    def __init__(self, *overrides: str) -> None:
+        super().__init__()
+        run = compose("trainer=cpu", *overrides)
+        self.model, self.objective = run.module.model, run.module.objective
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.objective(self.model(x.unflatten(1, (1, 28, 28)), None, check=False), 0).value
+
+
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "mlp": lambda: Vae(mlp(784, 256, 4), mlp(2, 256, 784)),
     "mhvae": TwoLevels,
     "conv": conv_vae,
+    "deep": lambda: Lab(*DEEP),
 }
 
 

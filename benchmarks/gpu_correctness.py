@@ -27,7 +27,13 @@ MODELS = {
     "mhvae": ("model=mhvae", SMOOTH, "warmup=none"),  # with the whole KL from the first step
     "ladder": ("model=ladder", SMOOTH, "warmup=none"),
     "conv": ("model=vae", "network=conv", SMOOTH),
+    "deep": ("model=deep", "latent_dim=4"),
 }
+SMALL = {
+    "conv": ("network.channels=[4,4]", "network.features=16"),
+    "deep": ("model.levels=[1,1]", "model.channels=[2,2]", "model.widths=[4,4]", "model.top_width=4"),
+}
+"""Overrides of --tiny; of all other models the width."""
 QUIET = ("callbacks=none", "logger=none", "compile=false")
 
 FIRST_LOSS, LOSSES, GRADIENT = 1e-6, 1e-5, 1e-4
@@ -43,8 +49,7 @@ def sizes(bench: Bench, name: str) -> tuple[str, ...]:
     """Overrides for a model of the benchmark."""
     if not bench.tiny:
         return MODELS[name]
-    network = ("network.channels=[4,4]", "network.features=16") if name == "conv" else ("network.widths=[16]",)
-    return (*MODELS[name], *network, "data.batch_size=20")
+    return (*MODELS[name], *SMALL.get(name, ("network.widths=[16]",)), "data.batch_size=20")
 
 
 @contextmanager
@@ -151,8 +156,45 @@ def fp16(bench: Bench) -> dict[str, Any]:
     return {"holds": holds, "precision": precision, "steps": taken, "skipped": module.guard.skipped}
 
 
+CAPTURED = {
+    "vae": ("warmup=linear",),
+    "cvae, cosine, IWAE": ("model=cvae", "objective=iwae", "scheduler=cosine"),
+    "mhvae, clipped": ("model=mhvae", "trainer.gradient_clip_val=1"),
+    "ladder": ("model=ladder",),
+    "conv, dynamic": ("network=conv", "data.binarization=dynamic"),
+    "vq_vae": ("model=vq_vae", "objective=vq"),
+    "factor_vae": ("objective=factor_vae", "latent_dim=4"),
+    "deep, averaged": ("model=deep", "latent_dim=4", "average=0.99", "gradient_skip=20", "likelihood=bernoulli"),
+}
+"""Trainings of which captured steps are compared with plain ones."""
+CAPTURE = 1e-3
+"""Relative bound of the norm of the difference of all weights after 40 steps: the rates are rounded to float32."""
+
+
+def captured(bench: Bench) -> dict[str, Any]:
+    """Weights after steps captured as a CUDA graph against those of plain steps."""
+    if not bench.on_gpu:
+        return NOT_APPLICABLE
+    rows = {}
+    for name, words in CAPTURED.items():
+        modules = []
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            for compile in ("false", "graph"):
+                words_of = (*bench.trainer(), *QUIET[:2], "trainer.max_steps=40", "trainer.limit_val_batches=1")
+                modules.append(program.fitted(*words_of, *words, "data.batch_size=64", f"compile={compile}"))
+        plain, ours = (torch.cat([p.detach().flatten() for p in module.model.parameters()]) for module in modules)
+        said = [str(warning.message) for warning in caught if "captured" in str(warning.message)]
+        replaying = modules[1]._captured is not None and modules[1]._captured.replaying
+        rows[name] = {"difference": float((ours - plain).norm() / plain.norm()), "captured": replaying, "said": said}
+    holds = all(row["captured"] and row["difference"] <= CAPTURE for row in rows.values())
+    return {"holds": holds, "bounds": {"difference": CAPTURE}, "relative_errors": rows}
+
+
 WATCHED = {
     "vae": (),
+    "vae, captured": ("compile=graph",),
+    "deep, averaged": ("model=deep", "average=0.99", "gradient_skip=20", "trainer.precision=bf16-mixed"),
     "vae, compiled, warm-up": ("compile=true", "warmup=linear"),
     "mhvae": ("model=mhvae",),
     "ladder, clipped": ("model=ladder", "trainer.gradient_clip_val=1"),
@@ -229,6 +271,7 @@ def residence(bench: Bench) -> dict[str, Any]:
 
 
 PARTS = (
+    Part("captured", "correctness", 60, captured),
     Part("golden", "correctness", 30, golden),
     Part("precisions", "correctness", 15, precisions),
     Part("fp16", "correctness", 15, fp16),

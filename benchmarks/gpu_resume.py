@@ -51,14 +51,14 @@ def train(*words: str) -> int:
 @contextmanager
 def stopped_at(step: int) -> Iterator[None]:
     """Within it, SIGTERM comes when that many steps have been taken and the next one has got its batch."""
-    whole = ImageDataModule.on_after_batch_transfer
+    whole = ImageDataModule.transfer_batch_to_device  # a captured step calls no later hook
 
     def hook(self: ImageDataModule, *args: Any) -> Any:
         if self.trainer.training and self.trainer.global_step == step:
             os.kill(os.getpid(), signal.SIGTERM)
         return whole(self, *args)
 
-    with mock.patch.object(ImageDataModule, "on_after_batch_transfer", hook):
+    with mock.patch.object(ImageDataModule, "transfer_batch_to_device", hook):
         yield
 
 

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from benchmarks import bare, evaluation, loops, peers, program, speed
 from benchmarks.bench import Bench, Part
+from benchmarks.gpu_correctness import SMALL
 from benchmarks.tables import quartiles
 
-BATCHES, EPOCHS = 400, 5
+BATCHES, EPOCHS = 250, 3
 """Batches of an epoch, and epochs, of which the first is not counted."""
 
 
@@ -23,7 +24,7 @@ class Training(NamedTuple):
     Attributes:
         training: the network, its overrides and its batch size.
         precision: precision of vae_lab and of the bare loops.
-        compiled: compare with a compiled bare loop, too.
+        compiled: train with compile=true, too, and compare with a compiled bare loop.
     """
 
     training: speed.Training
@@ -32,10 +33,11 @@ class Training(NamedTuple):
 
 
 TRAININGS = {
-    "mlp_128": Training(speed.TRAININGS[0]),
+    "mlp_128": Training(speed.TRAININGS[0], compiled=True),
     "mlp_512": Training(speed.TRAININGS[1]),
     "mhvae": Training(speed.TRAININGS[2], "bf16-mixed"),
     "conv": Training(speed.TRAININGS[3], "bf16-mixed", compiled=True),
+    "deep": Training(speed.SIX_LEVELS, "bf16-mixed"),
 }
 
 
@@ -53,16 +55,17 @@ def bare_loops(asked: Training, images: Tensor, tiny: bool) -> dict[str, loops.S
 
 
 def training(asked: Training, bench: Bench) -> dict[str, Any]:
-    """Returns images per second of vae_lab, compiled and not, and of the bare loops, in turn."""
+    """Returns images per second of vae_lab, captured, plain and compiled, and of the bare loops, in turn."""
     if bench.tiny:
         asked = asked._replace(training=asked.training._replace(batch_size=20))
-    sized = asked.training._replace(batches=min(bench.pick(BATCHES, 32), 60_000 // asked.training.batch_size))
+    most = min(asked.training.batches, BATCHES) if asked.training == speed.SIX_LEVELS else BATCHES
+    sized = asked.training._replace(batches=min(bench.pick(most, 32), 60_000 // asked.training.batch_size))
     others = bare_loops(asked, speed.training_images().to(bench.device), bench.tiny)
     words = (*speed.training_words(sized), *bench.trainer(asked.precision), "trainer.limit_val_batches=1")
-    if bench.tiny and sized.network == "conv":
-        words += ("network.channels=[4,4]", "network.features=16")
+    if bench.tiny:
+        words += SMALL.get(sized.network, ())
     compiled = {}
-    for compile in ("false",) if bench.tiny else ("true", "false"):
+    for compile in ("false",) if bench.tiny else ("graph", "false", "true")[: 2 + asked.compiled]:
         callback = program.Paired(*others.values())
         epochs = f"trainer.max_epochs={bench.pick(EPOCHS, 2)}"
         seconds = program.run(callback, *words, f"compile={compile}", epochs)
@@ -113,7 +116,7 @@ def importance(bench: Bench) -> dict[str, Any]:
 
 
 PARTS = (
-    *(Part(name, "speed", 45, partial(training, asked)) for name, asked in TRAININGS.items()),
+    *(Part(name, "speed", 20, partial(training, asked)) for name, asked in TRAININGS.items()),
     Part("evaluation", "speed", 15, importance),
     Part("pythae", "speed", 40, pythae),
 )

@@ -43,6 +43,7 @@ TRAININGS = (
     Training("MHVAE, 2 levels", TWO_LEVELS, "mhvae", 128, 200),
     Training("residual conv", ("network=conv",), "conv", 128, 50),
 )
+SIX_LEVELS = Training("deep, 6 levels", bare.DEEP, "deep", 64, 40)
 
 
 def in_turn(programs: dict[str, Callable[[], list[float]]], rounds: int, images: int) -> dict[str, list[float]]:

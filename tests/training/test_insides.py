@@ -23,7 +23,7 @@ from pytorch_lightning.loops.fetchers import _DataFetcherWrapper, _DataLoaderIte
 from pytorch_lightning.strategies import DDPStrategy
 
 from tests.conftest import FAST
-from vae_lab.training import stepping
+from vae_lab.training import lightning_loop
 
 ROOT = Path(__file__).parents[2]
 SOURCE = sorted((ROOT / "src").rglob("*.py"))
@@ -47,7 +47,7 @@ INSIDES: dict[str, list[str]] = {
     "ModelCheckpoint": ["_every_n_train_steps", "_save_on_train_epoch_end"],
     "EarlyStopping": ["_check_on_train_epoch_end"],
 }
-"""Attributes of Lightning's objects that `vae_lab.training.stepping` reads, calls or sets."""
+"""Attributes of Lightning's objects that `vae_lab.training.lightning_loop` reads, calls or sets."""
 
 LOOPS = {"fit_loop", "epoch_loop", "epoch_progress", "batch_progress", "optim_step_progress", "data_fetcher"}
 """Names of insides that do not begin with an underscore."""
@@ -82,12 +82,12 @@ def test_lightning_goes_by_the_counters_that_are_set() -> None:
     trainer.strategy.connect(module := LightningModule())
     module.automatic_optimization = False
     progress = {"epoch": 3, "batches": 40, "step": 20, "logged_step": 21}
-    stepping.restore_position(trainer, progress)
+    lightning_loop.restore_position(trainer, progress)
     assert trainer.current_epoch == 3
     assert trainer.global_step == 20
     assert trainer.fit_loop.epoch_loop.total_batch_idx == 39
-    assert stepping.position(trainer) == progress | {"batch": 0}
-    stepping.count_batches(trainer, 5)
+    assert lightning_loop.position(trainer) == progress | {"batch": 0}
+    lightning_loop.count_batches(trainer, 5)
     assert trainer.fit_loop.epoch_loop.batch_idx == 4
     assert trainer.fit_loop.epoch_loop.total_batch_idx == 44
 
@@ -97,7 +97,7 @@ def test_callbacks_go_by_the_switches_that_are_set() -> None:
     for make in (EarlyStopping, ModelCheckpoint):
         callback = make(monitor="val/elbo")
         before = {key: value for key, value in vars(callback).items() if key.endswith("_on_train_epoch_end")}
-        stepping.skip_after_epoch(callback)
+        lightning_loop.skip_after_epoch(callback)
         after = {key: vars(callback)[key] for key in before}
         assert list(before.values()) == [None]
         assert list(after.values()) == [False]
@@ -108,23 +108,23 @@ def test_callbacks_go_by_the_switches_that_are_set() -> None:
 def test_processes_that_are_forked_or_spawned_are_recognised(method: Any, expected: bool) -> None:
     strategy = DDPStrategy(start_method=method, process_group_backend="gloo")
     trainer = Trainer(accelerator="cpu", devices=2, strategy=strategy, logger=False, enable_progress_bar=False)
-    assert stepping.starts_processes(trainer) == expected
+    assert lightning_loop.starts_processes(trainer) == expected
 
 
 def test_the_list_of_insides_is_that_of_the_file() -> None:
     """Each name of the table is written in the docstring, and used below it; each private name used is in the table."""
-    source = Path(stepping.__file__).read_text()
+    source = Path(lightning_loop.__file__).read_text()
     docstring, code = ast.get_docstring(ast.parse(source)) or "", source.partition("from __future__")[2]
     names = {path.rpartition(".")[2] for paths in INSIDES.values() for path in paths} - set(COUNTERS)
     named = {part for paths in INSIDES.values() for path in paths for part in path.split(".")}
     assert {name for name in names if name not in docstring and not name.startswith("increment")} == set()
     assert {name for name in names if f".{name}" not in code} == set()
     assert all(name in docstring for name in ("dataloader_iter", "_MultiProcessingLauncher", *LOOPS))
-    assert set(_foreign(Path(stepping.__file__))) <= named | {"_MultiProcessingLauncher"}
+    assert set(_foreign(Path(lightning_loop.__file__))) <= named | {"_MultiProcessingLauncher"}
 
 
 def test_no_other_file_uses_an_inside_of_lightning() -> None:
-    found = {str(path.relative_to(ROOT)): sorted(_foreign(path)) for path in SOURCE if path.name != "stepping.py"}
+    found = {str(path.relative_to(ROOT)): sorted(_foreign(path)) for path in SOURCE if path.name != "lightning_loop.py"}
     assert {file: names for file, names in found.items() if names} == {}
 
 

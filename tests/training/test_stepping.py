@@ -26,8 +26,9 @@ from vae_lab.networks import MlpArchitecture
 from vae_lab.objectives import Elbo, Loss, Objective
 from vae_lab.objectives.schedules import Linear
 from vae_lab.training import Optimization, VariationalModule
+from vae_lab.training.lightning_loop import steps_in_pass, total_steps
 from vae_lab.training.schedulers import cosine
-from vae_lab.training.stepping import MAX_STEPS, steps_in_pass, total_steps
+from vae_lab.training.stepping import MAX_STEPS
 
 BATCH = 10
 STEPS_AN_EPOCH = 9

@@ -28,7 +28,7 @@ _TOP_LEVEL: dict[str, Any] = {
     "seed": int,
     "name": str,
     "eval_samples": int,
-    "compile": bool | Literal["auto"],
+    "compile": bool | Literal["auto", "graph"],
     "steps_per_pass": int | Literal["auto"],
     "average": float | None,
     "gradient_skip": float | None,

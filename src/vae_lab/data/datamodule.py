@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vae_lab import noise
 from vae_lab.data.arrays import Indices
+from vae_lab.data.batches import StoredRows, as_batch
 from vae_lab.data.binarize import Binarization
 from vae_lab.data.choosing import chosen_places
 from vae_lab.data.facts import Facts
@@ -203,7 +204,8 @@ class ImageDataModule(LightningDataModule):
     def test_dataloader(self) -> BatchLoader:
         return self._evaluation_loader(self.test_split, self.num_test_examples)
 
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+    def transfer_batch_to_device(self, batch: Batch | StoredRows, device: torch.device, dataloader_idx: int) -> Batch:
+        batch = as_batch(batch)
         y = None if batch.y is None else batch.y.to(device, non_blocking=True)
         return batch._replace(x=batch.x.to(device, non_blocking=True), y=y)
 
@@ -252,7 +254,7 @@ class ImageDataModule(LightningDataModule):
         grey = None
         if self.binarization != "none":
             grey = self._as_numbers(torch.from_numpy(self._splits.grey(split, places)))
-        return self.transform(next(iter(loader)), training=False)._replace(shard=None, grey=grey)
+        return self.transform(as_batch(next(iter(loader))), training=False)._replace(shard=None, grey=grey)
 
     def factors(self, num: int, split: SplitName = "test") -> Indices | None:
         """Returns the generative factors of `examples`, indices of values, (num, F); None if they are not known."""
@@ -272,7 +274,8 @@ class ImageDataModule(LightningDataModule):
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         strategy = getattr(self.trainer, "strategy", None)
         device = resident_device(split.arrays, len(split.rows), strategy.root_device if strategy else None)
-        return BatchLoader(split.arrays, sampler, self.batch_size, rank, world, even, drop_last, device)
+        read = type(self) is not ImageDataModule or not even  # a subclass may look at a training batch
+        return BatchLoader(split.arrays, sampler, self.batch_size, rank, world, even, drop_last, device, read)
 
 
 def _mirrored_by_chance(x: Tensor) -> Tensor:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from vae_lab.data.arrays import Arrays, Indices, release
+from vae_lab.data.batches import StoredRows
 from vae_lab.types import Batch, Shard
 
 
@@ -85,6 +87,7 @@ class BatchLoader:
             last batch loses the rows that do not divide.
         drop_last: skip a last batch that is not full.
         device: device that keeps the whole split, so that no batch is copied to it; None: the memory of the host.
+        read: False: give `StoredRows` of a split on a device, instead of a `Batch`.
 
     Raises:
         ValueError: if an even ``batch_size`` is not a multiple of ``world``.
@@ -102,6 +105,7 @@ class BatchLoader:
         even: bool = False,
         drop_last: bool = False,
         device: torch.device | None = None,
+        read: bool = True,
     ) -> None:
         if even and batch_size % world:
             raise ValueError(
@@ -115,18 +119,19 @@ class BatchLoader:
         sizes = batch_sizes(len(sampler.rows), batch_size, world, even, drop_last)
         self._sizes = [size for size in sizes if size > rank]  # a process without a row of a batch has no such batch
         self._source = _HostRows(arrays) if device is None else DeviceRows(arrays, sampler.rows, device)
+        self._read = read or device is None
 
     def __len__(self) -> int:
         """Returns the number of batches that this process sees in an epoch."""
         return len(self._sizes)
 
-    def __iter__(self) -> Iterator[Batch]:
-        read = self._source.reader(self.sampler.order())
+    def __iter__(self) -> Iterator[Batch | StoredRows]:
+        rows = self._source.rows(self.sampler.order())
         for index, size in enumerate(self._sizes):
             start = index * self.batch_size
-            shard = Shard(self.rank, self.world, size)
-            x, y = read(slice(start + self.rank, start + size, self.world))
-            yield Batch(x, y, shard)
+            places = slice(start + self.rank, start + size, self.world)
+            stored = StoredRows(rows[places], Shard(self.rank, self.world, size), self._source.take)
+            yield stored.read() if self._read else stored
 
 
 def batch_sizes(num: int, batch_size: int, world: int = 1, even: bool = False, drop_last: bool = False) -> list[int]:
@@ -150,20 +155,17 @@ def resident_device(arrays: Arrays, num: int, device: torch.device | None) -> to
     return device if num * math.prod(arrays.x.shape[1:]) * arrays.x.itemsize <= free / 4 else None
 
 
-_Reader = Callable[[slice], tuple[Tensor, Tensor | None]]
-"""Places in the order of an epoch -> examples and labels."""
-
-
 class _HostRows:
     """Reads rows in host memory or from a memory map, whose resident pages stay few."""
 
     def __init__(self, arrays: Arrays) -> None:
         self.arrays = arrays
 
-    def reader(self, order: Indices) -> _Reader:
-        return lambda places: self._rows(order[places])
+    def rows(self, order: Indices) -> Any:
+        """Returns the row numbers in the order of an epoch, as `take` needs them."""
+        return order
 
-    def _rows(self, rows: Indices) -> tuple[Tensor, Tensor | None]:
+    def take(self, rows: Any) -> tuple[Tensor, Tensor | None]:
         y = self.arrays.y
         x = np.asarray(self.arrays.x[rows])
         release(self.arrays.x)
@@ -180,10 +182,10 @@ class DeviceRows:
         self.place = np.empty(len(arrays), np.int64)
         self.place[rows] = np.arange(len(rows))
 
-    def reader(self, order: Indices) -> _Reader:
-        places = torch.from_numpy(self.place[order]).to(self.device)  # the only copy of an epoch
-        return lambda at: self._rows(places[at])
+    def rows(self, order: Indices) -> Tensor:
+        """Returns the row numbers in the order of an epoch, on the device: the only copy of an epoch."""
+        return torch.from_numpy(self.place[order]).to(self.device)
 
-    def _rows(self, rows: Tensor) -> tuple[Tensor, Tensor | None]:
+    def take(self, rows: Tensor) -> tuple[Tensor, Tensor | None]:
         y = None if self.y is None else self.y.index_select(0, rows)
         return self.x.index_select(0, rows), y

@@ -32,6 +32,8 @@ BATCH_HOOKS = (
     "on_after_backward",
     "on_before_optimizer_step",
 )
+INNER_HOOKS = BATCH_HOOKS[2:]
+"""Those that are called within an optimizer step."""
 CLIPPING_HOOKS = ("configure_gradient_clipping", "clip_gradients")
 MODULE_HOOKS = (
     *BATCH_HOOKS,
@@ -62,13 +64,13 @@ def batch_observers(trainer: Trainer, module: LightningModule, every_callback: b
     """
     safe = NO_HOOKS if every_callback else (*NO_HOOKS, *PASS_SAFE)
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    observers: list[Any] = [callback for callback in callbacks if _defines(callback, BATCH_HOOKS, safe)]
-    return [*observers, module] if _defines(module, MODULE_HOOKS, safe) else observers
+    observers: list[Any] = [callback for callback in callbacks if defines(callback, BATCH_HOOKS, safe)]
+    return [*observers, module] if defines(module, MODULE_HOOKS, safe) else observers
 
 
 def clips_itself(module: LightningModule) -> bool:
     """True if a subclass of the module clips gradients in its own way."""
-    return _defines(module, CLIPPING_HOOKS, NO_HOOKS)
+    return defines(module, CLIPPING_HOOKS, NO_HOOKS)
 
 
 def check_subclass(module: LightningModule) -> None:
@@ -116,7 +118,8 @@ def call_hooks_between(observers: Iterable[Any], module: LightningModule, before
     call_hook(observers, module, "on_train_batch_start", batch, index)
 
 
-def _defines(observer: Any, hooks: Sequence[str], safe: Sequence[type]) -> bool:
+def defines(observer: Any, hooks: Sequence[str], safe: Sequence[type] = NO_HOOKS) -> bool:
+    """True if a callback or module has one of the hooks, and not from a class that is ``safe``."""
     return any(not _is_safe(observer, hook, safe) for hook in hooks)
 
 

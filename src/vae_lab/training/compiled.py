@@ -20,8 +20,10 @@ COMPILING_PAYS = 10_000
 """Steps of a run from which on compiling pays: it takes 3 to 20 s, and saves 0.4 ms per step of a small network."""
 
 
-def is_compiled(option: bool | Literal["auto"], model: LatentVariableModel, steps: float) -> bool:
+def is_compiled(option: bool | Literal["auto", "graph"], model: LatentVariableModel, steps: float) -> bool:
     """Returns the option ``compile``; for "auto", True if compiling pays for itself in a run of ``steps``."""
+    if option == "graph":
+        return False
     if option == "auto":
         pays = all(getattr(part, "compile_pays", True) for part in model.modules())  # the model itself is one of them
         return steps >= COMPILING_PAYS and pays and not is_sharded(model)
@@ -50,14 +52,17 @@ class CompiledLoss(Generic[T]):
         self.weight = (math.nan, torch.tensor(math.nan))
         self.seconds = 0.0
 
-    def __call__(self, x: Tensor, y: Tensor | None, weight: float) -> T:
-        if weight != self.weight[0]:
-            self.weight = (weight, torch.tensor(weight, dtype=x.dtype, device=x.device))
-        step_weight = self.weight[1]
+    def __call__(self, x: Tensor, y: Tensor | None, weight: Tensor | float) -> T:
+        step_weight = weight if isinstance(weight, Tensor) else self._on_device(weight, x)
         self.shape = self.shape or x.shape
         if x.shape != self.shape:
             return self.loss(x, y, step_weight)
         return self.compiled(x, y, step_weight) if self.seconds else self._compile(x, y, step_weight)
+
+    def _on_device(self, weight: float, x: Tensor) -> Tensor:
+        if weight != self.weight[0]:
+            self.weight = (weight, torch.tensor(weight, dtype=x.dtype, device=x.device))
+        return self.weight[1]
 
     def _compile(self, x: Tensor, y: Tensor | None, weight: Tensor) -> T:
         started = time.perf_counter()

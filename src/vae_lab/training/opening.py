@@ -12,7 +12,7 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 
 from vae_lab.runs.folder import EVENTS, HPARAMS
 from vae_lab.training.callbacks import LastCheckpoint
-from vae_lab.training.stepping import ends_within_epoch, position, skip_after_epoch
+from vae_lab.training.lightning_loop import ends_within_epoch, position, skip_after_epoch
 
 _EARLY_FILES = (EVENTS, HPARAMS)
 """Files that Lightning's logger creates before the run has started."""

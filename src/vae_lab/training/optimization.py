@@ -28,7 +28,8 @@ class Optimization(NamedTuple):
         gradient_clip_val: largest norm (or value) of the gradient; None: not clipped.
         gradient_clip_algorithm: "norm" or "value".
         accumulate_grad_batches: batches whose gradients are averaged for one optimizer step.
-        compile: compile the loss and its gradient with `torch.compile`; "auto": if the run is long enough.
+        compile: compile the loss and its gradient with `torch.compile`; "auto": if the run is long enough; "graph":
+            not at all. Unless False, a GPU captures its steps where it can (`vae_lab.training.captured`).
         gradient_skip: steps whose gradient has a norm of more than this multiple of the usual one are skipped; None:
             no step is. See `vae_lab.training.skipping`.
         steps_per_pass: largest number of optimizer steps per pass of Lightning's loop; "auto": up to the next point
@@ -41,7 +42,7 @@ class Optimization(NamedTuple):
     gradient_clip_val: float | None = None
     gradient_clip_algorithm: Literal["norm", "value"] = "norm"
     accumulate_grad_batches: int = 1
-    compile: bool | Literal["auto"] = "auto"
+    compile: bool | Literal["auto", "graph"] = "auto"
     gradient_skip: float | None = None
     steps_per_pass: int | Literal["auto"] = "auto"
 

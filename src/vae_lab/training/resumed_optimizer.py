@@ -12,8 +12,8 @@ from torch import nn, zeros
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
+from vae_lab.training.lightning_loop import total_steps
 from vae_lab.training.optimization import Optimization, OptimizerFactory
-from vae_lab.training.stepping import total_steps
 
 Options = Sequence[Mapping[str, Any]]
 """The options of each parameter group."""

@@ -24,11 +24,12 @@ from vae_lab.training import resumed_optimizer
 from vae_lab.training.averaging import keep_trained_weights
 from vae_lab.training.compiled import CompiledLoss
 from vae_lab.training.guard import StepGuard
+from vae_lab.training.lightning_loop import count_batches, position, restore_position
 from vae_lab.training.metrics import BoundMetric
 from vae_lab.training.optimization import Optimization
 from vae_lab.training.places import make_absolute, make_relative
 from vae_lab.training.processes import gathered
-from vae_lab.training.stepping import SteppedModule, count_batches, position, restore_position
+from vae_lab.training.stepping import SteppedModule
 from vae_lab.training.stopping import monitored_values, settle_early_stopping
 
 Progress = Mapping[str, Any]

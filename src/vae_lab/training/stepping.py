@@ -1,49 +1,53 @@
-"""Drives Lightning: several optimizer steps per pass of its training loop. No other file uses Lightning's insides.
+"""Takes the optimizer steps of a run: several per pass of Lightning's training loop.
 
 The argument of `training_step` must be NAMED ``dataloader_iter``: because of this name Lightning passes its iterator
 instead of a batch. The bookkeeping of the loop takes a third of a millisecond per pass, a tenth of a step of a small
 network. So a pass takes several steps; it ends where something may be logged, saved, drawn or shown. A pass takes one
-step if a callback, or a subclass of the module, has a hook for each batch (`vae_lab.training.batch_hooks`).
-
-The insides that this file uses; tests/training/test_insides.py fails if a version of Lightning moves one of them:
-
-* ``dataloader_iter``: ``done``, ``fetched`` and ``data_fetcher._batch``, the batch that hooks are called with;
-* ``trainer.fit_loop``: ``setup_data()``, and the counters of epochs, ``epoch_progress``;
-* ``trainer.fit_loop.epoch_loop``: the counters of batches, ``batch_progress``, those of optimizer steps,
-  ``manual_optimization.optim_step_progress``, and ``_batches_that_stepped``, the x-axis of the curves;
-* ``LightningModule._on_before_batch_transfer()``, which calls the hook of the data module or of the module;
-* ``ModelCheckpoint._every_n_train_steps``, ``._save_on_train_epoch_end``, ``EarlyStopping._check_on_train_epoch_end``;
-* ``_MultiProcessingLauncher``, the launcher of processes that are forked or spawned.
+step if a callback, or a subclass of the module, has a hook for each batch (`vae_lab.training.batch_hooks`). On a GPU a
+step is captured where it can be (`vae_lab.training.captured`).
 """
 
 from __future__ import annotations
 
-import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import torch
-from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
-from pytorch_lightning.strategies.launchers import _MultiProcessingLauncher
+from pytorch_lightning import LightningModule
 from torch import Tensor
+from torch.optim import Optimizer
 
 from vae_lab import noise
 from vae_lab.core import LatentVariableModel
+from vae_lab.data.batches import StoredRows
 from vae_lab.objectives import Objective
 from vae_lab.training import interrupts
 from vae_lab.training.batch_hooks import (
+    INNER_HOOKS,
     batch_observers,
     call_hook,
     call_hooks_between,
     can_bypass_lightning,
     check_subclass,
     clips_itself,
+    defines,
 )
 from vae_lab.training.batches import known_batch
+from vae_lab.training.captured import CapturedStep, can_capture
 from vae_lab.training.compiled import CompiledLoss, is_compiled
+from vae_lab.training.device_steps import DeviceStep
+from vae_lab.training.lightning_loop import (
+    count_pass,
+    count_step,
+    exhausted,
+    next_index,
+    show_batch,
+    steps_in_pass,
+    to_device,
+    total_steps,
+)
 from vae_lab.training.optimization import (
     Optimization,
     Step,
@@ -92,7 +96,8 @@ class SteppedModule(LightningModule):
         self._planned_steps: float | None = None
         self._begun_epoch: int | None = None
         self._skipped = torch.zeros(())  # 1 if the last optimizer step was skipped
-        self._loss: Callable[[Tensor, Tensor | None, float], StepTerms] = self.training_loss
+        self._loss: Callable[[Tensor, Tensor | None, Tensor | float], StepTerms] = self.training_loss
+        self._captured: CapturedStep | None = None
 
     def training_loss(self, x: Tensor, y: Tensor | None, weight: Tensor | float) -> StepTerms:
         """Returns the loss of a batch, to be compiled, with its terms."""
@@ -130,7 +135,8 @@ class SteppedModule(LightningModule):
         check_subclass(self)
         one = self.optimization.steps_per_pass == 1  # Lightning's contract to the letter
         self._observers = batch_observers(self.trainer, self, every_callback=one)
-        self._direct = not (one or self._observers) and can_bypass_lightning(self.trainer)
+        inside = any(observer is self or defines(observer, INNER_HOOKS) for observer in self._observers)
+        self._direct = not (one or inside) and can_bypass_lightning(self.trainer)
         self._backward: Callable[[Tensor], None] = Tensor.backward if self._direct else self.manual_backward
         self._scaler = getattr(self.trainer.precision_plugin, "scaler", None)
         steps = total_steps(self.trainer, self.optimization.accumulate_grad_batches)
@@ -138,6 +144,11 @@ class SteppedModule(LightningModule):
         self._planned_steps = self.objective.plan(self._planned_steps or steps)
         if is_compiled(self.optimization.compile, self.model, steps):
             self._loss = CompiledLoss(self.training_loss)
+        optimizer: Any = self.optimizers()
+        parts = (*self.model.modules(), *self.objective.modules())
+        if self._direct and can_capture(self.optimization, optimizer.optimizer, parts, self.device):
+            kept = MAX_STEPS if self.optimization.steps_per_pass == "auto" else self.optimization.steps_per_pass
+            self._captured = CapturedStep(self._step_on_device, optimizer.optimizer, self.device, kept)
 
     def on_train_epoch_start(self) -> None:
         self._begun_epoch = self.current_epoch
@@ -149,32 +160,39 @@ class SteppedModule(LightningModule):
         first, steps = self.global_step, list[Step]()
         limit = self.optimization.steps_per_pass
         limit = 1 if self._observers else MAX_STEPS if limit == "auto" else limit
-        for _ in range(steps_in_pass(self.trainer, dataloader_iter.fetched, limit)):
-            if dataloader_iter.done or (self.trainer.world_size == 1 and interrupts.received()):
+        for _ in range(steps_in_pass(self.trainer, next_index(dataloader_iter), limit)):
+            if exhausted(dataloader_iter) or (self.trainer.world_size == 1 and interrupts.received()):
                 break
             steps.append(self._optimizer_step(dataloader_iter))
-        # Lightning counts one batch and one step per pass.
-        count_batches(self.trainer, sum(len(step.batches) for step in steps) - 1)
-        self.trainer.fit_loop.epoch_loop._batches_that_stepped += len(steps) - 1
+        count_pass(self.trainer, sum(len(step.batches) for step in steps), len(steps))
         if steps:
             self.log_steps(steps, first)
 
     def _optimizer_step(self, dataloader_iter: Any) -> Step:
         """Takes one optimizer step, on the batches that it accumulates."""
         optimizer: Any = self.optimizers()
-        accumulate = self.optimization.accumulate_grad_batches
         weight = self.objective.weight(self.global_step)
+        if self._captured is not None:
+            step = self._captured_step(dataloader_iter, self._captured, weight)
+        else:
+            step = self._accumulated_step(dataloader_iter, optimizer, weight)
+        if self.optimization.scheduler is not None:
+            self.lr_scheduler_step(self.lr_schedulers(), None)  # type: ignore[arg-type]
+        return step
+
+    def _accumulated_step(self, dataloader_iter: Any, optimizer: Any, weight: float) -> Step:
+        """Takes an optimizer step by Lightning's ways wherever a hook needs them."""
+        accumulate = self.optimization.accumulate_grad_batches
         done: list[StepTerms] = []
-        while len(done) < accumulate and not dataloader_iter.done:
+        while len(done) < accumulate and not exhausted(dataloader_iter):
             batch, index, _ = next(dataloader_iter)
             batch = known_batch(self, self._to_device(batch), first=self._batch is None)
             if self._observers:
                 if done:
                     call_hooks_between(self._observers, self, self._batch, batch, index)
-                dataloader_iter.data_fetcher._batch = batch
+                show_batch(dataloader_iter, batch)
             self._batch = batch
-            with noise.sharded(batch.shard):
-                terms = self._loss(batch.x, self.labels(batch), weight)
+            terms = self._terms(batch, weight)
             self._backward(terms.loss / accumulate if accumulate > 1 else terms.loss)
             done.append(terms._replace(loss=terms.loss.detach()))
         found_inf = self._take_step(optimizer, index)
@@ -183,9 +201,34 @@ class SteppedModule(LightningModule):
             self.optimizer_zero_grad(self.current_epoch, index, optimizer.optimizer)
         else:
             zero_grad(optimizer.optimizer)
-        if self.optimization.scheduler is not None:
-            self.lr_scheduler_step(self.lr_schedulers(), None)  # type: ignore[arg-type]
         return Step(done, found_inf)
+
+    def _captured_step(self, dataloader_iter: Any, captured: CapturedStep, weight: float) -> Step:
+        """Takes an optimizer step of which the host sees only the batch before and the numbers after."""
+        batch, _, _ = next(dataloader_iter)
+        before = self.global_step
+        done = captured(batch if self._reads_on_device(batch) else self._to_device(batch), weight)
+        self._count_step(before)
+        self._batch, self._skipped = done.batch, done.skipped
+        if self._observers:
+            show_batch(dataloader_iter, done.batch)
+        return Step([done.terms], done.found_inf)
+
+    def _step_on_device(self, batch: Batch | StoredRows, weight: Tensor) -> DeviceStep:
+        """Takes an optimizer step on a batch on the device, as `CapturedStep` captures it."""
+        optimizer: Any = self.optimizers()
+        if self._reads_on_device(batch):
+            batch = self._to_device(batch)
+        batch = known_batch(self, batch, first=self._batch is None)
+        terms = self._terms(batch, weight)
+        terms.loss.backward()  # type: ignore[no-untyped-call]
+        found_inf, skipped = self._step_unless_unusual(optimizer.optimizer, optimizer.optimizer.step)
+        zero_grad(optimizer.optimizer)
+        return DeviceStep(batch, terms._replace(loss=terms.loss.detach()), found_inf, skipped)
+
+    def _terms(self, batch: Batch, weight: Tensor | float) -> StepTerms:
+        with noise.sharded(batch.shard):
+            return self._loss(batch.x, self.labels(batch), weight)
 
     def _to_device(self, batch: Any) -> Any:
         """Returns the batch as the hooks of the data module, or those of the module, make it for the device."""
@@ -193,7 +236,11 @@ class SteppedModule(LightningModule):
         if self._direct and data is not None:
             batch = data.on_before_batch_transfer(batch, 0)
             return data.on_after_batch_transfer(data.transfer_batch_to_device(batch, self.device, 0), 0)
-        return self.trainer.strategy.batch_to_device(self._on_before_batch_transfer(batch))
+        return to_device(self, batch)
+
+    def _reads_on_device(self, batch: Any) -> bool:
+        """True if reading and transforming a batch are work of the device alone."""
+        return isinstance(batch, StoredRows)
 
     def _take_step(self, optimizer: Any, index: int) -> Tensor:
         """Steps the optimizer unless an entry of the gradient is not finite; returns 1 if one is, else 0, ()."""
@@ -203,99 +250,19 @@ class SteppedModule(LightningModule):
         if self._scaler is not None:
             self._skipped = step_with_scaler(step, self._scaler)
             return self._skipped
-        self._skipped = found_inf = find_non_finite(optimizer.optimizer)
-        if self.unusual is not None:
-            self._skipped = torch.maximum(found_inf, self.unusual.check(gradient_norm(optimizer.optimizer)))
         before = self.global_step
-        step_unless(self._skipped, optimizer.optimizer, step)
-        if self.global_step == before:  # Lightning has not seen the step
-            progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
-            progress.increment_ready()
-            progress.increment_completed()
+        found_inf, self._skipped = self._step_unless_unusual(optimizer.optimizer, step)
+        self._count_step(before)
         return found_inf
 
+    def _step_unless_unusual(self, optimizer: Optimizer, step: Callable[[], Any]) -> tuple[Tensor, Tensor]:
+        """Steps unless the gradient is not finite or unusual; returns 1 or 0 for not finite, and for skipped, ()."""
+        skipped = found_inf = find_non_finite(optimizer)
+        if self.unusual is not None:
+            skipped = torch.maximum(found_inf, self.unusual.check(gradient_norm(optimizer)))
+        step_unless(skipped, optimizer, step)
+        return found_inf, skipped
 
-def steps_in_pass(trainer: Trainer, batch_index: int, limit: int) -> int:
-    """Returns the number of optimizer steps until something may be logged, saved or drawn, from 1 to ``limit``.
-
-    The next batch is the one at ``batch_index`` in its epoch.
-    """
-    return max(1, min(limit, *_steps_to_events(trainer, batch_index)))
-
-
-def _steps_to_events(trainer: Trainer, batch_index: int) -> Iterator[int]:
-    step = trainer.global_step
-    if trainer.val_check_interval != 1.0:
-        yield 1
-    yield (1 << step.bit_length()) - step  # to the next power of two
-    if trainer.max_steps != -1:
-        yield trainer.max_steps - step
-    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-    savers = [callback for callback in callbacks if isinstance(callback, ModelCheckpoint)]
-    for interval in (trainer.log_every_n_steps, *(saver._every_n_train_steps for saver in savers)):  # type: ignore[attr-defined]
-        if interval:
-            yield interval - step % interval
-    if refresh := getattr(trainer.progress_bar_callback, "refresh_rate", 0):
-        yield refresh - batch_index % refresh
-
-
-def total_steps(trainer: Any, accumulate_grad_batches: int) -> float:
-    """Returns the number of optimizer steps in a whole run; infinity if nothing limits it."""
-    limits = [trainer.max_steps] if trainer.max_steps != -1 else []
-    if trainer.max_epochs not in (None, -1):
-        trainer.fit_loop.setup_data()  # counts the batches
-        limits.append(math.ceil(trainer.num_training_batches / accumulate_grad_batches) * trainer.max_epochs)
-    return min(limits, default=math.inf)
-
-
-def position(trainer: Trainer) -> dict[str, int]:
-    """Returns the counters of a run between two passes, as they are in the ``progress`` of a checkpoint."""
-    epochs: Any = trainer.fit_loop.epoch_progress.current  # Lightning types its counters as less than they are
-    batches: Any = trainer.fit_loop.epoch_loop.batch_progress
-    cut = ends_within_epoch(trainer)
-    batch = batches.current.processed if cut or epochs.started > epochs.processed else 0
-    return {
-        "epoch": epochs.processed - cut,
-        "batch": batch,
-        "batches": batches.total.processed - batch,
-        "step": trainer.global_step,
-        "logged_step": trainer.fit_loop.epoch_loop._batches_that_stepped,
-    }
-
-
-def ends_within_epoch(trainer: Trainer) -> bool:
-    """True at the end of an epoch that max_steps or max_time has cut off before its last batch."""
-    epochs: Any = trainer.fit_loop.epoch_progress.current
-    ready = trainer.fit_loop.epoch_loop.batch_progress.current.ready
-    whole = trainer.is_last_batch or ready >= trainer.num_training_batches
-    return epochs.started == epochs.processed and ready > 0 and not whole
-
-
-def restore_position(trainer: Trainer, progress: Mapping[str, Any]) -> None:
-    """Sets Lightning's counters to those of a checkpoint, up to the beginning of an unfinished epoch."""
-    epochs, epoch_loop = trainer.fit_loop.epoch_progress, trainer.fit_loop.epoch_loop
-    counters: list[tuple[Any, int]] = [(epochs.total, progress["epoch"]), (epochs.current, progress["epoch"])]
-    counters.append((epoch_loop.batch_progress.total, progress["batches"]))
-    for counter, number in counters:
-        counter.ready = counter.started = counter.processed = counter.completed = number
-    steps = epoch_loop.manual_optimization.optim_step_progress.total
-    steps.ready = steps.completed = progress["step"]
-    epoch_loop._batches_that_stepped = progress["logged_step"]
-
-
-def count_batches(trainer: Trainer, number: int) -> None:
-    """Adds batches to those that Lightning has counted in this epoch."""
-    trainer.fit_loop.epoch_loop.batch_progress.increment_by(number)
-
-
-def skip_after_epoch(callback: EarlyStopping | ModelCheckpoint) -> None:
-    """Has a callback that monitors a validation not look at the end of a training epoch."""
-    if isinstance(callback, EarlyStopping):
-        callback._check_on_train_epoch_end = False
-    else:
-        callback._save_on_train_epoch_end = False
-
-
-def starts_processes(trainer: Trainer) -> bool:
-    """True if the Trainer would fork or spawn processes from this one."""
-    return isinstance(trainer.strategy.launcher, _MultiProcessingLauncher)
+    def _count_step(self, before: int) -> None:
+        if self.global_step == before:  # Lightning has not seen the step
+            count_step(self.trainer)

@@ -24,7 +24,7 @@ from pytorch_lightning.strategies import ModelParallelStrategy
 from torch import nn
 
 from vae_lab.errors import RunError
-from vae_lab.training.stepping import starts_processes
+from vae_lab.training.lightning_loop import starts_processes
 
 _PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
 """Precisions by Lightning's names; weights of 16 bits are too coarse for the small steps of an optimizer."""

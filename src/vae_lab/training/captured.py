@@ -1,0 +1,239 @@
+"""Captures an optimizer step as a CUDA graph: one launch instead of hundreds.
+
+A small network's step is hundreds of short kernels, and the host needs longer to launch them than the device to run
+them. A graph holds all of them, from the batch to the new weights. It is captured for one shape of batches; others,
+such as a short last batch, run uncaptured. Random numbers are the same either way.
+"""
+
+from __future__ import annotations
+
+import gc
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from vae_lab.data.batches import StoredRows
+from vae_lab.training.device_steps import DeviceStep, StepNumbers
+from vae_lab.training.optimization import Optimization, zero_grad
+from vae_lab.types import Batch
+
+_Input = Batch | StoredRows
+
+WARM_UP = 3
+"""Uncaptured steps before a capture: they make the optimizer's state and the libraries' workspaces, and compile."""
+
+_WAITS = "called a synchronizing CUDA operation"
+"""PyTorch's warning in the debug mode for synchronisation."""
+
+
+class Graph(Protocol):
+    """Work of a device that is recorded once and repeated as a whole."""
+
+    def warm_up(self, work: Callable[[], DeviceStep]) -> DeviceStep:
+        """Does the work as it will be recorded."""
+
+    def capture(self, work: Callable[[], Batch]) -> Batch:
+        """Records the work without doing it; returns the memory of its result."""
+
+    def replay(self) -> None:
+        """Does the recorded work."""
+
+
+class CudaGraph:
+    """A CUDA graph, and the stream that it is captured on."""
+
+    def __init__(self) -> None:
+        self._graph = torch.cuda.CUDAGraph()
+        self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+
+    def warm_up(self, work: Callable[[], DeviceStep]) -> DeviceStep:
+        self._stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._stream):
+            result = work()
+        torch.cuda.current_stream().wait_stream(self._stream)
+        return result
+
+    def capture(self, work: Callable[[], Batch]) -> Batch:
+        gc.collect()  # the destructor of an old tensor would end the capture
+        generator = torch.cuda.default_generators[torch.cuda.current_device()]
+        try:
+            with torch.cuda.graph(self._graph, stream=self._stream, capture_error_mode="thread_local"):
+                return work()
+        except Exception:
+            # The state of a capture that failed would refuse all random numbers from here on.
+            generator.graphsafe_set_state(generator.clone_state())
+            raise
+
+    def replay(self) -> None:
+        self._graph.replay()
+
+
+def can_capture(
+    optimization: Optimization, optimizer: Optimizer, parts: Iterable[nn.Module], device: torch.device
+) -> bool:
+    """True if a step is to be captured: on one GPU, of one batch, with an optimizer that skips steps on the device.
+
+    What a part does on the host, such as counting, would be done once, at the capture. So with compile=auto a part that
+    is neither the lab's nor PyTorch's must say ``capturable = True``.
+    """
+    if device.type != "cuda" or optimization.compile is False or optimization.accumulate_grad_batches > 1:
+        return False
+    known = all(
+        type(part).__module__.startswith(("vae_lab.", "torch.")) or hasattr(part, "capturable") for part in parts
+    )
+    return all(group.get("fused") for group in optimizer.param_groups) and (known or optimization.compile != "auto")
+
+
+class CapturedStep:
+    """Takes optimizer steps, captured for the first shape of batches that comes `WARM_UP` times in a row.
+
+    A step that makes the host wait for the device, or that fails to be captured, is never captured, with a warning.
+
+    Args:
+        step: takes one optimizer step on a batch on the device, with a weight (); whatever it changes, it changes in
+            place, and it leaves the gradients None.
+        optimizer: the optimizer that it steps, whose learning rate may change between steps.
+        device: where it runs.
+        kept: steps whose numbers stay as they are while later steps are taken.
+        graph: makes the graph.
+    """
+
+    def __init__(
+        self,
+        step: Callable[[_Input, Tensor], DeviceStep],
+        optimizer: Optimizer,
+        device: torch.device,
+        kept: int,
+        graph: Callable[[], Graph] = CudaGraph,
+    ) -> None:
+        self._step, self._optimizer = step, optimizer
+        self._weight = _Number(device)
+        self._rates = [_Number(device) for _ in optimizer.param_groups]
+        self._kept = kept
+        self._graph: Graph | None = graph()
+        self._shapes: list[Any] = []  # of the last batches
+        self._example: DeviceStep | None = None
+        self._input: _Input | None = None
+        self._results: StepNumbers | None = None
+
+    @property
+    def replaying(self) -> bool:
+        """True once a step has been captured."""
+        return self._input is not None
+
+    def __call__(self, batch: _Input, weight: float) -> DeviceStep:
+        """Takes an optimizer step on a batch whose tensors are on the device."""
+        self._weight.set(weight)
+        for rate, group in zip(self._rates, self._optimizer.param_groups, strict=True):
+            rate.set(group["lr"])
+        if self._graph is None:
+            return self._on(batch)
+        shapes = _shapes(batch)
+        if self._input is None:
+            self._shapes = [*self._shapes[-WARM_UP:], shapes]
+            if len(self._shapes) <= WARM_UP or len(set(self._shapes)) > 1:
+                return self._warmed_up(batch)
+            if not self._captures(batch):
+                return self._on(batch)
+        if shapes != self._shapes[-1]:
+            return self._on(batch)
+        assert self._results is not None
+        for static, tensor in zip(_tensors(self._input), _tensors(batch), strict=True):
+            static.copy_(tensor)
+        self._graph.replay()
+        return self._results.next()
+
+    def _on(self, batch: _Input) -> DeviceStep:
+        with _rates_on_device(self._optimizer, self._rates):
+            return self._step(batch, self._weight.value)
+
+    def _warmed_up(self, batch: _Input) -> DeviceStep:
+        """Takes a step as it will be captured; the last of `WARM_UP` shows whether the host waits in it."""
+        assert self._graph is not None
+        with warnings.catch_warnings(record=True) as caught, _warns_of_waits(len(self._shapes) >= WARM_UP):
+            warnings.simplefilter("always")
+            self._example = self._graph.warm_up(lambda: self._on(batch))
+        for warning in caught:
+            if _WAITS in str(warning.message):
+                self._give_up(f"the host waits for the device at {warning.filename}:{warning.lineno}")
+                break
+        return self._example
+
+    def _captures(self, batch: _Input) -> bool:
+        """Captures the step for the shape of a batch; returns False, with a warning, if that fails."""
+        assert self._graph is not None
+        assert self._example is not None
+        fields: Any = batch._asdict()
+        copies = {name: value.clone() for name, value in fields.items() if isinstance(value, Tensor)}
+        static = batch._replace(**copies)  # type: ignore[arg-type]
+        results = StepNumbers(self._example, self._kept)
+        try:
+            results.batch = self._graph.capture(lambda: results.keep(self._on(static)))
+        except Exception as error:  # those of a capture have no common class
+            zero_grad(self._optimizer)
+            self._give_up(str(error).strip().partition("\n")[0])
+            return False
+        self._input, self._results = static, results
+        return True
+
+    def _give_up(self, reason: str) -> None:
+        self._graph = None
+        warnings.warn(f"the training step is not captured as a CUDA graph: {reason}", stacklevel=3)
+
+
+class _Number:
+    """A number of the host in memory of the device, where a captured step reads it."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.value = torch.zeros((), device=device)
+        self._number = 0.0
+
+    def set(self, number: float) -> None:
+        if number != self._number:
+            self._number = number
+            self.value.fill_(number)
+
+
+def _tensors(batch: Any) -> list[Tensor]:
+    return [value for value in batch if isinstance(value, Tensor)]
+
+
+def _shapes(batch: Any) -> tuple[Any, ...]:
+    return tuple((value.shape, value.dtype) if isinstance(value, Tensor) else value for value in batch)
+
+
+@contextmanager
+def _rates_on_device(optimizer: Optimizer, rates: list[_Number]) -> Iterator[None]:
+    """Context manager in which the optimizer reads its learning rates from the device, as in a capture."""
+    keys = ("lr", "capturable")
+    before: list[dict[str, Any]] = [
+        {key: group[key] for key in keys if key in group} for group in optimizer.param_groups
+    ]
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate.value
+        if "capturable" in group:
+            group["capturable"] = True
+    try:
+        yield
+    finally:
+        for group, options in zip(optimizer.param_groups, before, strict=True):
+            group.update(options)
+
+
+@contextmanager
+def _warns_of_waits(asked: bool) -> Iterator[None]:
+    """Context manager in which PyTorch warns of each operation that waits for a GPU, if that is asked for."""
+    if not asked or not torch.cuda.is_available():
+        yield
+        return
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(before)

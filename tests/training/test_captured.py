@@ -1,0 +1,83 @@
+"""Tests captured steps: on a CPU a recording stands for the graph, and the numbers must be those of plain steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+
+from tests.training.test_step_structure import WAITS, Record, data_of, fit, module_of
+from vae_lab.data import datamodule
+from vae_lab.objectives import Elbo, FactorVae, Objective
+from vae_lab.objectives.schedules import Linear
+from vae_lab.training import VariationalModule, optimization, stepping
+from vae_lab.training.averaging import WeightAverage
+from vae_lab.training.captured import CapturedStep
+from vae_lab.training.device_steps import DeviceStep
+from vae_lab.training.optimization import Optimization
+from vae_lab.training.schedulers import cosine
+from vae_lab.types import Batch
+
+
+class Recording:
+    """Repeats the work from the host, and lists what it called; its capture does the work of the first replay."""
+
+    def __init__(self) -> None:
+        self.record = Record()
+        self.replays = 0
+
+    def warm_up(self, work: Callable[[], DeviceStep]) -> DeviceStep:
+        return work()
+
+    def capture(self, work: Callable[[], Batch]) -> Batch:
+        self.work = work
+        self.batch = work()
+        return self.batch
+
+    def replay(self) -> None:
+        self.replays += 1
+        if self.replays > 1:
+            with self.record:
+                self.batch.x.copy_(self.work().x)
+
+
+def trained(objective: Objective, graph: Any, monkeypatch: pytest.MonkeyPatch, stored: bool = True) -> Any:
+    """A module after two epochs of seven batches and a short one, with captured steps if there is a graph."""
+    monkeypatch.setattr(optimization, "SYNCHRONOUS_DEVICES", ())  # the CPU stands for a device that is waited for
+    monkeypatch.setattr(stepping, "can_capture", lambda *_: graph is not None)
+    monkeypatch.setattr(stepping, "CapturedStep", partial(CapturedStep, graph=lambda: graph))
+    if stored:
+        monkeypatch.setattr(datamodule, "resident_device", lambda *_: torch.device("cpu"))
+    data = data_of()
+    whole = module_of("vae", data, objective)
+    plan = Optimization(lambda p: torch.optim.Adam(p, lr=1e-2, fused=True), cosine, 1.0, gradient_skip=5, compile=False)
+    module = VariationalModule(whole.model, objective, plan, data.spec)
+    average = WeightAverage(0.9)
+    fit(module, data, average, epochs=3)
+    return module, average
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("stored", [True, False])
+@pytest.mark.parametrize("objective", [Elbo(warmup=Linear(30)), FactorVae(latent_dim=2, widths=(8,))], ids=str)
+def test_captured_steps_are_plain_steps(objective: Objective, stored: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The rate is read from the device, in float32: the weights differ by that rounding alone.
+    start = {name: value.clone() for name, value in objective.state_dict().items()}
+    plain, plain_average = trained(objective, None, monkeypatch, stored)
+    objective.load_state_dict(start)
+    graph = Recording()
+    module, average = trained(objective, graph, monkeypatch, stored)
+    assert graph.replays == 3 * 7 - 3
+    assert not graph.record.names & WAITS
+    assert module.trainer.global_step == plain.trainer.global_step == 24
+    assert average.steps == plain_average.steps
+    assert module.optimizers().param_groups[0]["lr"] == plain.optimizers().param_groups[0]["lr"]
+    for ours, other in zip(module.state_dict().values(), plain.state_dict().values(), strict=True):
+        torch.testing.assert_close(ours, other, rtol=1e-5, atol=1e-6)
+    logged, expected = (run.trainer.callback_metrics for run in (module, plain))
+    assert logged.keys() == expected.keys()
+    for name in logged:
+        torch.testing.assert_close(logged[name], expected[name], rtol=1e-4, atol=1e-5)
