@@ -88,7 +88,8 @@ def admitted(override: Override, cfg: DictConfig) -> Override:
     Raises:
         ConfigError: for a key that the program supplies, that no component takes, or that lies below a plain value.
     """
-    key, config = override.key_or_group, OmegaConf.to_container(cfg, resolve=False)
+    key = override.key_or_group
+    config = _branch(cfg, key)
     if key.partition(".")[0] == "hydra" or override.package is not None:
         _refuse_unknown_to_hydra(key, config)
         return override
@@ -102,7 +103,7 @@ def admitted(override: Override, cfg: DictConfig) -> Override:
     if place.component is None:
         if key.startswith("callbacks.") and override.type is not OverrideType.CHANGE:  # one of the user's own
             return override
-        raise ConfigError(f"{key}: no such key{place.blocked or _nearest(key, config)}")
+        raise ConfigError(f"{key}: no such key{place.blocked or _nearest(key, cfg)}")
     if place.blocked:
         raise ConfigError(f"{key}: no such key{place.blocked}")
     _check_option(place)
@@ -116,7 +117,18 @@ def is_taken(word: str, cfg: DictConfig) -> bool:
         admitted(override, cfg)
     except ConfigError:
         return False
-    return not override.is_delete() or _place(OmegaConf.to_container(cfg, resolve=False), override.key_or_group) is None
+    return not override.is_delete() or _place(_branch(cfg, override.key_or_group), override.key_or_group) is None
+
+
+def _branch(cfg: DictConfig, key: str) -> dict[str, Any]:
+    """Returns plain containers with as much of a config as `_place` reads; the whole takes 4 ms for each override."""
+    top = key.partition(".")[0]
+    if top not in list(cfg):
+        return {}
+    if OmegaConf.is_interpolation(cfg, top):
+        return {top: "${}"}
+    node = "???" if OmegaConf.is_missing(cfg, top) else cfg[top]
+    return {top: OmegaConf.to_container(node, resolve=False) if OmegaConf.is_config(node) else node}
 
 
 def _refuse_deletion(key: str, config: Any) -> None:
@@ -172,7 +184,8 @@ def _check_option(place: _Place) -> None:
         raise no_such_option(place.key, place.option, target, parameters)
 
 
-def _nearest(key: str, config: Any) -> str:
+def _nearest(key: str, cfg: DictConfig) -> str:
+    config: Any = OmegaConf.to_container(cfg, resolve=False)
     own = {name: node for name, node in config.items() if name != "hydra"}
     known = [key for key, _ in walk(own) if key and "[" not in key and not re.search(r"(^|\.)_", key)]
     near = did_you_mean(key, known)
