@@ -8,7 +8,7 @@ from linear_gaussian import random_model
 
 from vae_lab import noise
 from vae_lab.core import LatentVariableModel
-from vae_lab.distributions import Bernoulli, LabelConditional
+from vae_lab.distributions import Bernoulli, Gaussian, LabelConditional
 from vae_lab.models import MHVAE, VAE, Ladder
 from vae_lab.networks import MlpArchitecture
 from vae_lab.types import DataSpec, Shard
@@ -170,3 +170,20 @@ def test_noise_from_the_host_is_the_same_for_every_precision() -> None:
     outside = noise.normal((4, 3), torch.zeros(()))
     torch.manual_seed(0)
     assert torch.equal(outside, torch.randn(4, 3))
+
+
+def test_given_noise_repeats_what_was_recorded() -> None:
+    model = MHVAE(DataSpec((1, 2, 3)), [4, 3], MlpArchitecture([5]), MlpArchitecture([4]), Gaussian).eval()
+    x = torch.rand(5, 1, 2, 3)
+    with noise.recorded() as draws:
+        terms = model(x, num_samples=2)
+    assert [(draw.kind, tuple(draw.value.shape)) for draw in draws] == [("normal", (2, 5, 4)), ("normal", (2, 5, 3))]
+    values = [draw.value for draw in draws]
+    with noise.given(values):
+        assert torch.equal(model(x, num_samples=2).log_weight, terms.log_weight)
+    with pytest.raises(ValueError, match="fewer draws given"), noise.given(values[:1]):
+        model(x, num_samples=2)
+    with pytest.raises(ValueError, match=r"shape \(2, 5, 4\) is given where \(1, 5, 4\)"), noise.given(values):
+        model(x)
+    with pytest.raises(ValueError, match="1 were not made"), noise.given([*values, values[0]]):
+        model(x, num_samples=2)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from torch import Tensor
 from vae_lab.types import Shard
 
 _shard: ContextVar[Shard | None] = ContextVar("shard", default=None)
-_streams: ContextVar[_SampleStreams | _HostStream | None] = ContextVar("streams", default=None)
+_streams: ContextVar[_SampleStreams | _HostStream | _Given | _Recorder | None] = ContextVar("streams", default=None)
 
 _shared: ContextVar[bool] = ContextVar("shared", default=False)
 
@@ -75,6 +76,34 @@ def from_host(seed: int) -> Iterator[None]:
 
 
 @contextmanager
+def given(values: Sequence[Tensor]) -> Iterator[None]:
+    """Context manager in which the draws are ``values``, in this order: noise becomes an input of a computation.
+
+    Raises:
+        ValueError: for a draw of another shape, and at the end for values that were not drawn.
+    """
+    stream = _Given(list(values))
+    token = _streams.set(stream)
+    try:
+        yield
+    finally:
+        _streams.reset(token)
+    if stream.values:
+        raise ValueError(f"values: {len(values)} draws given, of which {len(stream.values)} were not made")
+
+
+@contextmanager
+def recorded() -> Iterator[list[Draw]]:
+    """Context manager with a list to which each draw is added; `given` with their values repeats the computation."""
+    recorder = _Recorder()
+    token = _streams.set(recorder)
+    try:
+        yield recorder.draws
+    finally:
+        _streams.reset(token)
+
+
+@contextmanager
 def fixed_seed(seed: int, device: torch.device) -> Iterator[None]:
     """Context manager in which random numbers start from ``seed``; afterwards the earlier state is restored."""
     # torch.manual_seed would record, on a machine without GPU, every seed for a GPU that may appear.
@@ -89,6 +118,46 @@ def fixed_seed(seed: int, device: torch.device) -> Iterator[None]:
     finally:
         for generator, state in zip(generators, states, strict=True):
             generator.set_state(state)
+
+
+class Draw(NamedTuple):
+    """Random numbers that were drawn.
+
+    Attributes:
+        kind: distribution of each number, N(0, 1) or uniform in [0, 1).
+        value: the numbers.
+    """
+
+    kind: Literal["normal", "uniform"]
+    value: Tensor
+
+
+class _Recorder:
+    """Draws as ever, and keeps a list of what was drawn."""
+
+    def __init__(self) -> None:
+        self.draws: list[Draw] = []
+
+    def draw(self, draw: Callable[..., Tensor], *shape: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+        value = draw(*shape, dtype=dtype, device=device)
+        self.draws.append(Draw("normal" if draw is torch.randn else "uniform", value))
+        return value
+
+
+class _Given:
+    """The values of the next draws."""
+
+    def __init__(self, values: list[Tensor]) -> None:
+        self.values = values
+
+    def draw(self, draw: Callable[..., Tensor], *shape: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+        if not self.values:
+            raise ValueError("values: fewer draws given than are made")
+        value = self.values.pop(0)
+        # A comparison with the sizes of a traced batch would fix them in its graph.
+        if not torch.compiler.is_compiling() and value.shape != torch.Size(shape):
+            raise ValueError(f"values: a draw of shape {tuple(value.shape)} is given where {shape} is made")
+        return value.to(device, dtype)
 
 
 class _SampleStreams:
