@@ -14,6 +14,9 @@ from vae_lab import noise
 from vae_lab.distributions.conditional import Head
 from vae_lab.types import Support
 
+_LEVELS_AT_ONCE = 16
+"""Levels of which a mean is summed up at once."""
+
 
 class LevelsLogistic(Distribution):
     """A logistic variable rounded to the values {0, 1/(n-1), ..., 1}; the outermost values take the tails.
@@ -34,11 +37,13 @@ class LevelsLogistic(Distribution):
 
     @property
     def mean(self) -> Tensor:
-        # E[v] = sum_k P(v >= v_k) / (n - 1), one level at a time to need the memory of one image.
+        # E[v] = sum_k P(v >= v_k) / (n - 1), some levels at once: each of all would need the memory of n images.
         top = self.levels - 1
+        bounds = (torch.arange(1, self.levels, dtype=self.loc.dtype, device=self.loc.device) - 0.5) / top
+        bounds = bounds.reshape(-1, *(1 for _ in self.loc.shape))
         total = torch.zeros_like(self.loc)
-        for k in range(1, self.levels):
-            total += torch.sigmoid((self.loc - (k - 0.5) / top) / self.scale)
+        for some in torch.split(bounds, _LEVELS_AT_ONCE):
+            total = total + torch.sigmoid((self.loc - some) / self.scale).sum(0)
         return total / top
 
     def log_prob(self, value: Tensor) -> Tensor:
