@@ -85,7 +85,7 @@ def _drawn_components(mixture: MixtureSameFamily, sample_shape: Sequence[int]) -
     u = noise.uniform((*shape, 1), like=below, batch_dim=max(0, len(shape) - 1))
     chosen = (u >= below).sum(-1)
     # Number of the first component of each element of the batch, with all components in one row.
-    first = torch.arange(batch_shape.numel(), device=below.device).reshape(batch_shape) * (below.shape[-1] + 1)
+    first = torch.arange(math.prod(batch_shape), device=below.device).reshape(batch_shape) * (below.shape[-1] + 1)
     loc, scale = (each.flatten(0, len(batch_shape))[first + chosen] for each in parameters)
     return diagonal_gaussian(loc, scale, len(mixture.event_shape))
 

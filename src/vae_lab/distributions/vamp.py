@@ -68,7 +68,7 @@ class VampPrior(nn.Module):
 def _under_contexts(encode: Encode, inputs: Tensor, context: Tensor) -> Distribution:
     """Returns q(z|u_m, c) for any contexts (*batch_shape, C), of batch shape (*batch_shape, M)."""
     rows = context.reshape(-1, context.shape[-1])
-    q = encode(inputs[:, None].expand(-1, len(rows), *inputs.shape[1:]), rows)  # batch shape (M, B)
+    q = encode(inputs[:, None].expand(-1, rows.shape[0], *inputs.shape[1:]), rows)  # batch shape (M, B)
     shape = (*context.shape[:-1], len(inputs), *q.event_shape)
     loc, scale = (each.transpose(0, 1).reshape(shape) for each in loc_and_scale(q))
     return diagonal_gaussian(loc, scale, len(q.event_shape))

@@ -125,7 +125,7 @@ class Enlarge(nn.Module):
     def _enlarge(self, x: Tensor) -> Tensor:
         out: Tensor = self.layer(x)
         if not self.factor:
-            return out.reshape(len(x), *self.below.size)
+            return out.reshape(x.shape[0], *self.below.size)
         return pixel_shuffle(out, self.factor)[..., : self.below.height, : self.below.side]
 
 
