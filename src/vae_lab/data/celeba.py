@@ -53,6 +53,7 @@ class CelebA(ImageSet):
     """
 
     name = "celeba"
+    licence = "for non-commercial research only, Z. Liu et al."
 
     def __init__(
         self,

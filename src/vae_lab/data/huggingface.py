@@ -43,6 +43,7 @@ class HuggingFace(Table):
     """
 
     name = "huggingface"
+    licence = "the one on the card of the data set"
 
     def __init__(
         self,

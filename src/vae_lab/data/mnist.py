@@ -40,6 +40,7 @@ class Mnist(ImageSet):
 
     reads_root = False
     name = "mnist"
+    licence = "CC BY-SA 3.0 (https://creativecommons.org/licenses/by-sa/3.0/), Y. LeCun, C. Cortes, C. Burges"
     native_shape = (1, 28, 28)
     num_classes = 10
     class_names = DIGITS

@@ -41,6 +41,8 @@ class DataSource(ABC):
     """
 
     name: ClassVar[str]
+    licence: ClassVar[str] = ""
+    """Licence of the published data, with its address if it has one; empty if it is not known."""
     factor_names: tuple[str, ...] = ()
     """Names of the generative factors, the columns of `Arrays.factors`; empty if they are not known."""
     reads_root: ClassVar[bool] = True

@@ -61,6 +61,7 @@ class Sprites(ImageSet):
 
     reads_root = False
     name = "sprites"
+    licence = "none needed: drawn by vae_lab, after dSprites (Matthey et al. 2017)"
     binary = True
     factor_names = ("shape", "scale", "orientation", "x", "y")
 

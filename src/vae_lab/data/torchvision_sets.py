@@ -60,6 +60,7 @@ class FashionMnist(_IdxSet):
     """
 
     name = "fashion_mnist"
+    licence = "MIT, Zalando SE"
     source = datasets.FashionMNIST
     class_names = tuple(datasets.FashionMNIST.classes)
     elsewhere = {"/usr/share/datasets/fashion-mnist": "dataset-fashion-mnist"}
@@ -72,6 +73,7 @@ class Kmnist(_IdxSet):
     """
 
     name = "kmnist"
+    licence = "CC BY-SA 4.0 (https://creativecommons.org/licenses/by-sa/4.0/), T. Clanuwat et al."
     source = datasets.KMNIST
     class_names = tuple(datasets.KMNIST.classes)
 
@@ -83,6 +85,7 @@ class Cifar10(_PublishedSet):
     """
 
     name = "cifar10"
+    licence = "none stated by A. Krizhevsky, who published them"
     native_shape = (3, 32, 32)
     class_names = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -114,6 +117,7 @@ class Svhn(_PublishedSet):
     """
 
     name = "svhn"
+    licence = "for non-commercial use only, Y. Netzer et al."
     native_shape = (3, 32, 32)
     class_names = DIGITS
 
