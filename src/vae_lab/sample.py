@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from vae_lab.cli import command
 from vae_lab.errors import RunError, naming_data_root
-from vae_lab.runs.folder import BEST, SAMPLES
+from vae_lab.runs.folder import BEST, SAMPLES, WEIGHTS
 from vae_lab.settings import Request
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def sample(cfg: DictConfig) -> None:
     model = run.model(cfg.packages, weights=cfg.weights)
     check_columns(model.spec, request.columns)
     folder = Path(cfg.out).expanduser() if cfg.out else run.folder / SAMPLES
-    weights = "" if run.checkpoint.name == BEST else f"_{run.checkpoint.stem}"
+    weights = "" if run.checkpoint.name in (BEST, WEIGHTS) else f"_{run.checkpoint.stem}"
     weights += "_raw_weights" if cfg.weights == "raw" else ""
     if folder.exists() and not folder.is_dir():
         raise RunError(f"out={folder}: is a file; name a folder")

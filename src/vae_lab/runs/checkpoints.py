@@ -1,4 +1,4 @@
-"""Reads the tensors in a checkpoint and fits them to a model; nothing of a run is executed."""
+"""Reads the tensors in a checkpoint, or of an exported run, and fits them to a model; nothing of a run is executed."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any, Literal, get_args
 import torch
 
 from vae_lab.errors import RunError
-from vae_lab.runs.formats import check_resumable, migrated
-from vae_lab.runs.tensor_files import load_tensors
+from vae_lab.runs.folder import WEIGHTS
+from vae_lab.runs.formats import FORMAT, check_resumable, migrated
+from vae_lab.runs.tensor_files import load_safetensors, load_tensors
 
 Weights = Literal["average", "raw"]
 """Kinds of weights of a run that averages them: the average, or the weights that are trained."""
@@ -20,26 +21,32 @@ def read_checkpoint(path: Path, resume: bool = False) -> dict[str, Any]:
     """Returns what a checkpoint holds, with its tensors on the CPU. Executes nothing of it.
 
     Args:
-        path: path of the checkpoint.
+        path: path of the checkpoint, or of the weights of an exported run, which hold nothing else.
         resume: require all that a run goes on from, and not only weights.
 
     Raises:
         RunError: for a file that is not a checkpoint of vae_lab, or not a whole one.
     """
     try:
-        checkpoint = migrated(load_tensors(path))
+        checkpoint = _of_export(path) if path.suffix == Path(WEIGHTS).suffix else migrated(load_tensors(path))
         if not isinstance(checkpoint.get("state_dict"), Mapping):
             raise ValueError("it lacks weights")
         if resume:
             check_resumable(checkpoint)
     except OSError as error:
         raise RunError(f"{path}: {error.strerror or error}") from error
+    except ImportError:
+        raise
     except RunError as error:
         raise RunError(f"{path}: {error}") from error
     except Exception as error:  # of a corrupt file anything may come
         reason = " ".join(str(error).split())[:200]
         raise RunError(f"{path}: truncated, corrupt or no checkpoint of vae_lab ({reason})") from error
     return checkpoint
+
+
+def _of_export(path: Path) -> dict[str, Any]:
+    return {"format": FORMAT, "state_dict": {f"model.{name}": value for name, value in load_safetensors(path).items()}}
 
 
 def check_weights(weights: str) -> None:

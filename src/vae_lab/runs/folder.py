@@ -10,6 +10,7 @@ evaluation.json          result of `python -m vae_lab.evaluate` on the run's own
 evaluation_*.json        results on other splits, data or weights, or on a part of the test set
 samples/*                pictures and arrays made by `python -m vae_lab.sample`
 codes/*                  tables made by `python -m vae_lab.encode`
+export/*                 what `python -m vae_lab.export` wrote; a folder with model.safetensors opens as a run, too
 pruned.json              reason why a search stopped this trial
 failure.json             reason why a job of a sweep failed; failure.txt, the traceback of an unexpected error
 """
@@ -34,7 +35,11 @@ CONFIG = "config.yaml"
 CHECKPOINTS, BEST, LAST = "checkpoints", "best.ckpt", "last.ckpt"
 EVENTS, HPARAMS = "events.out.tfevents.*", "hparams.yaml"
 CSV, LOGGERS = "metrics.csv", "loggers.json"
-FIGURES, SAMPLES, CODES = "figures", "samples", "codes"
+FIGURES, SAMPLES, CODES, EXPORT = "figures", "samples", "codes", "export"
+WEIGHTS = "model.safetensors"
+"""Weights of an exported run, which has no checkpoints."""
+PARITY = "parity.json"
+"""Record of an export: largest difference of each of its files from the run."""
 METRICS = "metrics.json"
 EVALUATION = "evaluation.json"
 """The evaluation that reports read: the run's own weights on its own, whole test set."""
@@ -111,6 +116,11 @@ def save_ids(run: Path, ids: Mapping[str, str]) -> None:
 def is_run(folder: Path) -> bool:
     """True if a folder holds the config of a run."""
     return (folder / CONFIG).is_file()
+
+
+def is_export(folder: Path) -> bool:
+    """True if a folder holds an exported run, a copy of another one without what a training goes on from."""
+    return (folder / WEIGHTS).is_file() and not (folder / CHECKPOINTS).is_dir()
 
 
 def why_no_run(path: Path, key: str) -> str:

@@ -16,7 +16,7 @@ from vae_lab.files import why_not_a_file
 from vae_lab.nested import value_at
 from vae_lab.runs.build import build, package_names
 from vae_lab.runs.checkpoints import Weights, check_sizes, check_weights, load_weights, model_weights, read_checkpoint
-from vae_lab.runs.folder import BEST, CHECKPOINTS, CONFIG, LAST, METRICS, is_run, why_no_run
+from vae_lab.runs.folder import BEST, CHECKPOINTS, CONFIG, LAST, METRICS, WEIGHTS, is_run, why_no_run
 from vae_lab.runs.reading import recorded
 from vae_lab.runs.untrusted import read_yaml
 from vae_lab.types import DataSpec
@@ -33,7 +33,7 @@ class SavedRun:
 
     Attributes:
         folder: run folder.
-        checkpoint: checkpoint of the run whose weights are meant.
+        checkpoint: checkpoint of the run whose weights are meant, or model.safetensors of an exported run.
         config: whole config, as plain containers.
     """
 
@@ -166,7 +166,7 @@ def find_checkpoint(path: str | Path, key: str = "run") -> tuple[Path, Path]:
             raise RunError(f"{key}={path}: {why_no_run(path, key)}")
         folder, checkpoint = path, _best_or_last(path, key)
     else:
-        folder, checkpoint = path.parent.parent, path
+        folder, checkpoint = path.parent if path.name == WEIGHTS else path.parent.parent, path
         if path.name == CONFIG:
             raise RunError(f"{key}={path}: {why_no_run(path, key)}")
         if not is_run(folder):
@@ -178,9 +178,11 @@ def find_checkpoint(path: str | Path, key: str = "run") -> tuple[Path, Path]:
 
 
 def _best_or_last(run: Path, key: str) -> Path:
-    """Returns the best checkpoint of a run or, if there is none, the last; a broken best one is not passed over."""
-    for name in (BEST, LAST):
-        checkpoint = run / CHECKPOINTS / name
+    """Returns the best checkpoint of a run, else the last, else the weights of an exported run.
+
+    A broken one is not passed over.
+    """
+    for checkpoint in (run / CHECKPOINTS / BEST, run / CHECKPOINTS / LAST, run / WEIGHTS):
         if os.path.lexists(checkpoint):
             return checkpoint
     raise RunError(f"{key}={run}: no checkpoint in {run / CHECKPOINTS}; nothing was trained, or nothing saved")
@@ -216,7 +218,8 @@ def load_run(
     vae_lab and torch.nn, or of ``packages``.
 
     Args:
-        path: run folder, whose best weights by val/elbo are taken, or a checkpoint in it.
+        path: run folder, whose best weights by val/elbo are taken, or a checkpoint in it; or an exported run, such as
+            a folder that was downloaded from the Hugging Face Hub.
         packages: further packages whose classes the run's config may name.
         device: device that the model is moved to.
         weights: average, or raw for the weights of the last step, of a run that averages its weights; any other run

@@ -12,7 +12,18 @@ from typing import Any, Literal, TypeGuard
 
 from vae_lab.errors import RunError
 from vae_lab.nested import value_at
-from vae_lab.runs.folder import CHECKPOINTS, CONFIG, EVALUATION, FAILURE, FIGURES, LOGGERS, METRICS, PRUNED, why_no_run
+from vae_lab.runs.folder import (
+    CHECKPOINTS,
+    CONFIG,
+    EVALUATION,
+    FAILURE,
+    FIGURES,
+    LOGGERS,
+    METRICS,
+    PRUNED,
+    is_export,
+    why_no_run,
+)
 from vae_lab.runs.untrusted import parse_yaml, read_json, read_yaml
 
 _MISSING = object()
@@ -58,12 +69,12 @@ class Run:
 
 
 def find_runs(folder: Path) -> list[Run]:
-    """Returns every run in ``folder`` and below it, in the order of their paths."""
+    """Returns every run in ``folder`` and below it, in the order of their paths; no exported runs, which are copies."""
     found = []
     for path, subfolders, files in os.walk(folder):
         subfolders[:] = sorted(set(subfolders) - {CHECKPOINTS, FIGURES})
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        if not {CONFIG, METRICS, FAILURE}.isdisjoint(files):
+        if not {CONFIG, METRICS, FAILURE}.isdisjoint(files) and not is_export(Path(path)):
             try:
                 run = read_run(Path(path))
             except Exception as error:  # one broken run must not end the report of all others
@@ -110,6 +121,9 @@ def saved_config(run: Path) -> dict[str, Any]:
     Raises:
         RunError: if there is none, or none that says how the run was started.
     """
+    if is_export(run):
+        remedy = f"init_from={run} starts a new run from its weights"
+        raise RunError(f"{run}: an exported run, which has no optimizer and no command line; {remedy}")
     try:
         config = read_yaml(run / CONFIG)
     except OSError as error:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vae_lab.files import why_not_a_file
+from vae_lab.files import why_not_a_file, write_bytes
 
 _MAX_BYTES_PER_BYTE = 2
 """Bytes of tensors per byte of the file: weights that two parts of a model share are saved once and read twice."""
@@ -41,6 +41,37 @@ def load_tensors(path: Path) -> Any:
     for tensor in tensors:
         tensor.data = tensor.clone()  # independent of the file, which may be replaced
     return content
+
+
+def save_safetensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Writes tensors as a file of safetensors, which other programs read, too.
+
+    Raises:
+        ImportError: if safetensors is not installed.
+        OSError: if it cannot be written.
+    """
+    # Copies: two names of one tensor, and other layouts than row by row, have no place in such a file.
+    plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    write_bytes(path, _safetensors().save(plain, metadata={"format": "pt"}))
+
+
+def load_safetensors(path: Path) -> dict[str, Tensor]:
+    """Returns the tensors in a file of safetensors, which can hold nothing else, on the CPU.
+
+    Raises:
+        ImportError: if safetensors is not installed.
+        Exception: of any kind, from safetensors, for a file that is corrupt.
+    """
+    tensors: dict[str, Tensor] = _safetensors().load_file(path)
+    return tensors
+
+
+def _safetensors() -> Any:
+    try:
+        import safetensors.torch as library  # noqa: PLC0415  (an extra)
+    except ImportError as error:
+        raise ImportError("model.safetensors needs safetensors; pip install 'vae-lab[export]'") from error
+    return library
 
 
 def _check_archive(path: Path) -> None:
