@@ -255,7 +255,7 @@ def own_keys(command: str) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "sample", "encode", "explore", "reproduce"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "sample", "encode", "explore", "export", "reproduce"])
 def test_every_key_of_a_command_is_explained_with_its_default(command: str) -> None:
     documented = key_table(sections(COMMANDS.read_text(encoding="utf-8"))[command.capitalize()])
     keys = own_keys(command)

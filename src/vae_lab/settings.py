@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
@@ -132,6 +133,32 @@ class ExploreSettings:
 
     def __post_init__(self) -> None:
         _check_least_one(self)
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """Settings of an export.
+
+    Attributes:
+        weights: weights of a run that averages them, the average or those that were trained.
+        format: format of the files; all: each of them.
+        seed: seed of the examples on which the files are compared with the run, and of the samples on the card.
+        push: repository of the Hugging Face Hub that the folder is uploaded to, such as ``user/name``; None: none.
+        private: make a new repository private.
+
+    Raises:
+        ValueError: for a repository without a user or a name.
+    """
+
+    weights: Literal["average", "raw"] = "average"
+    format: Literal["safetensors", "onnx", "torch_export", "all"] = "all"
+    seed: int = 0
+    push: str | None = None
+    private: bool = True
+
+    def __post_init__(self) -> None:
+        if self.push is not None and not re.fullmatch(r"[\w.-]+/[\w.-]+", self.push, re.ASCII):
+            raise ValueError(f"push={self.push}: must be USER/NAME, a repository of the Hugging Face Hub")
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from pydantic import ConfigDict, Field, PydanticUserError, TypeAdapter, Validati
 from pydantic.errors import PydanticSchemaGenerationError
 
 from vae_lab.nested import value_at, walk
-from vae_lab.settings import EncodingSettings, EvaluationSettings, ExploreSettings, Request
+from vae_lab.settings import EncodingSettings, EvaluationSettings, ExploreSettings, ExportSettings, Request
 
 _TOP_LEVEL: dict[str, Any] = {
     "latent_dim": int,
@@ -48,7 +48,13 @@ _TOP_LEVEL: dict[str, Any] = {
 }
 """Types of the keys that are no component's own."""
 
-_SETTINGS = {"evaluate": EvaluationSettings, "sample": Request, "encode": EncodingSettings, "explore": ExploreSettings}
+_SETTINGS = {
+    "evaluate": EvaluationSettings,
+    "sample": Request,
+    "encode": EncodingSettings,
+    "explore": ExploreSettings,
+    "export": ExportSettings,
+}
 """Settings of each command, whose fields are keys of their own."""
 
 _MAX_INTEGER = 2**63 - 1

@@ -34,6 +34,7 @@ _TAKE_MEMORY = {
     "encode": "batch_size, elbo_samples or chunk",
     "reproduce": "what the run was trained with",
     "explore": "num_examples",
+    "export": "what the run was trained with",
 }
 """The keys of each command that set how much memory it takes."""
 

@@ -1,0 +1,200 @@
+"""The card of an exported run: README.md in the format of the Hugging Face Hub, with a picture of samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from vae_lab.collapse import UNITS, unit_title
+from vae_lab.core import LatentVariableModel
+from vae_lab.errors import RunError
+from vae_lab.exports.conditions import condition_of, example_conditions
+from vae_lab.exports.descriptions import described_inputs, described_outputs, described_values
+from vae_lab.exports.folder import Numbers
+from vae_lab.exports.graphs import Graph
+from vae_lab.exports.programs import programs
+from vae_lab.files import write_text
+from vae_lab.nested import value_at
+from vae_lab.noise import fixed_seed
+from vae_lab.runs.build import build
+from vae_lab.runs.folder import EVALUATION, METRICS, WEIGHTS
+from vae_lab.runs.loading import SavedRun
+from vae_lab.settings import ExportSettings
+from vae_lab.types import listed
+
+CARD, _PICTURE = "README.md", "samples"
+_NUM_SAMPLES = 64
+_NUM_OF_EACH_CLASS = 8
+_MAX_CLASSES = 16
+"""Classes that the picture shows."""
+
+_TASK = {"type": "unconditional-image-generation", "name": "Density estimation"}
+_NAMES = {
+    "nll": "negative log-likelihood by importance sampling, nats per example",
+    "elbo": "evidence lower bound, nats per example",
+    "kl": "KL of posterior and prior, nats per example",
+    "bits_per_dim": "bits per dimension",
+}
+"""Metrics on the card, in this order, before the counts of latent dimensions."""
+
+
+def write_card(
+    folder: Path,
+    run: SavedRun,
+    graphs: Sequence[Graph],
+    errors: Mapping[str, Mapping[str, float]],
+    settings: ExportSettings,
+    numbers: Numbers,
+) -> None:
+    """Writes README.md and samples.png.
+
+    Args:
+        folder: folder of the export.
+        run: run that is exported.
+        graphs: graphs of its model.
+        errors: largest error of each graph by format.
+        settings: settings of the export.
+        numbers: records of the run's numbers; see `vae_lab.exports.folder.numbers_of`.
+    """
+    model = graphs[0].model
+    name = settings.push.partition("/")[2] if settings.push else str(run.config.get("name") or "vae")
+    results = _results(numbers)
+    front = yaml.safe_dump(_front_matter(name, run, results, errors), sort_keys=False, allow_unicode=True)
+    picture = _draw_samples(folder, model, settings.seed)
+    parts = [
+        f"---\n{front}---\n\n# {name}\n",
+        _introduction(model, run, settings),
+        f"![Samples]({picture})\n" if picture else "",
+        _results_table(results, numbers),
+        "## Use without vae_lab\n",
+        *programs(graphs, errors, (folder / WEIGHTS).is_file()),
+        _interface(graphs, errors),
+        _parity_table(errors),
+        _data(model, run),
+    ]
+    write_text(folder / CARD, "\n".join(filter(None, parts)))
+
+
+def _front_matter(
+    name: str, run: SavedRun, results: Mapping[str, float], errors: Mapping[str, Mapping[str, float]]
+) -> dict[str, Any]:
+    formats = sorted({name for of_graph in errors.values() for name in of_graph})
+    front: dict[str, Any] = {
+        "library_name": "vae_lab",
+        "tags": ["variational-autoencoder", "generative-model", "density-estimation", "pytorch", *formats],
+    }
+    if dataset := value_at(run.config, "data.images.dataset"):
+        front["datasets"] = [dataset]
+    if results:
+        data = str(value_at(run.config, "choices.data") or "data")
+        metrics = [{"type": key, "name": _metric_name(key), "value": results[key]} for key in results]
+        entry = {"task": _TASK, "dataset": {"name": data, "type": dataset or data, "split": "test"}, "metrics": metrics}
+        front["model-index"] = [{"name": name, "results": [entry]}]
+    return front
+
+
+def _results(numbers: Numbers) -> dict[str, float]:
+    """Returns the metrics of the test set: those of an evaluation, else those at the end of the training."""
+    at_end = numbers.get(METRICS, {}).get("metrics", {})
+    found = {key.removeprefix("test/"): value for key, value in at_end.items()} | dict(numbers.get(EVALUATION, {}))
+    counts = [key for key in found if unit_title(key)]
+    return {key: found[key] for key in (*_NAMES, *counts) if isinstance(found.get(key), int | float)}
+
+
+def _results_table(results: Mapping[str, float], numbers: Numbers) -> str:
+    if not results:
+        return "## Results\n\nNot evaluated: `python -m vae_lab.evaluate run=RUN` does it.\n"
+    evaluation = numbers.get(EVALUATION, {})
+    rows = ["| metric | value |", "|---|---|"]
+    for key, value in results.items():
+        error = evaluation.get(f"{key}_error")
+        shown = f"{value:.0f}" if unit_title(key) else f"{value:.3f}"
+        rows.append(f"| {_metric_name(key)} | {shown}{'' if error is None else f' ± {error:.3f}'} |")
+    samples, examples = evaluation.get("num_samples"), evaluation.get("num_examples")
+    how = f" {examples} examples; {samples} importance samples each; ± is a standard error." if evaluation else ""
+    return f"## Results\n\nOf the test set.{how}\n\n" + "\n".join(rows) + "\n"
+
+
+def _metric_name(key: str) -> str:
+    """Returns a metric in words; of a count the group of levels, too, if it is of one."""
+    group = next((key.removeprefix(f"{count}_") for count in UNITS if key.startswith(f"{count}_")), "")
+    return _NAMES.get(key) or f"{unit_title(key)}{f', {group}' if group else ''}".replace("_", " ")
+
+
+def _introduction(model: LatentVariableModel, run: SavedRun, settings: ExportSettings) -> str:
+    assert model.spec is not None
+    choices = value_at(run.config, "choices") or {}
+    parts = ", ".join(f"{key}={choices[key]}" for key in ("model", "network", "likelihood", "prior") if key in choices)
+    seed = run.config.get("seed")
+    levels = f"{model.num_levels} levels of latents" if model.num_levels > 1 else "one level of latents"
+    condition = f", given {listed(model.spec.context_names)}" if model.conditional else ""
+    weights = f", {settings.weights} weights" if run.config.get("average") is not None else ""
+    shape = " x ".join(map(str, model.spec.shape))
+    return (
+        f"A variational autoencoder ({type(model).__name__}) with {levels}, of data of shape {shape}{condition}. It was"
+        f" trained by vae_lab ({parts}) with seed {seed}; these are its weights in {run.checkpoint.name}{weights}.\n"
+    )
+
+
+def _interface(graphs: Sequence[Graph], errors: Mapping[str, Mapping[str, float]]) -> str:
+    rows = ["| graph | input | shape | what it is |", "|---|---|---|---|"]
+    outs = ["| graph | output | shape | what it is |", "|---|---|---|---|"]
+    for graph in graphs:
+        if set(errors.get(graph.name, {})) - {"safetensors"}:
+            rows += [f"| {graph.name} | `{row[0]}` | {row[1]} | {row[2]} |" for row in described_inputs(graph)]
+            outs += [f"| {graph.name} | `{row[0]}` | {row[1]} | {row[2]} |" for row in described_outputs(graph)]
+    if len(rows) == 2:
+        return ""
+    both = "\n".join([*rows, "", *outs])
+    return f"## Inputs and outputs\n\nB is any number of examples. The same noise gives the same result.\n\n{both}\n"
+
+
+def _parity_table(errors: Mapping[str, Mapping[str, float]]) -> str:
+    formats = sorted({name for of_graph in errors.values() for name in of_graph})
+    rows = [f"| graph | {' | '.join(formats)} |", "|---" * (len(formats) + 1) + "|"]
+    for name, of_graph in errors.items():
+        cells = (f"{of_graph[each]:.1e}" if each in of_graph else "not written" for each in formats)
+        rows.append(f"| {name} | {' | '.join(cells)} |")
+    title = "## Difference from the trained run\n\nThe largest one, relative to the largest output.\n"
+    return "\n".join([title, *rows, ""])
+
+
+def _data(model: LatentVariableModel, run: SavedRun) -> str:
+    name = value_at(run.config, "choices.data") or "data"
+    licence = _licence(run)
+    return "\n".join(
+        [
+            "## Data and licence\n",
+            f"Trained on {name}. {described_values(model)}\n",
+            f"Licence of the data: {licence}.\n" if licence else "Licence of the data: not known to vae_lab.\n",
+            "Licence of the weights: not stated; `license` in the front matter of this file states it.\n",
+        ]
+    )
+
+
+def _licence(run: SavedRun) -> str:
+    try:
+        source = build(value_at(run.config, "data.images"))
+    except RunError:  # a source of another package, which is not needed for its model
+        return ""
+    return str(getattr(source.func if isinstance(source, partial) else source, "licence", ""))
+
+
+def _draw_samples(folder: Path, model: LatentVariableModel, seed: int) -> str:
+    """Writes samples.png and returns its name; '' for data that cannot be drawn."""
+    from vae_lab.pictures import samples, samples_by_class, save_picture  # noqa: PLC0415  (which loads matplotlib)
+
+    assert model.spec is not None
+    if model.conditional and not model.spec.vector_condition:
+        classes = range(min(_MAX_CLASSES, model.spec.num_classes))
+        sheet = samples_by_class(model, classes, _NUM_OF_EACH_CLASS, seed=seed)
+    else:
+        with fixed_seed(seed, torch.device("cpu")):
+            y = condition_of(model, example_conditions(model, _NUM_SAMPLES))
+        sheet = samples(model, _NUM_SAMPLES, y, seed=seed)
+    return save_picture(sheet.draw(), folder, _PICTURE).name if sheet.drawable else ""

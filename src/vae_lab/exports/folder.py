@@ -1,0 +1,81 @@
+"""Writes an exported run: weights and config that `load_run` opens, its numbers, and nothing of where it was made."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vae_lab.core import LatentVariableModel
+from vae_lab.files import write_text
+from vae_lab.runs.checkpoints import Weights
+from vae_lab.runs.evaluations import evaluation_path
+from vae_lab.runs.folder import CONFIG, EVALUATION, METRICS, WEIGHTS, is_export
+from vae_lab.runs.loading import SavedRun
+from vae_lab.runs.tensor_files import save_safetensors
+from vae_lab.runs.untrusted import read_json
+
+_OF_TRAINING = ("overrides", "init_from", "resume", "callbacks", "logger", "in_memory")
+"""Keys of a config that say how a training was started and what it wrote besides, with paths of the machine."""
+_OF_MACHINE = ("data_root", "data", "run")
+"""Keys of an evaluation with paths of the machine."""
+
+
+Numbers = Mapping[str, Mapping[str, Any]]
+"""Records of the numbers of a run, by the names of their files."""
+
+
+def write_run(folder: Path, run: SavedRun, model: LatentVariableModel, numbers: Numbers) -> None:
+    """Writes model.safetensors and config.yaml, and the records of the numbers that hold for these weights.
+
+    Args:
+        folder: folder of the export.
+        run: run that is exported.
+        model: its model, whose weights are written.
+        numbers: records of the run, as `numbers_of` returns them.
+    """
+    assert model.spec is not None
+    config = {key: _portable(value) for key, value in run.config.items() if key not in _OF_TRAINING}
+    config["spec"] = model.spec.plain()
+    save_safetensors(folder / WEIGHTS, model.state_dict())
+    write_text(folder / CONFIG, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+    for name, record in numbers.items():
+        write_text(folder / name, json.dumps(record, indent=2) + "\n")
+
+
+def numbers_of(run: SavedRun, weights: Weights) -> dict[str, dict[str, Any]]:
+    """Returns metrics.json and the evaluation of the test set by name, each only if it is of the exported weights."""
+    averages = run.config.get("average") is not None and not is_export(run.folder)
+    own = not (averages and weights == "raw")
+    tested = run.config.get("test_checkpoint", "best") == run.checkpoint.stem or is_export(run.folder)
+    found = {}
+    if own and tested and (metrics := _read(run.folder / METRICS)):
+        found[METRICS] = metrics
+    path = evaluation_path(run, None, "test", sys.maxsize, 0, "average" if own else "raw")
+    if evaluation := _read(path):
+        found[EVALUATION] = {key: value for key, value in evaluation.items() if key not in _OF_MACHINE}
+    return found
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        record = read_json(path)
+    except FileNotFoundError:
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _portable(node: Any) -> Any:
+    """Returns plain containers in which an absolute path is its last part."""
+    if isinstance(node, Mapping):
+        return {key: _portable(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_portable(value) for value in node]
+    if isinstance(node, str) and (os.path.isabs(node) or node.startswith("~")):
+        return Path(node).name or "data"
+    return node

@@ -1,0 +1,86 @@
+"""Programs of a few lines that use an export without vae_lab; the card shows them, and tests run them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from vae_lab.exports.graphs import Graph
+
+_NUM = 4
+
+
+def programs(graphs: Sequence[Graph], errors: Mapping[str, Mapping[str, float]], weights: bool) -> Iterator[str]:
+    """Yields a paragraph with a program for each format that was written.
+
+    Args:
+        graphs: graphs of the model.
+        errors: largest error of each graph by format that was written.
+        weights: True if model.safetensors was written.
+    """
+    written = {
+        name: [graph for graph in graphs if name in errors.get(graph.name, {})] for name in ("onnx", "torch_export")
+    }
+    for name, shown in written.items():
+        if shown:
+            graph = next((graph for graph in shown if graph.name == "sample"), shown[0])
+            yield _onnx(graph) if name == "onnx" else _torch_export(graph)
+    if weights:
+        yield (
+            "The weights alone, with safetensors; `vae_lab.load_run(FOLDER)` opens this folder as a run:\n\n"
+            "```python\nfrom safetensors.numpy import load_file\n\n"
+            'weights = load_file("model.safetensors")\nprint({name: array.shape for name, array in weights.items()})\n'
+            "```\n"
+        )
+
+
+def _onnx(graph: Graph) -> str:
+    inputs = ", ".join(f'"{name}": {_of_numpy(name, value, graph)}' for name, value in graph.example.items())
+    return (
+        "In this folder, with onnxruntime and NumPy:\n\n```python\nimport numpy as np, onnxruntime\n\n"
+        f'session = onnxruntime.InferenceSession("onnx/{graph.name}.onnx")\nrng = np.random.default_rng(0)\n'
+        f'inputs = {{{inputs}}}\n{graph.outputs[0]} = session.run(["{graph.outputs[0]}"], inputs)[0]\n'
+        f"print({graph.outputs[0]}.shape)  # {_shape(graph)}\n```\n"
+    )
+
+
+def _torch_export(graph: Graph) -> str:
+    inputs = ", ".join(f'"{name}": {_of_torch(name, value, graph)}' for name, value in graph.example.items())
+    return (
+        "In this folder, with PyTorch:\n\n```python\nimport torch\n\n"
+        f'{graph.name} = torch.export.load("torch_export/{graph.name}.pt2").module()\ninputs = {{{inputs}}}\n'
+        f'{graph.outputs[0]} = {graph.name}(**inputs)["{graph.outputs[0]}"]\n'
+        f"print(tuple({graph.outputs[0]}.shape))  # {_shape(graph)}\n```\n"
+    )
+
+
+def _of_numpy(name: str, value: Tensor, graph: Graph) -> str:
+    sizes, dtype = (_NUM, *value.shape[1:]), str(value.dtype).removeprefix("torch.")
+    if name == "classes":
+        return f"np.arange({_NUM}) % {_classes(graph)}"
+    if name.startswith(("eps", "z")):
+        return f'rng.standard_normal({sizes}, "{dtype}")'
+    if name.startswith("u"):
+        return f'rng.random({sizes}, "{dtype}")'
+    return f'np.zeros({sizes}, "{dtype}")'
+
+
+def _of_torch(name: str, value: Tensor, graph: Graph) -> str:
+    sizes = ", ".join(map(str, (_NUM, *value.shape[1:])))
+    dtype = ", dtype=torch.float64" if value.dtype == torch.float64 else ""
+    if name == "classes":
+        return f"torch.arange({_NUM}) % {_classes(graph)}"
+    kind = "randn" if name.startswith(("eps", "z")) else "rand" if name.startswith("u") else "zeros"
+    return f"torch.{kind}({sizes}{dtype})"
+
+
+def _classes(graph: Graph) -> int:
+    assert graph.model.spec is not None
+    return graph.model.spec.num_classes
+
+
+def _shape(graph: Graph) -> tuple[int, ...]:
+    output: torch.Tensor = graph.example_outputs[graph.outputs[0]]
+    return (_NUM, *output.shape[1:])

@@ -1,0 +1,140 @@
+"""Exports a run: its files in each format, how near each of them is to the run, and a card."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vae_lab.core import LatentVariableModel
+from vae_lab.exports.card import write_card
+from vae_lab.exports.folder import numbers_of, write_run
+from vae_lab.exports.formats import FORMATS, PACKAGES, GraphFormat, check_installed, traced
+from vae_lab.exports.graphs import GRAPHS, Graph
+from vae_lab.exports.parity import BATCH_SIZES, TOLERANCE, largest_error
+from vae_lab.files import write_text
+from vae_lab.runs.folder import PARITY
+from vae_lab.runs.loading import SavedRun, find_run
+from vae_lab.runs.provenance import provenance
+from vae_lab.settings import ExportSettings
+
+_MAX_REASON = 200
+
+
+@dataclass
+class Export:
+    """An export that is being written.
+
+    Attributes:
+        folder: folder of the files.
+        formats: formats that were asked for.
+        graphs: graphs of the model; one that cannot be computed at all is missing.
+        errors: largest error of each graph by format (`vae_lab.exports.parity`); the formats that were written.
+        refused: a line for each graph and format that could not be written: ``sample as onnx: why``.
+    """
+
+    folder: Path
+    formats: Sequence[str]
+    graphs: list[Graph] = field(default_factory=list)
+    errors: dict[str, dict[str, float]] = field(default_factory=dict)
+    refused: list[str] = field(default_factory=list)
+
+    @property
+    def largest(self) -> float:
+        """The largest error of all."""
+        return max((error for of_graph in self.errors.values() for error in of_graph.values()), default=0.0)
+
+    def refuse(self, what: str, error: Exception) -> None:
+        """Adds a line about something that cannot be written."""
+        reason = " ".join(str(error).split()) or type(error).__name__
+        self.refused.append(f"{what}: {reason[:_MAX_REASON]}")
+
+
+def formats_of(settings: ExportSettings) -> list[str]:
+    """Returns the formats that are asked for.
+
+    Raises:
+        ImportError: naming the extra, if a package that one of them needs is missing.
+    """
+    formats: list[str] = [*PACKAGES] if settings.format == "all" else [settings.format]
+    for name in formats:
+        for package in PACKAGES[name]:
+            check_installed(package, f"format={name}")
+    return formats
+
+
+def export_run(run: SavedRun, folder: Path, settings: ExportSettings, packages: Sequence[str] = ()) -> Export:
+    """Writes a run to a folder in the formats that are asked for, with parity.json and the card README.md.
+
+    Args:
+        run: run that is exported.
+        folder: empty folder.
+        settings: formats, weights and seed.
+        packages: further packages whose classes the run's config may name.
+
+    Raises:
+        ImportError, RunError: for the reasons of `formats_of` and `SavedRun.model`.
+    """
+    export = Export(folder, formats_of(settings))
+    model = run.model(packages, weights=settings.weights)
+    numbers = numbers_of(run, settings.weights)
+    for name in GRAPHS:
+        try:
+            export.graphs.append(Graph(name, model, settings.seed))
+        except NotImplementedError as error:  # such as a likelihood of another package without a mean
+            export.refuse(name, error)
+    if "safetensors" in export.formats:
+        write_run(folder, run, model, numbers)
+        _compare_reopened(export, find_run(folder).model(packages), settings.seed)
+    for graph in export.graphs:
+        _write_graph(graph, export, settings.seed)
+    _write_parity(export, run, settings)
+    write_card(folder, run, export.graphs, export.errors, settings, numbers)
+    return export
+
+
+def _compare_reopened(export: Export, model: LatentVariableModel, seed: int) -> None:
+    for graph in export.graphs:
+        again = Graph(graph.name, model, seed)
+        error = largest_error(graph, lambda inputs, again=again: again(**inputs), seed)  # type: ignore[misc]
+        export.errors.setdefault(graph.name, {})["safetensors"] = error
+
+
+def _write_graph(graph: Graph, export: Export, seed: int) -> None:
+    """Writes a graph in each format of graphs, and compares it; one that fails does not stop the others."""
+    formats: list[GraphFormat] = [name for name in FORMATS if name in export.formats]
+    if not formats:
+        return
+    try:
+        program = traced(graph)
+    except Exception as error:  # whatever torch cannot trace
+        export.refuse(f"{graph.name} as {' and '.join(formats)}", error)
+        return
+    for name in formats:
+        path = export.folder / name / f"{graph.name}{FORMATS[name].suffix}"
+        try:
+            FORMATS[name].write(program, graph, path)
+            found = largest_error(graph, FORMATS[name].open(path), seed)
+        except OSError:  # of a full disk
+            raise
+        except Exception as error:  # whatever the format cannot express
+            path.unlink(missing_ok=True)
+            export.refuse(f"{graph.name} as {name}", error)
+        else:
+            export.errors.setdefault(graph.name, {})[name] = found
+
+
+def _write_parity(export: Export, run: SavedRun, settings: ExportSettings) -> None:
+    record: dict[str, Any] = {
+        "tolerance": TOLERANCE,
+        "largest": export.largest,
+        "errors": export.errors,
+        "refused": export.refused,
+        "batch_sizes": list(BATCH_SIZES),
+        "seed": settings.seed,
+        "run": run.summary() | {"checkpoint": run.checkpoint.name, "weights": settings.weights},
+        **provenance(),
+    }
+    write_text(export.folder / PARITY, json.dumps(record, indent=2) + "\n")
