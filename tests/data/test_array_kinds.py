@@ -136,7 +136,7 @@ def test_what_can_be_read_in_two_ways_is_refused(
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize(("value", "shown"), [(np.nan, "nan"), (np.inf, "inf"), (-np.inf, "-inf"), (1e300, "1e+300")])
+@pytest.mark.parametrize(("value", "shown"), [(np.inf, "inf"), (-np.inf, "-inf"), (1e300, "1e+300")])
 @pytest.mark.parametrize("shape", [(9000, 4), (50, 2, 30)])
 def test_values_that_are_not_finite_are_named(tmp_path: Path, value: float, shown: str, shape: tuple) -> None:
     train = real(*shape)

@@ -147,8 +147,8 @@ def test_columns_can_be_the_condition(tmp_path: Path) -> None:
         Table(str(path), columns=["alcohol"], attributes=["smell"]).load(train=True)
 
 
-def test_missing_values_are_masked_of_tables_alone(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="missing=mask: only of data=table and data=huggingface"):
+def test_missing_values_are_masked_of_own_numbers_alone(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="missing=mask: only of data=array, table and huggingface"):
         ImageDataModule(Mnist, missing="mask")
     with pytest.raises(ValueError, match="missing=drop: choose one of refuse, mask"):
         ImageDataModule(Table, missing="drop")

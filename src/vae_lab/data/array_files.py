@@ -7,17 +7,20 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from vae_lab.data import missing_values
 from vae_lab.data.array_conditions import ArrayConditions
 from vae_lab.data.array_factors import ArrayFactors
 from vae_lab.data.array_forms import Asked, Form, Kind, check_beside, form_of
 from vae_lab.data.array_memory import ArraysInMemory
+from vae_lab.data.array_scan import Range
 from vae_lab.data.array_store import ArrayStore, Stored
 from vae_lab.data.array_values import Layout, MaxValue, all_black
 from vae_lab.data.arrays import GIGABYTE, Arrays, Examples, Indices, allocate, chunks, release
 from vae_lab.data.conditions import written_names
 from vae_lab.data.framing import Fit, ImageSize
-from vae_lab.data.source import DataSource, readable
+from vae_lab.data.source import DataSource, Missing, readable
 from vae_lab.data.splits import train_and_test_rows
 from vae_lab.types import IN_MEMORY, SplitName, Support, listed
 
@@ -57,6 +60,7 @@ class ArrayFiles(DataSource):
         layout: place of the channels; auto: recognised by the shape, or refused.
         max_value: value that becomes 1, of pixels that of white; auto: 1 for masks of 0 and 1, 255 for bytes, the least
             2^bits - 1 that holds the values of other whole numbers, or refused.
+        missing: refuse NaN, or take it for a missing value: the likelihood sums over what was observed.
 
     Raises:
         ValueError: for a number outside its range.
@@ -75,6 +79,7 @@ class ArrayFiles(DataSource):
         max_value: MaxValue = "auto",
         kind: Kind = "auto",
         fit: Fit = "crop",
+        missing: Missing = "refuse",
     ) -> None:
         super().__init__(root, image_size, memory_limit_gb, fit)
         if not 0 < test_fraction < 1:
@@ -83,7 +88,8 @@ class ArrayFiles(DataSource):
             raise ValueError(f"max_value={max_value}: must be auto or lie in 1..{_MAX_WHITE}")
         self.test_fraction = test_fraction
         self.split_seed = split_seed
-        self._asked = Asked(kind, layout, max_value)
+        self._asked = Asked(kind, layout, max_value, mask=missing_values.is_masked(missing))
+        self._masked: dict[SplitName, str] = {}
         self._checked_splits: set[SplitName] = set()
 
     def hold(self, arrays: ArraysInMemory) -> None:
@@ -125,7 +131,8 @@ class ArrayFiles(DataSource):
 
     def passed_over(self) -> list[str]:
         names = [readable(name) for name in self._store.passed_over]
-        return [f"{len(names)} other arrays ({listed(names)})"] if names else []
+        others = [f"{len(names)} other arrays ({listed(names)})"] if names else []
+        return [*others, *self._masked.values()]
 
     def values_note(self) -> str:
         white, dtype = self._form.white, self._store.open(("train", "images")).dtype
@@ -167,13 +174,21 @@ class ArrayFiles(DataSource):
     @cached_property
     def columns(self) -> tuple[str, ...]:
         """The lines of ``column_names.txt``, if it is there; in memory the columns of a data frame."""
-        if isinstance(self._store, ArraysInMemory):
-            return self._store.names.get("images", ())
-        folder = self._store.place if self._store.place.is_dir() else self._store.place.parent
-        names = written_names(folder / "column_names.txt")
+        names = self._written_names
         if names and len(names) != self.native_shape[0]:
             raise ValueError(f"column_names.txt: {len(names)} names for {self.native_shape[0]} columns")
         return names
+
+    @cached_property
+    def _written_names(self) -> tuple[str, ...]:
+        if isinstance(self._store, ArraysInMemory):
+            return self._store.names.get("images", ())
+        folder = self._store.place if self._store.place.is_dir() else self._store.place.parent
+        return written_names(folder / "column_names.txt")
+
+    @property
+    def missing(self) -> bool:
+        return self._asked.mask
 
     def read(self, train: bool) -> Arrays:
         if ("test", "images") in self._store.found:
@@ -226,13 +241,21 @@ class ArrayFiles(DataSource):
 
     @cached_property
     def _form(self) -> Form:
-        return form_of(self._store.open(("train", "images")), self._asked, self._source("train"))
+        array, source = self._store.open(("train", "images")), self._source("train")
+        form = form_of(array, self._asked._replace(columns=self._written_names), source)
+        self._note_missing("train", form.values, array)
+        return form
+
+    def _note_missing(self, split: SplitName, values: Range, array: NDArray[Any]) -> None:
+        if values.missing is not None:
+            self._masked[split] = missing_values.note(int(values.missing.sum()), array.size, self.origin(split))
 
     def _examples(self, split: SplitName) -> Examples:
         """Returns a view of a split, (N, *shape), whose values are those of the file."""
         array = self._store.open((split, "images"))
         if split != "train" and split not in self._checked_splits:
-            check_beside(array, self._form, self._asked, self._source(split))
+            asked = self._asked._replace(columns=self._written_names)
+            self._note_missing(split, check_beside(array, self._form, asked, self._source(split)), array)
             self._checked_splits.add(split)
         return self._form.arranged(array)
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_lab.data.array_scan import Range, first_bad, scanned
+from vae_lab.data.array_scan import Range, first_bad, refuse_empty, scanned
 from vae_lab.data.array_values import (
     WHITE,
     Layout,
@@ -36,12 +36,21 @@ _DARK = 128
 
 
 class Asked(NamedTuple):
-    """Answers of the user about the arrays; auto, or None, leaves a question to the arrays."""
+    """Answers of the user about the arrays; auto, or None, leaves a question to the arrays.
+
+    Attributes:
+        kind, layout, max_value: see `vae_lab.data.ArrayFiles`.
+        support: values of the examples.
+        mask: take NaN for a missing value.
+        columns: names of the columns of a table, for messages.
+    """
 
     kind: Kind = "auto"
     layout: Layout = "auto"
     max_value: MaxValue = "auto"
     support: Support | None = None
+    mask: bool = False
+    columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,6 +63,7 @@ class Form:
         support: values that the examples take.
         white: value that becomes 1; None: values stay as they are.
         values: smallest and largest value of the training array.
+        mask: NaN stands for a missing value, so that every value is stored as a float.
     """
 
     kind: Kind
@@ -61,11 +71,12 @@ class Form:
     support: Support
     white: float | None
     values: Range
+    mask: bool = False
 
     @property
     def dtype(self) -> Any:
         """Type in which the examples are stored."""
-        return np.uint8 if self.support in ("binary", "uint8") else np.float32
+        return np.uint8 if self.support in ("binary", "uint8") and not self.mask else np.float32
 
     def arranged(self, array: NDArray[Any]) -> NDArray[Any]:
         """Returns a view as (N, channels, ...), or (N, D)."""
@@ -97,7 +108,7 @@ class Form:
         if self.support == "real":
             return self._real(rows, source)
         number: Examples = rows.astype(np.float64 if rows.dtype.itemsize > 4 else np.float32)
-        number = number / white
+        number = number / white  # in which NaN, a missing value, is not wrong
         wrong = (number < 0) | (number > 1) | ((number > 0) & (number < 1) if self.support == "binary" else False)
         if wrong.any():
             where, value = first_bad(wrong, rows, numbers)
@@ -129,14 +140,20 @@ def form_of(array: NDArray[Any], asked: Asked, source: object) -> Form:
         ValueError: for something else than numbers, NaN or infinite values, axes or values that can be read in two
             ways, or an answer in ``asked`` that does not fit.
     """
-    values = _checked(array, source)
+    values = _checked(array, asked, source)
+    if asked.mask and array.dtype.kind != "f":
+        raise ValueError(f"data.missing=mask: {source}: {array.dtype} has no missing values (NaN); leave it out")
+    refuse_empty(values, len(array), source, asked.columns)
     kind, layout = _kind_and_layout(array, asked, values, source)
     support, white = _support_and_white(array, kind, layout, asked, values, source)
-    return Form(kind, layout, support, white, values)
+    return Form(kind, layout, support, white, values, asked.mask)
 
 
-def check_beside(array: NDArray[Any], training: Form, asked: Asked, source: object) -> None:
+def check_beside(array: NDArray[Any], training: Form, asked: Asked, source: object) -> Range:
     """Checks that the array of another split has the form of the training array, as far as values are not copied.
+
+    Returns:
+        The range of the array.
 
     Raises:
         ValueError: for anything but finite numbers, another number of axes, or another white.
@@ -144,7 +161,7 @@ def check_beside(array: NDArray[Any], training: Form, asked: Asked, source: obje
     axes = _AXES[training.kind] + (training.layout != "none" or training.kind == "table")
     if array.ndim != axes:
         raise ValueError(f"{source}: {array.dtype} {array.shape}, but the training array has {axes} axes")
-    values = _checked(array, source)
+    values = _checked(array, asked, source)
     if training.is_stored(array) and training.support == "unit" and not 0 <= values.low <= values.high <= 1:
         raise ValueError(
             f"{source}: values from {values.low:g} to {values.high:g}, but those of the training array lie in [0, 1];"
@@ -156,9 +173,10 @@ def check_beside(array: NDArray[Any], training: Form, asked: Asked, source: obje
             raise ValueError(
                 f"{source}: white is {white}, but {training.white:g} in the training images; set data.images.max_value"
             )
+    return values
 
 
-def _checked(array: NDArray[Any], source: object) -> Range:
+def _checked(array: NDArray[Any], asked: Asked, source: object) -> Range:
     found = f"{source}: {array.dtype} {array.shape}"
     if array.dtype.kind == "c":
         raise ValueError(f"{found}: complex numbers; save real and imaginary parts as two channels")
@@ -169,7 +187,7 @@ def _checked(array: NDArray[Any], source: object) -> Range:
         raise ValueError(
             f"{found}, expected (N, D), (N, C, T), (N, H, W), (N, C, H, W) or (N, C, D, H, W), N of 1 or more{remedy}"
         )
-    return scanned(array, source)
+    return scanned(array, source, asked.columns, asked.mask)
 
 
 def _kind_and_layout(
@@ -256,7 +274,7 @@ def _support_and_white(
     fits = bytes_ or (white and values.low >= 0 and values.high <= white)
     found: Support = "unit" if fits else "real"
     if found == "unit" and white <= WHITE and values.whole:
-        found = "binary" if white == 1 else "uint8"
+        found = "binary" if white == 1 else "unit" if asked.mask else "uint8"
     support = found if asked_support is None else asked_support
     if found == "real" and asked_support is not None:
         raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -39,9 +40,10 @@ class ArraysInMemory:
         for split, pair in given.items():
             if pair is None:
                 continue
-            self._take(split, "images", "x", pair[0])
-            if split == "train" and hasattr(pair[0], "columns"):
-                self.names["images"] = tuple(map(str, pair[0].columns))
+            examples, names = _examples(pair[0])
+            self._take(split, "images", "x", examples)
+            if split == "train" and names:
+                self.names["images"] = names
             for kind, name, value in _conditions(pair[1]):
                 self._take(split, kind, name, value)
                 if split == "train" and kind != "labels" and hasattr(value, "columns"):
@@ -51,7 +53,7 @@ class ArraysInMemory:
     def _take(self, split: SplitName, kind: Kind, name: str, value: Any) -> None:
         if value is not None:
             if kind != "labels":
-                _refuse_columns_of_strings(name, value)
+                value = _numbers_of_frame(name, value)
             self.found[split, kind] = Stored(Path(name if split == "train" else f"{split} {name}"))
             self.arrays[split, kind] = _array(str(self.found[split, kind]), value)
 
@@ -117,16 +119,35 @@ def _array(name: str, value: Any) -> NDArray[Any]:
     return array
 
 
-def _refuse_columns_of_strings(name: str, value: Any) -> None:
+def _examples(value: Any) -> tuple[Any, tuple[str, ...]]:
+    """Returns what holds the examples, and the names of their columns, of a data frame or an AnnData."""
+    if hasattr(value, "var_names") and hasattr(value, "X"):
+        x = value.X
+        return (x.toarray() if hasattr(x, "toarray") else x), tuple(map(str, value.var_names))
+    return value, tuple(map(str, getattr(value, "columns", ())))
+
+
+def _numbers_of_frame(name: str, value: Any) -> Any:
+    """Returns the numbers of a data frame, NaN where one is missing; anything else as it is.
+
+    Raises:
+        ValueError: for a column of something else than numbers.
+    """
     if not hasattr(value, "columns"):
-        return
+        return value
+    numbers = []
     for column in value.columns:
         values = np.asarray(value[column])
+        if values.dtype.kind == "O":  # of whole numbers of which some are missing
+            with contextlib.suppress(TypeError, ValueError):
+                values = np.array([np.nan if _is_missing(each) else each for each in values], np.float64)
         if values.dtype.kind not in "buif":
             raise ValueError(
                 f"{name}: column {column} holds {values.dtype} and not numbers; save the table and use data=table,"
                 " which reads categories, or leave the column out"
             )
+        numbers.append(values)
+    return np.stack(numbers, axis=1) if numbers else value
 
 
 def _refuse_missing(name: str, array: NDArray[Any]) -> None:

@@ -106,6 +106,9 @@ class Facts:
             raise ValueError(
                 f"binarization={binarization}: for values in [0, 1], and these are real numbers; leave it out"
             )
+        changed = "data.image_size" if self.source.sides else "data.binarization" if binarization != "none" else ""
+        if self.source.missing and changed:
+            raise ValueError(f"data.missing=mask: {changed} would change missing values; leave out one")
         if self.standardize is True and support != "real":
             raise ValueError(
                 "data.standardize=true: only real numbers are standardised; data.support=real makes them that"

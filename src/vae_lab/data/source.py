@@ -211,7 +211,8 @@ class DataSource(ABC):
 
     def _check(self, arrays: Arrays) -> None:
         x, y, factors = arrays.x, arrays.y, arrays.factors
-        dtype = np.dtype(np.uint8 if self.support in ("binary", "uint8") else np.float32)
+        bytes_ = self.support in ("binary", "uint8") and not self.missing
+        dtype = np.dtype(np.uint8 if bytes_ else np.float32)
         if x.dtype != dtype or x.shape[1:] != self.native_shape or not len(x):
             wanted = f"{dtype} (N, {', '.join(map(str, self.native_shape))})"
             raise ValueError(f"{self.name}: examples are {x.dtype} {x.shape}, expected {wanted} with N >= 1")
@@ -252,7 +253,7 @@ def source_of(make: Callable[..., DataSource], missing: Missing, **shared: Any) 
     if missing == "refuse":
         return make(**shared)
     if "missing" not in inspect.signature(make).parameters:
-        raise ValueError(f"missing={missing}: only of data=table and data=huggingface; leave it out")
+        raise ValueError(f"missing={missing}: only of data=array, table and huggingface; leave it out")
     return make(**shared, missing=missing)
 
 

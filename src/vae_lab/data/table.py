@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
+from vae_lab.data import missing_values
 from vae_lab.data.array_labels import as_indices, label_values
 from vae_lab.data.arrays import Arrays, Indices
 from vae_lab.data.conditions import Rows, attribute_values, condition_rows, number_values
@@ -21,7 +22,6 @@ from vae_lab.data.table_columns import (
     column,
     condition_of,
     known_of,
-    missing_of,
     numbers_of,
     one_hot,
     shown,
@@ -71,13 +71,11 @@ class Table(DataSource):
         super().__init__(root, image_size, memory_limit_gb)
         if not 0 < test_fraction < 1:
             raise ValueError(f"test_fraction={test_fraction}: must lie between 0 and 1")
-        if missing not in get_args(Missing):
-            raise ValueError(f"missing={missing}: choose one of {', '.join(get_args(Missing))}")
         self._asked = None if columns is None else list(columns)
         self._label = label
         self._attributes, self._numbers = tuple(attributes), tuple(numbers)
         self._categorical = list(categorical)
-        self._mask = missing == "mask"
+        self._mask = missing_values.is_masked(missing)
         self.test_fraction = test_fraction
         self.split_seed = split_seed
         self._masked: dict[SplitName, str] = {}
@@ -201,10 +199,10 @@ class Table(DataSource):
         if not self._mask:
             counts = {of_column[place]: int(unknown[:, place].sum()) for place in np.flatnonzero(unknown.any(0))}
             row, place = np.argwhere(unknown)[0].tolist()
-            raise ValueError(missing_of(counts, (of_column[place], row), path))
+            first = f"column {of_column[place]}, row {row + 1}"
+            raise ValueError(missing_values.refusal(sum(counts.values()), first, path, counts))
         empty = np.flatnonzero(unknown.all(0))
-        share = f"{unknown.sum()} missing values in {self._files[split].name} ({unknown.mean():.1%})"
-        self._masked[split] = f"{share}: the likelihood leaves them out"
+        self._masked[split] = missing_values.note(int(unknown.sum()), unknown.size, self._files[split].name)
         if len(empty) and split == "train":
             raise ValueError(f"{path}: column {of_column[empty[0]]} has no value at all; leave it out")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -111,15 +111,6 @@ def check_column(table: Any, name: str, path: Path) -> None:
     """Raises ValueError for a column that the table does not have."""
     if name not in table.column_names:
         raise ValueError(f"{path}: has no column {name}; its columns are {listed(table.column_names)}")
-
-
-def missing_of(counts: Mapping[str, int], first: tuple[str, int], path: Path) -> str:
-    """Returns the message that refuses missing values: their number, the first one, and how many by column."""
-    by_column = listed([f"{name} {count}" for name, count in counts.items()])
-    return (
-        f"{path}: {sum(counts.values())} missing values, the first in column {first[0]}, row {first[1] + 1}"
-        f" ({by_column}); fill them in, leave the columns out, or set data.missing=mask"
-    )
 
 
 def shown(value: object) -> str:

@@ -1,0 +1,38 @@
+"""Missing values of tables and arrays: refused with their number and the first one, or left out of the likelihood."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import get_args
+
+from vae_lab.data.source import Missing
+from vae_lab.types import listed
+
+
+def is_masked(missing: Missing) -> bool:
+    """True if missing values are to be masked; raises ValueError for neither of the two options."""
+    if missing not in get_args(Missing):
+        raise ValueError(f"missing={missing}: choose one of {', '.join(get_args(Missing))}")
+    return missing == "mask"
+
+
+def refusal(num: int, first: str, source: object, by_column: Mapping[str, int] | None = None) -> str:
+    """Returns the message that refuses missing values.
+
+    Args:
+        num: number of missing values.
+        first: place of the first one, in words.
+        source: file of the values.
+        by_column: number of missing values in each column that has some; None: there are no columns.
+    """
+    counts = remedy = ""
+    if by_column is not None:
+        counts = f" ({listed([f'{name} {count}' for name, count in by_column.items()])})"
+        remedy = ", leave the columns out"
+    message = f"{source}: {num} missing values, the first in {first}{counts}"
+    return f"{message}; fill them in{remedy}, or set data.missing=mask"
+
+
+def note(num: int, size: int, source: object) -> str:
+    """Returns what the start of a run says of ``num`` missing values among ``size`` that are masked."""
+    return f"{num} missing values in {source} ({num / size:.1%}): the likelihood leaves them out"
