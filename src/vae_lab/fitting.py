@@ -18,13 +18,14 @@ from omegaconf import OmegaConf
 from vae_lab.cli.check import ConfigError, check_config
 from vae_lab.cli.compose import Composition, composed
 from vae_lab.cli.paths import quoted
-from vae_lab.cli.remedies import naming_keys, with_remedy
+from vae_lab.cli.remedies import formatted_warning, naming_keys
 from vae_lab.cli.resume import completed_words
 from vae_lab.errors import RunError
 from vae_lab.nested import key_of
-from vae_lab.runs.folder import CHECKPOINTS
+from vae_lab.runs.folder import CHECKPOINTS, remove_if_empty
 from vae_lab.runs.locks import locked
 from vae_lab.runs.reading import saved_config
+from vae_lab.sweeps.folders import make_unique_folder
 from vae_lab.train import train_in_folder
 
 if TYPE_CHECKING:
@@ -137,11 +138,10 @@ def _refuse_other_data(run: Path, data: str) -> None:
 def _made_folder(composition: Composition, chosen: bool) -> Path:
     """Makes the run folder: the one that was chosen, or a new one of a name that no other run has."""
     path = Path(composition.cfg.run_dir)
-    number = 0
-    while not chosen and path.exists():
-        number += 1
-        path = path.with_name(f"{Path(composition.cfg.run_dir).name}_{number}")
-    path.mkdir(parents=True, exist_ok=True)
+    if chosen:
+        path.mkdir(parents=True, exist_ok=True)
+    else:
+        path = make_unique_folder(path)
     composition.cfg.run_dir = str(path).replace("${", "\\${")
     return path
 
@@ -179,10 +179,7 @@ def _removed_if_empty(folder: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        with contextlib.suppress(OSError):
-            folder.rmdir()
-            if folder.parent.parent.name == "outputs":
-                folder.parent.rmdir()
+        remove_if_empty(folder)
         raise
 
 
@@ -200,7 +197,7 @@ def _restored_process(verbose: bool) -> Iterator[None]:
     flushes = not bool(torch.tensor(1e-310, dtype=torch.float64) * 1 > 0)
     output = contextlib.nullcontext() if verbose else contextlib.redirect_stdout(io.StringIO())
     with warnings.catch_warnings(), output:
-        warnings.formatwarning = lambda message, *_, **__: f"warning: {with_remedy(str(message))}\n"
+        warnings.formatwarning = formatted_warning
         try:
             yield
         finally:

@@ -10,10 +10,10 @@ Likewise `by_sample` gives sample k the same noise however many samples are draw
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from vae_lab.types import Shard
 
+T = TypeVar("T")
 _shard: ContextVar[Shard | None] = ContextVar("shard", default=None)
 _streams: ContextVar[_SampleStreams | _HostStream | _Given | _Recorder | None] = ContextVar("streams", default=None)
 
@@ -31,13 +32,17 @@ _MAX_DRAWS = 2**10
 
 
 @contextmanager
-def sharded(shard: Shard | None) -> Iterator[None]:
-    """Context manager in which `normal` and `uniform` draw for the whole batch and return the rows of ``shard``."""
-    token = _shard.set(shard)
+def _within(variable: ContextVar[T], value: T) -> Iterator[None]:
+    token = variable.set(value)
     try:
         yield
     finally:
-        _shard.reset(token)
+        variable.reset(token)
+
+
+def sharded(shard: Shard | None) -> AbstractContextManager[None]:
+    """Context manager in which `normal` and `uniform` draw for the whole batch and return the rows of ``shard``."""
+    return _within(_shard, shard)
 
 
 def current_shard() -> Shard | None:
@@ -45,34 +50,19 @@ def current_shard() -> Shard | None:
     return _shard.get()
 
 
-@contextmanager
-def shared_by_examples() -> Iterator[None]:
+def shared_by_examples() -> AbstractContextManager[None]:
     """Context manager in which all examples of a batch get the same noise, so that none depends on others."""
-    token = _shared.set(True)
-    try:
-        yield
-    finally:
-        _shared.reset(token)
+    return _within(_shared, True)
 
 
-@contextmanager
-def by_sample(seed: int, first: int) -> Iterator[None]:
+def by_sample(seed: int, first: int) -> AbstractContextManager[None]:
     """Context manager in which entry k of a draw (first dimension) is sample ``first + k`` of the stream ``seed``."""
-    token = _streams.set(_SampleStreams(seed, first))
-    try:
-        yield
-    finally:
-        _streams.reset(token)
+    return _within(_streams, _SampleStreams(seed, first))
 
 
-@contextmanager
-def from_host(seed: int) -> Iterator[None]:
+def from_host(seed: int) -> AbstractContextManager[None]:
     """Context manager that draws on the CPU in float64 from ``seed``: the same numbers for all devices and dtypes."""
-    token = _streams.set(_HostStream(seed))
-    try:
-        yield
-    finally:
-        _streams.reset(token)
+    return _within(_streams, _HostStream(seed))
 
 
 @contextmanager
@@ -83,11 +73,8 @@ def given(values: Sequence[Tensor]) -> Iterator[None]:
         ValueError: for a draw of another shape, and at the end for values that were not drawn.
     """
     stream = _Given(list(values))
-    token = _streams.set(stream)
-    try:
+    with _within(_streams, stream):
         yield
-    finally:
-        _streams.reset(token)
     if stream.values:
         raise ValueError(f"values: {len(values)} draws given, of which {len(stream.values)} were not made")
 
@@ -96,11 +83,8 @@ def given(values: Sequence[Tensor]) -> Iterator[None]:
 def recorded() -> Iterator[list[Draw]]:
     """Context manager with a list to which each draw is added; `given` with their values repeats the computation."""
     recorder = _Recorder()
-    token = _streams.set(recorder)
-    try:
+    with _within(_streams, recorder):
         yield recorder.draws
-    finally:
-        _streams.reset(token)
 
 
 @contextmanager

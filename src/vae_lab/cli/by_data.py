@@ -1,8 +1,8 @@
-"""Settings that follow from the data: the likelihood of ``likelihood=auto``, and whether a model can be conditional."""
+"""Settings that follow from the data: ``likelihood=auto``, what a resumed run has found, whether labels are missing."""
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from vae_lab.cli.check import check_config
 from vae_lab.errors import RunError
+from vae_lab.nested import value_at
 from vae_lab.types import DataSpec, Support
 
 _AUTO = "vae_lab.distributions.by_support"
@@ -20,6 +21,9 @@ _BY_SUPPORT: dict[Support, str] = {
     "real": "gaussian",
 }
 """Option of the group likelihood for each support."""
+
+_FOUND = ("data.images.max_value", "data.images.kind", "data.images.columns", "data.images.image")
+"""Keys that a run records with the value that the data gave."""
 
 
 def is_auto(cfg: DictConfig) -> bool:
@@ -73,3 +77,30 @@ def refuse_missing_labels(cfg: DictConfig, data: Any) -> None:
             f"model.conditional=true: needs the label of every example, and {missing};"
             " leave these examples out, or save y + 1 if -1 is a class"
         )
+
+
+def keep_found(cfg: DictConfig, saved: Mapping[str, Any]) -> None:
+    """Sets each key of `_FOUND` that is auto or null to the value in the saved config of the run."""
+    for key in _FOUND:
+        value = value_at(saved, key)
+        left = OmegaConf.select(cfg, key, default="") in ("auto", None)
+        if left and (_is_name(value) or _is_numbers(value)):
+            OmegaConf.update(cfg, key, _literal(value))
+
+
+def _is_name(value: Any) -> bool:
+    """True for the name of a choice or of a column, and for several of them."""
+    return bool(value) and all(isinstance(name, str) for name in (value if isinstance(value, list) else [value]))
+
+
+def _is_numbers(value: Any) -> bool:
+    """True for one number, or several by name."""
+    values = list(value.values()) if isinstance(value, Mapping) else [value]
+    return all(type(number) in (int, float) for number in values)
+
+
+def _literal(value: Any) -> Any:
+    """Returns a value in which an interpolation, which no run has found, stays as it is written."""
+    if isinstance(value, list):
+        return [_literal(name) for name in value]
+    return value.replace("${", "\\${") if isinstance(value, str) else value

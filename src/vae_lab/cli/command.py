@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import sys
@@ -22,9 +21,10 @@ from vae_lab.cli.compose import config_dir, groups
 from vae_lab.cli.messages import FULL_ERROR, fail, naming_what_takes_memory
 from vae_lab.cli.overrides import check_words, quoted_classes
 from vae_lab.cli.paths import ordered, with_quoted_path
-from vae_lab.cli.remedies import naming_keys, with_remedy
+from vae_lab.cli.remedies import formatted_warning, naming_keys
 from vae_lab.cli.resume import completed_words
 from vae_lab.runs import locks
+from vae_lab.runs.folder import remove_if_empty
 
 Task = Callable[[DictConfig], None]
 
@@ -42,7 +42,7 @@ def run(task: Task, config_name: str, run_job: Callable[[Task, DictConfig], None
         config_name: name of the primary config and of the command.
         run_job: calls the task for a job of a sweep; None: as for a single run.
     """
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {with_remedy(str(message))}\n"
+    warnings.formatwarning = formatted_warning
     logging.getLogger("matplotlib").setLevel(logging.WARNING)  # Hydra would print what it logs of its font cache
     os.environ.setdefault(FULL_ERROR, os.environ.get("HYDRA_FULL_ERROR", "0"))
     # Hydra would print its own errors; with this they reach us as they are.
@@ -95,9 +95,5 @@ def _run_alone(task: Task, cfg: DictConfig, name: str) -> None:
         check_config(cfg, name)
         task(cfg)
     except Exception as error:
-        with contextlib.suppress(OSError):  # removes the folder that Hydra made for a run that never began
-            folder = Path(HydraConfig.get().runtime.output_dir)
-            folder.rmdir()
-            if folder.parent.parent.name == "outputs":
-                folder.parent.rmdir()
+        remove_if_empty(Path(HydraConfig.get().runtime.output_dir))  # Hydra made it
         fail(error)

@@ -44,6 +44,11 @@ def with_remedy(line: str) -> str:
     return f"{line.partition('; ')[0]}; {found}" if found else line
 
 
+def formatted_warning(message: Warning | str, *_: Any, **__: Any) -> str:
+    """Returns the line that a warning is printed as, in place of `warnings.formatwarning`."""
+    return f"warning: {with_remedy(str(message))}\n"
+
+
 @contextmanager
 def naming_keys(cfg: DictConfig) -> Iterator[None]:
     """Context manager in which errors of components name the key of the argument, and the words that mend it."""

@@ -9,9 +9,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from vae_lab.cli.by_data import is_auto, set_likelihood
+from vae_lab.cli.by_data import is_auto, keep_found, set_likelihood
 from vae_lab.cli.compose import composed_or_none, config_dir, groups
-from vae_lab.cli.found import keep_found
 from vae_lab.cli.keys import is_taken
 from vae_lab.cli.paths import path_of, quoted
 from vae_lab.cli.recorded_overrides import refusal

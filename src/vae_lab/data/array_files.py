@@ -21,7 +21,7 @@ from vae_lab.data.arrays import GIGABYTE, Arrays, Examples, Indices, allocate, c
 from vae_lab.data.conditions import written_names
 from vae_lab.data.framing import Fit, ImageSize
 from vae_lab.data.source import DataSource, Missing, readable
-from vae_lab.data.splits import train_and_test_rows
+from vae_lab.data.splits import check_test_fraction, train_and_test_rows
 from vae_lab.types import IN_MEMORY, SplitName, Support, listed
 
 _MAX_WHITE = 2**32 - 1
@@ -82,8 +82,7 @@ class ArrayFiles(DataSource):
         missing: Missing = "refuse",
     ) -> None:
         super().__init__(root, image_size, memory_limit_gb, fit)
-        if not 0 < test_fraction < 1:
-            raise ValueError(f"test_fraction={test_fraction}: must lie between 0 and 1")
+        check_test_fraction(test_fraction)
         if max_value != "auto" and not 1 <= max_value <= _MAX_WHITE:
             raise ValueError(f"max_value={max_value}: must be auto or lie in 1..{_MAX_WHITE}")
         self.test_fraction = test_fraction

@@ -16,7 +16,7 @@ from vae_lab.data.folder_layout import FolderLayout, Layout, Listing
 from vae_lab.data.framing import Fit, ImageSize
 from vae_lab.data.image_set import ImageSet
 from vae_lab.data.picture_depth import DepthOfSet, MaxValue, check_max_value
-from vae_lab.data.splits import train_and_test_rows
+from vae_lab.data.splits import check_test_fraction, train_and_test_rows
 from vae_lab.types import SplitName
 
 
@@ -69,8 +69,7 @@ class ImageFolder(ImageSet):
         super().__init__(root, image_size, memory_limit_gb, fit)
         if channels not in (1, 3):
             raise ValueError(f"channels={channels}: must be 1 (grey) or 3 (colour)")
-        if not 0 < test_fraction < 1:
-            raise ValueError(f"test_fraction={test_fraction}: must lie between 0 and 1")
+        check_test_fraction(test_fraction)
         if not 0 <= max_skipped <= 1:
             raise ValueError(f"max_skipped={max_skipped}: must lie in 0..1")
         self._decoder = Decoder(self.sides or 64, channels, fit=fit)

@@ -58,6 +58,12 @@ def evenly_spread(rows: Indices, num: int) -> Indices:
     return rows[np.linspace(0, len(rows) - 1, min(num, len(rows))).round().astype(np.int64)]
 
 
+def check_test_fraction(test_fraction: float) -> None:
+    """Raises ValueError for a fraction outside (0, 1)."""
+    if not 0 < test_fraction < 1:
+        raise ValueError(f"test_fraction={test_fraction}: must lie between 0 and 1")
+
+
 def train_and_test_rows(size: int, test_fraction: float, seed: int) -> tuple[Indices, Indices]:
     """Returns the rows of the training set and of the test set, at least one of each.
 

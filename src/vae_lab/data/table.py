@@ -15,7 +15,7 @@ from vae_lab.data.arrays import Arrays, Indices
 from vae_lab.data.conditions import Rows, attribute_values, condition_rows, number_values
 from vae_lab.data.framing import ImageSize
 from vae_lab.data.source import DataSource, Missing
-from vae_lab.data.splits import train_and_test_rows
+from vae_lab.data.splits import check_test_fraction, train_and_test_rows
 from vae_lab.data.table_columns import (
     categories_of,
     check_column,
@@ -69,8 +69,7 @@ class Table(DataSource):
         split_seed: int = 0,
     ) -> None:
         super().__init__(root, image_size, memory_limit_gb)
-        if not 0 < test_fraction < 1:
-            raise ValueError(f"test_fraction={test_fraction}: must lie between 0 and 1")
+        check_test_fraction(test_fraction)
         self._asked = None if columns is None else list(columns)
         self._label = label
         self._attributes, self._numbers = tuple(attributes), tuple(numbers)

@@ -17,6 +17,7 @@ failure.json             reason why a job of a sweep failed; failure.txt, the tr
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -76,7 +77,7 @@ def save_metrics(
     """
     training = {"training_seconds": round(seconds, 1), "skipped_steps": skipped_steps, "selection": selection}
     training |= {"fingerprints": dict(fingerprints)}
-    _save_json(run / METRICS, {"metrics": dict(metrics), **training, "seed": seed, **provenance()})
+    save_json(run / METRICS, {"metrics": dict(metrics), **training, "seed": seed, **provenance()})
 
 
 def save_evaluation(
@@ -84,12 +85,12 @@ def save_evaluation(
 ) -> None:
     """Writes the result of `vae_lab.evaluation.evaluate`, of which run and weights it is, and the time that it took."""
     origin = {"run": dict(run), "checkpoint": checkpoint, "evaluation_seconds": round(seconds, 1)}
-    _save_json(path, {**result, **origin, **provenance()})
+    save_json(path, {**result, **origin, **provenance()})
 
 
 def save_failure(run: Path, overrides: Sequence[str], error: Exception, reason: str) -> None:
     """Writes failure.json: why a job failed, in one line."""
-    _save_json(run / FAILURE, {"reason": reason, "type": type(error).__name__, "overrides": list(overrides)})
+    save_json(run / FAILURE, {"reason": reason, "type": type(error).__name__, "overrides": list(overrides)})
 
 
 def save_traceback(run: Path, error: Exception) -> Path:
@@ -101,16 +102,25 @@ def save_traceback(run: Path, error: Exception) -> Path:
 
 def save_pruned(run: Path, overrides: Sequence[str], reason: str) -> None:
     """Writes pruned.json: why a search stopped a trial, in one line."""
-    _save_json(run / PRUNED, {"reason": reason, "overrides": list(overrides)})
+    save_json(run / PRUNED, {"reason": reason, "overrides": list(overrides)})
 
 
-def _save_json(path: Path, content: Mapping[str, Any]) -> None:
+def save_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes a record, whole or not at all."""
     write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def save_ids(run: Path, ids: Mapping[str, str]) -> None:
     """Writes loggers.json: the id of the run at each tracking server, by the class of its logger."""
-    _save_json(run / LOGGERS, ids)
+    save_json(run / LOGGERS, ids)
+
+
+def remove_if_empty(run: Path) -> None:
+    """Removes the folder of a run that never began and, below outputs, an empty folder of runs around it."""
+    with contextlib.suppress(OSError):
+        run.rmdir()
+        if run.parent.parent.name == "outputs":
+            run.parent.rmdir()
 
 
 def is_run(folder: Path) -> bool:

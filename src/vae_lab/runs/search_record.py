@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 from vae_lab.files import write_text
+from vae_lab.runs.folder import save_json
 from vae_lab.runs.untrusted import read_json
 
 _RECORD = "search.json"
@@ -20,7 +20,7 @@ DATABASE = "optuna.db"
 
 def save_search(folder: Path, record: Mapping[str, Any]) -> None:
     """Writes search.json: the study, its metric, how many trials ended how, and the best one."""
-    write_text(folder / _RECORD, json.dumps(record, indent=2) + "\n")
+    save_json(folder / _RECORD, record)
 
 
 def sweep_name(folder: Path) -> str:

@@ -2,8 +2,7 @@
 
 from vae_lab.training.callbacks.last_checkpoint import LastCheckpoint
 from vae_lab.training.callbacks.log_pictures import Pictures
-from vae_lab.training.callbacks.notebook_bar import NotebookBar
-from vae_lab.training.callbacks.progress import Progress
+from vae_lab.training.callbacks.progress import NotebookBar, Progress
 from vae_lab.training.callbacks.projector import Projector
 
 __all__ = ["LastCheckpoint", "NotebookBar", "Pictures", "Progress", "Projector"]

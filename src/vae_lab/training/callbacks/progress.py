@@ -1,4 +1,4 @@
-"""The progress bar of a training, with the time that the whole run still takes."""
+"""The progress bars of a training, with the time that the whole run still takes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import TQDMProgressBar
+from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
 
 
 class Progress(TQDMProgressBar):
@@ -32,3 +33,13 @@ class Progress(TQDMProgressBar):
             left = seconds / done * max(0.0, total - trainer.global_step)
             items["left"] = str(timedelta(seconds=round(left)))
         return items
+
+
+class NotebookBar(Progress):
+    """`Progress` of one line: notebooks cannot show the bars of validation and test within that of the epoch."""
+
+    def init_validation_tqdm(self) -> Any:
+        return Tqdm(disable=True)
+
+    def init_test_tqdm(self) -> Any:
+        return Tqdm(disable=True)
