@@ -18,9 +18,8 @@ from hydra.core.global_hydra import GlobalHydra
 from torch import Tensor
 
 from benchmarks.bench import Bench, Part
-from vae_lab.data import ImageDataModule
 from vae_lab.train import main as train_main
-from vae_lab.training import interrupts
+from vae_lab.training import VariationalModule, interrupts
 
 ROUNDING = 1e-3
 """Relative bound of the norm of the difference of the weights where the device may add in any order."""
@@ -50,15 +49,15 @@ def train(*words: str) -> int:
 
 @contextmanager
 def stopped_at(step: int) -> Iterator[None]:
-    """Within it, SIGTERM comes when that many steps have been taken and the next one has got its batch."""
-    whole = ImageDataModule.transfer_batch_to_device  # a captured step calls no later hook
+    """Within it, SIGTERM comes when that many steps have been taken and the next one begins."""
+    whole = VariationalModule._optimizer_step
 
-    def hook(self: ImageDataModule, *args: Any) -> Any:
-        if self.trainer.training and self.trainer.global_step == step:
+    def stopping(self: VariationalModule, batches: Any) -> Any:
+        if self.global_step == step:
             os.kill(os.getpid(), signal.SIGTERM)
-        return whole(self, *args)
+        return whole(self, batches)
 
-    with mock.patch.object(ImageDataModule, "transfer_batch_to_device", hook):
+    with mock.patch.object(VariationalModule, "_optimizer_step", stopping):
         yield
 
 
