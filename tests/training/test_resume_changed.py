@@ -22,7 +22,6 @@ QUICK = (
     *(word for word in FAST if not word.startswith(("debug", "network"))),
     "network.widths=[4]",
     "latent_dim=2",
-    "data.image_size=8",
     "trainer.max_epochs=1",
     f"trainer.limit_train_batches={BATCHES}",
     "trainer.limit_val_batches=2",
