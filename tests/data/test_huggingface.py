@@ -185,6 +185,33 @@ def test_what_cannot_be_opened_is_one_line(tmp_path: Path, monkeypatch: pytest.M
         HuggingFace(str(tmp_path)).load(train=True)
 
 
+def test_a_set_of_the_hub_is_read_from_its_cache_without_a_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures(20).to_parquet(tmp_path / "pets" / "train.parquet")
+    assert len(HuggingFace(dataset=str(tmp_path / "pets")).load(train=True)) == 18, "a folder by its path"
+    (tmp_path / "cache" / "pets").rename(tmp_path / "cache" / "somebody___pets")  # as a download leaves it
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    source = HuggingFace(dataset="somebody/pets", label="label")
+    assert source.native_shape == (1, 6, 8)
+    assert len(source.load(train=True)) == 18
+    with pytest.raises(ValueError, match="dataset=somebody/birds: cannot be loaded"):
+        HuggingFace(dataset="somebody/birds").load(train=True)
+
+
+def test_the_code_of_a_set_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "own.py").write_text("import pathlib; pathlib.Path('ran').touch()")
+    pictures(4).to_parquet(tmp_path / "own" / "train.parquet")
+    for name in ("own", str(tmp_path / "own"), "own/own.py"):
+        with pytest.raises(ValueError, match=r"Dataset scripts are no longer supported, but found own\.py"):
+            HuggingFace(dataset=name).load(train=True)
+    assert not (tmp_path / "ran").exists()
+    with pytest.raises(ValueError, match="dataset=parquet: is a file format, not a data set"):
+        HuggingFace(dataset="parquet").load(train=True)
+
+
 def test_options_that_contradict_each_other_are_refused() -> None:
     with pytest.raises(ValueError, match="image=a: columns="):
         HuggingFace(image="a", columns=["b"])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,17 +41,33 @@ def open_named(name: str, config: str | None) -> dict[str, Any]:
 
     Raises:
         ImportError: without `datasets`.
-        ValueError: if it does not exist, or there is no network.
+        ValueError: if it does not exist, or there is no network; and for the name of a format, which would read
+            whatever files lie in the working directory.
     """
     datasets = _datasets()
+    if name in datasets.packaged_modules._PACKAGED_DATASETS_MODULES:
+        raise ValueError(f"dataset={name}: is a file format, not a data set; data.root names a folder of Parquet files")
     try:
         # Since version 4 the code of a data set is never run.
-        return dict(datasets.load_dataset(name, config))
+        with _without_retries():
+            return dict(datasets.load_dataset(name, config))
     except Exception as error:  # of many kinds, from datasets, its hub and its requests
         raise ValueError(
             f"dataset={name}: cannot be loaded ({_line(error)}); check the name and the network, or give data.root,"
             " the folder that save_to_disk wrote"
         ) from error
+
+
+@contextmanager
+def _without_retries() -> Iterator[None]:
+    """Context manager without the lines of huggingface_hub about requests that it tries again."""
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _datasets() -> Any:
