@@ -120,6 +120,13 @@ def test_missing_labels_of_another_split_count_as_well(tmp_path: Path) -> None:
     assert own.load(train=True).y is own.load(train=False).y is None
 
 
+@pytest.mark.parametrize("dtype", [np.int64, np.float32])
+def test_labels_of_minus_one_and_one_are_refused(tmp_path: Path, dtype: type) -> None:
+    own = ArrayFiles(folder(tmp_path, np.where(LABELS == 0, -1, 1).astype(dtype)))
+    with pytest.raises(ValueError, match=r"labels of -1 and 1: two classes, or is -1 missing\? Save 0 and 1"):
+        own.load(train=True)
+
+
 def test_a_conditional_model_refuses_missing_labels_with_their_number(
     train: Callable[..., Outcome], tmp_path: Path
 ) -> None:

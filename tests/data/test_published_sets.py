@@ -198,6 +198,44 @@ def test_celeba_splits_labels_and_pictures(alone: Path) -> None:
     assert CelebA(str(alone)).load(train=False).y is None
 
 
+@pytest.mark.parametrize("variant", ["no number", "commas", "0 and 1", "windows", "partition with a head"])
+def test_copies_of_celeba_in_other_forms_say_the_same(alone: Path, variant: str) -> None:
+    write_celeba(alone)
+    path, partition = (alone / "celeba" / name for name in ("list_attr_celeba.txt", "list_eval_partition.txt"))
+    expected = CelebA(str(alone), image_size=8, attribute="Smiling").load(train=True)
+    number, names, *rows = path.read_text().splitlines()
+    comma = [",".join(row.split()) for row in (f"image_id {names}", *rows)]
+    forms = {
+        "no number": [names, *rows],
+        "commas": comma,
+        "0 and 1": [number, names, *(row.replace("-1", " 0") for row in rows)],
+        "windows": [f"{line}\r" for line in (number, names, *rows)],
+        "partition with a head": [number, names, *rows],
+    }
+    path.write_text("\n".join(forms[variant]) + "\n")
+    if variant == "partition with a head":
+        partition.write_text("image_id,partition\n" + partition.read_text().replace(" ", ","))
+    found = CelebA(str(alone), image_size=8, attribute="Smiling").load(train=True)
+    assert np.array_equal(found.y, expected.y)
+    assert np.array_equal(found.names, expected.names)
+
+
+def test_celeba_without_names_has_the_published_ones(alone: Path) -> None:
+    write_celeba(alone)
+    path = alone / "celeba" / "list_attr_celeba.txt"
+    path.write_text(
+        "".join(f"{i:06d}.jpg {' '.join(['-1'] * 20 + [str((-1) ** i)] + ['1'] * 19)}\n" for i in range(12))
+    )
+    male = CelebA(str(alone), image_size=8, attribute="Male").load(train=False)
+    assert male.y.tolist() == [0, 0, 0], "pictures 3, 7 and 11"
+    path.write_text("12\n" + path.read_text().replace(" 1", " 0", 1))
+    with pytest.raises(ValueError, match="corrupt: -1 where one of 0, 1 should be"):
+        CelebA(str(alone), image_size=8, attribute="Bald").load(train=False)
+    path.write_text("13\n" + "".join(path.read_text().splitlines(keepends=True)[1:]))
+    with pytest.raises(ValueError, match="truncated: announces 13 pictures and has 12"):
+        CelebA(str(alone), image_size=8, attribute="Male").load(train=False)
+
+
 def test_celeba_is_cropped_to_the_centre(alone: Path) -> None:
     paths = write_celeba(alone)
     framed = Image.new("RGB", (178, 218), "white")

@@ -19,7 +19,11 @@ _NO_CLASS = "numbers and yes/no attributes are arrays of their own (train_number
 
 
 def missing_labels(array: NDArray[Any], source: object) -> str:
-    """Returns how many labels are missing, in words, if some are and some are not: -1, NaN or an empty string."""
+    """Returns how many labels are missing, in words, if some are and some are not: -1, NaN or an empty string.
+
+    Raises:
+        ValueError: for labels of -1 and 1 alone, which may be two classes.
+    """
     flat = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
     if flat.ndim != 1:
         return ""
@@ -28,6 +32,8 @@ def missing_labels(array: NDArray[Any], source: object) -> str:
         missing, shown = (text == "") | (text == "nan"), "empty"
     elif flat.dtype.kind in "if":
         missing, shown = (flat == -1) | np.isnan(flat), "-1 or NaN"
+        if set(np.unique(flat).tolist()) == {-1, 1}:
+            raise ValueError(f"{source}: labels of -1 and 1: two classes, or is -1 missing? Save 0 and 1, or strings")
     else:
         return ""
     if not missing.any() or missing.all():

@@ -122,7 +122,9 @@ class CelebA(ImageSet):
 
     def _pictures(self, train: bool) -> Sequence[Path]:
         path = self._folder / _PARTITION
-        partition = {name: _one_of((0, 1, 2), value, path) for name, value in _rows(path, 2, skip=0)}
+        heads, rows = _rows(path)
+        _check_columns(path, rows, 2, len(heads))
+        partition = {name: _one_of((0, 1, 2), value, path) for name, value in rows}
         files = [self._folder / "img_align_celeba" / n for n, p in partition.items() if (p < _TEST_PARTITION) == train]
         if not files:
             raise ValueError(f"{path}: names no picture of the {'training' if train else 'test'} set")
@@ -132,13 +134,19 @@ class CelebA(ImageSet):
         return files
 
     def _attribute_values(self, wanted: Sequence[str]) -> dict[str, list[int]]:
-        """Returns the wanted attributes of each picture: 1 for 1 in the file, 0 for -1."""
+        """Returns the wanted attributes of each picture: 1 for 1 in the file, 0 for -1 or 0."""
         path = self._folder / _ATTRIBUTES
-        names = "".join(_lines(path)[1:2]).split()
+        heads, rows = _rows(path)
+        # Above the rows stand their number and the names as published; some copies leave out either.
+        names = [name for name in heads[-1] if name != "image_id"] if heads and len(heads[-1]) > 1 else list(_NAMES)
+        if heads and heads[0] != [str(len(rows))] and len(heads[0]) == 1:
+            raise ValueError(f"{path}: truncated: announces {heads[0][0]} pictures and has {len(rows)}")
+        _check_columns(path, rows, 1 + len(names), len(heads))
         if missing := [name for name in wanted if name not in names]:
             raise ValueError(f"attribute={missing[0]}: choose one of {', '.join(names)}, as {path} names them")
-        columns, rows = [1 + names.index(name) for name in wanted], _rows(path, 1 + len(names), skip=2)
-        return {row[0]: [int(_one_of((-1, 1), row[column], path) > 0) for column in columns] for row in rows}
+        columns = [1 + names.index(name) for name in wanted]
+        off = 0 if any("0" in row[1:] for row in rows) else -1
+        return {row[0]: [int(_one_of((off, 1), row[column], path) > 0) for column in columns] for row in rows}
 
 
 def _known(attributes: Sequence[str]) -> tuple[str, ...]:
@@ -157,12 +165,19 @@ def _lines(path: Path) -> list[str]:
         raise ValueError(f"{path}: corrupt ({error})") from error
 
 
-def _rows(path: Path, columns: int, skip: int) -> list[list[str]]:
-    rows = [line.split() for line in _lines(path)[skip:]]
-    bad = next((number for number, row in enumerate(rows, 1 + skip) if len(row) != columns), None)
+def _rows(path: Path) -> tuple[list[list[str]], list[list[str]]]:
+    """Returns the words of the lines above those of pictures, and of these; a comma separates words as a space does."""
+    rows = [line.replace(",", " ").split() for line in _lines(path)]
+    first = next(
+        (i for i, row in enumerate(rows) if row and Path(row[0]).suffix.lower() in (".jpg", ".png")), len(rows)
+    )
+    return rows[:first], rows[first:]
+
+
+def _check_columns(path: Path, rows: list[list[str]], columns: int, first: int) -> None:
+    bad = next((number for number, row in enumerate(rows, 1 + first) if len(row) != columns), None)
     if bad is not None or not rows:
-        raise ValueError(f"{path}: corrupt or truncated in line {bad or 1 + skip} (expected {columns} columns)")
-    return rows
+        raise ValueError(f"{path}: corrupt or truncated in line {bad or 1 + first} (expected {columns} columns)")
 
 
 def _one_of(values: Sequence[int], text: str, path: Path) -> int:
