@@ -38,7 +38,7 @@ _REMEDIES = {
 """Pattern of an error or warning -> the words of the command line that mend it."""
 
 
-def with_remedy(line: str) -> str:
+def _with_remedy(line: str) -> str:
     """Returns an error or warning with the words that mend it, instead of the remedy that it has for Python."""
     found = next((remedy for pattern, remedy in _REMEDIES.items() if re.search(pattern, line)), None)
     return f"{line.partition('; ')[0]}; {found}" if found else line
@@ -46,7 +46,7 @@ def with_remedy(line: str) -> str:
 
 def formatted_warning(message: Warning | str, *_: Any, **__: Any) -> str:
     """Returns the line that a warning is printed as, in place of `warnings.formatwarning`."""
-    return f"warning: {with_remedy(str(message))}\n"
+    return f"warning: {_with_remedy(str(message))}\n"
 
 
 @contextmanager
@@ -57,7 +57,7 @@ def naming_keys(cfg: DictConfig) -> Iterator[None]:
     except Exception as error:
         cause = root_cause(error)
         line = str(cause)
-        named = with_remedy(_with_key(line, cfg)) if isinstance(cause, ValueError) else line
+        named = _with_remedy(_with_key(line, cfg)) if isinstance(cause, ValueError) else line
         if named == line:
             raise
         raise ConfigError(named) from error

@@ -12,7 +12,7 @@ from torch import Tensor
 from vae_lab.data.batches import as_batch
 from vae_lab.types import Batch, DataSpec, Scaling, Support
 
-MAX_KEPT = 1000
+_MAX_KEPT = 1000
 """Examples of each split that pictures are drawn of."""
 _MAX_NUMBERS = 2**24
 """Numbers of these examples."""
@@ -58,7 +58,7 @@ class Scan:
         self._look_at_values(x)
         if known.y is not None:
             self.num_classes = max(self.num_classes, int(known.y.max()) + 1)
-        room = min(MAX_KEPT, max(1, _MAX_NUMBERS // x[0].numel())) - sum(len(part.x) for part in self.kept)
+        room = min(_MAX_KEPT, max(1, _MAX_NUMBERS // x[0].numel())) - sum(len(part.x) for part in self.kept)
         if room > 0:
             self.kept.append(Batch(x[:room].clone(), None if known.y is None else known.y[:room].cpu().long()))
 

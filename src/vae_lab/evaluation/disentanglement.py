@@ -24,7 +24,7 @@ from vae_lab.data.arrays import Indices
 Floats = NDArray[np.float64]
 
 _BINS = 20
-VOTES, TEST_VOTES, EXAMPLES_PER_VOTE = 10_000, 5_000, 64
+_VOTES, TEST_VOTES, _EXAMPLES_PER_VOTE = 10_000, 5_000, 64
 COLLAPSED = 0.05
 """A dimension whose codes have a standard deviation below this does not vote."""
 TINY = 1e-12
@@ -151,7 +151,7 @@ def factor_vae_score(codes: Floats, factors: Indices, seed: int = 0) -> float:
     if not active.any():
         return 0.0
     standardised, rng = codes[:, active] / scale[active], np.random.default_rng(seed)
-    votes, test_votes = (_votes(standardised, factors, num // factors.shape[1], rng) for num in (VOTES, TEST_VOTES))
+    votes, test_votes = (_votes(standardised, factors, num // factors.shape[1], rng) for num in (_VOTES, TEST_VOTES))
     right = test_votes[votes.argmax(0), np.arange(votes.shape[1])].sum()
     return float(right / test_votes.sum())
 
@@ -167,7 +167,7 @@ def _least_varying(codes: Floats, factor: Indices, num: int, rng: np.random.Gene
     order = factor.argsort(kind="stable")
     values, first, count = np.unique(factor[order], return_index=True, return_counts=True)
     chosen = rng.integers(len(values), size=(num, 1))
-    rows = order[first[chosen] + rng.integers(count[chosen], size=(num, EXAMPLES_PER_VOTE))]
+    rows = order[first[chosen] + rng.integers(count[chosen], size=(num, _EXAMPLES_PER_VOTE))]
     least: Indices = codes[rows].var(1).argmin(1)
     return least
 

@@ -107,7 +107,7 @@ def path(run: ExploredRun, body: Body, settings: ExploreSettings) -> Answer:
     return {"pictures": [shown(image, run.spec) for image in run.between(found, steps)]}
 
 
-def map_of(run: ExploredRun, body: Body, settings: ExploreSettings) -> Answer:
+def _map_of(run: ExploredRun, body: Body, settings: ExploreSettings) -> Answer:
     """Returns the places of the examples' codes in a plane; see `vae_lab.explorer.projections`."""
     if run.examples is None:
         raise RefusedError(409, run.problem)
@@ -132,7 +132,7 @@ ANSWERS: dict[str, Callable[[ExploredRun, Body, ExploreSettings], Answer]] = {
     "example": example,
     "samples": samples,
     "path": path,
-    "map": map_of,
+    "map": _map_of,
     "command": command,
 }
 """Answers by the last part of their address; `picture`, which reads a file, is beside them."""

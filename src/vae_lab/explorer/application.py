@@ -16,7 +16,7 @@ from vae_lab.explorer.opened import OpenRuns
 PAGE = Path(__file__).parent / "page"
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 FILES = tuple(sorted(path.name for path in PAGE.iterdir() if path.suffix in _TYPES))
-QUESTIONS = ("open", "decode", "example", "samples", "path", "map", "command")
+_QUESTIONS = ("open", "decode", "example", "samples", "path", "map", "command")
 _MAX_WATCHED = 8
 _UPLOADS = ("image/png", "image/jpeg", "image/webp", "image/bmp", "image/gif", "application/octet-stream")
 
@@ -78,7 +78,7 @@ class Explorer:
             return _json({"runs": _status(self.runs, json_body(request).get("runs"))})
         if name == "picture":
             return _json(self._picture(request))
-        if name not in QUESTIONS:
+        if name not in _QUESTIONS:
             raise RefusedError(404, "no such question")
         body = json_body(request)
         with self.runs.lock:

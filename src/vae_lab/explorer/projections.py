@@ -11,7 +11,7 @@ from torch import Tensor
 from vae_lab.explorer.guard import RefusedError
 from vae_lab.types import DataSpec
 
-VIEWS = ("pca", "kl")
+_VIEWS = ("pca", "kl")
 
 
 def plane(mean: Tensor, view: Any, nats: Sequence[float] | None) -> dict[str, Any]:
@@ -26,8 +26,8 @@ def plane(mean: Tensor, view: Any, nats: Sequence[float] | None) -> dict[str, An
     Returns:
         ``points`` (N, 2), the ``center`` (D,) that is at 0, the two ``axes`` (2, D), orthonormal, and their ``titles``.
     """
-    if view not in VIEWS:
-        raise RefusedError(400, f"view: must be one of {', '.join(VIEWS)}")
+    if view not in _VIEWS:
+        raise RefusedError(400, f"view: must be one of {', '.join(_VIEWS)}")
     codes = mean.flatten(1).double().cpu()
     size = codes.shape[1]
     if size == 1:

@@ -27,7 +27,7 @@ from vae_lab.runs.loading import SavedRun
 from vae_lab.settings import ExportSettings
 from vae_lab.types import listed
 
-CARD, _PICTURE = "README.md", "samples"
+_CARD, _PICTURE = "README.md", "samples"
 _NUM_SAMPLES = 64
 _NUM_OF_EACH_CLASS = 8
 _MAX_CLASSES = 16
@@ -77,7 +77,7 @@ def write_card(
         _parity_table(errors),
         _data(model, run),
     ]
-    write_text(folder / CARD, "\n".join(filter(None, parts)))
+    write_text(folder / _CARD, "\n".join(filter(None, parts)))
 
 
 def _front_matter(

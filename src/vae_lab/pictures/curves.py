@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vae_lab.pictures.grid import DPI, figure_picture
 
-CURVE, UNDER = "#0072B2", "0.65"
+_CURVE, _UNDER = "#0072B2", "0.65"
 """Colours of a curve, and of what it is compared with."""
 _WIDTH = 128
 _BAND = 64
@@ -42,7 +42,7 @@ def curve_pictures(x: Tensor, ranges: Tensor, under: Tensor | None = None) -> Te
     corners = np.array([(i % across * _WIDTH, (down - 1 - i // across) * height) for i in range(num)])
     size = (across * _WIDTH + 0.5) / DPI, (down * height + 0.5) / DPI
     figure = Figure(figsize=size, dpi=DPI)
-    for signals, colour, width in ((under, UNDER, 2.0), (x, CURVE, 1.0)):
+    for signals, colour, width in ((under, _UNDER, 2.0), (x, _CURVE, 1.0)):
         if signals is not None:
             lines = _lines(signals, ranges, corners, band)
             drawn = LineCollection(lines, colors=colour, linewidths=width, transform=IdentityTransform())

@@ -21,7 +21,7 @@ INCHES = 2.6
 """Width of one setting's samples."""
 _MAX_COLUMNS = 6
 _MAX_TILES = 36
-LETTERS, MAX_PARTS = 32, 5
+_LETTERS, _MAX_PARTS = 32, 5
 """Letters in a line above a tile, and settings named there."""
 _SAMPLES = "samples.png"
 _MAX_PIXELS = 10**8
@@ -73,8 +73,8 @@ def _read(path: Path) -> Image.Image:
 
 def _label(comparison: Comparison, setting: Setting) -> str:
     parts = comparison.label(setting.values).split(", ")
-    shown = "\n".join(text.label(part, LETTERS) for part in parts[:MAX_PARTS]) or "samples"
-    return f"{shown}\n…" if len(parts) > MAX_PARTS else shown
+    shown = "\n".join(text.label(part, _LETTERS) for part in parts[:_MAX_PARTS]) or "samples"
+    return f"{shown}\n…" if len(parts) > _MAX_PARTS else shown
 
 
 def _places(comparison: Comparison) -> Iterator[tuple[tuple[int, int], Setting]]:

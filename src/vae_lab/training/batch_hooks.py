@@ -34,10 +34,10 @@ BATCH_HOOKS = (
 )
 INNER_HOOKS = BATCH_HOOKS[2:]
 """Those that are called within an optimizer step."""
-CLIPPING_HOOKS = ("configure_gradient_clipping", "clip_gradients")
+_CLIPPING_HOOKS = ("configure_gradient_clipping", "clip_gradients")
 MODULE_HOOKS = (
     *BATCH_HOOKS,
-    *CLIPPING_HOOKS,
+    *_CLIPPING_HOOKS,
     "optimizer_step",
     "optimizer_zero_grad",
     "lr_scheduler_step",
@@ -47,10 +47,10 @@ MODULE_HOOKS = (
     "transfer_batch_to_device",
     "on_after_batch_transfer",
 )
-NO_HOOKS = (Callback, LightningModule, ModelHooks, DataHooks)
+_NO_HOOKS = (Callback, LightningModule, ModelHooks, DataHooks)
 """Classes of Lightning whose hooks do nothing, or only what `vae_lab.training.stepping` does in their place."""
 
-PASS_SAFE = (Checkpoint, ModelCheckpoint, ProgressBar, RichProgressBar, TQDMProgressBar, Timer)
+_PASS_SAFE = (Checkpoint, ModelCheckpoint, ProgressBar, RichProgressBar, TQDMProgressBar, Timer)
 """Callbacks of Lightning that are pass-safe; those of the lab declare it themselves."""
 
 
@@ -60,9 +60,9 @@ def batch_observers(trainer: Trainer, module: LightningModule, every_callback: b
     Args:
         trainer: Trainer of the run.
         module: module that is trained.
-        every_callback: True to call the `PASS_SAFE` callbacks of Lightning at each batch, too.
+        every_callback: True to call the `_PASS_SAFE` callbacks of Lightning at each batch, too.
     """
-    safe = NO_HOOKS if every_callback else (*NO_HOOKS, *PASS_SAFE)
+    safe = _NO_HOOKS if every_callback else (*_NO_HOOKS, *_PASS_SAFE)
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
     observers: list[Any] = [callback for callback in callbacks if defines(callback, BATCH_HOOKS, safe)]
     return [*observers, module] if defines(module, MODULE_HOOKS, safe) else observers
@@ -70,7 +70,7 @@ def batch_observers(trainer: Trainer, module: LightningModule, every_callback: b
 
 def clips_itself(module: LightningModule) -> bool:
     """True if a subclass of the module clips gradients in its own way."""
-    return defines(module, CLIPPING_HOOKS, NO_HOOKS)
+    return defines(module, _CLIPPING_HOOKS, _NO_HOOKS)
 
 
 def check_subclass(module: LightningModule) -> None:
@@ -118,7 +118,7 @@ def call_hooks_between(observers: Iterable[Any], module: LightningModule, before
     call_hook(observers, module, "on_train_batch_start", batch, index)
 
 
-def defines(observer: Any, hooks: Sequence[str], safe: Sequence[type] = NO_HOOKS) -> bool:
+def defines(observer: Any, hooks: Sequence[str], safe: Sequence[type] = _NO_HOOKS) -> bool:
     """True if a callback or module has one of the hooks, and not from a class that is ``safe``."""
     return any(not _is_safe(observer, hook, safe) for hook in hooks)
 

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, *filter(None, [getattr(signal, "SIGUSR1", None)]))  # Windows has no third
 
-QUEUE_SIGNAL = getattr(signal, "SIGUSR2", None)  # Windows has none
+_QUEUE_SIGNAL = getattr(signal, "SIGUSR2", None)  # Windows has none
 
 _received: int | None = None
 _queue_handler: Callable[[int, FrameType | None], Any] | None = None
@@ -27,10 +27,10 @@ def listen() -> None:
     if threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
             signal.signal(number, _record)
-        handler = signal.getsignal(QUEUE_SIGNAL) if QUEUE_SIGNAL else None
-        if QUEUE_SIGNAL and callable(handler) and handler is not _record:
+        handler = signal.getsignal(_QUEUE_SIGNAL) if _QUEUE_SIGNAL else None
+        if _QUEUE_SIGNAL and callable(handler) and handler is not _record:
             _queue_handler = handler
-            signal.signal(QUEUE_SIGNAL, _record)
+            signal.signal(_QUEUE_SIGNAL, _record)
 
 
 def received() -> int | None:
@@ -45,8 +45,8 @@ def restore_handlers() -> None:
     if threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-        if QUEUE_SIGNAL and _queue_handler:
-            signal.signal(QUEUE_SIGNAL, _queue_handler)
+        if _QUEUE_SIGNAL and _queue_handler:
+            signal.signal(_QUEUE_SIGNAL, _queue_handler)
         _queue_handler = None
 
 
@@ -57,7 +57,7 @@ def exit_for_signal(number: int) -> NoReturn:
         SystemExit: with the exit code of the signal, as in shells; the handler may raise something else.
     """
     restore_handlers()
-    if number == QUEUE_SIGNAL:
+    if number == _QUEUE_SIGNAL:
         signal.raise_signal(number)
     raise SystemExit(128 + number)
 

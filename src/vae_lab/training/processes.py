@@ -17,7 +17,7 @@ from torch.distributed import DistError, all_gather_object, destroy_process_grou
 
 T = TypeVar("T")
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 
 def gathered(own: T) -> list[T]:
@@ -63,7 +63,7 @@ def _keep_freed_memory() -> None:
     """Has glibc keep the memory of large arrays, which every step frees and allocates again."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
-        for parameter in (M_MMAP_THRESHOLD, M_TRIM_THRESHOLD):
+        for parameter in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
             mallopt(parameter, 2**30)
 
 

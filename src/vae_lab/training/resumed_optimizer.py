@@ -95,7 +95,7 @@ def _state_keys(optimizer: Optimizer, parameter: nn.Parameter) -> set[str]:
     return set(optimizer.state[parameter])
 
 
-def schedule_changes(before: int | None, now: float, step: int) -> str | None:
+def _schedule_changes(before: int | None, now: float, step: int) -> str | None:
     """Returns a line if the steps so far followed the schedule of a run of another length, else None.
 
     Args:
@@ -126,7 +126,7 @@ def bring_up_to_date(trainer: Trainer, asked: Options, optimization: Optimizatio
     if optimization.scheduler is not None and step:
         _advance(trainer.lr_scheduler_configs[0].scheduler, step)
         steps = total_steps(trainer, optimization.accumulate_grad_batches)
-        line = schedule_changes(before["schedule_steps"], steps, step)
+        line = _schedule_changes(before["schedule_steps"], steps, step)
         if line and trainer.is_global_zero:
             print(line)
     if options_of(optimizer) != restored:

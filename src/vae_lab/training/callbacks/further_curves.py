@@ -9,7 +9,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from vae_lab.training.tensorboard import KL_OF_DIMENSIONS, tensorboard_writer
 
-MAX_DIMENSIONS = 64
+_MAX_DIMENSIONS = 64
 """Largest number of latent dimensions that have a curve each."""
 
 
@@ -53,7 +53,7 @@ class FurtherCurves(Callback):
         if writer is None or trainer.sanity_checking or len(levels) > 1:
             return
         kl = levels[0].kl_of_dimensions
-        if kl is not None and kl.numel() <= MAX_DIMENSIONS:
+        if kl is not None and kl.numel() <= _MAX_DIMENSIONS:
             width = len(str(kl.numel() - 1))
             for number, value in enumerate(kl.flatten().tolist()):
                 writer.add_scalar(f"{KL_OF_DIMENSIONS}/{number:0{width}}", value, trainer.global_step)

@@ -18,9 +18,9 @@ from vae_lab.training.callbacks.log_pictures import data_of, model_of
 from vae_lab.training.tensorboard import tensorboard_writer
 from vae_lab.types import Batch, DataSpec
 
-SPRITE_SIDE = 8192
+_SPRITE_SIDE = 8192
 """The projector shows no thumbnails from a sheet that is larger, in pixels."""
-THUMBNAIL_SIDE = 32
+_THUMBNAIL_SIDE = 32
 
 
 class Projector(Callback):
@@ -35,7 +35,7 @@ class Projector(Callback):
     """
 
     def __init__(self, num_codes: int = 1000, seed: int = 0) -> None:
-        limit = (SPRITE_SIDE // THUMBNAIL_SIDE) ** 2
+        limit = (_SPRITE_SIDE // _THUMBNAIL_SIDE) ** 2
         if not 1 <= num_codes <= limit:
             raise ValueError(f"num_codes={num_codes}: must be from 1 to {limit}, the thumbnails that a sheet holds")
         self.num_codes = num_codes
@@ -69,7 +69,7 @@ def _thumbnails(x: Tensor, spec: DataSpec | None = None) -> Tensor | None:
         return None
     shown = tiles_of(x, spec).pictures
     square = center_crop(shown, [max(shown.shape[2:])] * 2)  # larger than the image: fills up with black
-    return interpolate(square, size=(THUMBNAIL_SIDE, THUMBNAIL_SIDE), mode="area")
+    return interpolate(square, size=(_THUMBNAIL_SIDE, _THUMBNAIL_SIDE), mode="area")
 
 
 def _metadata(spec: DataSpec | None, y: Tensor) -> dict[str, Any]:
