@@ -38,7 +38,7 @@ def export(cfg: DictConfig) -> None:
         raise RunError(f"out={cfg.out}: exists already; name a new folder")
     folder = make_unique_folder(Path(cfg.out).expanduser() if cfg.out else run.folder / EXPORT)
     try:
-        written = export_run(run, folder, settings, cfg.packages)
+        written = export_run(run, folder, settings, cfg.packages, print)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)  # it was empty
         raise

@@ -141,7 +141,8 @@ class _Given:
         # A comparison with the sizes of a traced batch would fix them in its graph.
         if not torch.compiler.is_compiling() and value.shape != torch.Size(shape):
             raise ValueError(f"values: a draw of shape {tuple(value.shape)} is given where {shape} is made")
-        return value.to(device, dtype)
+        # Without a conversion to the device, which a traced graph would hold for ever.
+        return value if (value.device, value.dtype) == (device, dtype) else value.to(device, dtype)
 
 
 class _SampleStreams:

@@ -148,7 +148,8 @@ def test_an_exported_vae_is_the_model(graph: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", [*ALL])
 def test_every_model_likelihood_and_prior_is_exported(name: str, graph: str, tmp_path: Path) -> None:
     check(name, graph, "torch_export", tmp_path, 1e-6)
-    check(name, graph, "onnx", tmp_path, 1e-5)
+    if graph != "decode":  # the second half of sample
+        check(name, graph, "onnx", tmp_path, 1e-5)
 
 
 def check(name: str, graph: str, form: str, folder: Path, tolerance: float) -> None:
@@ -188,6 +189,9 @@ def test_errors_are_relative_to_the_outputs_of_the_same_unit() -> None:
     assert relative_error({**expected, **one(mean_level_2=[2e-3, 0.0])}, expected) == pytest.approx(1)
     for broken in (one(kl=[0.0]), one(kl=[0.0, float("nan")]), one(kl=[0.0, float("inf")])):
         assert relative_error({**expected, **broken}, expected) > TOLERANCE
+    columns = {"x_mean": torch.tensor([[1000.0, 1e-3]]), "x_scale": torch.tensor([[10.0, 2e-3]])}
+    other = {**columns, "x_mean": torch.tensor([[1000.0, 1.002e-3]])}
+    assert relative_error(other, columns) == pytest.approx(1e-3, rel=1e-3), "each column has its own unit"
     assert relative_error({"elbo": expected["elbo"]}, expected) > TOLERANCE
     assert relative_error(one(elbo=[float("-inf")]), one(elbo=[float("-inf")])) == 0
     assert relative_error(one(elbo=[0.0]), one(elbo=[float("nan")])) > TOLERANCE

@@ -36,6 +36,7 @@ _MAX_CLASSES = 16
 _TASK = {"type": "unconditional-image-generation", "name": "Density estimation"}
 _NAMES = {
     "nll": "negative log-likelihood by importance sampling, nats per example",
+    "nll_error": "standard error of the negative log-likelihood, nats per example",
     "elbo": "evidence lower bound, nats per example",
     "kl": "KL of posterior and prior, nats per example",
     "bits_per_dim": "bits per dimension",
@@ -102,8 +103,8 @@ def _results(numbers: Numbers) -> dict[str, float]:
     """Returns the metrics of the test set: those of an evaluation, else those at the end of the training."""
     at_end = numbers.get(METRICS, {}).get("metrics", {})
     found = {key.removeprefix("test/"): value for key, value in at_end.items()} | dict(numbers.get(EVALUATION, {}))
-    counts = [key for key in found if unit_title(key)]
-    return {key: found[key] for key in (*_NAMES, *counts) if isinstance(found.get(key), int | float)}
+    counts = {key: int(value) for key, value in found.items() if unit_title(key) and isinstance(value, int | float)}
+    return {key: found[key] for key in _NAMES if isinstance(found.get(key), int | float)} | counts
 
 
 def _results_table(results: Mapping[str, float], numbers: Numbers) -> str:
@@ -112,6 +113,8 @@ def _results_table(results: Mapping[str, float], numbers: Numbers) -> str:
     evaluation = numbers.get(EVALUATION, {})
     rows = ["| metric | value |", "|---|---|"]
     for key, value in results.items():
+        if key == "nll_error":  # beside its number
+            continue
         error = evaluation.get(f"{key}_error")
         shown = f"{value:.0f}" if unit_title(key) else f"{value:.3f}"
         rows.append(f"| {_metric_name(key)} | {shown}{'' if error is None else f' ± {error:.3f}'} |")
@@ -146,12 +149,17 @@ def _interface(graphs: Sequence[Graph], errors: Mapping[str, Mapping[str, float]
     outs = ["| graph | output | shape | what it is |", "|---|---|---|---|"]
     for graph in graphs:
         if set(errors.get(graph.name, {})) - {"safetensors"}:
-            rows += [f"| {graph.name} | `{row[0]}` | {row[1]} | {row[2]} |" for row in described_inputs(graph)]
-            outs += [f"| {graph.name} | `{row[0]}` | {row[1]} | {row[2]} |" for row in described_outputs(graph)]
+            rows += [_table_row(graph.name, *row) for row in described_inputs(graph)]
+            outs += [_table_row(graph.name, *row) for row in described_outputs(graph)]
     if len(rows) == 2:
         return ""
     both = "\n".join([*rows, "", *outs])
     return f"## Inputs and outputs\n\nB is any number of examples. The same noise gives the same result.\n\n{both}\n"
+
+
+def _table_row(graph: str, name: str, shape: str, meaning: str) -> str:
+    escaped = meaning.replace("|", r"\|")  # in the name of a column
+    return f"| {graph} | `{name}` | {shape} | {escaped} |"
 
 
 def _parity_table(errors: Mapping[str, Mapping[str, float]]) -> str:

@@ -74,7 +74,7 @@ def _meaning(name: str, model: LatentVariableModel) -> str:
     }
     if name in conditions:
         what, names = conditions[name]
-        return f"{what}: {listed(names)}".replace("|", r"\|") if names else what
+        return f"{what}: {listed(names)}" if names else what
     if name == "x":
         return f"examples: {described_values(model)[:1].lower()}{described_values(model)[1:-1]}"
     return _OUTPUTS.get(name, "noise that the model draws")

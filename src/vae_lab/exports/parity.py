@@ -30,17 +30,18 @@ def largest_error(graph: Graph, exported: Computes, seed: int) -> float:
 def relative_error(found: Tensors, expected: Tensors) -> float:
     """Returns the largest difference between outputs, divided by the largest size of those of the same unit.
 
-    The outputs of one level have one unit, and so have all others of a graph: of the bound, nats. Infinity stands for
-    outputs that are missing, of another shape, or not finite where those of the run are.
+    The outputs of one level have one unit, as has each column or channel of x; all parts of the bound are in nats.
+    Infinity stands for outputs that are missing, of another shape, or not finite where those of the run are.
     """
     errors = [0.0]
     for name, value in expected.items():
         other = found.get(name)
         if other is None or other.shape != value.shape:
             return math.inf
-        size = max(_size(each) for key, each in expected.items() if _unit(key) == _unit(name))
+        size = torch.stack([_size(each, key) for key, each in expected.items() if _unit(key) == _unit(name)]).amax(0)
+        size = torch.where(size == 0, 1.0, size).reshape(-1, *(1 for _ in value.shape[2:]))
         same = other == value  # infinities, too
-        gap = torch.where(same, 0.0, (other.double() - value.double()).abs() / (size or 1.0))
+        gap = torch.where(same, 0.0, (other.double() - value.double()).abs() / size)
         errors.append(float(gap.nan_to_num(math.inf).max()) if gap.numel() else 0.0)
     return max(errors)
 
@@ -49,6 +50,7 @@ def _unit(name: str) -> str:
     return name.partition("_level_")[2]
 
 
-def _size(value: Tensor) -> float:
-    finite = value[value.isfinite()]
-    return float(finite.abs().max()) if finite.numel() else 0.0
+def _size(value: Tensor, name: str) -> Tensor:
+    """Returns the largest size of finite numbers, (1,), or of each column of x, (C,)."""
+    rows = value.transpose(0, 1).flatten(1) if name.startswith("x_") else value.reshape(1, -1)
+    return torch.where(rows.isfinite(), rows, 0.0).double().abs().amax(1)

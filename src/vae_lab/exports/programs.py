@@ -64,6 +64,8 @@ def _of_numpy(name: str, value: Tensor, graph: Graph) -> str:
         return f'rng.standard_normal({sizes}, "{dtype}")'
     if name.startswith("u"):
         return f'rng.random({sizes}, "{dtype}")'
+    if name == "numbers":
+        return f'np.tile(np.array({_means(graph)}, "{dtype}"), ({_NUM}, 1))'
     return f'np.zeros({sizes}, "{dtype}")'
 
 
@@ -72,8 +74,18 @@ def _of_torch(name: str, value: Tensor, graph: Graph) -> str:
     dtype = ", dtype=torch.float64" if value.dtype == torch.float64 else ""
     if name == "classes":
         return f"torch.arange({_NUM}) % {_classes(graph)}"
+    if name == "numbers":
+        return f"torch.tensor([{_means(graph)}]{dtype}).repeat({_NUM}, 1)"
     kind = "randn" if name.startswith(("eps", "z")) else "rand" if name.startswith("u") else "zeros"
     return f"torch.{kind}({sizes}{dtype})"
+
+
+def _means(graph: Graph) -> list[float]:
+    """Returns the mean of each number of the condition, to four digits."""
+    assert graph.model.spec is not None
+    scaling = graph.model.spec.numbers_scaling
+    means = scaling.mean if scaling else [0.0] * len(graph.model.spec.numbers)
+    return [float(f"{mean:.4g}") for mean in means]
 
 
 def _classes(graph: Graph) -> int:

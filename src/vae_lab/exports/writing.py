@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,18 +65,26 @@ def formats_of(settings: ExportSettings) -> list[str]:
     return formats
 
 
-def export_run(run: SavedRun, folder: Path, settings: ExportSettings, packages: Sequence[str] = ()) -> Export:
+def export_run(
+    run: SavedRun,
+    folder: Path,
+    settings: ExportSettings | None = None,
+    packages: Sequence[str] = (),
+    report: Callable[[str], None] = lambda line: None,
+) -> Export:
     """Writes a run to a folder in the formats that are asked for, with parity.json and the card README.md.
 
     Args:
         run: run that is exported.
         folder: empty folder.
-        settings: formats, weights and seed.
+        settings: formats, weights and seed; None: the defaults.
         packages: further packages whose classes the run's config may name.
+        report: called with a line before each graph is written, which may take minutes.
 
     Raises:
         ImportError, RunError: for the reasons of `formats_of` and `SavedRun.model`.
     """
+    settings = settings or ExportSettings()
     export = Export(folder, formats_of(settings))
     model = run.model(packages, weights=settings.weights)
     numbers = numbers_of(run, settings.weights)
@@ -88,7 +96,8 @@ def export_run(run: SavedRun, folder: Path, settings: ExportSettings, packages: 
     if "safetensors" in export.formats:
         write_run(folder, run, model, numbers)
         _compare_reopened(export, find_run(folder).model(packages), settings.seed)
-    for graph in export.graphs:
+    for number, graph in enumerate(export.graphs, 1):
+        report(f"writing      {graph.name}, {number} of {len(export.graphs)} graphs")
         _write_graph(graph, export, settings.seed)
     _write_parity(export, run, settings)
     write_card(folder, run, export.graphs, export.errors, settings, numbers)
