@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from vae_lab.core import ElboTerms, LatentVariableModel
 from vae_lab.objectives import Elbo
-from vae_lab.objectives.base import Loss
+from vae_lab.objectives.base import Loss, Scheduled
 
 
 class LearnedTemperature(Elbo):
@@ -25,9 +24,11 @@ class LearnedTemperature(Elbo):
             return super().parameter_groups(model)
         return [{"params": list(model.parameters())}, {"params": [self.log_temperature], "lr": self.lr}]
 
-    def loss(self, terms: ElboTerms, weight: Tensor | float) -> Loss:
+    def loss(self, terms: ElboTerms, scheduled: Scheduled) -> Loss:
         log_likelihood = terms.log_likelihood.mean()
         value = (
-            weight * terms.kl.mean((0, 1)).sum() - log_likelihood / self.log_temperature.exp() + self.log_temperature
+            scheduled["beta"] * terms.kl.mean((0, 1)).sum()
+            - log_likelihood / self.log_temperature.exp()
+            + self.log_temperature
         )
         return Loss(value, {"temperature": self.log_temperature.exp()})

@@ -17,7 +17,7 @@ def terms_of(levels: int = 3) -> ElboTerms:
 
 def test_the_capacity_rises_linearly_and_stays() -> None:
     objective = Capacity(capacity=20.0, steps=100)
-    assert [objective.weight(step) for step in (0, 25, 50, 100, 101, 10_000)] == [0, 5, 10, 20, 20, 20]
+    assert [objective.scheduled(step)["capacity"] for step in (0, 25, 50, 100, 101, 10_000)] == [0, 5, 10, 20, 20, 20]
 
 
 @pytest.mark.parametrize("levels", [1, 3])

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from tests.training.test_step_structure import WAITS, Record, data_of, fit, module_of
+from vae_lab.core import ElboTerms
 from vae_lab.data import datamodule
-from vae_lab.objectives import Elbo, FactorVae, Objective
+from vae_lab.objectives import Elbo, FactorVae, Loss, Objective, Scheduled
 from vae_lab.objectives.schedules import Linear
 from vae_lab.training import VariationalModule, optimization, stepping
 from vae_lab.training.averaging import WeightAverage
@@ -44,6 +45,17 @@ class Recording:
                 self.batch.x.copy_(self.work().x)
 
 
+class TwoSchedules(Elbo):
+    """Two numbers that change with the step."""
+
+    def scheduled(self, step: int) -> dict[str, float]:
+        return {**super().scheduled(step), "share": 1 / (1 + step)}
+
+    def loss(self, terms: ElboTerms, scheduled: Scheduled) -> Loss:
+        loss = super().loss(terms, scheduled)
+        return Loss(loss.value * scheduled["share"], {**loss.logs, "share": scheduled["share"]})
+
+
 def trained(objective: Objective, graph: Any, monkeypatch: pytest.MonkeyPatch, stored: bool = True) -> Any:
     """A module after two epochs of seven batches and a short one, with captured steps if there is a graph."""
     monkeypatch.setattr(optimization, "SYNCHRONOUS_DEVICES", ())  # the CPU stands for a device that is waited for
@@ -62,7 +74,7 @@ def trained(objective: Objective, graph: Any, monkeypatch: pytest.MonkeyPatch, s
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("stored", [True, False])
-@pytest.mark.parametrize("objective", [Elbo(warmup=Linear(30)), FactorVae(latent_dim=2, widths=(8,))], ids=str)
+@pytest.mark.parametrize("objective", [TwoSchedules(warmup=Linear(30)), FactorVae(latent_dim=2, widths=(8,))], ids=str)
 def test_captured_steps_are_plain_steps(objective: Objective, stored: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     # The rate is read from the device, in float32: the weights differ by that rounding alone.
     start = {name: value.clone() for name, value in objective.state_dict().items()}

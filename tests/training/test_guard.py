@@ -20,7 +20,7 @@ from vae_lab.distributions import Bernoulli
 from vae_lab.errors import NonFiniteLossError
 from vae_lab.models import MHVAE
 from vae_lab.networks import MlpArchitecture
-from vae_lab.objectives import Elbo, Loss
+from vae_lab.objectives import Elbo, Loss, Scheduled
 from vae_lab.training import Optimization, VariationalModule, optimization
 from vae_lab.training.guard import PATIENCE
 
@@ -49,9 +49,9 @@ class Spoilt(Elbo):
         super().__init__()
         self.calls, self.factor, self.value, self.call = set(calls), factor, value, -1
 
-    def loss(self, terms: ElboTerms, weight: float | Tensor) -> Loss:
+    def loss(self, terms: ElboTerms, scheduled: Scheduled) -> Loss:
         self.call += 1
-        loss = super().loss(terms, weight)
+        loss = super().loss(terms, scheduled)
         if self.call not in self.calls:
             return loss
         return loss._replace(value=loss.value * self.factor if self.value else BadFactor.apply(loss.value, self.factor))
@@ -177,8 +177,8 @@ def test_the_term_is_named(tmp_path: Any, monkeypatch: pytest.MonkeyPatch, level
 
 def test_a_value_that_is_no_number_is_not_believed_though_its_gradient_is(tmp_path: Any) -> None:
     class Shifted(Elbo):
-        def loss(self, terms: ElboTerms, weight: float | Tensor) -> Loss:
-            loss = super().loss(terms, weight)
+        def loss(self, terms: ElboTerms, scheduled: Scheduled) -> Loss:
+            loss = super().loss(terms, scheduled)
             return loss._replace(value=loss.value + NAN)
 
     module, data = module_of(Shifted(), OPTIMIZERS["fused"])

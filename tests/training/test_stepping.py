@@ -23,7 +23,7 @@ from vae_lab.data import ImageDataModule
 from vae_lab.distributions import Bernoulli
 from vae_lab.models import VAE
 from vae_lab.networks import MlpArchitecture
-from vae_lab.objectives import Elbo, Loss, Objective
+from vae_lab.objectives import Elbo, Loss, Objective, Scheduled
 from vae_lab.objectives.schedules import Linear
 from vae_lab.training import Optimization, VariationalModule
 from vae_lab.training.lightning_loop import steps_in_pass, total_steps
@@ -196,7 +196,7 @@ class Slope(Objective):
         super().__init__()
         self.weights = weights
 
-    def loss(self, terms: ElboTerms, weight: Tensor | float) -> Loss:
+    def loss(self, terms: ElboTerms, scheduled: Scheduled) -> Loss:
         return Loss(sum(tensor.sum() for tensor in self.weights))  # type: ignore[arg-type]
 
 

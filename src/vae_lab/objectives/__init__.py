@@ -1,6 +1,6 @@
 """Training objectives: ElboTerms -> Loss."""
 
-from vae_lab.objectives.base import Loss, Objective
+from vae_lab.objectives.base import Loss, Objective, Scheduled
 from vae_lab.objectives.beta_tcvae import BetaTcvae
 from vae_lab.objectives.capacity import Capacity
 from vae_lab.objectives.elbo import Elbo
@@ -20,5 +20,6 @@ __all__ = [
     "IwaeDreg",
     "Loss",
     "Objective",
+    "Scheduled",
     "VectorQuantisation",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -10,6 +11,9 @@ from torch import Tensor, nn
 
 from vae_lab import noise
 from vae_lab.core import ElboTerms, LatentVariableModel
+
+Scheduled = Mapping[str, Tensor | float]
+"""Numbers of an objective that depend on the step, by name; on the device, (), where a loss is compiled or captured."""
 
 
 class Loss(NamedTuple):
@@ -62,14 +66,14 @@ class Objective(nn.Module, ABC):
 
     def forward(self, terms: ElboTerms, step: int) -> Loss:
         """Returns the loss of a batch at the global step ``step``."""
-        return self.loss(terms, self.weight(step))
+        return self.loss(terms, self.scheduled(step))
 
-    def weight(self, step: int) -> float:
-        """Returns the number that depends on the step, such as the weight of the KL; 1 if none does.
+    def scheduled(self, step: int) -> dict[str, float]:
+        """Returns the numbers that depend on the step, by name, such as the weight of the KL.
 
-        It is separate from `loss` so that a compiled loss takes it as an input, and is compiled once.
+        They are separate from `loss` so that a compiled or captured loss takes them as inputs, and is made once.
         """
-        return 1.0
+        return {}
 
     def plan(self, steps: float) -> float | None:
         """Records the number of steps that a run plans (infinity: no end); returns it if it matters, else None."""
@@ -84,8 +88,8 @@ class Objective(nn.Module, ABC):
         return [{"params": [*model.parameters(), *self.parameters()]}]
 
     @abstractmethod
-    def loss(self, terms: ElboTerms, weight: Tensor | float) -> Loss:
-        """Returns the loss of a batch, with the number from `weight` for its step."""
+    def loss(self, terms: ElboTerms, scheduled: Scheduled) -> Loss:
+        """Returns the loss of a batch, with the numbers of `scheduled` for its step."""
 
 
 def example_terms(model: LatentVariableModel, seed: int = 0) -> ElboTerms | None:

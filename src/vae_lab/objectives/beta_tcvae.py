@@ -9,7 +9,7 @@ from torch.distributions import Distribution, Normal
 
 from vae_lab.core import ElboTerms, LatentLevel, LatentVariableModel
 from vae_lab.distributions.gaussian import is_diagonal_gaussian, loc_and_scale
-from vae_lab.objectives.base import Loss, Objective, example_terms
+from vae_lab.objectives.base import Loss, Objective, Scheduled, example_terms
 from vae_lab.objectives.whole_batch import whole_batch
 
 
@@ -50,7 +50,7 @@ class BetaTcvae(Objective):
         if terms is not None and not is_diagonal_gaussian(terms.levels[0].q):
             raise ValueError("objective BetaTcvae needs a posterior of independent dimensions; FactorVae takes any")
 
-    def loss(self, terms: ElboTerms, weight: Tensor | float) -> Loss:
+    def loss(self, terms: ElboTerms, scheduled: Scheduled) -> Loss:
         (level,) = terms.levels
         joint, product = aggregated_log_prob(level)
         tc = (joint - product).mean()

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 
-from torch import Tensor
-
 from vae_lab.core import ElboTerms
-from vae_lab.objectives.base import Loss, Objective
+from vae_lab.objectives.base import Loss, Objective, Scheduled
 from vae_lab.objectives.schedules import Linear
 from vae_lab.objectives.whole_batch import whole_batch
 
@@ -40,10 +38,11 @@ class Capacity(Objective):
         self.capacity = capacity
         self.rise = Linear(steps)
 
-    def weight(self, step: int) -> float:
+    def scheduled(self, step: int) -> dict[str, float]:
         """Returns C(step), in nats."""
-        return self.capacity * self.rise(step)
+        return {"capacity": self.capacity * self.rise(step)}
 
-    def loss(self, terms: ElboTerms, weight: Tensor | float) -> Loss:
+    def loss(self, terms: ElboTerms, scheduled: Scheduled) -> Loss:
         kl = whole_batch(terms.kl, 1).mean((0, 1)).sum()
-        return Loss(self.gamma * (kl - weight).abs() - terms.log_likelihood.mean(), {"capacity": weight})
+        capacity = scheduled["capacity"]
+        return Loss(self.gamma * (kl - capacity).abs() - terms.log_likelihood.mean(), {"capacity": capacity})

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 
-from torch import Tensor
-
 from vae_lab.core import ElboTerms
-from vae_lab.objectives.base import Loss, Objective
+from vae_lab.objectives.base import Loss, Objective, Scheduled
 from vae_lab.objectives.schedules import Constant, Schedule
 from vae_lab.objectives.whole_batch import whole_batch
 
@@ -44,12 +42,13 @@ class Elbo(Objective):
     def plan(self, steps: float) -> float | None:
         return self.warmup.plan(steps)
 
-    def weight(self, step: int) -> float:
-        return self.beta * self.warmup(step)
+    def scheduled(self, step: int) -> dict[str, float]:
+        return {"beta": self.beta * self.warmup(step)}
 
-    def loss(self, terms: ElboTerms, weight: Tensor | float) -> Loss:
+    def loss(self, terms: ElboTerms, scheduled: Scheduled) -> Loss:
         if self.free_bits:
             kl = whole_batch(terms.kl, 1).mean((0, 1)).clamp(min=self.free_bits)  # (L,)
         else:
             kl = terms.kl.mean((0, 1))  # (L,)
-        return Loss(weight * kl.sum() - terms.log_likelihood.mean(), {"beta": weight})
+        beta = scheduled["beta"]
+        return Loss(beta * kl.sum() - terms.log_likelihood.mean(), {"beta": beta})

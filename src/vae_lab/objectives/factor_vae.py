@@ -13,7 +13,7 @@ from torch.nn.functional import softplus
 from vae_lab import noise
 from vae_lab.core import ElboTerms, LatentVariableModel
 from vae_lab.networks.mlp import Mlp
-from vae_lab.objectives.base import Loss, Objective, example_terms
+from vae_lab.objectives.base import Loss, Objective, Scheduled, example_terms
 from vae_lab.objectives.whole_batch import whole_batch
 
 
@@ -77,7 +77,7 @@ class FactorVae(Objective):
         options = {"lr": self.lr} | ({} if self.betas is None else {"betas": tuple(self.betas)})
         return [{"params": list(model.parameters())}, {"params": list(self.discriminator.parameters()), **options}]
 
-    def loss(self, terms: ElboTerms, weight: Tensor | float) -> Loss:
+    def loss(self, terms: ElboTerms, scheduled: Scheduled) -> Loss:
         (level,) = terms.levels
         z = level.z.flatten(2)  # (K, B, D)
         fixed = {name: parameter.detach() for name, parameter in self.discriminator.named_parameters()}

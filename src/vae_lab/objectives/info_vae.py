@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vae_lab.core import ElboTerms, LatentLevel
 from vae_lab.distributions.gaussian import rsample
-from vae_lab.objectives.base import Loss, Objective
+from vae_lab.objectives.base import Loss, Objective, Scheduled
 from vae_lab.objectives.whole_batch import whole_batch
 
 Kernel = Callable[[Tensor, float], Tensor]
@@ -62,7 +62,7 @@ class InfoVae(Objective):
         self.lambda_ = lambda_
         self.kernel = KERNELS[kernel]
 
-    def loss(self, terms: ElboTerms, weight: Tensor | float) -> Loss:
+    def loss(self, terms: ElboTerms, scheduled: Scheduled) -> Loss:
         top = terms.levels[-1]
         mmd = squared_mmd(whole_batch(top.z, 1), whole_batch(prior_samples(top), 1), self.kernel).mean()
         kl_of_levels = terms.kl.mean((0, 1))  # (L,)

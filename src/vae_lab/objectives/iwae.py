@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
 from vae_lab.core import ElboTerms
-from vae_lab.objectives.base import Loss, Objective
+from vae_lab.objectives.base import Loss, Objective, Scheduled
 
 
 class Iwae(Objective):
@@ -18,5 +16,5 @@ class Iwae(Objective):
     def __init__(self, num_samples: int = 5) -> None:
         super().__init__(num_samples)
 
-    def loss(self, terms: ElboTerms, weight: Tensor | float) -> Loss:
+    def loss(self, terms: ElboTerms, scheduled: Scheduled) -> Loss:
         return Loss(-terms.importance_weighted_bound.mean())

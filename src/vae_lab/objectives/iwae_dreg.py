@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from torch import Tensor
 from torch.distributions import Distribution
 
 from vae_lab.core import ElboTerms, LatentVariableModel
 from vae_lab.distributions.gaussian import diagonal_gaussian, is_diagonal_gaussian, loc_and_scale
-from vae_lab.objectives.base import Loss, Objective, example_terms
+from vae_lab.objectives.base import Loss, Objective, Scheduled, example_terms
 
 
 class IwaeDreg(Objective):
@@ -42,7 +41,7 @@ class IwaeDreg(Objective):
         if terms is not None:
             _without_gradient(terms.levels[0].q)
 
-    def loss(self, terms: ElboTerms, weight: Tensor | float) -> Loss:
+    def loss(self, terms: ElboTerms, scheduled: Scheduled) -> Loss:
         (level,) = terms.levels
         terms = replace(terms, levels=(replace(level, q=_without_gradient(level.q)),))
         if level.z.requires_grad:

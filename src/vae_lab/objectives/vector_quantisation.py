@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 
-from torch import Tensor
-
 from vae_lab.core import ElboTerms, LatentVariableModel
 from vae_lab.distributions.codes import CertainCodes
-from vae_lab.objectives.base import Loss, Objective, example_terms
+from vae_lab.objectives.base import Loss, Objective, Scheduled, example_terms
 
 
 class VectorQuantisation(Objective):
@@ -40,7 +38,7 @@ class VectorQuantisation(Objective):
         if terms is not None and not isinstance(terms.levels[0].q, CertainCodes):
             raise ValueError("objective VectorQuantisation needs a model with a codebook, VqVae")
 
-    def loss(self, terms: ElboTerms, weight: Tensor | float) -> Loss:
+    def loss(self, terms: ElboTerms, scheduled: Scheduled) -> Loss:
         q = terms.levels[0].q
         assert isinstance(q, CertainCodes)
         to_entries = (q.entries - q.encoded.detach()).square().flatten(1).sum(1).mean()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gc
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from vae_lab.data.batches import StoredRows
+from vae_lab.objectives import Scheduled
 from vae_lab.training.device_steps import DeviceStep, StepNumbers
 from vae_lab.training.optimization import Optimization, zero_grad
 from vae_lab.types import Batch
@@ -95,8 +96,8 @@ class CapturedStep:
     A step that makes the host wait for the device, or that fails to be captured, is never captured, with a warning.
 
     Args:
-        step: takes one optimizer step on a batch on the device, with a weight (); whatever it changes, it changes in
-            place, and it leaves the gradients None.
+        step: takes one optimizer step on a batch on the device, with the scheduled numbers, ();
+            whatever it changes, it changes in place, and it leaves the gradients None.
         optimizer: the optimizer that it steps, whose learning rate may change between steps.
         device: where it runs.
         kept: steps whose numbers stay as they are while later steps are taken.
@@ -105,14 +106,15 @@ class CapturedStep:
 
     def __init__(
         self,
-        step: Callable[[_Input, Tensor], DeviceStep],
+        step: Callable[[_Input, Scheduled], DeviceStep],
         optimizer: Optimizer,
         device: torch.device,
         kept: int,
         graph: Callable[[], Graph] = CudaGraph,
     ) -> None:
         self._step, self._optimizer = step, optimizer
-        self._weight = _Number(device)
+        self._device = device
+        self._scheduled: dict[str, _Number] = {}
         self._rates = [_Number(device) for _ in optimizer.param_groups]
         self._kept = kept
         self._graph: Graph | None = graph()
@@ -126,9 +128,10 @@ class CapturedStep:
         """True once a step has been captured."""
         return self._input is not None
 
-    def __call__(self, batch: _Input, weight: float) -> DeviceStep:
-        """Takes an optimizer step on a batch whose tensors are on the device."""
-        self._weight.set(weight)
+    def __call__(self, batch: _Input, scheduled: Mapping[str, float]) -> DeviceStep:
+        """Takes an optimizer step on a batch whose tensors are on the device, with the scheduled numbers."""
+        for name, number in scheduled.items():
+            self._scheduled.setdefault(name, _Number(self._device)).set(number)
         for rate, group in zip(self._rates, self._optimizer.param_groups, strict=True):
             rate.set(group["lr"])
         if self._graph is None:
@@ -150,7 +153,7 @@ class CapturedStep:
 
     def _on(self, batch: _Input) -> DeviceStep:
         with _rates_on_device(self._optimizer, self._rates):
-            return self._step(batch, self._weight.value)
+            return self._step(batch, {name: number.value for name, number in self._scheduled.items()})
 
     def _warmed_up(self, batch: _Input) -> DeviceStep:
         """Takes a step as it will be captured; the last of `WARM_UP` shows whether the host waits in it."""

@@ -13,7 +13,7 @@ from vae_lab import noise
 from vae_lab.core import ElboTerms, LatentVariableModel
 from vae_lab.core.codes import Code, posterior_codes
 from vae_lab.errors import NonFiniteLossError
-from vae_lab.objectives import Objective
+from vae_lab.objectives import Objective, Scheduled
 from vae_lab.training.batches import known_batch
 from vae_lab.training.compiled import CompiledLoss
 from vae_lab.training.guard import gradient_culprit
@@ -81,9 +81,9 @@ class VariationalModule(ResumableModule):
         if self.device_mesh is not None and not is_sharded(self.model):
             shard(self.model, self.device, self.trainer.world_size)
 
-    def training_loss(self, x: Tensor, y: Tensor | None, weight: Tensor | float) -> StepTerms:
+    def training_loss(self, x: Tensor, y: Tensor | None, scheduled: Scheduled) -> StepTerms:
         terms: ElboTerms = self.model(x, y, self.objective.num_samples, check=False)
-        loss = self.objective.loss(terms, weight)
+        loss = self.objective.loss(terms, scheduled)
         return StepTerms(loss.value, terms.log_likelihood.detach(), terms.kl.detach(), loss.logs)
 
     def log_steps(self, steps: list[Step], first_step: int) -> None:

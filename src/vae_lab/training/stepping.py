@@ -22,7 +22,7 @@ from torch.optim import Optimizer
 from vae_lab import noise
 from vae_lab.core import LatentVariableModel
 from vae_lab.data.batches import StoredRows
-from vae_lab.objectives import Objective
+from vae_lab.objectives import Objective, Scheduled
 from vae_lab.training import interrupts
 from vae_lab.training.batch_hooks import (
     INNER_HOOKS,
@@ -96,10 +96,10 @@ class SteppedModule(LightningModule):
         self._planned_steps: float | None = None
         self._begun_epoch: int | None = None
         self._skipped = torch.zeros(())  # 1 if the last optimizer step was skipped
-        self._loss: Callable[[Tensor, Tensor | None, Tensor | float], StepTerms] = self.training_loss
+        self._loss: Callable[[Tensor, Tensor | None, Scheduled], StepTerms] = self.training_loss
         self._captured: CapturedStep | None = None
 
-    def training_loss(self, x: Tensor, y: Tensor | None, weight: Tensor | float) -> StepTerms:
+    def training_loss(self, x: Tensor, y: Tensor | None, scheduled: Scheduled) -> StepTerms:
         """Returns the loss of a batch, to be compiled, with its terms."""
         raise NotImplementedError
 
@@ -171,16 +171,16 @@ class SteppedModule(LightningModule):
     def _optimizer_step(self, dataloader_iter: Any) -> Step:
         """Takes one optimizer step, on the batches that it accumulates."""
         optimizer: Any = self.optimizers()
-        weight = self.objective.weight(self.global_step)
+        scheduled = self.objective.scheduled(self.global_step)
         if self._captured is not None:
-            step = self._captured_step(dataloader_iter, self._captured, weight)
+            step = self._captured_step(dataloader_iter, self._captured, scheduled)
         else:
-            step = self._accumulated_step(dataloader_iter, optimizer, weight)
+            step = self._accumulated_step(dataloader_iter, optimizer, scheduled)
         if self.optimization.scheduler is not None:
             self.lr_scheduler_step(self.lr_schedulers(), None)  # type: ignore[arg-type]
         return step
 
-    def _accumulated_step(self, dataloader_iter: Any, optimizer: Any, weight: float) -> Step:
+    def _accumulated_step(self, dataloader_iter: Any, optimizer: Any, scheduled: Scheduled) -> Step:
         """Takes an optimizer step by Lightning's ways wherever a hook needs them."""
         accumulate = self.optimization.accumulate_grad_batches
         done: list[StepTerms] = []
@@ -192,7 +192,7 @@ class SteppedModule(LightningModule):
                     call_hooks_between(self._observers, self, self._batch, batch, index)
                 show_batch(dataloader_iter, batch)
             self._batch = batch
-            terms = self._terms(batch, weight)
+            terms = self._terms(batch, scheduled)
             self._backward(terms.loss / accumulate if accumulate > 1 else terms.loss)
             done.append(terms._replace(loss=terms.loss.detach()))
         found_inf = self._take_step(optimizer, index)
@@ -203,32 +203,32 @@ class SteppedModule(LightningModule):
             zero_grad(optimizer.optimizer)
         return Step(done, found_inf)
 
-    def _captured_step(self, dataloader_iter: Any, captured: CapturedStep, weight: float) -> Step:
+    def _captured_step(self, dataloader_iter: Any, captured: CapturedStep, scheduled: dict[str, float]) -> Step:
         """Takes an optimizer step of which the host sees only the batch before and the numbers after."""
         batch, _, _ = next(dataloader_iter)
         before = self.global_step
-        done = captured(batch if self._reads_on_device(batch) else self._to_device(batch), weight)
+        done = captured(batch if self._reads_on_device(batch) else self._to_device(batch), scheduled)
         self._count_step(before)
         self._batch, self._skipped = done.batch, done.skipped
         if self._observers:
             show_batch(dataloader_iter, done.batch)
         return Step([done.terms], done.found_inf)
 
-    def _step_on_device(self, batch: Batch | StoredRows, weight: Tensor) -> DeviceStep:
+    def _step_on_device(self, batch: Batch | StoredRows, scheduled: Scheduled) -> DeviceStep:
         """Takes an optimizer step on a batch on the device, as `CapturedStep` captures it."""
         optimizer: Any = self.optimizers()
         if self._reads_on_device(batch):
             batch = self._to_device(batch)
         batch = known_batch(self, batch, first=self._batch is None)
-        terms = self._terms(batch, weight)
+        terms = self._terms(batch, scheduled)
         terms.loss.backward()  # type: ignore[no-untyped-call]
         found_inf, skipped = self._step_unless_unusual(optimizer.optimizer, optimizer.optimizer.step)
         zero_grad(optimizer.optimizer)
         return DeviceStep(batch, terms._replace(loss=terms.loss.detach()), found_inf, skipped)
 
-    def _terms(self, batch: Batch, weight: Tensor | float) -> StepTerms:
+    def _terms(self, batch: Batch, scheduled: Scheduled) -> StepTerms:
         with noise.sharded(batch.shard):
-            return self._loss(batch.x, self.labels(batch), weight)
+            return self._loss(batch.x, self.labels(batch), scheduled)
 
     def _to_device(self, batch: Any) -> Any:
         """Returns the batch as the hooks of the data module, or those of the module, make it for the device."""
