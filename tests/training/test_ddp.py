@@ -103,6 +103,28 @@ def test_statistics_of_a_batch_are_those_of_one_process_uncompiled(
 
 
 @pytest.mark.slow
+def test_balanced_classes_in_two_processes_resume_within_an_epoch(
+    train: Callable[..., Outcome], forks: Any, tmp_path: Path
+) -> None:
+    rng, counts = np.random.default_rng(0), (400, 90, 14)
+    (tmp_path / "own").mkdir()
+    np.save(tmp_path / "own" / "train_images.npy", rng.integers(0, 2, (sum(counts), 6, 6), np.uint8))
+    np.save(tmp_path / "own" / "train_labels.npy", rng.permutation(np.repeat(np.arange(3), counts)))
+    words = ("data=array", "data.root=own", "data.balance=true", "data.val_size=50", "data.batch_size=42")
+    words = (*words, "model=cvae", "latent_dim=3", "network.widths=[8]", "trainer.enable_progress_bar=false")
+    words = (*words, "callbacks.pictures=null", "callbacks.projector=null", "trainer.log_every_n_steps=1")
+    assert train("trainer=cpu", *words, "trainer.max_epochs=2", "hydra.run.dir=one").code == 0
+    run_forked(forks, tmp_path, 2, *TWO, *words, "trainer.max_epochs=2", "hydra.run.dir=whole")
+    run_forked(forks, tmp_path, 2, *TWO, *words, "trainer.max_epochs=2", "trainer.max_steps=14", "hydra.run.dir=part")
+    assert step_of(tmp_path / "part") == 14, "within the second epoch of 10 steps"
+    run_forked(forks, tmp_path, 2, "resume=part", "trainer.max_steps=-1")
+    assert_same(tmp_path / "part", tmp_path / "whole")
+    one, two = outcome(tmp_path / "one"), outcome(tmp_path / "whole")
+    for tag in ("train/loss", "val/elbo"):
+        assert two["curves"][tag] == pytest.approx(one["curves"][tag], rel=1e-5), tag
+
+
+@pytest.mark.slow
 def test_two_nodes_of_two_processes_by_torchrun_are_one_process(tmp_path: Path) -> None:
     words = (*SIZES, "trainer.limit_test_batches=3")
     one = run(tmp_path / "one", "trainer=cpu", *words)
