@@ -22,6 +22,7 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from PIL import Image
 
 import vae_lab
 import vae_lab.fitting
@@ -60,6 +61,22 @@ def weights(folder: str, name: str = "last.ckpt") -> dict[str, torch.Tensor]:
 def same_weights(one: str, other: str) -> bool:
     first, second = weights(one), weights(other)
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_quiet_is_quiet_in_a_notebook_too(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    displayed: list[Any] = []
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    monkeypatch.setattr("rich.jupyter.display", lambda *parts: displayed.append(parts))
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for place, picture in enumerate(X[:20]):
+        Image.fromarray(picture).save(folder / f"{place}.png")
+    words = ["network=mlp", *TINY, "trainer.max_epochs=1", "data.root=pictures"]
+    vae_lab.fit("image_folder", overrides=words, verbose=False)
+    assert displayed == []
+    assert "decoding" not in "".join(capfd.readouterr())
 
 
 def test_the_example_of_the_documentation_runs() -> None:

@@ -38,7 +38,7 @@ def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]
     table = Table(*columns, title=Text(title, "table.title"), title_justify="left")
     for row in rows:
         table.add_row(*map(Text, row))
-    Console(soft_wrap=True).print(table)
+    Console(soft_wrap=True, force_jupyter=False).print(table)
 
 
 def print_results(title: str, results: Mapping[str, Any], rows: Iterable[Sequence[str]] = ()) -> None:
@@ -64,4 +64,4 @@ def _result_row(name: str, value: Any, error: float | None) -> tuple[str, str, s
 def print_lines(lines: Iterable[str]) -> None:
     """Prints lines without marking numbers and paths in them."""
     for line in lines:
-        Console(soft_wrap=True).print(line, highlight=False, markup=False)
+        Console(soft_wrap=True, force_jupyter=False).print(line, highlight=False, markup=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -143,7 +144,8 @@ def _decode_all(
         warnings.simplefilter("error", Image.DecompressionBombWarning)  # refused like any other unreadable file
         try:
             results = pool.map(lambda path: _try(decoder, path), paths)
-            for place, result in enumerate(tqdm(results, f"decoding {name}", len(paths), unit="picture")):
+            bar = tqdm(results, f"decoding {name}", len(paths), unit="picture", file=sys.stdout)
+            for place, result in enumerate(bar):
                 if isinstance(result, str):
                     skipped.append(result)
                 else:
