@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: setup train test test-all lint docs benchmark clean
+.PHONY: setup train test test-all lint docs tutorials benchmark clean
 setup: .venv/.installed
 
 .venv/.installed: pyproject.toml
@@ -31,6 +31,10 @@ docs: setup
 	$(BIN)/python -m website.pages
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo "build/site/index.html; with its search: $(BIN)/python -m http.server -d build/site"
+
+# Runs the tutorials and writes their pages, which are committed.
+tutorials: setup
+	$(BIN)/python -m website.tutorials $(ARGS)
 
 benchmark: setup
 	$(BIN)/python -m benchmarks.speed $(ARGS)
