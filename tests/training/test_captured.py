@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -83,6 +84,7 @@ def test_captured_steps_are_plain_steps(objective: Objective, stored: bool, monk
     graph = Recording()
     module, average = trained(objective, graph, monkeypatch, stored)
     assert graph.replays == 3 * 7 - 3
+    copy.deepcopy(module)  # nothing of the graph is left in it
     assert not graph.record.names & WAITS
     assert module.trainer.global_step == plain.trainer.global_step == 24
     assert average.steps == plain_average.steps

@@ -98,6 +98,7 @@ class SteppedModule(LightningModule):
         self._skipped = torch.zeros(())  # 1 if the last optimizer step was skipped
         self._loss: Callable[[Tensor, Tensor | None, Scheduled], StepTerms] = self.training_loss
         self._captured: CapturedStep | None = None
+        self.captured_steps = 0
 
     def training_loss(self, x: Tensor, y: Tensor | None, scheduled: Scheduled) -> StepTerms:
         """Returns the loss of a batch, to be compiled, with its terms."""
@@ -149,6 +150,9 @@ class SteppedModule(LightningModule):
         if self._direct and can_capture(self.optimization, optimizer.optimizer, parts, self.device):
             kept = MAX_STEPS if self.optimization.steps_per_pass == "auto" else self.optimization.steps_per_pass
             self._captured = CapturedStep(self._step_on_device, optimizer.optimizer, self.device, kept)
+
+    def on_train_end(self) -> None:
+        self._captured = None  # its memory is free for the test, and the module can be copied
 
     def on_train_epoch_start(self) -> None:
         self._begun_epoch = self.current_epoch
@@ -210,6 +214,7 @@ class SteppedModule(LightningModule):
         done = captured(batch if self._reads_on_device(batch) else self._to_device(batch), scheduled)
         self._count_step(before)
         self._batch, self._skipped = done.batch, done.skipped
+        self.captured_steps += captured.replaying
         if self._observers:
             show_batch(dataloader_iter, done.batch)
         return Step([done.terms], done.found_inf)
