@@ -126,6 +126,15 @@ def test_the_card_is_one_of_the_hub(run: Path, export: Callable[..., Outcome]) -
     sizes = "| sample | `eps_level_1` | (B, 2) float32 |"
     assert sizes in text
     assert not (run / "export" / "model.safetensors").exists()
+    assert_nothing_of_this_machine(run / "export")
+    sizes = {path.stem: path.stat().st_size for path in (run / "export" / "torch_export").iterdir()}
+    assert sizes["decode"] < sizes["elbo"] / 1.4, "a decoder without the weights of the encoder"
+
+
+def assert_nothing_of_this_machine(folder: Path) -> None:
+    places = [str(Path(place)).encode() for place in (vae_lab.__path__[0], torch.__path__[0], Path.home(), Path.cwd())]
+    for path in filter(Path.is_file, folder.rglob("*")):
+        assert not [place for place in places if place in path.read_bytes()], path
 
 
 def program_of(card: str, word: str) -> str:
@@ -139,6 +148,7 @@ def test_the_programs_of_the_card_run_without_vae_lab(
 ) -> None:
     outcome = export("run=run")
     assert outcome.code == 0, outcome.err
+    assert_nothing_of_this_machine(run / "export")
     card = (run / "export" / "README.md").read_text()
     blocked = {
         "onnxruntime": ["vae_lab", "torch"],

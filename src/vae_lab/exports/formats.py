@@ -7,17 +7,18 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from importlib import import_module
-from io import StringIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Distribution
 from torch.export import Dim, ExportedProgram
+from torch.fx import GraphModule
 
 from vae_lab.exports.graphs import Graph, Tensors
-from vae_lab.files import atomic_path
+from vae_lab.files import atomic_path, write_bytes
 
 GraphFormat = Literal["torch_export", "onnx"]
 Computes = Callable[[Tensors], dict[str, Tensor]]
@@ -46,20 +47,24 @@ class Format(NamedTuple):
 
 
 def traced(graph: Graph) -> ExportedProgram:
-    """Traces a graph, for any number of examples.
+    """Traces a graph, for any number of examples, with the weights that it reads and no others.
 
     Raises:
         Exception: of any kind, from torch, for what cannot be traced.
     """
-    batch = Dim("batch")
     with torch.no_grad(), _quiet(), _without_validation():
-        return torch.export.export(
-            graph.with_signature(),
-            (),
-            dict(graph.example),
-            dynamic_shapes={name: {0: batch} for name in graph.example},
-            strict=False,
-        )
+        whole: Any = _exported(graph.with_signature(), graph).module()
+        whole.graph.eliminate_dead_code()
+        program = _exported(GraphModule(whole, whole.graph), graph)  # which takes over what is left in the graph
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # paths of this machine
+    return program
+
+
+def _exported(module: nn.Module, graph: Graph) -> ExportedProgram:
+    batch = Dim("batch")
+    shapes = {name: {0: batch} for name in graph.example}
+    return torch.export.export(module, (), dict(graph.example), dynamic_shapes=shapes, strict=False)
 
 
 def check_installed(package: str, extra_for: str) -> None:
@@ -71,10 +76,10 @@ def check_installed(package: str, extra_for: str) -> None:
 
 
 def _write_torch_export(program: ExportedProgram, graph: Graph, path: Path) -> None:
-    with atomic_path(path) as unfinished, _quiet():
-        whole = unfinished.with_suffix(".pt2")  # torch wants this ending
-        torch.export.save(program, whole)
-        whole.replace(unfinished)
+    content = BytesIO()
+    with _quiet():
+        torch.export.save(program, content)
+    write_bytes(path, content.getbuffer())
 
 
 def _open_torch_export(path: Path) -> Computes:
