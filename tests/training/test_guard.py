@@ -23,7 +23,9 @@ from vae_lab.models import MHVAE
 from vae_lab.networks import MlpArchitecture
 from vae_lab.objectives import Elbo, Loss, Scheduled
 from vae_lab.training import Optimization, VariationalModule, optimization
-from vae_lab.training.guard import PATIENCE
+from vae_lab.training.guard import PATIENCE, StepGuard
+from vae_lab.training.metrics import BoundMetric
+from vae_lab.training.optimization import Step, StepTerms
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 BATCH, STEPS = 10, 24
@@ -161,6 +163,22 @@ def test_ten_in_a_row_end_the_run(tmp_path: Any, whole_passes: bool) -> None:
     module, data = module_of(Spoilt({*range(3, 2 + PATIENCE), *range(3 + PATIENCE, 20)}), OPTIMIZERS["fused"])
     fit(module, data, tmp_path, *callbacks)
     assert module.guard.skipped == 9 + 7
+
+
+def test_a_pass_counts_its_steps_one_by_one_and_averages_the_finite_ones() -> None:
+    def step(value: float) -> Step:
+        terms = StepTerms(torch.tensor(value), torch.full((1, 2), value), torch.zeros(1, 2, 1), {})
+        return Step([terms], torch.tensor(float(value == float("inf"))))
+
+    guard, bound, culprit = StepGuard(), BoundMetric(), lambda: "the gradient"
+    bad, good = step(float("inf")), step(-3.0)
+    nine = [bad] * (PATIENCE - 1)
+    with pytest.warns(Warning, match="step 3: log_likelihood is not finite"):
+        guard.record_steps([*nine, good, *nine], 3, bound, culprit)
+    assert (guard.skipped, guard.in_a_row) == (18, 9)
+    assert (bound.total.tolist(), int(bound.count)) == ([-6, 0], 2)
+    with pytest.raises(NonFiniteLossError, match="log_likelihood is not finite at step 22, as in the 9 steps"):
+        guard.record_steps([bad], 22, bound, culprit)
 
 
 @pytest.mark.parametrize("level", [0, 1])
