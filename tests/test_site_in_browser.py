@@ -20,7 +20,14 @@ from website.pages import ROOT, write_pages
 
 pytest.importorskip("math_core")
 pytestmark = MARKS
-SHOWN = ("index.html", "docs/theory.html", "docs/api/core.html", "src/vae_lab/core/terms.py.html")
+SHOWN = (
+    "index.html",
+    "docs/theory.html",
+    "docs/api/core.html",
+    "docs/gallery.html",
+    "docs/tutorials/first_vae.html",
+    "src/vae_lab/core/terms.py.html",
+)
 
 
 @pytest.fixture(scope="module")
