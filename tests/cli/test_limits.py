@@ -230,3 +230,21 @@ def test_out_of_memory_names_what_to_reduce(
         assert "out of memory" in outcome.error_lines[0]
         assert key in outcome.error_lines[0]
         assert "Traceback" not in outcome.err
+
+
+def test_weights_that_do_not_fit_into_memory_are_refused_before_they_are_written(
+    train: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    drawn = []
+    monkeypatch.setattr("torch.nn.init.kaiming_uniform_", lambda weight, **_: drawn.append(weight.numel()))
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal:  9000000 kB\nMemAvailable:    20000 kB\n")
+    monkeypatch.setattr("vae_lab.cli.weights_memory._MEMORY", meminfo)
+    outcome = train(*QUIET, "latent_dim=500000", "hydra.run.dir=run")
+    assert outcome.error_lines == [
+        "error: not enough memory to build the model (the weights alone take 0.0641 GB or more, 0.0205 GB are free):"
+        " reduce latent_dim (now 500000) or the sizes under network, likelihood, prior and model; the data's shape"
+        " (1, 28, 28) and 10 classes count as well"
+    ]
+    assert max(drawn) < 500000, "nothing large was drawn"
+    assert not Path("run").exists()

@@ -37,6 +37,7 @@ from vae_lab.cli.paths import with_quoted_path
 from vae_lab.cli.remedies import naming_keys
 from vae_lab.cli.resolvers import register_resolver
 from vae_lab.cli.trainers import OPTIMIZATION, build_trainer, refuse_blind_callbacks
+from vae_lab.cli.weights_memory import bounded_weights
 from vae_lab.errors import RunError
 from vae_lab.files import absolute
 from vae_lab.nested import key_of
@@ -279,7 +280,8 @@ def _build_module(cfg: DictConfig, parts: Mapping[str, Any]) -> VariationalModul
     spec = parts["data"].spec
     make_model = instantiate(cfg.model, _convert_="all")
     try:
-        model = make_model(spec=spec)
+        with bounded_weights():
+            model = make_model(spec=spec)
     except (RuntimeError, MemoryError, TypeError) as error:
         if isinstance(error, TypeError) and "verflow" not in str(error):  # torch's error for a size beyond 64 bits
             raise

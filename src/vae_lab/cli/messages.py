@@ -134,6 +134,8 @@ def naming_what_takes_memory(command: str) -> Iterator[None]:
     """Context manager in which errors of a full memory name the keys that reduce what a command takes."""
     try:
         yield
+    except RunError:  # which says already what to reduce
+        raise
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and not re.search(_OUT_OF_MEMORY, str(error)):
             raise
