@@ -45,7 +45,7 @@ def export(cfg: DictConfig) -> None:
     show(written)
     if not written.largest <= TOLERANCE:
         raise RunError(f"{folder}: differs from the run by {written.largest:.1e}, more than {TOLERANCE:g}")
-    if written.refused and settings.format != "all":
+    if written.refused and (settings.format != "all" or not written.errors):
         raise RunError(f"format={settings.format}: not all graphs can be written, for the reasons above")
     if settings.push:
         print(f"uploaded to  {push(folder, settings.push, settings.private)}")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
+from torch.distributions import Distribution, Independent
+from torch.distributions import Laplace as TorchLaplace
 
 from tests.test_contract import build
 from vae_lab import noise
@@ -136,6 +138,18 @@ def test_zeros_as_noise_lead_through_the_means() -> None:
     y = condition_of(model, inputs)
     level_2 = model.posterior.chain.links[1](found["mean_level_1"], model.context(y))
     torch.testing.assert_close(found["mean_level_2"], level_2.mean)
+
+
+class Laplace(Gaussian):
+    def build(self, params: Sequence[Tensor]) -> Distribution:
+        return Independent(TorchLaplace(params[0], params[1].exp(), validate_args=False), 1, validate_args=False)
+
+
+def test_a_model_that_draws_its_own_noise_is_refused() -> None:
+    model = VAE(PICTURES, 4, NETWORK, Bernoulli, posterior=Laplace).eval()
+    with pytest.raises(NotImplementedError, match=r"outside of vae_lab\.noise"):
+        Graph("elbo", model)
+    assert list(Graph("decode", model).example) == ["z_level_1"]
 
 
 @pytest.mark.parametrize("graph", GRAPHS)

@@ -47,6 +47,7 @@ _NAMES = {
 def write_card(
     folder: Path,
     run: SavedRun,
+    model: LatentVariableModel,
     graphs: Sequence[Graph],
     errors: Mapping[str, Mapping[str, float]],
     settings: ExportSettings,
@@ -57,12 +58,12 @@ def write_card(
     Args:
         folder: folder of the export.
         run: run that is exported.
-        graphs: graphs of its model.
+        model: its model.
+        graphs: graphs of the model.
         errors: largest error of each graph by format.
         settings: settings of the export.
         numbers: records of the run's numbers; see `vae_lab.exports.folder.numbers_of`.
     """
-    model = graphs[0].model
     name = settings.push.partition("/")[2] if settings.push else str(run.config.get("name") or "vae")
     results = _results(numbers)
     front = yaml.safe_dump(_front_matter(name, run, results, errors), sort_keys=False, allow_unicode=True)
@@ -168,6 +169,8 @@ def _parity_table(errors: Mapping[str, Mapping[str, float]]) -> str:
     for name, of_graph in errors.items():
         cells = (f"{of_graph[each]:.1e}" if each in of_graph else "not written" for each in formats)
         rows.append(f"| {name} | {' | '.join(cells)} |")
+    if not errors:
+        return ""
     title = "## Difference from the trained run\n\nThe largest one, relative to the largest output.\n"
     return "\n".join([title, *rows, ""])
 

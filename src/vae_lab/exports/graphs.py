@@ -41,6 +41,9 @@ class Graph(nn.Module):
             nats per example; the logarithm of the mean of exp(log_weight) over draws of the noise estimates log p(x).
         model: model in evaluation mode with the ``spec`` of its data.
         seed: seed of the inputs that the graph is traced with.
+
+    Raises:
+        NotImplementedError: for a function that draws noise of its own, or that a distribution does not have.
     """
 
     def __init__(self, name: GraphName, model: LatentVariableModel, seed: int = 0) -> None:
@@ -56,6 +59,9 @@ class Graph(nn.Module):
         self.example: Tensors = {key: value for key, value in every.items() if key not in unread}
         with torch.no_grad():
             self.example_outputs: Tensors = self(**self.example)
+            again = self(**self.example)
+        if not all(torch.equal(again[key], value) for key, value in self.example_outputs.items()):
+            raise NotImplementedError("draws random numbers outside of vae_lab.noise, which cannot become inputs")
 
     def forward(self, **inputs: Tensor) -> dict[str, Tensor]:
         batch = next(iter(inputs.values())).shape[0]

@@ -100,7 +100,7 @@ def export_run(
         report(f"writing      {graph.name}, {number} of {len(export.graphs)} graphs")
         _write_graph(graph, export, settings.seed)
     _write_parity(export, run, settings)
-    write_card(folder, run, export.graphs, export.errors, settings, numbers)
+    write_card(folder, run, model, export.graphs, export.errors, settings, numbers)
     return export
 
 
