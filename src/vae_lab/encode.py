@@ -8,9 +8,9 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from vae_lab.cli import command
-from vae_lab.cli.trainers import make_trainer
+from vae_lab.cli.trainers import open_run
 from vae_lab.errors import naming_data_root
-from vae_lab.settings import EncodingSettings
+from vae_lab.settings import EncodingSettings, settings_of
 
 
 def encode(cfg: DictConfig) -> None:
@@ -19,17 +19,12 @@ def encode(cfg: DictConfig) -> None:
     from vae_lab import evaluation  # noqa: PLC0415
     from vae_lab.runs.folder import CODES  # noqa: PLC0415
     from vae_lab.runs.loading import find_run  # noqa: PLC0415
-    from vae_lab.training import prepare_process  # noqa: PLC0415
 
-    settings = EncodingSettings(**{name: cfg[name] for name in EncodingSettings.__dataclass_fields__})
+    settings = settings_of(EncodingSettings, cfg)
     run = find_run(cfg.run)
     path = Path(cfg.out).expanduser() if cfg.out else run.folder / CODES / f"{settings.split}.npz"
     evaluation.check_format(path)
-    prepare_process(cfg.seed)
-    model = run.model(cfg.packages, weights=cfg.weights)
-    with naming_data_root():
-        data = run.data(cfg.packages, root=cfg.data_root, batch_size=cfg.batch_size)
-    trainer = make_trainer(cfg.trainer, logger=False, enable_checkpointing=False)
+    model, data, trainer = open_run(cfg, run)
     started = time.monotonic()
     with naming_data_root():
         rows = evaluation.encode(model, data, trainer, path, settings)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from vae_lab.cli import command
-from vae_lab.cli.trainers import make_trainer
+from vae_lab.cli.trainers import open_run
 from vae_lab.collapse import collapse_lines
 from vae_lab.errors import RunError, naming_data_root
-from vae_lab.settings import EvaluationSettings
+from vae_lab.settings import EvaluationSettings, settings_of
 
 if TYPE_CHECKING:
     from vae_lab.core import LatentVariableModel
@@ -33,15 +33,10 @@ def evaluate(cfg: DictConfig) -> None:
     from vae_lab.runs import folder as runs  # noqa: PLC0415
     from vae_lab.runs.evaluations import evaluation_path, is_own_data  # noqa: PLC0415
     from vae_lab.runs.loading import find_run  # noqa: PLC0415
-    from vae_lab.training import prepare_process  # noqa: PLC0415
 
-    settings = EvaluationSettings(**{name: cfg[name] for name in EvaluationSettings.__dataclass_fields__})
+    settings = settings_of(EvaluationSettings, cfg)
     run = find_run(cfg.run)
-    prepare_process(cfg.seed)
-    model = run.model(cfg.packages, weights=cfg.weights)
-    with naming_data_root():
-        data = run.data(cfg.packages, root=cfg.data_root, batch_size=cfg.batch_size)
-    trainer = make_trainer(cfg.trainer, logger=False, enable_checkpointing=False)
+    model, data, trainer = open_run(cfg, run)
     started = time.monotonic()
     with naming_data_root():
         result = evaluation.evaluate(model, data, trainer, settings)

@@ -8,7 +8,7 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from vae_lab.cli import command
-from vae_lab.settings import ExploreSettings
+from vae_lab.settings import ExploreSettings, settings_of
 
 
 def explore(cfg: DictConfig) -> None:
@@ -16,8 +16,7 @@ def explore(cfg: DictConfig) -> None:
     # Here and not above: --help and a wrong key must not wait for torch.
     from vae_lab.explorer.server import address_of, explorer_of, make_explorer_server  # noqa: PLC0415
 
-    settings = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
-    explored = ExploreSettings(**{name: settings[name] for name in ExploreSettings.__dataclass_fields__})
+    explored = settings_of(ExploreSettings, cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True)))
     paths = [Path(path).expanduser() for path in (cfg.run, cfg.run2) if path]
     if len(paths) == 2 and paths[0].absolute() == paths[1].absolute():
         raise ValueError(f"run2={cfg.run2}: is run itself; name another")

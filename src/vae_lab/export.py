@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from vae_lab.cli import command
 from vae_lab.errors import RunError
-from vae_lab.settings import ExportSettings
+from vae_lab.settings import ExportSettings, settings_of
 
 if TYPE_CHECKING:
     from vae_lab.exports.writing import Export
@@ -29,7 +29,7 @@ def export(cfg: DictConfig) -> None:
     from vae_lab.runs.loading import find_run  # noqa: PLC0415
     from vae_lab.sweeps.folders import make_unique_folder  # noqa: PLC0415
 
-    settings = ExportSettings(**{name: cfg[name] for name in ExportSettings.__dataclass_fields__})
+    settings = settings_of(ExportSettings, cfg)
     formats_of(settings)
     if settings.push:
         check_push(settings.push)

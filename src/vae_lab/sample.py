@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from vae_lab.cli import command
 from vae_lab.errors import RunError, naming_data_root
 from vae_lab.runs.folder import BEST, SAMPLES, WEIGHTS
-from vae_lab.settings import Request
+from vae_lab.settings import Request, settings_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,8 +34,7 @@ def sample(cfg: DictConfig) -> None:
     from vae_lab.pictures.columns import check_columns  # noqa: PLC0415
     from vae_lab.runs.loading import find_run  # noqa: PLC0415
 
-    settings = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
-    request = Request(**{name: settings[name] for name in Request.__dataclass_fields__})
+    request = settings_of(Request, cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True)))
     run = find_run(cfg.run)
     model = run.model(cfg.packages, weights=cfg.weights)
     check_columns(model.spec, request.columns)

@@ -6,7 +6,8 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from inspect import signature
+from typing import Any, Literal, TypeVar
 
 from vae_lab.types import SplitName
 
@@ -50,8 +51,25 @@ _USED_BY: dict[str, tuple[What, ...]] = {
 """Settings that apply only to some kinds of sheets."""
 
 
+T = TypeVar("T")
+
+
+def settings_of(kind: type[T], config: Mapping[Any, Any]) -> T:
+    """Returns the settings of a kind that the config of a command has."""
+    return kind(**{name: config[name] for name in signature(kind).parameters})
+
+
+class _Counts:
+    """Settings whose integers, but for the seed, are numbers of things."""
+
+    def __post_init__(self) -> None:
+        for key, value in vars(self).items():
+            if key != "seed" and type(value) is int and value < 1:
+                raise ValueError(f"{key}={value}: must be at least 1")
+
+
 @dataclass(frozen=True)
-class EvaluationSettings:
+class EvaluationSettings(_Counts):
     """Settings of an evaluation.
 
     Attributes:
@@ -81,12 +99,9 @@ class EvaluationSettings:
     disentanglement_level: int = 1
     seed: int = 0
 
-    def __post_init__(self) -> None:
-        _check_least_one(self)
-
 
 @dataclass(frozen=True)
-class EncodingSettings:
+class EncodingSettings(_Counts):
     """Settings of a table of codes.
 
     Attributes:
@@ -106,12 +121,9 @@ class EncodingSettings:
     chunk: int | None = None
     seed: int = 0
 
-    def __post_init__(self) -> None:
-        _check_least_one(self)
-
 
 @dataclass(frozen=True)
-class ExploreSettings:
+class ExploreSettings(_Counts):
     """Settings of the explorer: which weights and which examples it reads.
 
     Attributes:
@@ -130,9 +142,6 @@ class ExploreSettings:
     num_examples: int | None = 1000
     data_root: str | None = None
     packages: Sequence[str] = ()
-
-    def __post_init__(self) -> None:
-        _check_least_one(self)
 
 
 @dataclass(frozen=True)
@@ -213,9 +222,3 @@ class Request:
         """Returns the settings that differ from their defaults."""
         values = {field.name: (getattr(self, field.name), field.default) for field in fields(self)}
         return {name: value for name, (value, default) in values.items() if value not in (default, [])}
-
-
-def _check_least_one(settings: EvaluationSettings | EncodingSettings | ExploreSettings) -> None:
-    for key, value in vars(settings).items():
-        if key != "seed" and type(value) is int and value < 1:
-            raise ValueError(f"{key}={value}: must be at least 1")

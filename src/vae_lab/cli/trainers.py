@@ -11,9 +11,12 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from vae_lab.cli.check import nodes_of
-from vae_lab.errors import RunError
+from vae_lab.errors import RunError, naming_data_root
 
 if TYPE_CHECKING:
+    from vae_lab.core import LatentVariableModel
+    from vae_lab.data import ImageDataModule
+    from vae_lab.runs.loading import SavedRun
     from vae_lab.training import VariationalModule
 
 _ID = {"WandbLogger": "id", "MLFlowLogger": "run_id"}
@@ -47,6 +50,17 @@ def make_trainer(node: Mapping[Any, Any], **parts: Any) -> Any:
         raise RunError(naming_the_key(reason, {**node, **parts})) from error
     check_trainer(trainer)
     return trainer
+
+
+def open_run(cfg: DictConfig, run: SavedRun) -> tuple[LatentVariableModel, ImageDataModule, Any]:
+    """Returns the model, the data and the Trainer of a command that reads a run."""
+    from vae_lab.training import prepare_process  # noqa: PLC0415
+
+    prepare_process(cfg.seed)
+    model = run.model(cfg.packages, weights=cfg.weights)
+    with naming_data_root():
+        data = run.data(cfg.packages, root=cfg.data_root, batch_size=cfg.batch_size)
+    return model, data, make_trainer(cfg.trainer, logger=False, enable_checkpointing=False)
 
 
 def build_trainer(cfg: DictConfig) -> Any:
