@@ -17,7 +17,7 @@ from vae_lab.objectives import Elbo, FactorVae, Loss, Objective, Scheduled
 from vae_lab.objectives.schedules import Linear
 from vae_lab.training import VariationalModule, optimization, stepping
 from vae_lab.training.averaging import WeightAverage
-from vae_lab.training.captured import CapturedStep
+from vae_lab.training.captured import CapturedStep, obstacle_to_capture
 from vae_lab.training.device_steps import DeviceStep
 from vae_lab.training.optimization import Optimization
 from vae_lab.training.schedulers import cosine
@@ -60,7 +60,7 @@ class TwoSchedules(Elbo):
 def trained(objective: Objective, graph: Any, monkeypatch: pytest.MonkeyPatch, stored: bool = True) -> Any:
     """A module after two epochs of seven batches and a short one, with captured steps if there is a graph."""
     monkeypatch.setattr(optimization, "SYNCHRONOUS_DEVICES", ())  # the CPU stands for a device that is waited for
-    monkeypatch.setattr(stepping, "can_capture", lambda *_: graph is not None)
+    monkeypatch.setattr(stepping, "obstacle_to_capture", lambda *_: None if graph else "no graph")
     monkeypatch.setattr(stepping, "CapturedStep", partial(CapturedStep, graph=lambda: graph))
     if stored:
         monkeypatch.setattr(datamodule, "resident_device", lambda *_: torch.device("cpu"))
@@ -95,3 +95,44 @@ def test_captured_steps_are_plain_steps(objective: Objective, stored: bool, monk
     assert logged.keys() == expected.keys()
     for name in logged:
         torch.testing.assert_close(logged[name], expected[name], rtol=1e-4, atol=1e-5)
+
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+class Counting(torch.nn.Module):
+    """A part that is not the lab's."""
+
+
+class Capturable(Counting):
+    capturable = True
+
+
+@pytest.mark.parametrize(
+    ("options", "part", "device", "direct", "reason"),
+    [
+        ({}, Capturable(), CUDA, True, None),
+        ({"compile": "graph"}, Counting(), CUDA, True, None),
+        ({}, Counting(), CUDA, True, "Counting: no capturable = True"),
+        ({"compile": False}, Capturable(), CUDA, True, "compile=false"),
+        ({"accumulate_grad_batches": 2}, Capturable(), CUDA, True, "accumulate_grad_batches"),
+        ({}, Capturable(), CPU, True, "the device is cpu"),
+        ({}, Capturable(), CUDA, False, "a hook within a step"),
+        ({"fused": False}, Capturable(), CUDA, True, "not fused"),
+    ],
+)
+def test_a_step_that_cannot_be_captured_is_named(
+    options: dict[str, Any], part: torch.nn.Module, device: torch.device, direct: bool, reason: str | None
+) -> None:
+    fused = options.pop("fused", True)
+    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(()))], fused=fused)
+    plan = Optimization(torch.optim.Adam, **options)
+    found = obstacle_to_capture(plan, optimizer, [torch.nn.Linear(1, 1), part], device, direct)
+    assert found is None if reason is None else reason in str(found)
+
+
+def test_a_run_that_asks_for_a_graph_says_why_there_is_none() -> None:
+    data = data_of()
+    module = module_of("vae", data, Elbo(), compile="graph")
+    with pytest.warns(UserWarning, match=r"compile=graph: the training step is not captured: the device is cpu"):
+        fit(module, data, epochs=1)

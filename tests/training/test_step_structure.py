@@ -116,7 +116,7 @@ class Probe(pl.Callback):
         pl_module._optimizer_step = recorded
 
 
-def module_of(kind: str, data: ImageDataModule, objective: Objective, compile: bool = False) -> VariationalModule:
+def module_of(kind: str, data: ImageDataModule, objective: Objective, compile: Any = False) -> VariationalModule:
     torch.manual_seed(0)
     models = {
         "vae": lambda: VAE(data.spec, 2, NETWORK, Bernoulli),

@@ -74,20 +74,35 @@ class CudaGraph:
         self._graph.replay()
 
 
-def can_capture(
-    optimization: Optimization, optimizer: Optimizer, parts: Iterable[nn.Module], device: torch.device
-) -> bool:
-    """True if a step is to be captured: on one GPU, of one batch, with an optimizer that skips steps on the device.
+def obstacle_to_capture(
+    optimization: Optimization, optimizer: Optimizer, parts: Iterable[nn.Module], device: torch.device, direct: bool
+) -> str | None:
+    """Returns why no step is to be captured, None if it is.
 
     What a part does on the host, such as counting, would be done once, at the capture. So with compile=auto a part that
     is neither the lab's nor PyTorch's must say ``capturable = True``.
+
+    Args:
+        optimization: options of the optimization.
+        optimizer: the optimizer.
+        parts: modules of the model and of the objective.
+        device: device of the training.
+        direct: the step calls PyTorch directly, and nothing of Lightning.
     """
-    if device.type != "cuda" or optimization.compile is False or optimization.accumulate_grad_batches > 1:
-        return False
-    known = all(
-        type(part).__module__.startswith(("vae_lab.", "torch.")) or hasattr(part, "capturable") for part in parts
-    )
-    return all(group.get("fused") for group in optimizer.param_groups) and (known or optimization.compile != "auto")
+    unknown = [type(part).__qualname__ for part in parts if not _is_known(part)]
+    obstacles = {
+        "compile=false": optimization.compile is False,
+        f"the device is {device.type}, not cuda": device.type != "cuda",
+        "several devices, precision=16-mixed, a profiler, steps_per_pass=1 or a hook within a step": not direct,
+        "trainer.accumulate_grad_batches is above 1": optimization.accumulate_grad_batches > 1,
+        "the optimizer is not fused": not all(group.get("fused") for group in optimizer.param_groups),
+        f"{', '.join(unknown)}: no capturable = True": bool(unknown) and optimization.compile == "auto",
+    }
+    return next((reason for reason, holds in obstacles.items() if holds), None)
+
+
+def _is_known(part: nn.Module) -> bool:
+    return type(part).__module__.startswith(("vae_lab.", "torch.")) or getattr(part, "capturable", False)
 
 
 class CapturedStep:

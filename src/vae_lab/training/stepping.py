@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule
+from pytorch_lightning.utilities import rank_zero_warn
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -35,7 +36,7 @@ from vae_lab.training.batch_hooks import (
     defines,
 )
 from vae_lab.training.batches import known_batch
-from vae_lab.training.captured import CapturedStep, can_capture
+from vae_lab.training.captured import CapturedStep, obstacle_to_capture
 from vae_lab.training.compiled import CompiledLoss, is_compiled
 from vae_lab.training.device_steps import DeviceStep
 from vae_lab.training.lightning_loop import (
@@ -147,7 +148,10 @@ class SteppedModule(LightningModule):
             self._loss = CompiledLoss(self.training_loss)
         optimizer: Any = self.optimizers()
         parts = (*self.model.modules(), *self.objective.modules())
-        if self._direct and can_capture(self.optimization, optimizer.optimizer, parts, self.device):
+        obstacle = obstacle_to_capture(self.optimization, optimizer.optimizer, parts, self.device, self._direct)
+        if obstacle is not None and self.optimization.compile == "graph":
+            rank_zero_warn(f"compile=graph: the training step is not captured: {obstacle}")
+        if obstacle is None:
             kept = MAX_STEPS if self.optimization.steps_per_pass == "auto" else self.optimization.steps_per_pass
             self._captured = CapturedStep(self._step_on_device, optimizer.optimizer, self.device, kept)
 
