@@ -245,8 +245,7 @@ def _layout_of(kind: Kind, shape: tuple[int, ...], found: str) -> Literal["chann
         return "channels_last" if last == 1 < first else "channels_first"
     if kind == "volumes" and (first in _FEW) != (last in _FEW):
         return "channels_first" if first in _FEW else "channels_last"
-    axes = "C, T" if kind == "signals" else "C, D, H, W"
-    last_axes = "T, C" if kind == "signals" else "D, H, W, C"
+    axes, last_axes = ("C, T", "T, C") if kind == "signals" else ("C, D, H, W", "D, H, W, C")
     raise ValueError(
         f"{found} does not say where the channels are;"
         f" set data.images.layout=channels_first for (N, {axes}), or channels_last for (N, {last_axes})"
