@@ -81,9 +81,13 @@ def sample(
 
 
 def grid(path: Path) -> tuple[int, int]:
-    """Rows and columns of a picture of 28 x 28 images, which are shown twice as large; 58 with the line between."""
+    """Rows and columns of a picture of 28 x 28 images, which are shown twice as large; 58 with the line between.
+
+    The line goes on along the right and the bottom edge of the images; the margins of the labels are white.
+    """
     with Image.open(path) as picture:
-        return picture.height // 58, picture.width // 58
+        grey = np.asarray(picture.convert("L"))
+    return int((grey[:, -1] < 255).sum()) // 58, int((grey[-1] < 255).sum()) // 58
 
 
 def shapes(arrays: Arrays) -> dict[str, tuple[int, ...]]:
