@@ -14,7 +14,7 @@ _MEMORY = Path("/proc/meminfo")
 def bounded_weights() -> Iterator[None]:
     """Context manager in which modules may register as many bytes of weights as memory is available.
 
-    Linux would kill a process that writes more and print nothing. A layer registers its weights before it draws them, and
+    Linux would kill a process that writes more, silently. A layer registers its weights before it draws them, and
     memory that was not written yet takes no place.
 
     Raises:
