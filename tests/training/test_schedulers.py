@@ -29,18 +29,11 @@ def rates(make: object, **options: float) -> list[float]:
     return found
 
 
-@pytest.mark.parametrize("power", [1.0, 2.0, 0.5])
-def test_a_power_of_half_a_cosine_goes_from_the_rate_to_the_final_one(power: float) -> None:
-    expected = [0.05 + 0.15 * (math.cos(math.pi * step / STEPS) / 2 + 0.5) ** power for step in range(STEPS + 1)]
-    assert rates(cosine, final_lr=0.05, power=power) == pytest.approx([*expected, 0.05])
+def test_half_a_cosine_goes_from_the_rate_to_the_final_one() -> None:
+    expected = [0.05 + 0.15 * (math.cos(math.pi * step / STEPS) / 2 + 0.5) for step in range(STEPS + 1)]
+    assert rates(cosine, final_lr=0.05) == pytest.approx([*expected, 0.05])
 
 
 def test_a_warm_up_multiplies_the_cosine() -> None:
     plain, warm = rates(cosine), rates(warmup_cosine, warmup_steps=4)
     assert warm == pytest.approx([rate * min(1, (step + 1) / 4) for step, rate in enumerate(plain)])
-
-
-@pytest.mark.parametrize("power", [0.0, -1.0, math.inf, math.nan])
-def test_a_power_must_be_a_number_above_0(power: float) -> None:
-    with pytest.raises(ValueError, match=r"scheduler\.power=.*above 0"):
-        cosine(optimizer(), STEPS, power=power)

@@ -16,18 +16,14 @@ _MAX_STAGES = 30
 """3^29 steps are more than any run takes."""
 
 
-def cosine(optimizer: Optimizer, total_steps: int, final_lr: float = 0.0, power: float = 1.0) -> LRScheduler:
+def cosine(optimizer: Optimizer, total_steps: int, final_lr: float = 0.0) -> LRScheduler:
     """Falls from the rate to ``final_lr`` along half a cosine (Loshchilov and Hutter 2017, arXiv:1608.03983).
 
-    With a ``power`` above 1 it falls along that power of it: a rate that is high at first is low for longer at the end.
-
     Raises:
-        ValueError: for a negative final rate, a power of 0 or less, or an optimizer whose rate is 0.
+        ValueError: for a negative final rate, or an optimizer whose rate is 0.
     """
     _check_final(final_lr, rate := optimizer.param_groups[0]["lr"])
-    if not 0 < power < math.inf:
-        raise ValueError(f"scheduler.power={power}: must be a finite number above 0")
-    return LambdaLR(optimizer, lambda step: _half_cosine(step, total_steps, final_lr / rate, power))
+    return LambdaLR(optimizer, lambda step: _half_cosine(step, total_steps, final_lr / rate))
 
 
 def warmup_cosine(
@@ -49,9 +45,9 @@ def warmup_cosine(
     return LambdaLR(optimizer, factor)
 
 
-def _half_cosine(step: int, total_steps: int, final: float, power: float = 1.0) -> float:
+def _half_cosine(step: int, total_steps: int, final: float) -> float:
     """Falls from 1 to ``final`` within ``total_steps``."""
-    part = ((1 + math.cos(math.pi * min(1.0, step / max(1, total_steps)))) / 2) ** power
+    part = (1 + math.cos(math.pi * min(1.0, step / max(1, total_steps)))) / 2
     return float(part + (1 - part) * final)
 
 
