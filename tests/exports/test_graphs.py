@@ -53,7 +53,9 @@ ALL: dict[str, Callable[[], LatentVariableModel]] = {
     ),
     "table": lambda: VAE(TABLE, 4, NETWORK, Gaussian, conditional=True),
     "flow_prior": lambda: VAE(PICTURES, 4, NETWORK, Bernoulli, partial(FlowPrior, transforms=2), conditional=True),
-    "flow_posterior": lambda: VAE(PICTURES, 4, NETWORK, Bernoulli, posterior=partial(FlowGaussian, transforms=1)),
+    "flow_posterior": lambda: VAE(
+        PICTURES, 4, NETWORK, Bernoulli, posterior=partial(FlowGaussian, transforms=1, kind="affine")
+    ),
 }
 """Every kind of model, of likelihood, of prior and of posterior."""
 
