@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 import vae_lab.sample
 from tests.conftest import DRAWN, Outcome
 from tests.data.test_class_names import folder_of
-from vae_lab.cli.overrides import quoted_classes
+from vae_lab.cli.overrides import quoted_names
 from vae_lab.distributions import Bernoulli
 from vae_lab.models import VAE
 from vae_lab.networks import MlpArchitecture
@@ -51,7 +51,7 @@ def test_names_are_typed_as_they_are() -> None:
     parser = OverridesParser.create()
     quoted = ("it's", 'a"b', "a\\", "a\\'b", "\\'", "a#b", "f(x)", "a & b", "${x}")
     for name in (*ODD, *LIKE_VALUES, *quoted):
-        typed = [parser.parse_override(quoted_classes(word)).value() for word in (f"y={name}", f"y=[{name}, cat]")]
+        typed = [parser.parse_override(quoted_names(word)).value() for word in (f"y={name}", f"y=[{name}, cat]")]
         values = [parsed(value) for value in (typed[0], *typed[1])]
         spec = named(name, "cat", *(["a b"] if name != "a b" else []))
         assert [class_of(spec, value) for value in values] == [0, 0, 1], name
@@ -61,12 +61,25 @@ def test_names_are_typed_as_they_are() -> None:
 def test_names_with_commas_and_brackets_stand_in_quotes_in_a_list(name: str) -> None:
     parser = OverridesParser.create()
     quotes = "'" if "'" not in name else '"'
-    values = parser.parse_override(quoted_classes(f"y=[cat, {quotes}{name}{quotes} ,cat]")).value()
+    values = parser.parse_override(quoted_names(f"y=[cat, {quotes}{name}{quotes} ,cat]")).value()
     assert [parsed(value) for value in values] == ["cat", name, "cat"]
-    alone = parser.parse_override(quoted_classes(f"y={quotes}{name}{quotes}")).value()
+    alone = parser.parse_override(quoted_names(f"y={quotes}{name}{quotes}")).value()
     assert parsed(alone) == name
     if not name.startswith("["):
-        assert parsed(parser.parse_override(quoted_classes(f"y={name}")).value()) == name
+        assert parsed(parser.parse_override(quoted_names(f"y={name}")).value()) == name
+
+
+@pytest.mark.parametrize("name", ["height (cm)", "a:b", "100%", "nan", "3", "it's", "x=1", "größe"])
+def test_names_of_columns_are_typed_as_they_are(name: str) -> None:
+    parser = OverridesParser.create()
+
+    def read(word: str) -> object:
+        return parser.parse_override(quoted_names(word)).value()
+
+    assert [parsed(each) for each in read(f"data.images.columns=[{name}, weight]")] == [name, "weight"]
+    assert parsed(read(f"data.images.label={name}")) == name
+    for empty in ("null", "[]"):
+        assert quoted_names(f"data.images.columns={empty}") == f"data.images.columns={empty}"
 
 
 def test_a_name_wins_over_a_number_and_says_so() -> None:

@@ -17,7 +17,7 @@ from werkzeug.serving import BaseWSGIServer
 
 from tests.conftest import FAST, Outcome, trained_run
 from tests.explorer.asking import Page
-from vae_lab.cli.overrides import quoted_classes
+from vae_lab.cli.overrides import quoted_names
 from vae_lab.explore import main
 from vae_lab.explorer.words import condition_words
 from vae_lab.pictures.classes import class_of
@@ -99,7 +99,7 @@ def test_a_condition_of_any_name_is_read_back_from_the_shell_as_it_was(name: str
         (replace(attributes, numbers=()), torch.tensor([[0.0, 0.0]])),
     ):
         (word,) = shlex.split(" ".join(map(shlex.quote, condition_words(spec, y))))
-        node = OmegaConf.create({"y": OverridesParser.create().parse_override(quoted_classes(word)).value()})
+        node = OmegaConf.create({"y": OverridesParser.create().parse_override(quoted_names(word)).value()})
         given = OmegaConf.to_container(node, resolve=True)["y"]
         if not spec.vector_condition:
             assert class_of(spec, given[0] if isinstance(given, list) else given) == 1

@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from vae_lab.cli.check import check_config
 from vae_lab.cli.compose import config_dir, groups
 from vae_lab.cli.messages import FULL_ERROR, fail, naming_what_takes_memory
-from vae_lab.cli.overrides import check_words, quoted_classes
+from vae_lab.cli.overrides import check_words, quoted_names
 from vae_lab.cli.paths import ordered, with_quoted_path
 from vae_lab.cli.remedies import formatted_warning, naming_keys
 from vae_lab.cli.resume import completed_words
@@ -65,7 +65,7 @@ def run(task: Task, config_name: str, run_job: Callable[[Task, DictConfig], None
         options, typed = ordered(sys.argv[1:])
         multirun = "--multirun" in options
         words = completed_words([with_quoted_path(word, multirun) for word in typed], multirun)
-        sys.argv[1:] = [*options, *(words if multirun else map(quoted_classes, words))]
+        sys.argv[1:] = [*options, *(words if multirun else map(quoted_names, words))]
         check_words(sys.argv[1 + len(options) :], groups())
         if options == ["--help"]:
             _print_help(config_name, sys.argv[2:])

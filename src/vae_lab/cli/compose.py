@@ -32,7 +32,7 @@ from vae_lab.cli import keys
 from vae_lab.cli.by_data import choose_likelihood, refuse_missing_labels
 from vae_lab.cli.check import ConfigError, check_config
 from vae_lab.cli.messages import message
-from vae_lab.cli.overrides import check_words, quoted_classes, without_keys
+from vae_lab.cli.overrides import check_words, quoted_names, without_keys
 from vae_lab.cli.paths import with_quoted_path
 from vae_lab.cli.remedies import naming_keys
 from vae_lab.cli.resolvers import register_resolver
@@ -135,7 +135,7 @@ def composed(*words: str) -> Iterator[Composition]:
     Raises:
         ConfigError: for a word or a key that is wrong.
     """
-    quoted = [quoted_classes(with_quoted_path(word)) for word in words]
+    quoted = [quoted_names(with_quoted_path(word)) for word in words]
     check_words(quoted, groups())
     with _restored_hydra():
         try:

@@ -38,18 +38,25 @@ def without_keys(words: Iterable[str], keys: Iterable[str]) -> list[str]:
     return [word for word in words if keys.isdisjoint({key_of(word), key_of(word).partition(".")[0]})]
 
 
-def quoted_classes(word: str) -> str:
+_OF_A_TABLE = ("columns", "label", "attributes", "numbers", "categorical", "image")
+_KEYS_OF_NAMES = ("y", "columns", "callbacks.pictures.columns", *(f"data.images.{key}" for key in _OF_A_TABLE))
+"""Keys whose values are names of classes or columns, which may hold any character."""
+
+
+def quoted_names(word: str) -> str:
     """Returns ``y=NAME`` or ``y=[NAME,NAME]`` as strings of Hydra's grammar, which would read nan or a,b otherwise.
 
-    A mapping, ``y={NAME:VALUE}``, stays as it is. A name in quotes stands for itself, also with commas inside a list or
-    with square brackets around it.
+    So for the other keys of names, such as ``data.images.columns=[height (cm)]``, but null stays null there. A mapping,
+    ``y={NAME:VALUE}``, stays as it is. A name in quotes stands for itself, also with commas inside a list or with
+    square brackets around it.
     """
     key, equals, value = word.partition("=")
-    if key != "y" or not equals or value == "[]" or (value.startswith("{") and value.endswith("}")):
+    plain = value in ("[]", "") or (value.startswith("{") and value.endswith("}"))
+    if key not in _KEYS_OF_NAMES or not equals or plain or (key != "y" and (value == "null" or "${" in value)):
         return word
     if value.startswith("[") and value.endswith("]") and value[1:-1].strip():
-        return f"y=[{','.join(map(_quoted, re.findall(_NAME_IN_LIST, value[1:-1])))}]"
-    return f"y={_quoted(value)}"
+        return f"{key}=[{','.join(map(_quoted, re.findall(_NAME_IN_LIST, value[1:-1])))}]"
+    return f"{key}={_quoted(value)}"
 
 
 _NAME_IN_LIST = r"""\s*('(?:[^'\\]|\\.)*'(?=\s*(?:,|$))|"(?:[^"\\]|\\.)*"(?=\s*(?:,|$))|[^,]*[^,\s])\s*(?:,|$)"""

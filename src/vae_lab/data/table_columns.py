@@ -100,7 +100,10 @@ def column(table: Any, name: str, path: Path) -> Column:
     elif kind in ("null",):
         return np.full(len(found), np.nan)
     elif not kind.startswith(("int", "uint", "float", "halffloat", "double", "bool", "string", "large_string")):
-        raise ValueError(f"{path}: column {name} has values of type {kind}; save numbers or strings, or leave it out")
+        raise ValueError(
+            f"{path}: column {name} has values of type {kind}; save numbers or strings, or leave it out of"
+            " data.images.columns"
+        )
     if kind == "bool" and found.null_count:
         found = found.cast("uint8")
     values: Column = found.to_numpy()
