@@ -7,10 +7,12 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from tests.conftest import FAST, Outcome, trained_run
+from vae_lab.cli.resume import started_with
 from vae_lab.reproduce import main
 from vae_lab.runs.reproduction import compared
 
@@ -69,6 +71,14 @@ def test_what_differs_is_named(run: Path, tmp_path: Path) -> None:
 
 def test_equal_runs_are_equal(run: Path, tmp_path: Path) -> None:
     assert compared(run, altered(run, tmp_path / "again", lambda record: None)).equal
+
+
+def test_a_likelihood_that_the_data_chose_is_chosen_again(tmp_path: Path) -> None:
+    np.save(tmp_path / "train.npy", np.random.default_rng(0).normal(size=(60, 3)))
+    words = [word for word in FAST if not word.startswith("data.")]
+    run = trained_run(tmp_path / "run", *words, "data=array", f"data.root={tmp_path}", "latent_dim=2", "logger=none")
+    again = trained_run(tmp_path / "again", *started_with(run))
+    assert compared(run, again).equal, "a table has a scale for each column, which likelihood=gaussian has not"
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,10 @@ def started_with(run: Path, data_root: str | None = None) -> list[str]:
     recorded = _recorded_words(run, {"data.root"})
     root = data_root or value_at(saved_config(run), "data.root")
     roots = [f"data.root={quoted(root)}"] if isinstance(root, str) else []
-    return [*_former_defaults(run, recorded, set()), *recorded, *roots]
+    # A likelihood that was left to the data is chosen by them again, with the options that this choice sets.
+    left = composed_or_none(recorded)
+    given = {"likelihood"} if left is not None and is_auto(left.cfg) else set()
+    return [*_former_defaults(run, recorded, given), *recorded, *roots]
 
 
 def _refuse_another_folder(words: Sequence[str], run: Path) -> None:
