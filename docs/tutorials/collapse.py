@@ -2,7 +2,7 @@
 # # Collapse: when latents say nothing
 #
 # A latent dimension that equals the prior for every picture costs nothing and says nothing: it has *collapsed*. This
-# tutorial shows how to see that, why it happens, and what helps. It takes about 40 seconds of one CPU core.
+# tutorial shows how to see that, why it happens, and what helps. It takes about 25 seconds of one CPU core.
 #
 # The ELBO is the log-likelihood less the KL. The KL is a price: a dimension is used only while it raises the
 # log-likelihood by more than it costs. `objective.beta` multiplies the price.

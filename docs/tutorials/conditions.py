@@ -2,7 +2,7 @@
 # # Conditional VAEs: ask for what you want
 #
 # A conditional VAE (CVAE) is told something about each picture, its class or any numbers, and models the rest. Afterwards
-# you can ask for a 7, for a thick 7, and change what is asked while all else stays. It takes about 40 seconds of one CPU
+# you can ask for a 7, for a thick 7, and change what is asked while all else stays. It takes about 20 seconds of one CPU
 # core.
 
 # %%

@@ -2,7 +2,7 @@
 # # A first variational autoencoder
 #
 # We train a VAE on handwritten digits and look at everything that it has learned. You need Python, a little NumPy, and
-# about a minute of one CPU core. Nothing else is assumed: where a word is new, it is explained.
+# about 15 seconds of one CPU core. Nothing else is assumed: where a word is new, it is explained.
 #
 # A VAE has two networks. The **encoder** reads a picture and answers with a small cloud of points, a Gaussian, in a space
 # of few dimensions: the *latent space*. The **decoder** goes back, from a point to a picture. They are trained together, so

@@ -3,7 +3,7 @@
 #
 # A hierarchical VAE has several levels of latents. Level 2 is drawn first; it tells level 1 what to expect, and level 1
 # tells the picture: $p(x|z_1) p(z_1|z_2) p(z_2)$. We train two such models, look at what each level holds, and change one
-# level while the other stays. It takes about 40 seconds of one CPU core.
+# level while the other stays. It takes about 30 seconds of one CPU core.
 
 # %%
 import matplotlib.pyplot as plt

@@ -2,7 +2,7 @@
 # # Your own pictures
 #
 # A folder of pictures is enough. This tutorial makes one from two photographs, trains on it, looks at what comes out, and
-# asks which pictures are unusual. It takes about 40 seconds of one CPU core.
+# asks which pictures are unusual. It takes about 20 seconds of one CPU core.
 #
 # ## A folder of pictures
 #

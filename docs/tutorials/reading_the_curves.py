@@ -2,7 +2,7 @@
 # # Reading the curves
 #
 # A training run draws curves. This tutorial says what they mean, what a healthy run looks like, and how to see two
-# faults: training for too long, and a step size that is too large. It takes about a minute of one CPU core.
+# faults: training for too long, and a step size that is too large. It takes about 20 seconds of one CPU core.
 #
 # We keep the curves in a file, `logger=csv`, so that we can draw them here; TensorBoard shows the same ones while a
 # run trains.

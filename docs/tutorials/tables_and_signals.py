@@ -2,7 +2,7 @@
 # # Tables and signals, in scikit-learn
 #
 # A VAE is not only for pictures. This tutorial models a table with scikit-learn's own tools, pipelines and grid searches,
-# finds outliers, and then does the same for signals. It takes about 40 seconds of one CPU core.
+# finds outliers, and then does the same for signals. It takes about 30 seconds of one CPU core.
 
 # %%
 import matplotlib.pyplot as plt

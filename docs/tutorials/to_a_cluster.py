@@ -2,7 +2,7 @@
 # # From a laptop to a cluster
 #
 # The command stays the same at every scale; only the launcher changes. This tutorial trains one run, stops and resumes
-# it, tries several models at once, and shows the lines for several GPUs and for SLURM. It takes about a minute of one CPU
+# it, tries several models at once, and shows the lines for several GPUs and for SLURM. It takes about 45 seconds of one CPU
 # core.
 #
 # The commands below are what you would type into a terminal. This function types them, and prints what they answer.
