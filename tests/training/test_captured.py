@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -19,7 +20,7 @@ from vae_lab.training import VariationalModule, optimization, stepping
 from vae_lab.training.averaging import WeightAverage
 from vae_lab.training.captured import CapturedStep, obstacle_to_capture
 from vae_lab.training.device_steps import DeviceStep
-from vae_lab.training.optimization import Optimization
+from vae_lab.training.optimization import Optimization, StepTerms
 from vae_lab.training.schedulers import cosine
 from vae_lab.types import Batch
 
@@ -136,3 +137,24 @@ def test_a_run_that_asks_for_a_graph_says_why_there_is_none() -> None:
     module = module_of("vae", data, Elbo(), compile="graph")
     with pytest.warns(UserWarning, match=r"compile=graph: the training step is not captured: the device is cpu"):
         fit(module, data, epochs=1)
+
+
+@pytest.mark.parametrize("message", ["x called a synchronizing CUDA operation y", "something else"])
+def test_a_step_that_waits_is_not_captured_and_other_warnings_are_passed_on(
+    message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def warns(*args: Any) -> StepTerms:
+        warnings.warn(message, stacklevel=1)
+        return whole(*args)
+
+    whole = VariationalModule.training_loss
+    monkeypatch.setattr(VariationalModule, "training_loss", warns)
+    graph, said = Recording(), list[str]()
+    monkeypatch.setattr(warnings, "showwarning", lambda text, *_: said.append(str(text)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        trained(Elbo(), graph, monkeypatch)
+    waits = "synchronizing" in message
+    assert (graph.replays == 0) is waits
+    assert any("not captured as a CUDA graph: the host waits" in text for text in said) is waits
+    assert said.count(message) == 24 - waits  # once for each step, but for the step that was examined

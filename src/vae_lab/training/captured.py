@@ -173,13 +173,10 @@ class CapturedStep:
     def _warmed_up(self, batch: _Input) -> DeviceStep:
         """Takes a step as it will be captured; the last of `WARM_UP` shows whether the host waits in it."""
         assert self._graph is not None
-        with warnings.catch_warnings(record=True) as caught, _warns_of_waits(len(self._shapes) >= WARM_UP):
-            warnings.simplefilter("always")
+        with _waits(len(self._shapes) >= WARM_UP) as places:
             self._example = self._graph.warm_up(lambda: self._on(batch))
-        for warning in caught:
-            if _WAITS in str(warning.message):
-                self._give_up(f"the host waits for the device at {warning.filename}:{warning.lineno}")
-                break
+        if places:
+            self._give_up(f"the host waits for the device at {places[0]}")
         return self._example
 
     def _captures(self, batch: _Input) -> bool:
@@ -244,13 +241,33 @@ def _rates_on_device(optimizer: Optimizer, rates: list[_Number]) -> Iterator[Non
 
 
 @contextmanager
-def _warns_of_waits(asked: bool) -> Iterator[None]:
-    """Context manager in which PyTorch warns of each operation that waits for a GPU, if that is asked for."""
-    if not asked or not torch.cuda.is_available():
+def _waits(asked: bool) -> Iterator[list[str]]:
+    """Context manager that lists the places where the host waits for a GPU, if that is asked for.
+
+    It passes on all other warnings.
+    """
+    places: list[str] = []
+    if not asked:
+        yield places
+        return
+    with warnings.catch_warnings(record=True) as caught, _debug_mode("warn"):
+        warnings.filterwarnings("always", message=f".*{_WAITS}")
+        yield places
+    for warning in caught:
+        if _WAITS in str(warning.message):
+            places.append(f"{warning.filename}:{warning.lineno}")
+        else:
+            warnings.showwarning(warning.message, warning.category, warning.filename, warning.lineno)
+
+
+@contextmanager
+def _debug_mode(mode: str) -> Iterator[None]:
+    """Context manager in which PyTorch reports each operation that waits for a GPU; without one it does nothing."""
+    if not torch.cuda.is_available():
         yield
         return
     before = torch.cuda.get_sync_debug_mode()
-    torch.cuda.set_sync_debug_mode("warn")
+    torch.cuda.set_sync_debug_mode(mode)
     try:
         yield
     finally:
