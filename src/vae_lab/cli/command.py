@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from string import Template
@@ -87,7 +88,8 @@ def _print_help(config_name: str, words: Sequence[str]) -> None:
     with open_dict(cfg):
         del cfg["hydra"]
     listed = "".join(f"{group}: {', '.join(options)}\n" for group, options in sorted(groups().items()))
-    print(page.substitute(APP_CONFIG_GROUPS=listed, CONFIG=OmegaConf.to_yaml(cfg)))
+    filled = {"APP_CONFIG_GROUPS": listed, "CONFIG": OmegaConf.to_yaml(cfg)}
+    print(page.substitute(defaultdict(str, filled)))  # Hydra 1.4 has a field for aliases, of which there are none
 
 
 def _run_alone(task: Task, cfg: DictConfig, name: str) -> None:
