@@ -33,9 +33,9 @@ def reproduce(cfg: DictConfig) -> None:
     from vae_lab.sweeps.folders import make_unique_folder  # noqa: PLC0415
 
     run = find_run(cfg.run).folder.resolve()
+    words = started_with(run, cfg.data_root)
     if not (run / METRICS).is_file():
         raise RunError(f"run={cfg.run}: not finished, because there is no {METRICS}; resume={cfg.run} finishes it")
-    words = started_with(run, cfg.data_root)
     wanted = Path(cfg.out).expanduser() if cfg.out else run.with_name(f"{run.name}_again")
     if cfg.out and wanted.exists():
         raise RunError(f"out={wanted}: exists already; name a new folder")

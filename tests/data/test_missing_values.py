@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,15 @@ def test_a_run_on_a_data_frame_with_holes_bounds_what_was_observed(tmp_path: Pat
     assert np.allclose(vae_lab.load_run(tmp_path / "run").encode(given)[0].mean, code.mean)
     nothing = np.full((1, 4), np.nan)
     assert abs(float(run.log_prob(nothing, num_samples=4000)[0])) < 0.2, "log p of nothing is 0"
+
+
+def test_bits_per_dimension_are_undefined_where_values_are_missing(tmp_path: Path) -> None:
+    bits = RNG.integers(0, 2, (60, 4)).astype("float32")
+    for name, x, words in (("whole", bits, []), ("holes", holes(bits), ["data.missing=mask"])):
+        run = vae_lab.fit(x, model="vae", latent_dim=2, overrides=[*WORDS, *words], folder=tmp_path / name)
+        metrics = json.loads((tmp_path / name / "metrics.json").read_text())["metrics"]
+        assert ("test/bits_per_dim" in metrics) is (name == "whole")
+        assert run.spec.missing is (name == "holes")
 
 
 def test_an_anndata_is_taken_with_its_names(tmp_path: Path) -> None:

@@ -271,3 +271,11 @@ def test_a_broken_file_of_weights_is_reported_in_one_line(run: Path, export: Cal
     path.unlink()
     with pytest.raises(RunError, match="no checkpoint in"):
         vae_lab.load_run(path.parent)
+
+
+def test_the_real_library_is_asked_for_a_login(monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    monkeypatch.setattr(huggingface_hub, "get_token", lambda: None)
+    with pytest.raises(RunError, match=r"push=nobody/name: (not logged in|HF_HUB_OFFLINE)"):
+        push.check_push("nobody/name")

@@ -16,6 +16,7 @@ from vae_lab.evaluation.disentanglement import disentanglement
 from vae_lab.evaluation.estimator import EvaluationModule
 from vae_lab.pictures import codes
 from vae_lab.settings import EvaluationSettings
+from vae_lab.training.metrics import bits_per_dim
 from vae_lab.training.trainer_checks import dtype_of
 from vae_lab.types import listed
 
@@ -112,7 +113,7 @@ def _result(module: EvaluationModule, settings: EvaluationSettings) -> dict[str,
     result |= module.bound.compute()
     result |= module.active_units.finish()
     if model.spec is not None:
-        bits = model.likelihood.head.bits_per_dim(means[0], model.spec.support)  # type: ignore[union-attr,operator]
+        bits = bits_per_dim(model, means[0], model.spec)
         result |= {} if bits is None else {"bits_per_dim": bits}
     if means[1] < min(_FEW_EFFECTIVE_SAMPLES, settings.num_samples / 2):
         warnings.warn(

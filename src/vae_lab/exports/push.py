@@ -48,6 +48,6 @@ def push(folder: Path, repository: str, private: bool) -> str:
 
 def _hub(repository: str) -> Any:
     check_installed("huggingface_hub", f"push={repository}")
-    import huggingface_hub  # noqa: PLC0415  (an extra)
+    import huggingface_hub.constants  # noqa: PLC0415  (an extra)
 
     return huggingface_hub

@@ -6,15 +6,16 @@ A short last batch weighs what it should, and so does every rank: the states are
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
 from vae_lab.collapse import MIN_KL_OF_UNIT
-from vae_lab.core import LatentLevel
+from vae_lab.core import LatentLevel, LatentVariableModel
 from vae_lab.distributions.codes import UniformCodes
+from vae_lab.types import DataSpec
 
 Number = TypeVar("Number", int, Tensor)
 
@@ -196,3 +197,13 @@ def metric_names(split: str, bound: BoundMetric, counts: bool = True) -> list[st
     names += [f"{name}_{group}" for name in units for group in dict.fromkeys(bound.groups)]
     alone = f"_{bound.groups[0]}" if len(bound.groups) == 1 else None
     return [f"{split}/{name}" for name in names if alone is None or not name.endswith(alone)]
+
+
+def bits_per_dim(model: LatentVariableModel, nats: float, spec: DataSpec) -> float | None:
+    """Returns bits per dimension for a (bound on the) log-likelihood of ``nats`` per example; None if undefined.
+
+    They are undefined where the likelihood says so, and with missing values, of which each example has its own number.
+    """
+    head: Any = model.likelihood.head
+    bits: float | None = None if spec.missing else head.bits_per_dim(nats, spec.support)
+    return bits

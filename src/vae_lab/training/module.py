@@ -17,7 +17,7 @@ from vae_lab.objectives import Objective, Scheduled
 from vae_lab.training.batches import known_batch
 from vae_lab.training.compiled import CompiledLoss
 from vae_lab.training.guard import gradient_culprit
-from vae_lab.training.metrics import BoundMetric, UnitMetrics
+from vae_lab.training.metrics import BoundMetric, UnitMetrics, bits_per_dim
 from vae_lab.training.optimization import Optimization, Step, StepTerms
 from vae_lab.training.resuming import ResumableModule
 from vae_lab.training.sharding import is_sharded, shard
@@ -166,7 +166,7 @@ class VariationalModule(ResumableModule):
                 raise NonFiniteLossError(f"{split}/{name} is not finite at step {self.global_step}")
         if self.trainer.barebones:
             return
-        bits = self.model.likelihood.head.bits_per_dim(means["elbo"], self.spec.support)  # type: ignore[union-attr,operator]
+        bits = bits_per_dim(self.model, means["elbo"], self.spec)
         if bits is not None:
             means["bits_per_dim"] = bits
         for name, value in means.items():

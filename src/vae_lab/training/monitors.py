@@ -6,7 +6,7 @@ from typing import Any
 
 from vae_lab.errors import RunError
 from vae_lab.objectives.base import example_terms
-from vae_lab.training.metrics import UnitCounts, UnitMetrics, metric_names
+from vae_lab.training.metrics import UnitCounts, UnitMetrics, bits_per_dim, metric_names
 from vae_lab.training.module import VariationalModule
 
 _COUNTERS = ("epoch", "step")
@@ -43,8 +43,7 @@ def _logged_names(module: VariationalModule) -> list[str]:
     names = [*of_validation, "train/loss", *of_training]
     names += [f"train/{name}" for name in module.objective.log_names]
     names += [f"train/{name}" for name in (module.unusual.curves() if module.unusual else ())]
-    head: Any = module.model.likelihood.head
-    has_bits = head.bits_per_dim(0.0, module.spec.support) is not None
+    has_bits = bits_per_dim(module.model, 0.0, module.spec) is not None
     return [name for name in names if has_bits or not name.endswith("/bits_per_dim")]
 
 
