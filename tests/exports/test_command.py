@@ -277,5 +277,5 @@ def test_the_real_library_is_asked_for_a_login(monkeypatch: pytest.MonkeyPatch) 
     import huggingface_hub
 
     monkeypatch.setattr(huggingface_hub, "get_token", lambda: None)
-    with pytest.raises(RunError, match=r"push=nobody/name: (not logged in|HF_HUB_OFFLINE)"):
-        push.check_push("nobody/name")
+    with pytest.raises(RunError, match=r"push=user/name: (not logged in|HF_HUB_OFFLINE)"):
+        push.check_push("user/name")
