@@ -376,3 +376,15 @@ def test_arrays_without_names_are_refused_with_the_way_to_name_them(tmp_path: Pa
     np.savez(tmp_path / "own.npz", np.zeros((9, 4, 4), np.uint8), np.zeros(9, np.int64))
     with pytest.raises(FileNotFoundError, match=r"arr_0, arr_1 in it, .*; save them by name: np.savez\(FILE, train_im"):
         ArrayFiles(str(tmp_path / "own.npz")).load(True)
+
+
+def test_archives_of_splits_hold_one_array_without_a_name_each(tmp_path: Path) -> None:
+    train, test = np.arange(24.0).reshape(6, 4), np.arange(8.0).reshape(2, 4)
+    np.savez(tmp_path / "train.npz", train)
+    np.savez(tmp_path / "test.npz", test)
+    source = ArrayFiles(str(tmp_path))
+    assert np.array_equal(source.load(train=True).x, train.astype(np.float32))
+    assert np.array_equal(source.load(train=False).x, test.astype(np.float32))
+    np.savez(tmp_path / "train.npz", train, train)
+    with pytest.raises(FileNotFoundError, match=r"images in test\.npz, train\.npz, but arr_0, arr_1; rename one"):
+        ArrayFiles(str(tmp_path)).load(train=True)

@@ -120,7 +120,8 @@ class ArrayStore:
             return
         splits = {path: split_named(path.stem) for path in archives}
         if archives and all(splits.values()):
-            self._take((f"{splits[path]}_{_kind(name)}", s) for path in archives for name, s in _members(path))
+            named = [(splits[path], _sole_is_images(_members(path))) for path in archives]
+            self._take((f"{split}_{_kind(name)}", stored) for split, members in named for name, stored in members)
         elif len(archives) == 1:
             self._take(_members(archives[0]))
         elif archives:
@@ -141,9 +142,8 @@ class ArrayStore:
         return files, [path for path in files if path.suffix == ".npy"]
 
     def _take(self, named: Iterable[tuple[str, Stored]]) -> None:
-        everything = list(named)
-        for name, stored in everything:
-            role = _role("images" if len(everything) == 1 and name == "arr_0" else name)
+        for name, stored in _sole_is_images(named):
+            role = _role(name)
             if role is None:
                 self.passed_over.append(stored.member or stored.path.name)
             elif role in self.found:
@@ -164,6 +164,9 @@ class ArrayStore:
                 )
             return f"data.root={self.root}: no array train_images, x_train or images in it, but {names}; rename one"
         files, arrays = self._files()
+        if archives := [path for path in files if path.suffix == ".npz"]:
+            names = listed(self.passed_over, _MAX_NAMED) or "nothing"
+            return f"{self.place}: no array train_images in {_listed(archives)}, but {names}; rename one"
         if not arrays:
             return f"{self.place}: no train_images.npy and no .npz file in it{_hint(files)}"
         one = f", or set data.root={arrays[0]}" if len(arrays) == 1 else ""
@@ -193,6 +196,14 @@ def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     shape, fortran, dtype = read(stream)
     return shape, fortran, dtype
+
+
+def _sole_is_images(named: Iterable[tuple[str, Stored]]) -> list[tuple[str, Stored]]:
+    """Returns arrays by name, where the only one of an archive, saved without a name, is called images."""
+    everything = list(named)
+    if [name for name, _ in everything] == ["arr_0"]:
+        return [("images", everything[0][1])]
+    return everything
 
 
 def _members(path: Path) -> Iterator[tuple[str, Stored]]:
