@@ -59,8 +59,8 @@ class Page:
 
     def __init__(self, driver: Any, address: str) -> None:
         self.driver = driver
+        driver.get("about:blank")  # first: the page before asks a server that is gone for its status
         driver.get_log("browser"), driver.get_log("performance")
-        driver.get("about:blank")
         driver.get(address)
         self.wait(lambda: self.js("return document.querySelectorAll('#grids canvas').length > 0"))
         self.wait(lambda: self.js("return document.querySelectorAll('.slider output').length > 0"))
