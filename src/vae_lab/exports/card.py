@@ -21,6 +21,7 @@ from vae_lab.exports.programs import programs
 from vae_lab.files import write_text
 from vae_lab.nested import value_at
 from vae_lab.noise import fixed_seed
+from vae_lab.reports.text import markdown_table
 from vae_lab.runs.build import build
 from vae_lab.runs.folder import EVALUATION, METRICS, WEIGHTS
 from vae_lab.runs.loading import SavedRun
@@ -112,16 +113,16 @@ def _results_table(results: Mapping[str, float], numbers: Numbers) -> str:
     if not results:
         return "## Results\n\nNot evaluated: `python -m vae_lab.evaluate run=RUN` does it.\n"
     evaluation = numbers.get(EVALUATION, {})
-    rows = ["| metric | value |", "|---|---|"]
+    rows = [("metric", "value")]
     for key, value in results.items():
         if key == "nll_error":  # beside its number
             continue
         error = evaluation.get(f"{key}_error")
         shown = f"{value:.0f}" if unit_title(key) else f"{value:.3f}"
-        rows.append(f"| {_metric_name(key)} | {shown}{'' if error is None else f' ± {error:.3f}'} |")
+        rows.append((_metric_name(key), shown if error is None else f"{shown} ± {error:.3f}"))
     samples, examples = evaluation.get("num_samples"), evaluation.get("num_examples")
     how = f" {examples} examples; {samples} importance samples each; ± is a standard error." if evaluation else ""
-    return f"## Results\n\nOf the test set.{how}\n\n" + "\n".join(rows) + "\n"
+    return f"## Results\n\nOf the test set.{how}\n\n{markdown_table(rows)}\n"
 
 
 def _metric_name(key: str) -> str:
@@ -146,33 +147,31 @@ def _introduction(model: LatentVariableModel, run: SavedRun, settings: ExportSet
 
 
 def _interface(graphs: Sequence[Graph], errors: Mapping[str, Mapping[str, float]]) -> str:
-    rows = ["| graph | input | shape | what it is |", "|---|---|---|---|"]
-    outs = ["| graph | output | shape | what it is |", "|---|---|---|---|"]
+    rows = [("graph", "input", "shape", "what it is")]
+    outs = [("graph", "output", "shape", "what it is")]
     for graph in graphs:
         if set(errors.get(graph.name, {})) - {"safetensors"}:
             rows += [_table_row(graph.name, *row) for row in described_inputs(graph)]
             outs += [_table_row(graph.name, *row) for row in described_outputs(graph)]
-    if len(rows) == 2:
+    if len(rows) == 1:
         return ""
-    both = "\n".join([*rows, "", *outs])
+    both = f"{markdown_table(rows)}\n\n{markdown_table(outs)}"
     return f"## Inputs and outputs\n\nB is any number of examples. The same noise gives the same result.\n\n{both}\n"
 
 
-def _table_row(graph: str, name: str, shape: str, meaning: str) -> str:
-    escaped = meaning.replace("|", r"\|")  # in the name of a column
-    return f"| {graph} | `{name}` | {shape} | {escaped} |"
+def _table_row(graph: str, name: str, shape: str, meaning: str) -> tuple[str, str, str, str]:
+    return graph, f"`{name}`", shape, meaning.replace("|", r"\|")  # in the name of a column
 
 
 def _parity_table(errors: Mapping[str, Mapping[str, float]]) -> str:
-    formats = sorted({name for of_graph in errors.values() for name in of_graph})
-    rows = [f"| graph | {' | '.join(formats)} |", "|---" * (len(formats) + 1) + "|"]
-    for name, of_graph in errors.items():
-        cells = (f"{of_graph[each]:.1e}" if each in of_graph else "not written" for each in formats)
-        rows.append(f"| {name} | {' | '.join(cells)} |")
     if not errors:
         return ""
-    title = "## Difference from the trained run\n\nThe largest one, relative to the largest output.\n"
-    return "\n".join([title, *rows, ""])
+    formats = sorted({name for of_graph in errors.values() for name in of_graph})
+    rows = [("graph", *formats)]
+    for name, of_graph in errors.items():
+        rows.append((name, *(f"{of_graph[each]:.1e}" if each in of_graph else "not written" for each in formats)))
+    title = "## Difference from the trained run\n\nThe largest one, relative to the largest output."
+    return f"{title}\n\n{markdown_table(rows)}\n"
 
 
 def _data(model: LatentVariableModel, run: SavedRun) -> str:

@@ -28,31 +28,42 @@ def programs(graphs: Sequence[Graph], errors: Mapping[str, Mapping[str, float]],
             graph = next((graph for graph in shown if graph.name == "sample"), shown[0])
             yield _onnx(graph) if name == "onnx" else _torch_export(graph)
     if weights:
-        yield (
-            "The weights alone, with safetensors; `vae_lab.load_run(FOLDER)` opens this folder as a run:\n\n"
-            "```python\nfrom safetensors.numpy import load_file\n\n"
-            'weights = load_file("model.safetensors")\nprint({name: array.shape for name, array in weights.items()})\n'
-            "```\n"
+        yield _program(
+            "The weights alone, with safetensors; `vae_lab.load_run(FOLDER)` opens this folder as a run:",
+            "from safetensors.numpy import load_file",
+            'weights = load_file("model.safetensors")',
+            "print({name: array.shape for name, array in weights.items()})",
         )
+
+
+def _program(title: str, imports: str, *lines: str) -> str:
+    return "\n".join((title, "", "```python", imports, "", *lines, "```", ""))
 
 
 def _onnx(graph: Graph) -> str:
     inputs = ", ".join(f'"{name}": {_of_numpy(name, value, graph)}' for name, value in graph.example.items())
-    return (
-        "In this folder, with onnxruntime and NumPy:\n\n```python\nimport numpy as np, onnxruntime\n\n"
-        f'session = onnxruntime.InferenceSession("onnx/{graph.name}.onnx")\nrng = np.random.default_rng(0)\n'
-        f'inputs = {{{inputs}}}\n{graph.outputs[0]} = session.run(["{graph.outputs[0]}"], inputs)[0]\n'
-        f"print({graph.outputs[0]}.shape)  # {_shape(graph)}\n```\n"
+    output = graph.outputs[0]
+    return _program(
+        "In this folder, with onnxruntime and NumPy:",
+        "import numpy as np, onnxruntime",
+        f'session = onnxruntime.InferenceSession("onnx/{graph.name}.onnx")',
+        "rng = np.random.default_rng(0)",
+        f"inputs = {{{inputs}}}",
+        f'{output} = session.run(["{output}"], inputs)[0]',
+        f"print({output}.shape)  # {_shape(graph)}",
     )
 
 
 def _torch_export(graph: Graph) -> str:
     inputs = ", ".join(f'"{name}": {_of_torch(name, value, graph)}' for name, value in graph.example.items())
-    return (
-        "In this folder, with PyTorch:\n\n```python\nimport torch\n\n"
-        f'{graph.name} = torch.export.load("torch_export/{graph.name}.pt2").module()\ninputs = {{{inputs}}}\n'
-        f'{graph.outputs[0]} = {graph.name}(**inputs)["{graph.outputs[0]}"]\n'
-        f"print(tuple({graph.outputs[0]}.shape))  # {_shape(graph)}\n```\n"
+    output = graph.outputs[0]
+    return _program(
+        "In this folder, with PyTorch:",
+        "import torch",
+        f'{graph.name} = torch.export.load("torch_export/{graph.name}.pt2").module()',
+        f"inputs = {{{inputs}}}",
+        f'{output} = {graph.name}(**inputs)["{output}"]',
+        f"print(tuple({output}.shape))  # {_shape(graph)}",
     )
 
 
