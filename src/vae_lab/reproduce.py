@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -35,7 +36,8 @@ def reproduce(cfg: DictConfig) -> None:
     run = find_run(cfg.run).folder.resolve()
     words = started_with(run, cfg.data_root)
     if not (run / METRICS).is_file():
-        raise RunError(f"run={cfg.run}: not finished, because there is no {METRICS}; resume={cfg.run} finishes it")
+        remedy = f"{shlex.quote(f'resume={cfg.run}')} finishes it"
+        raise RunError(f"run={cfg.run}: not finished, because there is no {METRICS}; {remedy}")
     wanted = Path(cfg.out).expanduser() if cfg.out else run.with_name(f"{run.name}_again")
     if cfg.out and wanted.exists():
         raise RunError(f"out={wanted}: exists already; name a new folder")

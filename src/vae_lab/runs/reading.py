@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -122,7 +123,7 @@ def saved_config(run: Path) -> dict[str, Any]:
         RunError: if there is none, or none that says how the run was started.
     """
     if is_export(run):
-        remedy = f"init_from={run} starts a new run from its weights"
+        remedy = f"{shlex.quote(f'init_from={run}')} starts a new run from its weights"
         raise RunError(f"{run}: an exported run, which has no optimizer and no command line; {remedy}")
     try:
         config = read_yaml(run / CONFIG)
