@@ -633,7 +633,7 @@ def test_progressive_rows_end_in_the_reconstruction(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", HIERARCHIES)
-def test_levels_are_drawn_anew_one_group_at_a_time(name: str) -> None:
+def test_levels_are_redrawn_one_group_at_a_time(name: str) -> None:
     model, one = every_model()[name], examples(1)
     for parameter in model.parameters():  # away from the start, where no level matters yet
         parameter.data.mul_(3)

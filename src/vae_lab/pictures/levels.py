@@ -76,17 +76,17 @@ def redrawn(model: LatentVariableModel, example: Batch, seed: int = 0, num: int 
     with evaluation_mode(model, seed):
         batch = on_model(model, example)
         z = encode(model, batch)
-        rows = [(name, _drawn_anew(model, z, levels, batch.y, num)) for name, levels in reversed(groups(model))]
+        rows = [(name, _redrawn(model, z, levels, batch.y, num)) for name, levels in reversed(groups(model))]
     images = torch.cat([row for _, row in rows])
     shown = (batch.x if example.grey is None else example.grey.to(images)).expand(1, *images.shape[1:])
     tiles = torch.cat([torch.cat((shown, row)) for _, row in rows])
     label = row_label(model.spec, example.y[0]) if model.conditional and example.y is not None else ""
     columns = ["original", *(str(number) for number in range(1, num + 1))]
     arrays = {"images": images, **originals(example)}
-    return Sheet(tiles, num + 1, arrays, [f"{name} anew" for name, _ in rows], columns, label, model.spec)
+    return Sheet(tiles, num + 1, arrays, [f"{name} redrawn" for name, _ in rows], columns, label, model.spec)
 
 
-def _drawn_anew(model: LatentVariableModel, z: Sequence[Tensor], levels: range, y: Tensor | None, num: int) -> Tensor:
+def _redrawn(model: LatentVariableModel, z: Sequence[Tensor], levels: range, y: Tensor | None, num: int) -> Tensor:
     """Returns images (num, ...): codes above the levels, the levels drawn from the prior, below them its means."""
     above = [code.expand(num, *code.shape[1:]) for code in z[levels.stop :]]
     labels = None if y is None else y.expand(num, *y.shape[1:])
