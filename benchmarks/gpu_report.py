@@ -88,7 +88,10 @@ Lines = Mapping[str, tuple[Callable[[Result], str], str]]
 
 CHECKS: dict[str, Lines] = {
     "captured": {
-        "weights after 40 captured steps against plain ones, eight trainings": (worst("difference"), "difference"),
+        "weights after 40 captured steps against plain ones, two compiled, too": (
+            worst("difference"),
+            "difference",
+        ),
     },
     "golden": {
         "float32 against float64 on the CPU, six models: first loss": (worst("first_loss"), "first_loss"),

@@ -145,7 +145,7 @@ class SteppedModule(LightningModule):
         # A resumed run that is longer than planned keeps the plan it began with.
         self._planned_steps = self.objective.plan(self._planned_steps or steps)
         if is_compiled(self.optimization.compile, self.model, steps):
-            self._loss = CompiledLoss(self.training_loss)
+            self._loss = CompiledLoss(self.training_loss, (self.model, self.objective))
         optimizer: Any = self.optimizers()
         parts = (*self.model.modules(), *self.objective.modules())
         obstacle = obstacle_to_capture(self.optimization, optimizer.optimizer, parts, self.device, self._direct)
