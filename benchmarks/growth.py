@@ -74,7 +74,7 @@ def steps_beside(root: str, turns: int = 40, steps: int = 10) -> list[tuple[floa
             start = time.perf_counter()
             for batch in islice(source, steps):
                 x = run.data.transform(batch, training=True).x
-                module._step_terms(x, None, 1.0).loss.backward()
+                module.training_loss(x, None, module.objective.scheduled(0)).loss.backward()
                 optimizer.step()
                 optimizer.zero_grad()
             seconds.append(time.perf_counter() - start)

@@ -173,10 +173,12 @@ def main() -> None:
         "startup": lambda: startup_section(options.rounds),
         "growth": lambda: Section("A set that stays on disk", growth.HEADER, [growth.row()]),
     }
-    sections = [measure() for name, measure in measurements.items() if name in (options.only or measurements)]
-    print_sections(sections)
-    if options.write:
-        write_sections("benchmarks.speed", sections, machine())
+    for name, measure in measurements.items():
+        if name in (options.only or measurements):
+            section = measure()
+            print_sections([section])
+            if options.write:
+                write_sections("benchmarks.speed", [section], machine())
 
 
 if __name__ == "__main__":

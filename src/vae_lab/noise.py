@@ -93,7 +93,8 @@ def fixed_seed(seed: int, device: torch.device) -> Iterator[None]:
     # torch.manual_seed would record, on a machine without GPU, every seed for a GPU that may appear.
     generators = [torch.default_generator]
     if device.type == "cuda":
-        generators.append(torch.cuda.default_generators[device.index or 0])
+        index = torch.cuda.current_device() if device.index is None else device.index
+        generators.append(torch.cuda.default_generators[index])
     states = [generator.get_state() for generator in generators]
     try:
         for generator in generators:
@@ -102,6 +103,23 @@ def fixed_seed(seed: int, device: torch.device) -> Iterator[None]:
     finally:
         for generator, state in zip(generators, states, strict=True):
             generator.set_state(state)
+
+
+@contextmanager
+def of_process() -> Iterator[None]:
+    """Context manager in which what PyTorch draws by itself is different in each process that shares a batch.
+
+    Before and after it all processes have the same state of random numbers. With one process it does nothing.
+    """
+    shard = _shard.get()
+    if shard is None or shard.world == 1:
+        yield
+        return
+    with sharded(None):
+        common = _draw(torch.rand, (1,), torch.empty(1, dtype=torch.float64), 0)
+    device = torch.device("cuda" if torch.cuda.default_generators else "cpu")  # none before CUDA is used
+    with fixed_seed(_mixed(int(common * 2**53), shard.rank), device):
+        yield
 
 
 class Draw(NamedTuple):
@@ -177,7 +195,11 @@ class _HostStream:
 
 def seed(*numbers: int) -> None:
     """Seeds the random numbers of this process by a mixture of ``numbers`` such as (seed, epoch)."""
-    torch.manual_seed(int(np.random.SeedSequence(numbers).generate_state(1)[0]))
+    torch.manual_seed(_mixed(*numbers))
+
+
+def _mixed(*numbers: int) -> int:
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
 def fresh_seed() -> int:

@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from conftest import Outcome
 
+from tests.training.own_posterior import FILE, LaplacePosterior
 from tests.training.processes import (
     SIZES,
     end_after,
@@ -72,6 +74,24 @@ WHOLE_BATCH = (
     *("trainer.max_epochs=1", "trainer.limit_test_batches=1"),
 )
 """A run of two full batches and a short one, which validates its learned weights."""
+
+
+@pytest.mark.slow
+def test_a_posterior_that_draws_by_torch_draws_other_noise_in_each_process(tmp_path: Path) -> None:
+    own = f"posterior._target_={LaplacePosterior.__module__}.LaplacePosterior"
+    words = (*SIZES, "posterior=gaussian", own, "trainer.limit_test_batches=3")
+    found = {}
+    for name, devices in (("one", ("trainer=cpu",)), ("two", TWO)):
+        there = {"PYTHONPATH": str(Path(__file__).parents[2]), FILE: str(tmp_path / f"{name}_noise")}
+        process = start(tmp_path / name, *devices, *words, **there)
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+        assert "draws random numbers by torch" not in errors
+        found[name] = outcome(tmp_path / name)["metrics"]["test/elbo"]
+    first, second = (torch.load(tmp_path / f"two_noise{rank}") for rank in (0, 1))
+    assert first.shape == second.shape == (1, 42, *first.shape[2:])
+    assert not torch.isclose(first, second).any()
+    assert abs(found["two"] - found["one"]) < 0.02 * abs(found["one"])
 
 
 @pytest.mark.slow

@@ -53,7 +53,8 @@ def rsample(distribution: Distribution, sample_shape: Sequence[int] = (), temper
 
     For a mixture of Gaussians a component is drawn for each sample; this draw has no derivative. Another distribution
     may define ``tempered_rsample(sample_shape, temperature)``, as a flow does. The noise comes from `vae_lab.noise`, so
-    that the sample of an example does not depend on the number of processes.
+    that the sample of an example does not depend on the number of processes. A distribution of another kind draws its
+    own noise: it does depend on it, but no two processes draw the same.
 
     Returns:
         (*sample_shape, *batch_shape, *event_shape).
@@ -69,7 +70,8 @@ def rsample(distribution: Distribution, sample_shape: Sequence[int] = (), temper
             return tempered(sample_shape, temperature)  # type: ignore[no-any-return]
         if temperature != 1.0:
             raise ValueError(f"temperature={temperature}: only Gaussian latents can be tempered")
-        return distribution.rsample(torch.Size(sample_shape))
+        with noise.of_process():
+            return distribution.rsample(torch.Size(sample_shape))
     shape = distribution._extended_shape(torch.Size(sample_shape))
     loc, scale = loc_and_scale(distribution)
     last_batch_dim = max(0, len(shape) - len(distribution.event_shape) - 1)
