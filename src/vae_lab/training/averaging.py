@@ -11,6 +11,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import WeightAveraging
 from torch import Tensor, nn
 
+from vae_lab.training.callback_list import callbacks_of
 from vae_lab.training.sharding import whole_weights
 
 
@@ -68,8 +69,7 @@ def end_averaging(trainer: Trainer) -> None:
 
 def averages(trainer: Trainer) -> list[WeightAveraging]:
     """Returns the callbacks that average weights."""
-    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-    return [callback for callback in callbacks if isinstance(callback, WeightAveraging)]
+    return callbacks_of(trainer, WeightAveraging)
 
 
 @contextmanager

@@ -24,6 +24,8 @@ from pytorch_lightning.core.hooks import DataHooks, ModelHooks
 from pytorch_lightning.profilers import PassThroughProfiler
 from pytorch_lightning.strategies import SingleDeviceStrategy
 
+from vae_lab.training.callback_list import callbacks_of
+
 BATCH_HOOKS = (
     "on_train_batch_start",
     "on_train_batch_end",
@@ -63,8 +65,7 @@ def batch_observers(trainer: Trainer, module: LightningModule, every_callback: b
         every_callback: True to call the `_PASS_SAFE` callbacks of Lightning at each batch, too.
     """
     safe = _NO_HOOKS if every_callback else (*_NO_HOOKS, *_PASS_SAFE)
-    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
-    observers: list[Any] = [callback for callback in callbacks if defines(callback, BATCH_HOOKS, safe)]
+    observers: list[Any] = [each for each in callbacks_of(trainer, Callback) if defines(each, BATCH_HOOKS, safe)]
     return [*observers, module] if defines(module, MODULE_HOOKS, safe) else observers
 
 

@@ -16,9 +16,9 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar, cast
+from typing import Any, Literal, NamedTuple, cast
 
-from pytorch_lightning import Trainer
+from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 
 from vae_lab.collapse import collapse_lines
@@ -30,6 +30,7 @@ from vae_lab.runs.checkpoints import read_checkpoint
 from vae_lab.screen import print_lines, print_results
 from vae_lab.training import curves, interrupts, tensorboard
 from vae_lab.training.averaging import averages, end_averaging
+from vae_lab.training.callback_list import callbacks_of, first_callback
 from vae_lab.training.callbacks import LastCheckpoint
 from vae_lab.training.callbacks.further_curves import FurtherCurves
 from vae_lab.training.callbacks.last_checkpoint import how_to_resume
@@ -47,7 +48,6 @@ from vae_lab.training.trainer_checks import dtype_of
 from vae_lab.types import SplitName
 
 TestCheckpoint = Literal["best", "last"]
-T = TypeVar("T")
 DecoderBias = Literal["default", "data_mean"]
 
 
@@ -114,7 +114,7 @@ def _train(
     """Checks and trains; returns the plan and the seconds of training."""
     _save_before_averaging(trainer)
     refuse_own_parameters(trainer, module.objective)
-    if _callback(trainer, LastCheckpoint):
+    if first_callback(trainer, LastCheckpoint):
         interrupts.listen()
     # Read the data first: a data error must not leave a run folder behind.
     data.prepare_data()
@@ -152,7 +152,7 @@ def _train(
     if saved is not None and trainer.global_step == saved["progress"]["step"] and trainer.is_global_zero:
         print(f"nothing was left to train: {why_nothing_is_left(trainer)}")
     end_averaging(trainer)
-    last = _callback(trainer, LastCheckpoint)
+    last = first_callback(trainer, LastCheckpoint)
     return plan, last.seconds if last else time.monotonic() - started
 
 
@@ -166,7 +166,7 @@ def _finish(
     tests: bool,
 ) -> dict[str, float]:
     """Tests the weights, records and prints the result; returns the test metrics by tag."""
-    best = _callback(trainer, ModelCheckpoint)
+    best = first_callback(trainer, ModelCheckpoint)
     weights = best.best_model_path if best and test_checkpoint == "best" else None
     with _naming_last_checkpoint(trainer):
         metrics = _test(trainer, module, data, weights or None) if tests else {}
@@ -192,11 +192,11 @@ def _save_before_averaging(trainer: Trainer) -> None:
 
 def _selects(trainer: Trainer, test_checkpoint: TestCheckpoint) -> bool:
     """True if the validation has a part in which weights are tested."""
-    best = _callback(trainer, ModelCheckpoint)
+    best = first_callback(trainer, ModelCheckpoint)
     chooses = test_checkpoint == "best" and best is not None and str(best.monitor).startswith("val/")
     stops = any(
         isinstance(callback, EarlyStopping) or getattr(callback, "stops_by_validation", False)
-        for callback in trainer.callbacks  # type: ignore[attr-defined]
+        for callback in callbacks_of(trainer, Callback)
     )
     return chooses or stops
 
@@ -240,10 +240,6 @@ def _outputs(run: Path) -> Path:
     return next((folder for folder in run.parents if folder.name == "outputs"), run)
 
 
-def _callback(trainer: Trainer, kind: type[T]) -> T | None:
-    return next((callback for callback in trainer.callbacks if isinstance(callback, kind)), None)  # type: ignore[attr-defined]
-
-
 @contextmanager
 def _naming_last_checkpoint(trainer: Trainer) -> Iterator[None]:
     """Context manager that adds to an error of a run the path of its last good checkpoint."""
@@ -261,7 +257,7 @@ def _naming_last_checkpoint(trainer: Trainer) -> Iterator[None]:
 
 
 def _last_good(trainer: Trainer) -> str:
-    last, best = _callback(trainer, LastCheckpoint), _callback(trainer, ModelCheckpoint)
+    last, best = first_callback(trainer, LastCheckpoint), first_callback(trainer, ModelCheckpoint)
     if last and last.path.is_file():
         return f"the last good checkpoint is {last.path}"
     if best and os.path.isfile(best.best_model_path):
@@ -270,5 +266,5 @@ def _last_good(trainer: Trainer) -> str:
 
 
 def _how_to_resume(trainer: Trainer) -> str:
-    last = _callback(trainer, LastCheckpoint)
+    last = first_callback(trainer, LastCheckpoint)
     return f"; {how_to_resume(last.path.parent.parent)}" if last and last.path.is_file() else ""

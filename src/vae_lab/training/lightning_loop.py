@@ -21,6 +21,8 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.strategies.launchers import _MultiProcessingLauncher
 
+from vae_lab.training.callback_list import callbacks_of
+
 
 def exhausted(dataloader_iter: Any) -> bool:
     """True if the epoch has no batch left."""
@@ -70,8 +72,7 @@ def _steps_to_events(trainer: Trainer, batch_index: int) -> Iterator[int]:
     yield (1 << step.bit_length()) - step  # to the next power of two
     if trainer.max_steps != -1:
         yield trainer.max_steps - step
-    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-    savers = [callback for callback in callbacks if isinstance(callback, ModelCheckpoint)]
+    savers = callbacks_of(trainer, ModelCheckpoint)
     for interval in (trainer.log_every_n_steps, *(saver._every_n_train_steps for saver in savers)):  # type: ignore[attr-defined]
         if interval:
             yield interval - step % interval

@@ -11,6 +11,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 
 from vae_lab.runs.folder import EVENTS, HPARAMS
+from vae_lab.training.callback_list import callbacks_of
 from vae_lab.training.callbacks import LastCheckpoint
 from vae_lab.training.lightning_loop import ends_within_epoch, position, skip_after_epoch
 
@@ -70,7 +71,7 @@ class Opening(Callback):
             if trainer.is_global_zero:
                 print(_points_of_a_part(trainer))
             return
-        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+        for callback in callbacks_of(trainer, Callback):
             if isinstance(callback, LastCheckpoint):
                 callback.save_cut_epoch(trainer)
             # No validation has come: what these two monitor is absent, or that of the epoch before.

@@ -12,6 +12,8 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities import rank_zero_warn
 
+from vae_lab.training.callback_list import callbacks_of
+
 _PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")
 """Keys of the state of a `ModelCheckpoint`; "" stands for none. The keys of ``best_k_models`` are paths, too."""
 
@@ -37,8 +39,7 @@ def make_absolute(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
 
 
 def _callbacks(trainer: Trainer) -> dict[str, ModelCheckpoint]:
-    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-    return {callback.state_key: callback for callback in callbacks if isinstance(callback, ModelCheckpoint)}
+    return {callback.state_key: callback for callback in callbacks_of(trainer, ModelCheckpoint)}
 
 
 def _states(trainer: Trainer, checkpoint: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:

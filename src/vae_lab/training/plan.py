@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from vae_lab.data.protocol import DataModule
 from vae_lab.errors import RunError
+from vae_lab.training.callback_list import callbacks_of
 from vae_lab.training.module import VariationalModule
 from vae_lab.training.monitors import why_unvalidated
 
@@ -49,8 +50,7 @@ def check_plan(trainer: Trainer, module: VariationalModule, data: DataModule) ->
 
 def _wants_best(trainer: Any) -> bool:
     """True if a callback keeps the checkpoint that is best in the validation."""
-    savers = (callback for callback in trainer.callbacks if isinstance(callback, ModelCheckpoint))
-    return any((saver.monitor or "").startswith("val/") for saver in savers)
+    return any((saver.monitor or "").startswith("val/") for saver in callbacks_of(trainer, ModelCheckpoint))
 
 
 def _plan(trainer: Any, data: DataModule) -> Plan:
@@ -92,7 +92,7 @@ def _check_length(trainer: Any, module: VariationalModule) -> None:
     endless = trainer.max_epochs == -1 and trainer.max_steps == -1
     if endless and module.optimization.scheduler is not None:
         raise RunError("scheduler: needs a run with an end; set trainer.max_epochs or trainer.max_steps")
-    timed = any(isinstance(callback, Timer) for callback in trainer.callbacks)  # what Lightning makes of max_time
+    timed = bool(callbacks_of(trainer, Timer))  # what Lightning makes of max_time
     if endless and not timed and trainer.is_global_zero:
         print("trainer.max_epochs=-1: trains without end; Ctrl-C saves and stops it")
 

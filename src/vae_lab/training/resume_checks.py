@@ -12,6 +12,7 @@ from pytorch_lightning.strategies import ModelParallelStrategy
 
 from vae_lab.errors import RunError
 from vae_lab.runs.checkpoints import non_finite, other_weights
+from vae_lab.training.callback_list import callbacks_of
 from vae_lab.training.callbacks import LastCheckpoint
 from vae_lab.training.module import VariationalModule
 from vae_lab.training.resumed_optimizer import why_fresh
@@ -40,7 +41,7 @@ def check_resume(trainer: Trainer, module: VariationalModule, saved: Mapping[str
             f"trainer.max_epochs={trainer.max_epochs}: resume={run} has finished epoch {epochs} already; "
             "give as many or more, or leave trainer.max_epochs out"
         )
-    if not any(isinstance(callback, LastCheckpoint) for callback in _callbacks(trainer)):
+    if not any(isinstance(callback, LastCheckpoint) for callback in callbacks_of(trainer, Callback)):
         raise RunError(
             f"callbacks.last_checkpoint: is left out, so that nothing would save what resume={run} goes on to train; "
             f"keep it, or start a new run with init_from={checkpoint}"
@@ -70,7 +71,7 @@ def fresh_callbacks(trainer: Trainer, saved: Mapping[str, Any]) -> list[str]:
     lines = []
     for kind, loses in _LOSES.items():
         before = [key for key in saved["callbacks"] if str(key).startswith(kind.__name__)]
-        now = [callback for callback in _callbacks(trainer) if isinstance(callback, kind)]
+        now = [callback for callback in callbacks_of(trainer, Callback) if isinstance(callback, kind)]
         lines += [
             f"{kind.__name__}: monitors {callback.monitor} ({callback.mode}) from now on; {loses}"  # type: ignore[attr-defined]
             for callback in now
@@ -79,7 +80,3 @@ def fresh_callbacks(trainer: Trainer, saved: Mapping[str, Any]) -> list[str]:
         if before and not now and kind is ModelCheckpoint:
             lines.append("ModelCheckpoint: is left out; best.ckpt stays as it is")
     return lines
-
-
-def _callbacks(trainer: Trainer) -> list[Callback]:
-    return list(trainer.callbacks)  # type: ignore[attr-defined]

@@ -7,11 +7,12 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pytorch_lightning import Trainer
+from pytorch_lightning import Callback, Trainer
 from torch import nn, zeros
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
+from vae_lab.training.callback_list import callbacks_of
 from vae_lab.training.lightning_loop import total_steps
 from vae_lab.training.optimization import Optimization, OptimizerFactory
 
@@ -53,7 +54,7 @@ def keep_what_is_asked_for(
 
 def drop_absent_callbacks(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
     """Removes from a checkpoint the state of callbacks that the run no longer has; Lightning would warn of each."""
-    asked = {callback.state_key for callback in trainer.callbacks}  # type: ignore[attr-defined]
+    asked = {callback.state_key for callback in callbacks_of(trainer, Callback)}
     checkpoint["callbacks"] = {key: state for key, state in checkpoint["callbacks"].items() if key in asked}
 
 

@@ -10,6 +10,8 @@ import torch
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import EarlyStopping
 
+from vae_lab.training.callback_list import callbacks_of
+
 _KEPT_BY_STOP = {"stopped_epoch": 0, "stopping_reason": 0, "stopping_reason_message": None}
 """State of early stopping that records a stop, as it is without one."""
 
@@ -18,7 +20,7 @@ def monitored_values(trainer: Trainer) -> dict[str, float]:
     """Returns the last value that each early stopping has seen, by the key of its state."""
     return {
         callback.state_key: float(trainer.callback_metrics[callback.monitor])
-        for callback in _early_stoppings(trainer)
+        for callback in callbacks_of(trainer, EarlyStopping)
         if callback.monitor in trainer.callback_metrics
     }
 
@@ -33,7 +35,7 @@ def settle_early_stopping(trainer: Trainer, checkpoint: Mapping[str, Any]) -> bo
         checkpoint: content of the run's checkpoint, migrated.
     """
     stops = False
-    for callback in _early_stoppings(trainer):
+    for callback in callbacks_of(trainer, EarlyStopping):
         state = checkpoint["callbacks"].get(callback.state_key)
         if state:
             state["patience"] = callback.patience  # it would come back with the rest
@@ -65,7 +67,7 @@ def why_nothing_is_left(trainer: Trainer) -> str:
         return f"trainer.max_steps={trainer.max_steps} is reached"
     if trainer.max_epochs not in (None, -1) and trainer.current_epoch >= trainer.max_epochs:
         return f"trainer.max_epochs={trainer.max_epochs} is reached"
-    for callback in _early_stoppings(trainer):
+    for callback in callbacks_of(trainer, EarlyStopping):
         if callback.stopped_epoch:
             waits = f"{callback.monitor} has not improved for {callback.wait_count} validations"
             return (
@@ -73,7 +75,3 @@ def why_nothing_is_left(trainer: Trainer) -> str:
                 f"{callback.patience}, or callbacks.early_stopping=null, goes on"
             )
     return "trainer.max_time is over" if trainer.should_stop else "there are no batches to train on"
-
-
-def _early_stoppings(trainer: Trainer) -> list[EarlyStopping]:
-    return [callback for callback in trainer.callbacks if isinstance(callback, EarlyStopping)]  # type: ignore[attr-defined]

@@ -24,6 +24,7 @@ from pytorch_lightning.strategies import ModelParallelStrategy
 from torch import nn
 
 from vae_lab.errors import RunError
+from vae_lab.training.callback_list import callbacks_of
 from vae_lab.training.lightning_loop import starts_processes
 
 _PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
@@ -87,11 +88,10 @@ def check_trainer(trainer: Trainer) -> None:
     if starts_processes(trainer):
         raise RunError("trainer.strategy: processes that are spawned or forked cannot share a run; use trainer=ddp")
     refuse_callbacks(trainer)
-    averages = any(isinstance(callback, WeightAveraging) for callback in trainer.callbacks)  # type: ignore[attr-defined]
-    if averages and isinstance(trainer.strategy, ModelParallelStrategy):
+    if callbacks_of(trainer, WeightAveraging) and isinstance(trainer.strategy, ModelParallelStrategy):
         raise RunError("callbacks: WeightAveraging cannot average sharded weights; use trainer=ddp")
     _check_nodes(trainer)
-    if any(isinstance(callback, Timer) and callback.time_remaining() == 0 for callback in trainer.callbacks):  # type: ignore[attr-defined]
+    if any(timer.time_remaining() == 0 for timer in callbacks_of(trainer, Timer)):
         raise RunError(f"trainer.max_time=00:00:00:00: leaves no time to train; {_REMEDIES['max_time']}")
     for unit in ("epochs", "steps"):
         least, most = getattr(trainer, f"min_{unit}"), getattr(trainer, f"max_{unit}")
@@ -108,7 +108,7 @@ def check_trainer(trainer: Trainer) -> None:
 def refuse_callbacks(trainer: Trainer) -> None:
     """Raises RunError for an `_UNSUPPORTED` callback."""
     for kind, remedy in _UNSUPPORTED.items():
-        if any(isinstance(callback, kind) for callback in trainer.callbacks):  # type: ignore[attr-defined]
+        if callbacks_of(trainer, kind):
             raise RunError(f"callbacks: {kind.__name__} is not supported; {remedy}")
 
 
