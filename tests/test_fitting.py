@@ -206,6 +206,10 @@ def test_a_run_reads_arrays_as_it_was_trained_on_them(kind: str) -> None:
     assert run.reconstruct(given).shape == read.shape
 
 
+RAGGED = np.empty(2, object)
+RAGGED[:] = [X[0], X[0, :3]]
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -214,6 +218,8 @@ def test_a_run_reads_arrays_as_it_was_trained_on_them(kind: str) -> None:
         (lambda: fitted("run", data=(X, Y, Y)), r"a tuple of 3, must be \(x, y\)"),
         (lambda: fitted("run", data=None), r"data=None: must be x, \(x, y\), or the name"),
         (lambda: fitted("run", data={"x": X}), "x: a dict of object"),
+        (lambda: fitted("run", data=[X[0], X[0, :3]]), r"x: a list, must be an array \(examples of different shapes\)"),
+        (lambda: fitted("run", data=RAGGED), r"x: a list, must be an array \(examples of different shapes\)"),
         (lambda: fitted("run", test=(X, np.array(["cow"] * 60))), "test y: label cow is not one of the 3 classes"),
         (lambda: fitted("run", data="mnits"), "data=mnits: no such option; did you mean mnist"),
         (lambda: fitted("run", data="mnist", val=X), "val, test: data=mnist has its own"),

@@ -1,10 +1,13 @@
-"""Reads integers and names that a user gives in any form, or says in one line why it is none."""
+"""Reads integers, names and arrays that a user gives in any form, or says in one line why it is none."""
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 def whole_number(name: str, value: Any) -> int:
@@ -30,3 +33,13 @@ def names(key: str, given: Any) -> tuple[str, ...]:
     if odd is not None:
         raise TypeError(f"{key}: {odd!r} is a {type(odd).__name__}, must be a string")
     return plain
+
+
+def as_array(values: Any) -> NDArray[Any]:
+    """Returns the array of anything that holds one; what a masked array hides becomes NaN, or an empty string."""
+    if not np.ma.is_masked(values):
+        return np.asarray(values)
+    known = values.astype(np.float64) if values.dtype.kind in "bui" else values
+    hidden = np.nan if known.dtype.kind in "fO" else known.dtype.type()
+    filled: NDArray[Any] = known.filled(hidden)
+    return filled

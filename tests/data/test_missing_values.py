@@ -14,6 +14,8 @@ import pytest
 import vae_lab
 from tests.conftest import FAST
 from vae_lab.data import ArrayFiles, ImageDataModule, Table
+from vae_lab.errors import RunError
+from vae_lab.plain_values import as_array
 
 RNG = np.random.default_rng(0)
 WORDS = [word for word in FAST if not word.startswith("data.")]
@@ -98,6 +100,42 @@ def test_a_run_on_a_data_frame_with_holes_bounds_what_was_observed(tmp_path: Pat
     assert np.allclose(vae_lab.load_run(tmp_path / "run").encode(given)[0].mean, code.mean)
     nothing = np.full((1, 4), np.nan)
     assert abs(float(run.log_prob(nothing, num_samples=4000)[0])) < 0.2, "log p of nothing is 0"
+
+
+def test_what_a_masked_array_hides_is_missing(tmp_path: Path) -> None:
+    x = holes(RNG.normal(3, 2, (60, 3)))
+    hidden = np.ma.masked_array(np.nan_to_num(x, nan=5.0), np.isnan(x))
+    with pytest.raises(ValueError, match=rf"x: {hidden.mask.sum()} missing values, .* set data.missing=mask"):
+        vae_lab.fit(hidden, model="vae", latent_dim=2, overrides=WORDS, folder=tmp_path / "refused")
+    words = [*WORDS, "data.missing=mask"]
+    run = vae_lab.fit(hidden, model="vae", latent_dim=2, overrides=words, folder=tmp_path / "run")
+    assert np.array_equal(run.encode(hidden)[0].mean, run.encode(x)[0].mean)
+    assert not np.allclose(run.encode(hidden)[0].mean, run.encode(hidden.data)[0].mean, atol=1e-3)
+    for labels, said in (([0, 1, 2] * 20, "-1 or NaN"), (["a", "b", "c"] * 20, "empty")):
+        y = np.ma.masked_array(labels, np.arange(60) == 4)
+        with pytest.raises(RunError, match=rf"1 of 60 in y are missing \({said}, first in row 4\)"):
+            vae_lab.fit((hidden.data, y), model="cvae", latent_dim=2, overrides=WORDS, folder=tmp_path / "refused")
+
+
+@pytest.mark.parametrize(
+    "values", [[1, 2], [1.0, 2.0], [True, False], ["a", "b"], [b"a", b"b"], np.array(["a", 1], "O")]
+)
+def test_nothing_hidden_survives(values: Any) -> None:
+    kept, hidden = as_array(np.ma.masked_array(values, [False, True]))
+    assert kept == np.asarray(values)[0]
+    assert not hidden or pd.isna(hidden)
+    assert np.array_equal(as_array(np.ma.masked_array(values)), np.asarray(values)), "nothing is hidden"
+
+
+def test_one_missing_value_is_one(tmp_path: Path) -> None:
+    x = RNG.normal(size=(30, 2))
+    x[3, 1] = np.nan
+    np.save(tmp_path / "train.npy", x)
+    with pytest.raises(ValueError, match=r"train\.npy: 1 missing value, the first in row 3, column 1"):
+        _ = ArrayFiles(str(tmp_path)).support
+    data = masked(tmp_path)
+    assert data.spec.missing
+    assert data.images.passed_over() == ["1 missing value in train.npy (1.7%): the likelihood leaves it out"]
 
 
 def test_bits_per_dimension_are_undefined_where_values_are_missing(tmp_path: Path) -> None:

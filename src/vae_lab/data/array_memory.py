@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from vae_lab.data.array_store import Kind, Role, Stored
 from vae_lab.data.arrays import Arrays
 from vae_lab.data.fingerprint import fingerprint
+from vae_lab.plain_values import as_array
 from vae_lab.types import IN_MEMORY, SplitName
 
 _CONDITIONS: tuple[Kind, ...] = ("labels", "attributes", "numbers")
@@ -107,16 +108,22 @@ def _array(name: str, value: Any) -> NDArray[Any]:
         value = value.detach().cpu()
     elif isinstance(value, list | tuple) and any(isinstance(each, str) for each in value):
         value = np.array(value, dtype=object)  # NumPy would make a missing one among strings the string nan
-    try:
-        array = np.asarray(value)
-    except Exception as error:
-        raise ValueError(f"{name}: a {type(value).__name__}, must be an array ({error})") from error
+    array = _rectangular(name, value)
     if array.dtype == object:
         _refuse_missing(name, array)
-        array = np.asarray(array.tolist())
+        array = _rectangular(name, array.tolist())
     if array.dtype == object or not array.ndim:
         raise ValueError(f"{name}: a {type(value).__name__} of {array.dtype} {array.shape}, must be an array (N, ...)")
     return array
+
+
+def _rectangular(name: str, value: Any) -> NDArray[Any]:
+    """Returns `as_array`; raises ValueError for examples of different shapes, and for what is not an array."""
+    try:
+        return as_array(value)
+    except Exception as error:
+        reason = "examples of different shapes" if "inhomogeneous" in str(error) else error
+        raise ValueError(f"{name}: a {type(value).__name__}, must be an array ({reason})") from error
 
 
 def _examples(value: Any) -> tuple[Any, tuple[str, ...]]:

@@ -29,10 +29,15 @@ def refusal(num: int, first: str, source: object, by_column: Mapping[str, int] |
     if by_column is not None:
         counts = f" ({listed([f'{name} {count}' for name, count in by_column.items()])})"
         remedy = ", leave the columns out"
-    message = f"{source}: {num} missing values, the first in {first}{counts}"
+    message = f"{source}: {_counted(num)}, the first in {first}{counts}"
     return f"{message}; fill them in{remedy}, or set data.missing=mask"
 
 
 def note(num: int, size: int, source: object) -> str:
     """Returns what the start of a run says of ``num`` missing values among ``size`` that are masked."""
-    return f"{num} missing values in {source} ({num / size:.1%}): the likelihood leaves them out"
+    them = "it" if num == 1 else "them"
+    return f"{_counted(num)} in {source} ({num / size:.1%}): the likelihood leaves {them} out"
+
+
+def _counted(num: int) -> str:
+    return f"{num} missing value{'s'[: num != 1]}"

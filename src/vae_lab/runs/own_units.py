@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vae_lab.core import LatentVariableModel
 from vae_lab.core.codes import Code
+from vae_lab.plain_values import as_array
 from vae_lab.types import DataSpec, listed
 
 WHITE = 255
@@ -69,7 +70,7 @@ def labels_as_read(y: Any, spec: DataSpec, num: int) -> Tensor | None:
     if spec.vector_condition:
         rows = _condition_rows(y, spec)
         return rows.expand(num, -1) if len(rows) == 1 else rows  # the model checks the columns
-    array = np.asarray(y.cpu() if isinstance(y, Tensor) else y)
+    array = as_array(y.cpu() if isinstance(y, Tensor) else y)
     if array.ndim == 2 and array.shape[1] == spec.num_classes and _is_one_hot(array):
         array = array.argmax(1)
     if array.ndim == 2 and array.shape[1] == 1:
@@ -128,7 +129,7 @@ def _is_array(level: Any) -> bool:
 
 
 def _tensor(name: str, value: Any) -> Tensor:
-    array = np.asarray(value)
+    array = as_array(value)
     if array.dtype.kind not in "buif":
         raise TypeError(f"{name}: {array.dtype} values, must be numbers")
     if array.dtype.kind == "u" and array.dtype.itemsize > 1:
