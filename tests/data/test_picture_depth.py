@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from tests.conftest import BARE, Outcome
-from vae_lab.data import ImageFolder
+from vae_lab.data import ImageDataModule, ImageFolder
+from vae_lab.data.summary import summary
 
 RAMP = np.linspace(0, 1, 64, dtype=np.float64).reshape(8, 8)
 
@@ -151,3 +154,16 @@ def test_masks_of_zeros_and_ones_beside_others_are_named(tmp_path: Path) -> None
     assert "a.png" not in text
     remedied = ImageFolder(str(tmp_path), image_size=8, channels=1, test_fraction=0.01, max_value=1).load(True)
     assert sorted(int(image.max()) for image in remedied.x) == [0, 255, 255, 255, 255]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_the_start_says_what_is_lost_or_threefold(tmp_path: Path, channels: Literal[1, 3], dtype: type) -> None:
+    deep(tmp_path, np.iinfo(dtype).max, dtype, "png", 20)
+    images = partial(ImageFolder, channels=channels)
+    for _ in range(2):  # decoded, and from the cache
+        said = summary(ImageDataModule(images, str(tmp_path), batch_size=2, image_size=8, val_size=2))
+        assert ("values       8 bits, to which deeper pictures are rounded" in said) is (dtype is np.uint16)
+        assert ("every picture is grey; data.images.channels=1 reads one" in said) is (channels == 3)
+    Image.fromarray(np.full((8, 8, 3), (9, 200, 9), np.uint8)).save(tmp_path / "green.png")
+    assert "is grey" not in summary(ImageDataModule(images, str(tmp_path), batch_size=2, image_size=8, val_size=2))

@@ -29,6 +29,8 @@ _MAX_NAMED = 10
 """Files that a warning names."""
 CHANGED = "fitted "
 """Begins the note of a cache that counts the pictures of other proportions."""
+GREY = "every picture is grey"
+"""Note of a cache of pictures of three channels that are equal."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,7 @@ def decoded(
 def _decode_all(
     name: str, paths: Sequence[Path], decoder: Decoder, max_skipped: float, notes: list[str]
 ) -> Iterator[tuple[int, Images]]:
-    skipped, masks, brightest, changed = [], [], 0, 0
+    skipped, masks, brightest, changed, grey = [], [], 0, 0, decoder.channels == 3
     pool = ThreadPoolExecutor(os.cpu_count())
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="PIL")  # of metadata that have nothing to do with the pixels
@@ -151,6 +153,7 @@ def _decode_all(
                 else:
                     picture, fitted = result
                     changed += fitted
+                    grey = grey and bool((picture == picture[0]).all())
                     largest = int(picture.max())
                     brightest = max(brightest, largest)
                     if largest == 1 and picture.min() == 0:
@@ -164,6 +167,8 @@ def _decode_all(
         notes.append(_masks_among(masks, len(paths) - len(skipped)))
     if changed:
         notes.append(f"{CHANGED}{changed}")
+    if grey:
+        notes.append(GREY)
     if skipped:
         _report(name, skipped, len(paths), max_skipped)
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from vae_lab.data.arrays import Arrays
-from vae_lab.data.decoding import CHANGED, Decoder, decoded, ensure_decoded
+from vae_lab.data.decoding import CHANGED, GREY, Decoder, decoded, ensure_decoded
 from vae_lab.data.folder_layout import FolderLayout, Layout, Listing
 from vae_lab.data.framing import Fit, ImageSize
 from vae_lab.data.image_set import ImageSet
@@ -81,6 +81,7 @@ class ImageFolder(ImageSet):
         self.max_value: MaxValue = max_value
         self._printed: set[str] = set()  # notes: most are the same for every split
         self._unreadable: dict[SplitName, int] = {}
+        self._grey: dict[SplitName, bool] = {}
 
     @property
     def native_shape(self) -> tuple[int, int, int]:
@@ -115,6 +116,13 @@ class ImageFolder(ImageSet):
             *self._folders.passed_over(),
         ]
 
+    def values_note(self) -> str:
+        rounded = (
+            "8 bits, to which deeper pictures are rounded (data=array keeps them)" if self._depth.is_rounded else ""
+        )
+        equal = f"three equal channels, because {GREY}; data.images.channels=1 reads one"
+        return "; ".join([rounded] * bool(rounded) + [equal] * (bool(self._grey) and all(self._grey.values())))
+
     def found(self) -> dict[str, Any]:
         return {"max_value": self._depth.found}
 
@@ -136,7 +144,8 @@ class ImageFolder(ImageSet):
         images, kept, notes = decoded(self.name, self.root, paths, *how)
         changed = [int(note.removeprefix(CHANGED)) for note in notes if note.startswith(CHANGED)]
         self.fitted[split] = (sum(changed), len(kept))
-        told = [*self._depth.notes(), *(note for note in notes if not note.startswith(CHANGED))]
+        self._grey[split] = GREY in notes
+        told = [*self._depth.notes(), *(note for note in notes if note != GREY and not note.startswith(CHANGED))]
         new = [note for note in told if note not in self._printed]
         self._printed.update(new)
         for note in new:

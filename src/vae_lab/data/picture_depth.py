@@ -130,6 +130,14 @@ class DepthOfSet:
         """The values of white; errors as `found`."""
         return White.of(self.found)
 
+    @property
+    def is_rounded(self) -> bool:
+        """True if pictures have more than 8 bits; not known if the user gives the white."""
+        if self.max_value != "auto":
+            return False
+        integers, *others = self._largest
+        return (integers or 0) > _EIGHT_BITS or any(value is not None for value in others)
+
     def notes(self) -> list[str]:
         """Returns what a user should know of the white that was found."""
         if self.max_value != "auto":

@@ -30,11 +30,11 @@ def summary(data: DataModule, splits: Sequence[SplitName] = ("train", "val", "te
     """
     spec = data.spec
     unread = _unread_root(data.images) if isinstance(data, ImageDataModule) else ""
-    note = data.images.values_note() if isinstance(data, ImageDataModule) else ""
     names = [spec.name_of(y) for y in range(spec.num_classes)]
     named = {"classes": names, "attributes": spec.attributes, "numbers": spec.numbers}
     classes = ", ".join(f"{len(each)} {key} ({listed(each)})" for key, each in named.items() if each) or "no labels"
     sizes = ", ".join(_size(data, split) for split in splits)
+    note = data.images.values_note() if isinstance(data, ImageDataModule) else ""
     lines = [f"data         {data.title()}{unread}: {_shape(spec)}, {classes}"]
     if note:
         lines.append(f"values       {note}{', standardised by the training split' if spec.scaling else ''}")
