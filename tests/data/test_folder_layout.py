@@ -159,8 +159,9 @@ def test_a_run_says_what_it_found(train: Callable[..., Outcome], tmp_path: Path)
     assert outcome.code == 0, outcome.err
     lines = outcome.out.splitlines()
     first = next(number for number, line in enumerate(lines) if line.startswith("data "))
-    assert lines[first : first + 5] == [
+    assert lines[first : first + 6] == [
         f"data         image_folder in {tmp_path / 'own'}: 3 x 8 x 8, 2 classes (ant, bee)",
+        "values       three equal channels, because every picture is grey; data.images.channels=1 reads one",
         "splits       train 70 (train/), val 10 (val/), test 9 (test/)",
         "few examples test: fewer than 10, so that their figures mean little",
         "passed over  1 unreadable files of test",
