@@ -1,50 +1,27 @@
-"""Tests captured steps: on a CPU a recording stands for the graph, and the numbers must be those of plain steps."""
+"""Tests captured steps: on a CPU a tape of kernels stands for the graph; the numbers must be those of plain steps."""
 
 from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import pytest
 import torch
 
-from tests.training.test_step_structure import WAITS, Record, data_of, fit, module_of
+from tests.training.tape import Tape
+from tests.training.test_step_structure import WAITS, data_of, fit, module_of
 from vae_lab.core import ElboTerms
 from vae_lab.data import datamodule
 from vae_lab.objectives import Elbo, FactorVae, Loss, Objective, Scheduled
 from vae_lab.objectives.schedules import Linear
 from vae_lab.training import VariationalModule, optimization, stepping
 from vae_lab.training.averaging import WeightAverage
-from vae_lab.training.captured import CapturedStep, obstacle_to_capture
-from vae_lab.training.device_steps import DeviceStep
+from vae_lab.training.capturable import obstacle_to_capture
+from vae_lab.training.captured import CapturedStep
 from vae_lab.training.optimization import Optimization, StepTerms
 from vae_lab.training.schedulers import cosine
-from vae_lab.types import Batch
-
-
-class Recording:
-    """Repeats the work from the host, and lists what it called; its capture does the work of the first replay."""
-
-    def __init__(self) -> None:
-        self.record = Record()
-        self.replays = 0
-
-    def warm_up(self, work: Callable[[], DeviceStep]) -> DeviceStep:
-        return work()
-
-    def capture(self, work: Callable[[], Batch]) -> Batch:
-        self.work = work
-        self.batch = work()
-        return self.batch
-
-    def replay(self) -> None:
-        self.replays += 1
-        if self.replays > 1:
-            with self.record:
-                self.batch.x.copy_(self.work().x)
 
 
 class TwoSchedules(Elbo):
@@ -82,11 +59,11 @@ def test_captured_steps_are_plain_steps(objective: Objective, stored: bool, monk
     start = {name: value.clone() for name, value in objective.state_dict().items()}
     plain, plain_average = trained(objective, None, monkeypatch, stored)
     objective.load_state_dict(start)
-    graph = Recording()
+    graph = Tape()
     module, average = trained(objective, graph, monkeypatch, stored)
     assert graph.replays == 3 * 7 - 3
     copy.deepcopy(module)  # nothing of the graph is left in it
-    assert not graph.record.names & WAITS
+    assert not graph.names & WAITS
     assert module.trainer.global_step == plain.trainer.global_step == 24
     assert average.steps == plain_average.steps
     assert module.optimizers().param_groups[0]["lr"] == plain.optimizers().param_groups[0]["lr"]
@@ -120,13 +97,14 @@ class Capturable(Counting):
         ({}, Capturable(), CPU, True, "the device is cpu"),
         ({}, Capturable(), CUDA, False, "a hook within a step"),
         ({"fused": False}, Capturable(), CUDA, True, "not fused"),
+        ({"lr": torch.tensor(0.1)}, Capturable(), CUDA, True, "the learning rate is a tensor"),
     ],
 )
 def test_a_step_that_cannot_be_captured_is_named(
     options: dict[str, Any], part: torch.nn.Module, device: torch.device, direct: bool, reason: str | None
 ) -> None:
-    fused = options.pop("fused", True)
-    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(()))], fused=fused)
+    of_adam = {key: options.pop(key) for key in ("fused", "lr") if key in options}
+    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.zeros(()))], **{"fused": True, **of_adam})
     plan = Optimization(torch.optim.Adam, **options)
     found = obstacle_to_capture(plan, optimizer, [torch.nn.Linear(1, 1), part], device, direct)
     assert found is None if reason is None else reason in str(found)
@@ -149,7 +127,7 @@ def test_a_step_that_waits_is_not_captured_and_other_warnings_are_passed_on(
 
     whole = VariationalModule.training_loss
     monkeypatch.setattr(VariationalModule, "training_loss", warns)
-    graph, said = Recording(), list[str]()
+    graph, said = Tape(), list[str]()
     monkeypatch.setattr(warnings, "showwarning", lambda text, *_: said.append(str(text)))
     with warnings.catch_warnings():
         warnings.simplefilter("always")
@@ -157,4 +135,5 @@ def test_a_step_that_waits_is_not_captured_and_other_warnings_are_passed_on(
     waits = "synchronizing" in message
     assert (graph.replays == 0) is waits
     assert any("not captured as a CUDA graph: the host waits" in text for text in said) is waits
-    assert said.count(message) == 24 - waits  # once for each step, but for the step that was examined
+    # At each step but the examined one; or at the steps before the capture, at it, and at three short batches.
+    assert said.count(message) == (23 if waits else 3 + 1 + 3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,9 @@ from torch import Tensor
 from tests.training.test_step_structure import data_of, fit, module_of
 from vae_lab.distributions.bernoulli import Bernoulli
 from vae_lab.objectives import Elbo
+from vae_lab.objectives.schedules import Linear
+from vae_lab.training import VariationalModule
+from vae_lab.training.compiled import _state_kept
 from vae_lab.training.optimization import StepTerms
 
 Fault = Callable[[StepTerms], StepTerms]
@@ -30,10 +34,10 @@ def not_a_number(loss: StepTerms) -> StepTerms:
     return loss._replace(loss=loss.loss * torch.nan)
 
 
-def trained(compile: bool) -> list[Tensor]:
+def trained(compile: bool, objective: Elbo | None = None) -> list[Tensor]:
     """Weights and averages of batch normalisation after 16 steps."""
     data = data_of()
-    module = module_of("mixture", data, Elbo(), compile)
+    module = module_of("mixture", data, objective or Elbo(), compile)
     fit(module, data)
     return list(module.model.state_dict().values())
 
@@ -46,6 +50,63 @@ def test_a_loss_that_is_compiled_wrongly_is_not_used(monkeypatch: pytest.MonkeyP
     with pytest.warns(UserWarning, match="compiles this loss to another value or gradient$"):
         found = trained(compile=True)
     assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_warm_up_that_begins_without_the_kl_hides_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_beta(loss: Callable[..., StepTerms], **_: object) -> Callable[..., StepTerms]:
+        return lambda x, y, numbers: loss(x, y, {name: torch.zeros_like(one) for name, one in numbers.items()})
+
+    expected = trained(compile=False, objective=Elbo(warmup=Linear(30)))
+    monkeypatch.setattr(torch, "compile", without_beta)
+    with pytest.warns(UserWarning, match="compiles this loss to another value or gradient$"):
+        found = trained(compile=True, objective=Elbo(warmup=Linear(30)))
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_first_batch_that_is_not_finite_puts_the_check_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = VariationalModule.training_loss
+
+    def poisoned(self: VariationalModule, *args: Any) -> StepTerms:
+        terms = whole(self, *args)
+        return not_a_number(terms) if self.global_step == 0 else terms
+
+    monkeypatch.setattr(VariationalModule, "training_loss", poisoned)
+    monkeypatch.setattr(torch, "compile", lambda loss, **_: lambda *args: without_gradient(loss(*args)))
+    with pytest.warns(UserWarning, match="compiles this loss to another value or gradient$"):
+        trained(compile=True)
+
+
+class Rebinds(torch.nn.Module):
+    """Binds its buffer to another tensor, and starts its parameter from the data."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(2))
+        self.scale = torch.nn.Parameter(torch.ones(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.mean = 0.9 * self.mean + x
+        self.scale.data.copy_(x)
+        return x * self.scale
+
+
+def test_a_look_restores_buffers_and_parameters_whatever_happens() -> None:
+    module = Rebinds()
+    before = dict(module.state_dict(keep_vars=True))
+    values = {name: value.detach().clone() for name, value in before.items()}
+
+    def fails() -> None:
+        with _state_kept([module]):
+            module(torch.tensor([3.0, 4.0]))
+            raise RuntimeError("no memory")
+
+    with pytest.raises(RuntimeError, match="no memory"):
+        fails()
+    for name, value in module.state_dict(keep_vars=True).items():
+        assert value is before[name]
+        assert torch.equal(value, values[name])
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

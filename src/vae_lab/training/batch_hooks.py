@@ -52,7 +52,7 @@ MODULE_HOOKS = (
 _NO_HOOKS = (Callback, LightningModule, ModelHooks, DataHooks)
 """Classes of Lightning whose hooks do nothing, or only what `vae_lab.training.stepping` does in their place."""
 
-_PASS_SAFE = (Checkpoint, ModelCheckpoint, ProgressBar, RichProgressBar, TQDMProgressBar, Timer)
+PASS_SAFE = (Checkpoint, ModelCheckpoint, ProgressBar, RichProgressBar, TQDMProgressBar, Timer)
 """Callbacks of Lightning that are pass-safe; those of the lab declare it themselves."""
 
 
@@ -62,9 +62,9 @@ def batch_observers(trainer: Trainer, module: LightningModule, every_callback: b
     Args:
         trainer: Trainer of the run.
         module: module that is trained.
-        every_callback: True to call the `_PASS_SAFE` callbacks of Lightning at each batch, too.
+        every_callback: True to call the `PASS_SAFE` callbacks of Lightning at each batch, too.
     """
-    safe = _NO_HOOKS if every_callback else (*_NO_HOOKS, *_PASS_SAFE)
+    safe = _NO_HOOKS if every_callback else (*_NO_HOOKS, *PASS_SAFE)
     observers: list[Any] = [each for each in callbacks_of(trainer, Callback) if defines(each, BATCH_HOOKS, safe)]
     return [*observers, module] if defines(module, MODULE_HOOKS, safe) else observers
 

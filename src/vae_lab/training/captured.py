@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import gc
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from vae_lab.data.batches import StoredRows
 from vae_lab.objectives import Scheduled
 from vae_lab.training.device_steps import DeviceStep, StepNumbers
-from vae_lab.training.optimization import Optimization, zero_grad
+from vae_lab.training.optimization import zero_grad
 from vae_lab.types import Batch
 
 _Input = Batch | StoredRows
@@ -74,41 +74,11 @@ class CudaGraph:
         self._graph.replay()
 
 
-def obstacle_to_capture(
-    optimization: Optimization, optimizer: Optimizer, parts: Iterable[nn.Module], device: torch.device, direct: bool
-) -> str | None:
-    """Returns why no step is to be captured, None if it is.
-
-    What a part does on the host, such as counting, would be done once, at the capture. So with compile=auto a part that
-    is neither the lab's nor PyTorch's must say ``capturable = True``.
-
-    Args:
-        optimization: options of the optimization.
-        optimizer: the optimizer.
-        parts: modules of the model and of the objective.
-        device: device of the training.
-        direct: the step calls PyTorch directly, and nothing of Lightning.
-    """
-    unknown = [type(part).__qualname__ for part in parts if not _is_known(part)]
-    obstacles = {
-        "compile=false": optimization.compile is False,
-        f"the device is {device.type}, not cuda": device.type != "cuda",
-        "several devices, precision=16-mixed, a profiler, steps_per_pass=1 or a hook within a step": not direct,
-        "trainer.accumulate_grad_batches is above 1": optimization.accumulate_grad_batches > 1,
-        "the optimizer is not fused": not all(group.get("fused") for group in optimizer.param_groups),
-        f"{', '.join(unknown)}: no capturable = True": bool(unknown) and optimization.compile == "auto",
-    }
-    return next((reason for reason, holds in obstacles.items() if holds), None)
-
-
-def _is_known(part: nn.Module) -> bool:
-    return type(part).__module__.startswith(("vae_lab.", "torch.")) or getattr(part, "capturable", False)
-
-
 class CapturedStep:
-    """Takes optimizer steps, captured for the first shape of batches that comes `WARM_UP` times in a row.
+    """Takes optimizer steps, captured once `WARM_UP` of them in a row had the same shapes and options of the optimizer.
 
-    A step that makes the host wait for the device, or that fails to be captured, is never captured, with a warning.
+    Of the options only the learning rate may change from step to step. A step that makes the host wait for the device,
+    or that fails to be captured, is never captured, with a warning.
 
     Args:
         step: takes one optimizer step on a batch on the device, with the scheduled numbers, ();
@@ -132,8 +102,11 @@ class CapturedStep:
         self._scheduled: dict[str, _Number] = {}
         self._rates = [_Number(device) for _ in optimizer.param_groups]
         self._kept = kept
+        self._make_graph = graph
         self._graph: Graph | None = graph()
-        self._shapes: list[Any] = []  # of the last batches
+        self._last: Any = None  # shapes and options of the last step, and how many steps in a row had them
+        self._in_a_row = 0
+        self._captured: Any = None  # those of the graph
         self._example: DeviceStep | None = None
         self._input: _Input | None = None
         self._results: StepNumbers | None = None
@@ -150,36 +123,44 @@ class CapturedStep:
         for rate, group in zip(self._rates, self._optimizer.param_groups, strict=True):
             rate.set(group["lr"])
         if self._graph is None:
-            return self._on(batch)
-        shapes = _shapes(batch)
+            return self._uncaptured(batch)
+        now = (_shapes(batch), _options(self._optimizer))
+        self._in_a_row = self._in_a_row + 1 if now == self._last else 1
+        self._last = now
         if self._input is None:
-            self._shapes = [*self._shapes[-WARM_UP:], shapes]
-            if len(self._shapes) <= WARM_UP or len(set(self._shapes)) > 1:
+            if self._in_a_row <= WARM_UP:
                 return self._warmed_up(batch)
-            if not self._captures(batch):
-                return self._on(batch)
-        if shapes != self._shapes[-1]:
-            return self._on(batch)
+            if not self._try_capture(batch):
+                return self._uncaptured(batch)
+            self._captured = now
+        if now != self._captured:
+            return self._uncaptured(batch)
+        assert self._input is not None
         assert self._results is not None
         for static, tensor in zip(_tensors(self._input), _tensors(batch), strict=True):
             static.copy_(tensor)
         self._graph.replay()
         return self._results.next()
 
-    def _on(self, batch: _Input) -> DeviceStep:
+    def forget(self) -> None:
+        """Drops the graph, because what it has captured may have changed; later steps are captured again."""
+        if self._input is not None:
+            self._graph, self._input, self._results, self._in_a_row = self._make_graph(), None, None, 0
+
+    def _uncaptured(self, batch: _Input) -> DeviceStep:
         with _rates_on_device(self._optimizer, self._rates):
             return self._step(batch, {name: number.value for name, number in self._scheduled.items()})
 
     def _warmed_up(self, batch: _Input) -> DeviceStep:
         """Takes a step as it will be captured; the last of `WARM_UP` shows whether the host waits in it."""
         assert self._graph is not None
-        with _waits(len(self._shapes) >= WARM_UP) as places:
-            self._example = self._graph.warm_up(lambda: self._on(batch))
+        with _waits(self._in_a_row == WARM_UP) as places:
+            self._example = self._graph.warm_up(lambda: self._uncaptured(batch))
         if places:
             self._give_up(f"the host waits for the device at {places[0]}")
         return self._example
 
-    def _captures(self, batch: _Input) -> bool:
+    def _try_capture(self, batch: _Input) -> bool:
         """Captures the step for the shape of a batch; returns False, with a warning, if that fails."""
         assert self._graph is not None
         assert self._example is not None
@@ -188,7 +169,7 @@ class CapturedStep:
         static = batch._replace(**copies)  # type: ignore[arg-type]
         results = StepNumbers(self._example, self._kept)
         try:
-            results.batch = self._graph.capture(lambda: results.keep(self._on(static)))
+            results.batch = self._graph.capture(lambda: results.keep(self._uncaptured(static)))
         except Exception as error:  # those of a capture have no common class
             zero_grad(self._optimizer)
             self._give_up(str(error).strip().partition("\n")[0])
@@ -220,6 +201,12 @@ def _tensors(batch: Any) -> list[Tensor]:
 
 def _shapes(batch: Any) -> tuple[Any, ...]:
     return tuple((value.shape, value.dtype) if isinstance(value, Tensor) else value for value in batch)
+
+
+def _options(optimizer: Optimizer) -> list[Any]:
+    """Options that a graph holds as they were at its capture."""
+    changing = ("params", "lr")
+    return [value for group in optimizer.param_groups for key, value in group.items() if key not in changing]
 
 
 @contextmanager

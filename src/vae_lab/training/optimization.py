@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 from torch.distributed import ReduceOp, all_reduce
 from torch.distributed.tensor import DTensor
-from torch.optim import Optimizer
+from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
@@ -150,6 +150,18 @@ def clip_before_step(optimizer: Optimizer, clip: Callable[[], None]) -> None:
         return args, {**kwargs, "closure": clipped}
 
     optimizer.register_step_pre_hook(clip_after_hooks)
+
+
+def with_momentum(optimizer: Optimizer) -> Optimizer:
+    """Gives fused SGD momentum of 0 to start from, which it would read unwritten if its first step is skipped.
+
+    With dampening the first step would be another, so that it is left as it is.
+    """
+    for group in optimizer.param_groups if isinstance(optimizer, SGD) else ():
+        if group["fused"] and group["momentum"] and not group["dampening"]:
+            for parameter in group["params"]:
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer
 
 
 def step_unless(found_inf: Tensor, optimizer: Optimizer, step: Callable[[], Any]) -> None:

@@ -28,12 +28,12 @@ def warn_of_own_noise(model: LatentVariableModel, processes: int) -> None:
 
 
 def draws_own_noise(model: LatentVariableModel) -> bool:
-    """True if the latents of an example depend on random numbers that no process has for itself."""
+    """True if an example's latents or likelihood depend on random numbers that no process has for itself."""
     drawn = []
     for seed in (1, 2):
         with noise.from_host(0), noise.sharded(Shard(rank=0, world=2, size=2)):
             terms = example_terms(model, seed)
         if terms is None:
             return False
-        drawn.append([level.z for level in terms.levels])
+        drawn.append([terms.log_likelihood, *(level.z for level in terms.levels)])
     return not all(torch.equal(one, other) for one, other in zip(*drawn, strict=True))

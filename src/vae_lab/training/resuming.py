@@ -68,9 +68,9 @@ class ResumableModule(SteppedModule):
         return [optimizer], schedulers
 
     def on_train_start(self) -> None:
-        super().on_train_start()
-        if self._restored:
+        if self._restored:  # before the steps are planned by the options of the optimizer
             resumed_optimizer.bring_up_to_date(self.trainer, self._options, self.optimization, self._restored)
+        super().on_train_start()
 
     def training_step(self, dataloader_iter: Any) -> None:
         if self._resumed is not None:

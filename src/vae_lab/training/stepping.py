@@ -36,7 +36,8 @@ from vae_lab.training.batch_hooks import (
     defines,
 )
 from vae_lab.training.batches import known_batch
-from vae_lab.training.captured import CapturedStep, obstacle_to_capture
+from vae_lab.training.capturable import NO_PROMISE, may_change_model, obstacle_to_capture
+from vae_lab.training.captured import CapturedStep
 from vae_lab.training.compiled import CompiledLoss, is_compiled
 from vae_lab.training.device_steps import DeviceStep
 from vae_lab.training.lightning_loop import (
@@ -63,6 +64,7 @@ from vae_lab.training.optimization import (
     schedule,
     step_unless,
     step_with_scaler,
+    with_momentum,
     zero_grad,
 )
 from vae_lab.training.sharding import refuse_fused_sgd
@@ -119,7 +121,7 @@ class SteppedModule(LightningModule):
         return batch.y if self.model.conditional else None
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.optimization.optimizer(self.objective.parameter_groups(self.model))
+        optimizer = with_momentum(self.optimization.optimizer(self.objective.parameter_groups(self.model)))
         if self.trainer.precision == "16-mixed":
             refuse_scaled_gradients(self.optimization, optimizer)
         refuse_fused_sgd(self.model, optimizer)
@@ -147,10 +149,10 @@ class SteppedModule(LightningModule):
         if is_compiled(self.optimization.compile, self.model, steps):
             self._loss = CompiledLoss(self.training_loss, (self.model, self.objective))
         optimizer: Any = self.optimizers()
-        parts = (*self.model.modules(), *self.objective.modules())
+        parts = (self, *self.model.modules(), *self.objective.modules(), *self._observers)
         obstacle = obstacle_to_capture(self.optimization, optimizer.optimizer, parts, self.device, self._direct)
-        if obstacle is not None and self.optimization.compile == "graph":
-            rank_zero_warn(f"compile=graph: the training step is not captured: {obstacle}")
+        if obstacle is not None and (self.optimization.compile == "graph" or NO_PROMISE in obstacle):
+            rank_zero_warn(f"compile={self.optimization.compile}: the training step is not captured: {obstacle}")
         if obstacle is None:
             kept = MAX_STEPS if self.optimization.steps_per_pass == "auto" else self.optimization.steps_per_pass
             self._captured = CapturedStep(self._step_on_device, optimizer.optimizer, self.device, kept)
@@ -160,6 +162,15 @@ class SteppedModule(LightningModule):
 
     def on_train_epoch_start(self) -> None:
         self._begun_epoch = self.current_epoch
+        self._forget_captured()
+
+    def on_validation_end(self) -> None:
+        self._forget_captured()
+
+    def _forget_captured(self) -> None:
+        """Has the step captured again if a callback may have changed what it does."""
+        if self._captured is not None and may_change_model(self.trainer):
+            self._captured.forget()
 
     def training_step(self, dataloader_iter: Any) -> None:
         """Takes the optimizer steps of one pass of Lightning's loop, then logs them."""
@@ -219,8 +230,10 @@ class SteppedModule(LightningModule):
         self._count_step(before)
         self._batch, self._skipped = done.batch, done.skipped
         self.captured_steps += captured.replaying
-        if self._observers:
-            show_batch(dataloader_iter, done.batch)
+        if self._observers:  # which may keep the batch, whose memory the next step overwrites
+            x, y, shard, grey = done.batch
+            kept = Batch(x.clone(), None if y is None else y.clone(), shard, None if grey is None else grey.clone())
+            show_batch(dataloader_iter, kept)
         return Step([done.terms], done.found_inf)
 
     def _step_on_device(self, batch: Batch | StoredRows, scheduled: Scheduled) -> DeviceStep:
