@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,6 +19,10 @@ class NonFiniteLossError(RunError):
     """A term of the loss became NaN or infinite."""
 
 
+_OPTION = re.compile(r"(?<![\w/.])data\.(?!root\b)(images\.)?[a-z_]+\b(?=[ =]|$)")
+"""A key of the data that only training takes."""
+
+
 @contextmanager
 def naming_data_root() -> Iterator[None]:
     """Context manager in which errors name ``data_root``, the key of evaluate and sample, and not ``data.root``."""
@@ -25,7 +30,9 @@ def naming_data_root() -> Iterator[None]:
         yield
     except (ValueError, FileNotFoundError) as error:
         text = str(error)
-        if "data.root" not in text:
-            raise
         remedy = "; data_root=FOLDER names where the data lie now" if text.startswith("data.root=") else ""
+        if _OPTION.search(text):
+            remedy += " (an option of training: this command reads data as the run did)"
+        elif "data.root" not in text:
+            raise
         raise RunError(f"{text.replace('data.root', 'data_root')}{remedy}") from error

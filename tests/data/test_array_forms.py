@@ -378,6 +378,13 @@ def test_arrays_without_names_are_refused_with_the_way_to_name_them(tmp_path: Pa
         ArrayFiles(str(tmp_path / "own.npz")).load(True)
 
 
+def test_arrays_of_other_splits_are_named_if_there_are_no_training_images(tmp_path: Path) -> None:
+    np.savez(tmp_path / "all.npz", x_test=np.zeros((4, 3)), y_test=np.zeros(4))
+    for root in (tmp_path / "all.npz", tmp_path):
+        with pytest.raises(FileNotFoundError, match="but x_test, y_test; rename one"):
+            ArrayFiles(str(root)).load(train=True)
+
+
 def test_archives_of_splits_hold_one_array_without_a_name_each(tmp_path: Path) -> None:
     train, test = np.arange(24.0).reshape(6, 4), np.arange(8.0).reshape(2, 4)
     np.savez(tmp_path / "train.npz", train)

@@ -178,7 +178,11 @@ GOOD = "a,b,kind\n1,2,x\n3,4,y\n5,6,x\n"
         ("a,b\n1,inf\n2,3\n", {}, "column b, row 1: inf is not a finite number"),
         ("a,kind\n1,x\n2,\n3,y\n", {"label": "kind"}, "column kind: 1 rows have no label, the first is row 2"),
         ("a,b\n1,\n2,\n3,\n", {"missing": "mask"}, "column b has no value at all"),
-        ("a,when\n1,2020-01-01\n2,2020-01-02\n", {}, "column when has values of type date32"),
+        (
+            "a,when\n1,2020-01-01\n2,2020-01-02\n",
+            {},
+            "type date32[day]; save numbers or strings, or set data.images.columns to the other columns",
+        ),
         (GOOD, {"columns": ["kind"], "label": "a", "categorical": []}, "'x' in row 1 is not a number"),
         ("a,kind\n1,x\n", {"label": "kind"}, "at least 2 are needed"),
         ("kind\nx\ny\n", {"label": "kind"}, "no column is left to be modelled"),

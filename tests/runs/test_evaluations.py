@@ -141,3 +141,11 @@ def test_data_that_are_gone_are_named_by_the_key_of_the_command(
         assert line.startswith(f"error: data_root={own}: no such file or folder")
         assert "data_root=FOLDER names where the data lie now" in line
         assert "data.root" not in line
+    x = np.load(tmp_path / "moved" / "train_images.npy")
+    for name, values in (("dark", x // 4), ("signed", x / 127.5 - 1)):
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / "train.npy", values)
+    dark = command(main, *QUICK, "run=run", "num_samples=2", f"data_root={tmp_path / 'dark'}", "split=train")
+    assert dark.code == 0, "255 is the white of the run, however dark other data are"
+    (line,) = command(main, *QUICK, "run=run", "num_samples=2", f"data_root={tmp_path / 'signed'}").error_lines
+    assert line.endswith("takes any number (an option of training: this command reads data as the run did)")

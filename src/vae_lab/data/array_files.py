@@ -214,7 +214,8 @@ class ArrayFiles(DataSource):
             y, factors = (None if part is None else part[rows] for part in (y, factors))
             found = Arrays(self._copied(split, examples, rows), y, factors, rows=rows)
         if found.x.dtype == np.uint8 and all_black(found.x):
-            warnings.warn(f"{source}: every pixel is black", stacklevel=2)
+            what = "pixel is black" if self._form.kind == "pictures" else "value is 0"
+            warnings.warn(f"{source}: every {what}", stacklevel=2)
         return found
 
     def _copied(self, split: SplitName, examples: Examples, rows: Indices) -> Examples:

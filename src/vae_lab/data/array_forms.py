@@ -263,7 +263,7 @@ def _support_and_white(
         return "real", None
     bytes_ = array.dtype in (np.uint8, np.bool_)
     if bytes_:
-        white: float = white_of(array, array.view(np.uint8), asked.max_value, source)
+        white: float = white_of(array, array.view(np.uint8), asked.max_value, source, of_bytes=asked_support == "uint8")
     elif asked.max_value != "auto":
         white = float(asked.max_value)
     elif array.dtype.kind in "ui" or values.levels:

@@ -156,7 +156,7 @@ class ArrayStore:
 
     def _nothing_found(self) -> str:
         if not self.place.is_dir():
-            names = listed(self.passed_over, _MAX_NAMED) or "nothing"
+            names = self._other_names()
             if all(re.fullmatch(r"arr_\d+", name) for name in self.passed_over) and self.passed_over:
                 return (
                     f"data.root={self.root}: {names} in it, which does not say what they are; save them by name:"
@@ -165,12 +165,17 @@ class ArrayStore:
             return f"data.root={self.root}: no array train_images, x_train or images in it, but {names}; rename one"
         files, arrays = self._files()
         if archives := [path for path in files if path.suffix == ".npz"]:
-            names = listed(self.passed_over, _MAX_NAMED) or "nothing"
+            names = self._other_names()
             return f"{self.place}: no array train_images in {_listed(archives)}, but {names}; rename one"
         if not arrays:
             return f"{self.place}: no train_images.npy and no .npz file in it{_hint(files)}"
         one = f", or set data.root={arrays[0]}" if len(arrays) == 1 else ""
         return f"{self.place}: no train_images.npy, but {_listed(arrays)}; rename the training images to it{one}"
+
+    def _other_names(self) -> str:
+        """Returns the names of what there is instead of training images."""
+        others = [stored.member or stored.path.name for stored in self.found.values()]
+        return listed(list(dict.fromkeys([*others, *self.passed_over])), _MAX_NAMED) or "nothing"
 
     def _unpack(self, stored: Stored) -> _Array:
         with zipfile.ZipFile(stored.path) as archive, archive.open(f"{stored.member}.npy") as stream:

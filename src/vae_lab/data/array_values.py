@@ -59,10 +59,16 @@ def picture_layout(shape: tuple[int, ...], found: str) -> Literal["channels_firs
     )
 
 
-def white_of(array: NDArray[Any], images: Images, max_value: MaxValue, source: object) -> int:
+def white_of(array: NDArray[Any], images: Images, max_value: MaxValue, source: object, of_bytes: bool) -> int:
     """Returns the value that stands for white: 1 for masks of 0 and 1, 255 for grey values, or what the user says.
 
     Masks are told by a sample of the rows; `rescaled` checks the others when it reads them.
+
+    Args:
+        array, images: array, and the same as uint8.
+        max_value: what the user says, or auto.
+        source: file of the array, for errors.
+        of_bytes: True if these are known to be grey values of 8 bits, however dark.
 
     Raises:
         ValueError: if 255 is unlikely and nothing else is known.
@@ -74,7 +80,7 @@ def white_of(array: NDArray[Any], images: Images, max_value: MaxValue, source: o
     highest = _sampled_maximum(images)
     if highest == 1:
         return 1
-    if highest >= _DARK:
+    if highest >= _DARK or of_bytes:
         return WHITE
     for rows in chunks(len(images)):
         highest = max(highest, int(images[rows].max()))

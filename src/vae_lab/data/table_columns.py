@@ -101,8 +101,8 @@ def column(table: Any, name: str, path: Path) -> Column:
         return np.full(len(found), np.nan)
     elif not kind.startswith(("int", "uint", "float", "halffloat", "double", "bool", "string", "large_string")):
         raise ValueError(
-            f"{path}: column {name} has values of type {kind}; save numbers or strings, or leave it out of"
-            " data.images.columns"
+            f"{path}: column {name} has values of type {kind}; save numbers or strings, or set data.images.columns to"
+            " the other columns, data.images.columns=[a,b]"
         )
     if kind == "bool" and found.null_count:
         found = found.cast("uint8")
