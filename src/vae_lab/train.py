@@ -57,6 +57,7 @@ def train_in_folder(composition: Composition, given: GivenData | None = None) ->
         given: data that a Python program holds; None: they are read as the config says.
     """
     # Here and not above: --help and a wrong key must not wait for torch.
+    from vae_lab.runs.evaluations import changed_splits  # noqa: PLC0415
     from vae_lab.runs.loading import find_run  # noqa: PLC0415
     from vae_lab.training import Record, fit, prepare_process  # noqa: PLC0415
 
@@ -80,6 +81,11 @@ def train_in_folder(composition: Composition, given: GivenData | None = None) ->
         resumed.check_resumed_data(data.spec)
         if trainer.is_global_zero and (line := moved_data(folder, config["data"].get("root"))):
             print(printable(line))
+        if trainer.is_global_zero and (changed := changed_splits(resumed, data)):
+            print(
+                f"data changed {', '.join(changed)}: other examples than when the run last ended, so that it may be"
+                " tested on some that it was trained on; a new run has splits of its own"
+            )
     else:
         refuse_unused_val_size(composition, data)
         if cfg.init_from is not None:

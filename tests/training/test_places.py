@@ -131,9 +131,14 @@ def test_data_that_have_moved_are_named_on_resume(train: Command, home: Path, mo
     found = train("resume=../home/run", TWO, "data.root=here")
     assert found.code == 0, found.err
     assert f"data.root={Path('here').absolute()}: the run goes on with the data there; so far" in found.out
+    assert "data changed" not in found.out
     assert root_of(home / "run") == str(Path("here").absolute())
     monkeypatch.chdir(home)
-    assert train("resume=run", "trainer.max_epochs=3").code == 0, "the new place is kept"
+    x = np.load(home.parent / "away" / "here" / "train_images.npy")
+    np.save(home.parent / "away" / "here" / "train_images.npy", x[::-1])
+    same = train("resume=run", "trainer.max_epochs=3")
+    assert same.code == 0, "the new place is kept"
+    assert "data changed train, val: other examples than when the run last ended" in same.out
 
 
 def test_a_run_of_an_older_version_goes_on_where_it_was_started(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from vae_lab.runs.folder import METRICS
 from vae_lab.runs.loading import SavedRun, find_run
@@ -13,7 +13,7 @@ from vae_lab.runs.reading import recorded
 from vae_lab.types import SplitName
 
 if TYPE_CHECKING:
-    from vae_lab.data import ImageDataModule
+    from vae_lab.data import DataModule, ImageDataModule
 
 _MAX_NAME = 40
 
@@ -62,6 +62,13 @@ def is_own_data(run: SavedRun, data_root: str | None, data: ImageDataModule, spl
         return bool(fingerprints[split] == data.fingerprint(split))
     own = run.config["data"].get("root")
     return data_root is None or (isinstance(own, str) and _resolved(data_root) == _resolved(own))
+
+
+def changed_splits(run: SavedRun, data: DataModule) -> list[str]:
+    """Returns the splits that do not hold what they held when the run last ended; none of a run that has not ended."""
+    before = recorded(run.folder / METRICS, "fingerprints")
+    known = before.items() if isinstance(before, dict) else ()
+    return [name for name, digest in known if name in get_args(SplitName) and data.fingerprint(name) != digest]
 
 
 def _resolved(folder: str) -> Path:
