@@ -273,14 +273,16 @@ class LatentVariableModel(nn.Module):
         check_data(self, x, y)
         chunk = chunk or max(1, _numbers_at_once(x.device) // self._numbers_per_sample(x))
         seed = noise.fresh_seed()
-        total = torch.full((x.shape[0],), -math.inf, dtype=x.dtype, device=x.device)
+        # In float32 a sum of thousands of weights would stop growing where log w is far from 0.
+        precise = x.dtype if x.device.type == "mps" else torch.float64
+        total = torch.full((x.shape[0],), -math.inf, dtype=precise, device=x.device)
         squares = total
         for first in range(0, num_samples, chunk):
             with noise.by_sample(seed, first):
-                log_weight = self(x, y, min(chunk, num_samples - first), check=False).log_weight
+                log_weight = self(x, y, min(chunk, num_samples - first), check=False).log_weight.to(precise)
             total = torch.logaddexp(total, log_weight.logsumexp(0))
             squares = torch.logaddexp(squares, (2 * log_weight).logsumexp(0))
-        return ImportanceEstimate(total - math.log(num_samples), (2 * total - squares).exp())
+        return ImportanceEstimate((total - math.log(num_samples)).to(x.dtype), (2 * total - squares).exp().to(x.dtype))
 
     def _numbers_per_sample(self, x: Tensor) -> int:
         """Returns how many numbers one sample of each example needs: pixels, features, or densities of a mixture."""

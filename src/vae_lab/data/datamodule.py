@@ -124,6 +124,7 @@ class ImageDataModule(LightningDataModule):
 
     def split(self, name: SplitName) -> Split:
         """Returns the arrays and rows of one split, read at the first call."""
+        self._facts.ask_support()  # before anything is read
         return self._splits[name]
 
     @property

@@ -85,15 +85,18 @@ class Facts:
             return {key: getattr(self._recorded, key) for key in ("numbers_scaling", "numbers_range")}
         return numbers_spec(*self.splits["train"], self.source.numbers)
 
-    def _support(self) -> Support:
-        """Returns the support that was asked for, by the user or by the run, or else that of the source."""
-        binarization = self.splits.binarization
-        if binarization != "none":
+    def ask_support(self) -> Support | None:
+        """Has the source read its values with the support that the user or the run asks for, if either does."""
+        if self.splits.binarization != "none":
             return "binary"
         asked = self._recorded.support if self._recorded is not None and self.asked is None else self.asked
         if asked is not None and asked != self.source.asked_support:
             self.source.ask_support(asked)
-        return asked or self.source.support
+        return asked
+
+    def _support(self) -> Support:
+        """Returns the support that was asked for, by the user or by the run, or else that of the source."""
+        return self.ask_support() or self.source.support
 
     def _check_kind(self, support: Support) -> None:
         """Raises ValueError for options that the values or the shape of the examples do not have."""

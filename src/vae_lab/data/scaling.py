@@ -19,12 +19,16 @@ _RESOLVED = 100
 
 def mean_example(arrays: Arrays, rows: Indices) -> _Numbers:
     """Returns the mean of what is known of some rows, (*shape); of uint8 values as numbers in [0, 1]."""
+    return _mean_and_known(arrays, rows)[0]
+
+
+def _mean_and_known(arrays: Arrays, rows: Indices) -> tuple[_Numbers, _Numbers]:
+    """Returns `mean_example`, which is 0 where nothing is known, and how many values are known, (*shape) each."""
     total, known = np.zeros(arrays.x.shape[1:]), np.zeros(arrays.x.shape[1:])
     for part in _parts(arrays.x, rows):
         total += np.nansum(part, 0, dtype=np.float64)
         known += len(part) - np.isnan(part).sum(0)
-    mean: _Numbers = total / np.maximum(known, 1) / (255 if arrays.x.dtype == np.uint8 else 1)
-    return mean
+    return total / np.maximum(known, 1) / (255 if arrays.x.dtype == np.uint8 else 1), known
 
 
 def scaling_of(arrays: Arrays, rows: Indices, columns: Sequence[str] = (), one_hot: int = 0) -> Scaling:
@@ -42,14 +46,18 @@ def scaling_of(arrays: Arrays, rows: Indices, columns: Sequence[str] = (), one_h
         ValueError: for numbers that float32 does not tell apart, because they are far from 0.
     """
     places = tuple(range(1, arrays.x.ndim - 1))  # axes of an example but its first
-    mean = mean_example(arrays, rows).mean(places)
+    means, known = _mean_and_known(arrays, rows)
+    complete = bool((known == known.max()).all())
+    mean = means.mean(places) if complete else (means * known).sum(places) / np.maximum(known.sum(places), 1)
     centre = mean.reshape(-1, *[1] * len(places))
     white = 255 if arrays.x.dtype == np.uint8 else 1
-    squares, known = np.zeros(arrays.x.shape[1:]), np.zeros(arrays.x.shape[1:])
+    squares = np.zeros(arrays.x.shape[1:])
     for part in _parts(arrays.x, rows):
         squares += np.nansum(np.square(part / white - centre), 0)
-        known += len(part) - np.isnan(part).sum(0)
-    deviation = np.sqrt(squares.mean(places) / np.maximum(known.mean(places), 1))
+    # Of each axis, over all places: a place that is never known counts nothing.
+    deviation = np.sqrt(squares.sum(places) / np.maximum(known.sum(places), 1))
+    if complete:
+        deviation = np.sqrt(squares.mean(places) / np.maximum(known.mean(places), 1))
     kept = np.arange(len(mean)) >= len(mean) - one_hot
     constant = (deviation <= _step(mean)) & ~kept
     names = [*columns] or [str(number) for number in range(len(mean))]

@@ -129,6 +129,11 @@ def relative_gaussian(p: Distribution, raw: Tensor) -> Distribution:
     return diagonal_gaussian(torch.addcmul(loc, scale, move), scale * factor, len(p.event_shape))
 
 
+def _keep_the_scale(head: Gaussian, _: object) -> None:
+    """Leaves a fixed scale as it was given: weights of a run with another one do not bring it along."""
+    head.log_scale.copy_(torch.tensor(head.fixed_log_scale))
+
+
 class Gaussian(Head):
     """A diagonal Gaussian. Raw output: the mean and, with ``scale="per_dimension"``, the log-variance.
 
@@ -151,7 +156,9 @@ class Gaussian(Head):
         elif scale != "per_dimension":
             if isinstance(scale, str) or not (scale > 0 and math.isfinite(scale)):
                 raise ValueError(f"scale={scale}: must be a positive number, 'shared' or 'per_dimension'")
-            self.register_buffer("log_scale", torch.tensor(math.log(scale)))
+            self.fixed_log_scale = math.log(scale)
+            self.register_buffer("log_scale", torch.tensor(self.fixed_log_scale))
+            self.register_load_state_dict_post_hook(_keep_the_scale)  # type: ignore[no-untyped-call]
 
     def raw_of_mean(self, mean: Tensor) -> Tensor:
         rest = torch.zeros_like(mean)

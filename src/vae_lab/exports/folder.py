@@ -50,13 +50,11 @@ def write_run(folder: Path, run: SavedRun, model: LatentVariableModel, numbers: 
 
 def numbers_of(run: SavedRun, weights: Weights) -> dict[str, dict[str, Any]]:
     """Returns metrics.json and the evaluation of the test set by name, each only if it is of the exported weights."""
-    averages = run.config.get("average") is not None and not is_export(run.folder)
-    own = not (averages and weights == "raw")
-    tested = run.config.get("test_checkpoint", "best") == run.checkpoint.stem or is_export(run.folder)
     found = {}
-    if own and tested and (metrics := _read(run.folder / METRICS)):
+    if run.is_tested(weights) and (metrics := _read(run.folder / METRICS)):
         found[METRICS] = metrics
-    path = evaluation_path(run, None, "test", sys.maxsize, 0, "average" if own else "raw")
+    averages = run.config.get("average") is not None and not is_export(run.folder)
+    path = evaluation_path(run, None, "test", sys.maxsize, 0, weights if averages else "average")
     if evaluation := _read(path):
         found[EVALUATION] = {key: value for key, value in evaluation.items() if key not in _OF_MACHINE}
     return found

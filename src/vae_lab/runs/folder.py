@@ -49,6 +49,13 @@ OUTCOMES = (FAILURE, TRACEBACK, PRUNED)
 """Outcomes of an attempt that did not finish the run; they are deleted when the run goes on."""
 
 
+def set_aside_results(run: Path, step: int) -> None:
+    """Renames the metrics and evaluations of a run that goes on, because they are of its weights after ``step``."""
+    for path in (run / METRICS, *run.glob("evaluation*.json")):
+        if path.is_file() and "_step_" not in path.stem:
+            path.replace(path.with_stem(f"{path.stem}_step_{step}"))
+
+
 def save_config(run: Path, config: Mapping[str, Any]) -> None:
     """Writes config.yaml, with paths inside the run relative to its folder."""
     write_text(run / CONFIG, yaml.safe_dump(relative_to_run(config), sort_keys=False))

@@ -16,7 +16,7 @@ from vae_lab.files import why_not_a_file
 from vae_lab.nested import value_at
 from vae_lab.runs.build import build, package_names
 from vae_lab.runs.checkpoints import Weights, check_sizes, check_weights, load_weights, model_weights, read_checkpoint
-from vae_lab.runs.folder import BEST, CHECKPOINTS, CONFIG, LAST, METRICS, WEIGHTS, is_run, why_no_run
+from vae_lab.runs.folder import BEST, CHECKPOINTS, CONFIG, LAST, METRICS, WEIGHTS, is_export, is_run, why_no_run
 from vae_lab.runs.reading import recorded
 from vae_lab.runs.untrusted import read_yaml
 from vae_lab.types import DataSpec
@@ -59,6 +59,13 @@ class SavedRun:
         load_weights(model, tensors, self.checkpoint)
         model.spec = spec
         return model.to(device).eval()
+
+    def is_tested(self, weights: Weights = "average") -> bool:
+        """True if metrics.json is of these weights: those that a folder stands for, averaged if the run averages."""
+        if is_export(self.folder):
+            return True
+        raw = weights == "raw" and self.config.get("average") is not None
+        return not raw and self.checkpoint.resolve() == find_checkpoint(self.folder)[1].resolve()
 
     def data(self, packages: Sequence[str] = (), root: str | None = None, **changes: Any) -> ImageDataModule:
         """Returns the data that it was trained on.
@@ -157,14 +164,14 @@ def find_run(path: str | Path, key: str = "run") -> SavedRun:
 
 
 def find_checkpoint(path: str | Path, key: str = "run") -> tuple[Path, Path]:
-    """Returns the folder and the checkpoint of a run, of which nothing is read; arguments and errors as `find_run`."""
+    """Returns folder and checkpoint of a run, after a look at its config.yaml; arguments and errors as `find_run`."""
     path = Path(path).expanduser()
     if not os.path.lexists(path):
         raise RunError(f"{key}={path}: no such file or folder")
     if path.is_dir() and path.parent.name != CHECKPOINTS:
         if not is_run(path):
             raise RunError(f"{key}={path}: {why_no_run(path, key)}")
-        folder, checkpoint = path, _best_or_last(path, key)
+        folder, checkpoint = path, _tested(path, key)
     else:
         folder, checkpoint = path.parent if path.name == WEIGHTS else path.parent.parent, path
         if path.name == CONFIG:
@@ -177,15 +184,24 @@ def find_checkpoint(path: str | Path, key: str = "run") -> tuple[Path, Path]:
     return folder, checkpoint
 
 
-def _best_or_last(run: Path, key: str) -> Path:
-    """Returns the best checkpoint of a run, else the last, else the weights of an exported run.
+def _tested(run: Path, key: str) -> Path:
+    """Returns the checkpoint of a run that is tested: the best, or the last; or the weights of an exported run.
 
-    A broken one is not passed over.
+    Where the one is missing the other is taken. A broken one is not passed over.
     """
-    for checkpoint in (run / CHECKPOINTS / BEST, run / CHECKPOINTS / LAST, run / WEIGHTS):
+    names = (LAST, BEST) if _tests_the_last(run) else (BEST, LAST)
+    for checkpoint in (*(run / CHECKPOINTS / name for name in names), run / WEIGHTS):
         if os.path.lexists(checkpoint):
             return checkpoint
     raise RunError(f"{key}={run}: no checkpoint in {run / CHECKPOINTS}; nothing was trained, or nothing saved")
+
+
+def _tests_the_last(run: Path) -> bool:
+    try:
+        config = read_yaml(run / CONFIG)
+    except (OSError, ValueError):  # whoever reads more of it says what is wrong
+        return False
+    return isinstance(config, Mapping) and config.get("test_checkpoint") == "last"
 
 
 def _check_is_file(path: Path, checkpoint: Path, key: str) -> None:
@@ -218,8 +234,8 @@ def load_run(
     vae_lab and torch.nn, or of ``packages``.
 
     Args:
-        path: run folder, whose best weights by val/elbo are taken, or a checkpoint in it; or an exported run, such as
-            a folder that was downloaded from the Hugging Face Hub.
+        path: run folder, whose tested weights are taken (the best by val/elbo, or with test_checkpoint=last the last),
+            or a checkpoint in it; or an exported run, such as a folder that was downloaded from the Hugging Face Hub.
         packages: further packages whose classes the run's config may name.
         device: device that the model is moved to.
         weights: average, or raw for the weights of the last step, of a run that averages its weights; any other run
@@ -260,4 +276,5 @@ def load_run(
     names = package_names(packages)
     check_weights(weights)
     saved = find_run(path)
-    return Run(saved.model(names, device, weights), saved.config, saved.folder)
+    model = saved.model(names, device, weights)
+    return Run(model, saved.config, saved.folder, tested=saved.is_tested(weights))

@@ -66,11 +66,13 @@ class Run:
         config: Mapping[str, Any],
         folder: Path | None = None,
         metrics: Mapping[str, float] | None = None,
+        tested: bool = True,
     ) -> None:
         self.model = model
         self.config = config
         self.folder = folder
         self._metrics = dict(metrics or {})
+        self._tested = tested
 
     @property
     def spec(self) -> DataSpec:
@@ -80,7 +82,9 @@ class Run:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Test metrics by name, and those of an evaluation since; nats per example."""
+        """Test metrics by name, and those of an evaluation since; nats per example. Empty for weights never tested."""
+        if not self._tested:
+            return {}
         found = read_run(self.folder) if self.folder is not None and self.folder.is_dir() else None
         return self._metrics if found is None else dict(found.metrics)
 

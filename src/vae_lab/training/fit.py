@@ -136,6 +136,8 @@ def _train(
     def write_beginning(earlier: frozenset[Path]) -> None:
         if trainer.is_global_zero:
             _clear_up(record.run, earlier, saved)
+            if saved is not None and trainer.global_step > saved["progress"]["step"]:
+                runs.set_aside_results(record.run, saved["progress"]["step"])
             config = runs.with_found(record.config, data.found())
             runs.save_config(record.run, {**config, "spec": module.spec.plain()})
             record_beginning(trainer, record.run, record.hparams)

@@ -36,8 +36,13 @@ def take_weights(module: VariationalModule, run: SavedRun) -> list[str]:
     module.model.load_state_dict(weights)
     check_finite(module.model, run.checkpoint)
     lines = [f"init_from: {len(weights)} tensors of {run.checkpoint}{_epoch(checkpoint.get('epoch'))}"]
-    if module.model.conditional and "spec" in run.config:
-        lines += _other_classes(run.spec(), module.spec, run.folder)
+    if "spec" in run.config:
+        source = run.spec()
+        if source.scaling != module.spec.scaling:
+            kept = "is standardised by its own mean and scale" if module.spec.scaling else "is not standardised"
+            lines.append(f"init_from: the new data {kept}, unlike the data of {run.folder}")
+        if module.model.conditional:
+            lines += _other_classes(source, module.spec, run.folder)
     return lines
 
 
