@@ -194,6 +194,18 @@ def test_an_onnx_file_is_the_model_in_the_tails_of_a_logistic_too(tmp_path: Path
     assert (shapes["eps_level_1"], shapes["kl"]) == (["batch", 4], ["batch", 1])
 
 
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("name", ["vae", "mhvae"])
+def test_a_class_that_is_none_is_refused_in_every_format(name: str, form: str, tmp_path: Path) -> None:
+    graph = Graph("decode", model_of(name))
+    FORMATS[form].write(traced(graph), graph, tmp_path / "graph")  # type: ignore[index]
+    run, inputs = FORMATS[form].open(tmp_path / "graph"), graph.inputs(3, seed=0)  # type: ignore[index]
+    run(inputs)
+    for wrong in (-1, graph.model.spec.num_classes):
+        with pytest.raises(Exception, match=r"(?i)out of (data )?(range|bounds)"):
+            run({**inputs, "classes": torch.tensor([0, wrong, 0])})
+
+
 def one(**values: list[float]) -> dict[str, Tensor]:
     return {name: torch.tensor(value) for name, value in values.items()}
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding
 
 from vae_lab.core import LatentVariableModel
 
@@ -20,13 +21,15 @@ def condition_of(model: LatentVariableModel, inputs: Mapping[str, Tensor]) -> Te
     spec = model.spec
     if not model.conditional or spec is None:
         return None
+    if spec.num_classes:
+        # ONNX counts negative places from the end; no format has a place behind the last.
+        classes = torch.where(inputs["classes"] < 0, spec.num_classes, inputs["classes"])
     if not spec.vector_condition:
-        return inputs["classes"]
+        return classes
     parts = [inputs[name] for name in ("attributes", "numbers") if name in inputs]
     if spec.num_classes:
-        classes = inputs["classes"]
-        one_hot = classes[:, None] == torch.arange(spec.num_classes, device=classes.device)
-        parts.insert(0, one_hot.to(parts[0].dtype))
+        eye = torch.eye(spec.num_classes, dtype=parts[0].dtype, device=classes.device)
+        parts.insert(0, embedding(classes, eye))
     return torch.cat(parts, dim=1)
 
 
