@@ -15,7 +15,7 @@ from vae_lab.distributions.bernoulli import Bernoulli
 from vae_lab.objectives import Elbo
 from vae_lab.objectives.schedules import Linear
 from vae_lab.training import VariationalModule
-from vae_lab.training.compiled import _state_kept
+from vae_lab.training.compiled import CompiledLoss, _state_kept
 from vae_lab.training.optimization import StepTerms
 
 Fault = Callable[[StepTerms], StepTerms]
@@ -130,3 +130,14 @@ def test_a_compiled_bernoulli_has_the_gradient() -> None:
         gradients.append(torch.autograd.grad(density(raw), raw)[0])
     assert torch.allclose(gradients[0], x - logits.sigmoid(), rtol=0, atol=1e-12)
     assert torch.allclose(gradients[1], gradients[0], rtol=0, atol=1e-12)
+
+
+def test_a_loss_that_cannot_be_checked_goes_on_where_compiling_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*args: object) -> StepTerms:
+        raise RuntimeError("no compiler here\nand more")
+
+    monkeypatch.setattr(torch, "compile", lambda loss, **_: fails)
+    loss = CompiledLoss(lambda x, y, scheduled: StepTerms(x.sum(), x, x, {}))  # without parts there is no gradient
+    with pytest.warns(UserWarning, match="goes on uncompiled: no compiler here$"):
+        assert loss(torch.ones(3), None, {}).loss == 3
+    assert loss(torch.ones(3), None, {}).loss == 3

@@ -74,9 +74,7 @@ class CompiledLoss(Generic[T]):
         self.shape = self.shape or x.shape
         if x.shape != self.shape:
             return self._loss(x, y, numbers)
-        if not self.seconds and not self._compile(x, y, numbers):
-            return self._loss(x, y, numbers)
-        return self._compiled(x, y, numbers)
+        return self._compiled(x, y, numbers) if self.seconds else self._first_call(x, y, numbers)
 
     def _on_device(self, name: str, number: Tensor | float, x: Tensor) -> Tensor:
         """Returns a number as a tensor, the one of the last step if it has not changed."""
@@ -86,20 +84,31 @@ class CompiledLoss(Generic[T]):
             self._numbers[name] = (number, torch.tensor(number, dtype=x.dtype, device=x.device))
         return self._numbers[name][1]
 
-    def _compile(self, x: Tensor, y: Tensor | None, scheduled: Scheduled) -> bool:
-        """Compiles and checks the loss; returns False if this batch tells nothing, because its gradient is infinite."""
+    def _first_call(self, x: Tensor, y: Tensor | None, scheduled: Scheduled) -> T:
+        """Compiles and checks the loss; a batch whose gradient is not finite leaves that to the next one."""
         started, reason = time.perf_counter(), ""
         try:
             told = self._check_gradient(x, y, scheduled)
         except Exception as error:  # the compiler's errors have no common class
-            told, reason = True, str(error).strip().partition("\n")[0]
+            told, reason = True, _first_line(error)
         verdicts = gathered((told, reason))  # all processes train by the same loss
         if reasons := [reason for _, reason in verdicts if reason]:
-            warnings.warn(f"training goes on uncompiled: {reasons[0]}", stacklevel=3)
-            self._compiled = self._loss
-        if told := all(told for told, _ in verdicts):
+            self._give_up(reasons[0])
+        if not all(told for told, _ in verdicts):
+            return self._loss(x, y, scheduled)
+        try:
+            return self._compiled(x, y, scheduled)
+        except Exception as error:  # of a loss that could not be checked
+            if self._compiled is self._loss:
+                raise
+            self._give_up(_first_line(error))
+            return self._loss(x, y, scheduled)
+        finally:
             self.seconds = time.perf_counter() - started
-        return told
+
+    def _give_up(self, reason: str) -> None:
+        warnings.warn(f"training goes on uncompiled: {reason}", stacklevel=4)
+        self._compiled = self._loss
 
     def _check_gradient(self, x: Tensor, y: Tensor | None, scheduled: Scheduled) -> bool:
         """Returns True if the compiled loss has the value and the gradient of the uncompiled one, or is not checked.
@@ -129,6 +138,10 @@ class CompiledLoss(Generic[T]):
         if not _agree(expected[:1], compiled[:1], x.device) or not _agree(expected[1:], compiled[1:], x.device):
             raise ArithmeticError(f"PyTorch {torch.__version__} compiles this loss to another value or gradient")
         return True
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
 
 
 @contextmanager
