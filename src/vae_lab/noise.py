@@ -118,7 +118,7 @@ def of_process() -> Iterator[None]:
     with sharded(None):
         common = _draw(torch.rand, (1,), torch.empty(1, dtype=torch.float64), 0)
     device = torch.device("cuda" if torch.cuda.default_generators else "cpu")  # none before CUDA is used
-    with fixed_seed(_mixed(int(common * 2**53), shard.rank), device):
+    with fixed_seed(mixed(int(common * 2**53), shard.rank), device):
         yield
 
 
@@ -195,10 +195,11 @@ class _HostStream:
 
 def seed(*numbers: int) -> None:
     """Seeds the random numbers of this process by a mixture of ``numbers`` such as (seed, epoch)."""
-    torch.manual_seed(_mixed(*numbers))
+    torch.manual_seed(mixed(*numbers))
 
 
-def _mixed(*numbers: int) -> int:
+def mixed(*numbers: int) -> int:
+    """Returns a seed that depends on all ``numbers``."""
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from vae_lab.noise import mixed
+
 _END = object()
 
 
@@ -46,7 +48,7 @@ class SeededLoader:
                 if batches is None:
                     generator = getattr(self.loader, "generator", None)
                     if generator is not None:
-                        generator.manual_seed(_mixed(self.seed, epoch))
+                        generator.manual_seed(mixed(self.seed, epoch))
                     batches = iter(self.loader)
                 batch = next(batches, _END)
             if batch is _END:
@@ -78,7 +80,7 @@ class _Epoch:
 def _seeded(*numbers: int) -> Iterator[None]:
     """Context manager with random numbers by ``numbers``; afterwards they go on as before."""
     of_torch, of_numpy, of_python = torch.default_generator.get_state(), np.random.get_state(), random.getstate()
-    seed = _mixed(*numbers)
+    seed = mixed(*numbers)
     torch.default_generator.manual_seed(seed)
     np.random.seed(seed)
     random.seed(seed)
@@ -88,7 +90,3 @@ def _seeded(*numbers: int) -> Iterator[None]:
         torch.default_generator.set_state(of_torch)
         np.random.set_state(of_numpy)
         random.setstate(of_python)
-
-
-def _mixed(*numbers: int) -> int:
-    return int(np.random.SeedSequence(numbers).generate_state(1)[0])

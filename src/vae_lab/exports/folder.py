@@ -15,7 +15,7 @@ from vae_lab.core import LatentVariableModel
 from vae_lab.files import write_text
 from vae_lab.runs.checkpoints import Weights
 from vae_lab.runs.evaluations import evaluation_path
-from vae_lab.runs.folder import CONFIG, EVALUATION, METRICS, WEIGHTS, is_export
+from vae_lab.runs.folder import CONFIG, EVALUATION, METRICS, WEIGHTS
 from vae_lab.runs.loading import SavedRun
 from vae_lab.runs.tensor_files import save_safetensors
 from vae_lab.runs.untrusted import read_json
@@ -53,8 +53,7 @@ def numbers_of(run: SavedRun, weights: Weights) -> dict[str, dict[str, Any]]:
     found = {}
     if run.is_tested(weights) and (metrics := _read(run.folder / METRICS)):
         found[METRICS] = metrics
-    averages = run.config.get("average") is not None and not is_export(run.folder)
-    path = evaluation_path(run, None, "test", sys.maxsize, 0, weights if averages else "average")
+    path = evaluation_path(run, None, "test", sys.maxsize, 0, "raw" if run.takes_raw(weights) else "average")
     if evaluation := _read(path):
         found[EVALUATION] = {key: value for key, value in evaluation.items() if key not in _OF_MACHINE}
     return found

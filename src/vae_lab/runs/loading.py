@@ -60,12 +60,15 @@ class SavedRun:
         model.spec = spec
         return model.to(device).eval()
 
+    def takes_raw(self, weights: Weights) -> bool:
+        """True if these are the weights of the last step of a run that has averaged ones, too."""
+        return weights == "raw" and self.config.get("average") is not None and not is_export(self.folder)
+
     def is_tested(self, weights: Weights = "average") -> bool:
         """True if metrics.json is of these weights: those that a folder stands for, averaged if the run averages."""
         if is_export(self.folder):
             return True
-        raw = weights == "raw" and self.config.get("average") is not None
-        return not raw and self.checkpoint.resolve() == find_checkpoint(self.folder)[1].resolve()
+        return not self.takes_raw(weights) and self.checkpoint.resolve() == find_checkpoint(self.folder)[1].resolve()
 
     def data(self, packages: Sequence[str] = (), root: str | None = None, **changes: Any) -> ImageDataModule:
         """Returns the data that it was trained on.

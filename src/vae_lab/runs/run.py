@@ -9,7 +9,6 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -249,5 +248,5 @@ class Run:
         if isinstance(seed, bool) or not hasattr(seed, "__index__") or seed < 0:
             raise ValueError(f"seed={seed}: must be an integer of 0 or more, or None")
         # Not seed + index: that would be the noise of another seed's batch.
-        mixed = int(np.random.SeedSequence((int(seed), index)).generate_state(1)[0]) if index else int(seed)
+        mixed = noise.mixed(int(seed), index) if index else int(seed)
         return noise.fixed_seed(mixed, self.device)
