@@ -273,8 +273,7 @@ class LatentVariableModel(nn.Module):
         check_data(self, x, y)
         chunk = chunk or max(1, _numbers_at_once(x.device) // self._numbers_per_sample(x))
         seed = noise.fresh_seed()
-        # In float32 a sum of thousands of weights would stop growing where log w is far from 0.
-        precise = x.dtype if x.device.type == "mps" else torch.float64
+        precise = x.dtype if x.device.type == "mps" else torch.float64  # in float32 a long sum would stop growing
         total = torch.full((x.shape[0],), -math.inf, dtype=precise, device=x.device)
         squares = total
         for first in range(0, num_samples, chunk):

@@ -54,10 +54,8 @@ def scaling_of(arrays: Arrays, rows: Indices, columns: Sequence[str] = (), one_h
     squares = np.zeros(arrays.x.shape[1:])
     for part in _parts(arrays.x, rows):
         squares += np.nansum(np.square(part / white - centre), 0)
-    # Of each axis, over all places: a place that is never known counts nothing.
-    deviation = np.sqrt(squares.sum(places) / np.maximum(known.sum(places), 1))
-    if complete:
-        deviation = np.sqrt(squares.mean(places) / np.maximum(known.mean(places), 1))
+    over = np.mean if complete else np.sum  # a place that is never known counts nothing
+    deviation = np.sqrt(over(squares, places) / np.maximum(over(known, places), 1))
     kept = np.arange(len(mean)) >= len(mean) - one_hot
     constant = (deviation <= _step(mean)) & ~kept
     names = [*columns] or [str(number) for number in range(len(mean))]

@@ -20,6 +20,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shlex
 import traceback
 from collections.abc import Mapping, Sequence
@@ -52,7 +53,7 @@ OUTCOMES = (FAILURE, TRACEBACK, PRUNED)
 def set_aside_results(run: Path, step: int) -> None:
     """Renames the metrics and evaluations of a run that goes on, because they are of its weights after ``step``."""
     for path in (run / METRICS, *run.glob("evaluation*.json")):
-        if path.is_file() and "_step_" not in path.stem:
+        if path.is_file() and not re.search(r"_step_\d+$", path.stem):
             path.replace(path.with_stem(f"{path.stem}_step_{step}"))
 
 

@@ -29,7 +29,7 @@ def obstacle_to_capture(
     Args:
         optimization: options of the optimization.
         optimizer: the optimizer.
-        parts: whatever works within a step or between two steps: modules, the optimizer, callbacks.
+        parts: modules, and callbacks that are called between two steps.
         device: device of the training.
         direct: the step calls PyTorch directly, and nothing of Lightning.
     """
