@@ -83,7 +83,7 @@ def train_in_folder(composition: Composition, given: GivenData | None = None) ->
             print(printable(line))
         if trainer.is_global_zero and (changed := changed_splits(resumed, data)):
             print(
-                f"data changed {', '.join(changed)}: other examples than when the run last ended, so that it may be"
+                f"data changed {', '.join(changed)}: other examples than the run had so far, so that it may be"
                 " tested on some that it was trained on; a new run has splits of its own"
             )
     else:

@@ -138,7 +138,11 @@ def test_data_that_have_moved_are_named_on_resume(train: Command, home: Path, mo
     np.save(home.parent / "away" / "here" / "train_images.npy", x[::-1])
     same = train("resume=run", "trainer.max_epochs=3")
     assert same.code == 0, "the new place is kept"
-    assert "data changed train, val: other examples than when the run last ended" in same.out
+    assert "data changed train, val: other examples than the run had so far" in same.out
+    (home / "run" / "metrics.json").unlink()  # as if it had been killed
+    np.save(home.parent / "away" / "here" / "train_images.npy", x)
+    killed = train("resume=run", "trainer.max_epochs=4")
+    assert "data changed train, val: other examples than the run had so far" in killed.out
 
 
 def test_a_run_of_an_older_version_goes_on_where_it_was_started(

@@ -7,7 +7,7 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
-from vae_lab.runs.folder import METRICS
+from vae_lab.runs.folder import FINGERPRINTS, METRICS
 from vae_lab.runs.loading import SavedRun, find_run
 from vae_lab.runs.reading import recorded
 from vae_lab.types import SplitName
@@ -65,10 +65,12 @@ def is_own_data(run: SavedRun, data_root: str | None, data: ImageDataModule, spl
 
 
 def changed_splits(run: SavedRun, data: DataModule) -> list[str]:
-    """Returns the splits that do not hold what they held when the run last ended; none of a run that has not ended."""
-    before = recorded(run.folder / METRICS, "fingerprints")
-    known = before.items() if isinstance(before, dict) else ()
-    return [name for name, digest in known if name in get_args(SplitName) and data.fingerprint(name) != digest]
+    """Returns the splits that do not hold what they held when the run last began, went on or ended."""
+    known: dict[str, str] = {}
+    for name in (METRICS, FINGERPRINTS):  # the latter is the newer one; runs of an older version have none
+        found = recorded(run.folder / name, "fingerprints")
+        known |= found if isinstance(found, dict) else {}
+    return [split for split in get_args(SplitName) if split in known and data.fingerprint(split) != known[split]]
 
 
 def _resolved(folder: str) -> Path:

@@ -5,6 +5,7 @@ checkpoints/best.ckpt    best by val/elbo; checkpoints/last.ckpt, the newest
 events.out.tfevents.*    TensorBoard, with hparams.yaml; metrics.csv, wandb/: what other loggers write
 loggers.json             the id of the run at W&B or MLflow, with which a resumed run goes on
 figures/*.png            the last of each picture
+fingerprints.json        digest of the training and validation sets as the run last began or went on
 metrics.json             final test metrics, with versions, git state and seed
 evaluation.json          result of `python -m vae_lab.evaluate` on the run's own test set
 evaluation_*.json        results on other splits, data or weights, or on a part of the test set
@@ -43,6 +44,7 @@ WEIGHTS = "model.safetensors"
 PARITY = "parity.json"
 """Record of an export: largest difference of each of its files from the run."""
 METRICS = "metrics.json"
+FINGERPRINTS = "fingerprints.json"
 EVALUATION = "evaluation.json"
 """The evaluation that reports read: the run's own weights on its own, whole test set."""
 FAILURE, TRACEBACK, PRUNED = "failure.json", "failure.txt", "pruned.json"
@@ -60,6 +62,11 @@ def set_aside_results(run: Path, step: int) -> None:
 def save_config(run: Path, config: Mapping[str, Any]) -> None:
     """Writes config.yaml, with paths inside the run relative to its folder."""
     write_text(run / CONFIG, yaml.safe_dump(relative_to_run(config), sort_keys=False))
+
+
+def save_fingerprints(run: Path, fingerprints: Mapping[str, str]) -> None:
+    """Writes fingerprints.json: the digest of each split that is trained on or validated with."""
+    save_json(run / FINGERPRINTS, {"fingerprints": dict(fingerprints)})
 
 
 def save_metrics(

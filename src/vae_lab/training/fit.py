@@ -140,6 +140,7 @@ def _train(
                 runs.set_aside_results(record.run, saved["progress"]["step"])
             config = runs.with_found(record.config, data.found())
             runs.save_config(record.run, {**config, "spec": module.spec.plain()})
+            runs.save_fingerprints(record.run, _fingerprints(data, ("train", "val")))
             record_beginning(trainer, record.run, record.hparams)
             if writer := tensorboard.tensorboard_writer(trainer):
                 tensorboard.write_beginning(writer, runs.relative_to_run(config), module.model.level_groups)
@@ -174,8 +175,7 @@ def _finish(
         metrics = _test(trainer, module, data, weights or None) if tests else {}
     if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
         selection = data.selection if _selects(trainer, test_checkpoint) else "none"
-        read: tuple[SplitName, ...] = ("train", "val", "test") if tests else ("train", "val")
-        prints: dict[str, str] = {name: digest for name in read if (digest := data.fingerprint(name)) is not None}
+        prints = _fingerprints(data, ("train", "val", "test") if tests else ("train", "val"))
         runs.save_metrics(record.run, metrics, record.seed, seconds, module.guard.skipped, selection, prints)
         compiling = f" ({module.compile_seconds:.0f} s of it compiling)" if module.compile_seconds else ""
         duration, tested = f"{seconds:.0f} s of training{compiling}", "best" if weights else "last"
@@ -183,6 +183,11 @@ def _finish(
         if module.guard.skipped:
             print(f"steps skipped because of a non-finite gradient: {module.guard.skipped}")
     return metrics
+
+
+def _fingerprints(data: DataModule, splits: Collection[SplitName]) -> dict[str, str]:
+    """Returns the digest of each split that has one."""
+    return {name: digest for name in splits if (digest := data.fingerprint(name)) is not None}
 
 
 def _save_before_averaging(trainer: Trainer) -> None:
