@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from vae_lab.data.array_store import Kind, Role, Stored
 from vae_lab.data.arrays import Arrays
 from vae_lab.data.fingerprint import fingerprint
+from vae_lab.data.frames import column_names, is_missing, numbers_of_frame
 from vae_lab.plain_values import as_array
 from vae_lab.types import IN_MEMORY, SplitName
 
@@ -25,7 +25,8 @@ class ArraysInMemory:
     Args:
         train: examples of the training split and, beside them or None, their labels; or a mapping of ``labels``,
             ``attributes`` and ``numbers`` to such arrays. Columns of a data frame keep their names.
-        val, test: examples and labels of the other splits; None: a part of the training split.
+        val, test: examples and labels of the other splits; None: a part of the training split. Columns of data frames
+            are taken in the order of those of ``train``.
 
     Raises:
         ValueError: for arrays without examples, another key, or different numbers of examples and labels.
@@ -41,22 +42,21 @@ class ArraysInMemory:
         for split, pair in given.items():
             if pair is None:
                 continue
-            examples, names = _examples(pair[0])
-            self._take(split, "images", "x", examples)
-            if split == "train" and names:
-                self.names["images"] = names
+            self._take(split, "images", "x", pair[0])
             for kind, name, value in _conditions(pair[1]):
                 self._take(split, kind, name, value)
-                if split == "train" and kind != "labels" and hasattr(value, "columns"):
-                    self.names[kind] = tuple(map(str, value.columns))
             self._check_lengths(split)
 
     def _take(self, split: SplitName, kind: Kind, name: str, value: Any) -> None:
-        if value is not None:
-            if kind != "labels":
-                value = _numbers_of_frame(name, value)
-            self.found[split, kind] = Stored(Path(name if split == "train" else f"{split} {name}"))
-            self.arrays[split, kind] = _array(str(self.found[split, kind]), value)
+        if value is None:
+            return
+        stored = self.found[split, kind] = Stored(Path(name if split == "train" else f"{split} {name}"))
+        names = column_names(value)
+        if kind != "labels" or len(names) > 1:  # one column of labels may hold strings
+            value = numbers_of_frame(str(stored), value, self.names.get(kind, ()))
+            if split == "train" and names:
+                self.names[kind] = names
+        self.arrays[split, kind] = _array(str(stored), value)
 
     def open(self, role: Role) -> NDArray[Any]:
         """Returns an array."""
@@ -126,53 +126,12 @@ def _rectangular(name: str, value: Any) -> NDArray[Any]:
         raise ValueError(f"{name}: a {type(value).__name__}, must be an array ({reason})") from error
 
 
-def _examples(value: Any) -> tuple[Any, tuple[str, ...]]:
-    """Returns what holds the examples, and the names of their columns, of a data frame or an AnnData."""
-    if hasattr(value, "var_names") and hasattr(value, "X"):
-        x = value.X
-        return (x.toarray() if hasattr(x, "toarray") else x), tuple(map(str, value.var_names))
-    return value, tuple(map(str, getattr(value, "columns", ())))
-
-
-def _numbers_of_frame(name: str, value: Any) -> Any:
-    """Returns the numbers of a data frame, NaN where one is missing; anything else as it is.
-
-    Raises:
-        ValueError: for a column of something else than numbers.
-    """
-    if not hasattr(value, "columns"):
-        return value
-    numbers = []
-    for column in value.columns:
-        values = np.asarray(value[column])
-        if values.dtype.kind == "O":  # of whole numbers of which some are missing
-            with contextlib.suppress(TypeError, ValueError):
-                values = np.array([np.nan if _is_missing(each) else each for each in values], np.float64)
-        if values.dtype.kind not in "buif":
-            raise ValueError(
-                f"{name}: column {column} holds {values.dtype} and not numbers; save the table and use data=table,"
-                " which reads categories, or leave the column out"
-            )
-        numbers.append(values)
-    return np.stack(numbers, axis=1) if numbers else value
-
-
 def _refuse_missing(name: str, array: NDArray[Any]) -> None:
     missing = [
-        row for row, each in enumerate(array.reshape(len(array), -1)[:, 0] if array.ndim else ()) if _is_missing(each)
+        row for row, each in enumerate(array.reshape(len(array), -1)[:, 0] if array.ndim else ()) if is_missing(each)
     ]
     if missing:
         raise ValueError(
             f"{name}: {len(missing)} of {len(array)} values are missing, the first in row {missing[0]}; leave such"
             " examples out"
         )
-
-
-def _is_missing(value: Any) -> bool:
-    """True for None, NaN and the like, which are not equal to themselves."""
-    try:
-        return value is None or bool(value != value)  # noqa: PLR0124
-    except TypeError:  # pandas.NA
-        return True
-    except ValueError:  # an array
-        return False

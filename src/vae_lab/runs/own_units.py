@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import Tensor
 from vae_lab.core import LatentVariableModel
 from vae_lab.core.codes import Code
 from vae_lab.plain_values import as_array
-from vae_lab.types import DataSpec, listed
+from vae_lab.types import DataSpec
 
 WHITE = 255
 
@@ -44,7 +44,7 @@ def examples_as_read(x: Any, spec: DataSpec, white: int = WHITE) -> Tensor:
     Raises:
         TypeError: for anything but numbers. Shapes and ranges are checked by the model.
     """
-    values = x if isinstance(x, Tensor) else _tensor("x", _columns_in_order(x, spec))
+    values = x if isinstance(x, Tensor) else _tensor("x", _array_of("x", x, spec.columns))
     if not values.is_floating_point():
         values = _scaled(values, spec, white)
     return _arranged(values if values.dim() else values[None], spec.shape)
@@ -70,6 +70,8 @@ def labels_as_read(y: Any, spec: DataSpec, num: int) -> Tensor | None:
     if spec.vector_condition:
         rows = _condition_rows(y, spec)
         return rows.expand(num, -1) if len(rows) == 1 else rows  # the model checks the columns
+    if len(getattr(y, "columns", ())) > 1:
+        y = _array_of("y", y, spec.class_names)
     array = as_array(y.cpu() if isinstance(y, Tensor) else y)
     if array.ndim == 2 and array.shape[1] == spec.num_classes and _is_one_hot(array):
         array = array.argmax(1)
@@ -98,7 +100,8 @@ def _condition_rows(y: Any, spec: DataSpec) -> Tensor:
         from vae_lab.pictures.conditions import condition_of  # noqa: PLC0415  (which loads matplotlib)
 
         return torch.stack([condition_of(spec, each).row() for each in (y if several else [y])])
-    rows = _tensor("y", y.cpu() if isinstance(y, Tensor) else y).to(torch.get_default_dtype())
+    y = y.cpu() if isinstance(y, Tensor) else _array_of("y", y, spec.context_names)
+    rows = _tensor("y", y).to(torch.get_default_dtype())
     if rows.dim() < 2:
         rows = rows.reshape(-1, 1) if spec.context_features == 1 else rows.reshape(1, -1)
     return rows
@@ -156,17 +159,13 @@ def _scaled(values: Tensor, spec: DataSpec, white: int) -> Tensor:
     return (values.to(number) * (WHITE / white)).round() / WHITE
 
 
-def _columns_in_order(x: Any, spec: DataSpec) -> Any:
-    """Returns a data frame with the columns that the model was trained on, in their order; anything else as it is.
+def _array_of(name: str, value: Any, columns: Sequence[str]) -> Any:
+    """Returns the array of a data frame, its columns in the order of those of the training; anything else as it is."""
+    if not hasattr(value, "columns") and not hasattr(value, "var_names"):
+        return value
+    from vae_lab.data.frames import numbers_of_frame  # noqa: PLC0415  (which loads Lightning)
 
-    Raises:
-        ValueError: naming a column that is missing.
-    """
-    if not (spec.columns and hasattr(x, "columns")):
-        return x
-    if missing := [name for name in spec.columns if name not in x.columns]:
-        raise ValueError(f"x: no column {missing[0]}; the model was trained on {listed(spec.columns)}")
-    return x[list(spec.columns)]
+    return numbers_of_frame(name, value, columns)
 
 
 def _arranged(x: Tensor, shape: tuple[int, ...]) -> Tensor:

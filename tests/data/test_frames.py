@@ -1,0 +1,110 @@
+"""Columns of data frames are matched by name: in the other splits of a training, and in a trained run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from vae_lab.data import ArrayFiles
+from vae_lab.data.array_memory import ArraysInMemory
+from vae_lab.distributions import Gaussian
+from vae_lab.models import VAE
+from vae_lab.networks import MlpArchitecture
+from vae_lab.runs.run import Run
+from vae_lab.types import DataSpec
+
+RNG = np.random.default_rng(0)
+FRAME = pd.DataFrame({"big": 1000 + RNG.normal(size=40), "small": RNG.normal(size=40)})
+SWAPPED = FRAME[["small", "big"]]
+DUMMIES = pd.get_dummies(pd.Series(["cat", "dog", "eel", "dog"] * 10))
+
+
+def source(*splits: Any) -> ArrayFiles:
+    found = ArrayFiles()
+    found.hold(ArraysInMemory(*splits))
+    return found
+
+
+def test_the_splits_have_the_columns_of_training() -> None:
+    numbers = {"numbers": FRAME}
+    found = source((FRAME, numbers), (SWAPPED, {"numbers": SWAPPED}), (FRAME.assign(other="a"), numbers))
+    train, val, test = found.load(train=True), found.load_val(), found.load(train=False)
+    for arrays in (val, test):
+        assert np.array_equal(arrays.x, train.x)
+        assert np.array_equal(arrays.y, train.y)
+    unnamed = source((FRAME, None), (FRAME.to_numpy(), None), (pd.DataFrame(FRAME.to_numpy()), None))
+    assert np.array_equal(unnamed.load_val().x, unnamed.load(train=False).x)
+    renamed = SWAPPED.rename(columns={"big": "tall"})
+    with pytest.raises(ValueError, match="val x: no column big; the model was trained on big, small"):
+        source((FRAME, None), (renamed, None))
+    with pytest.raises(ValueError, match=r"test y\[numbers\]: no column big"):
+        source((FRAME, numbers), None, (FRAME, {"numbers": renamed}))
+    with pytest.raises(ValueError, match="x: the column a occurs twice"):
+        source((FRAME.set_axis(["a", "a"], axis=1), None))
+
+
+def test_genes_and_one_hot_labels_are_matched_by_name_too() -> None:
+    anndata = pytest.importorskip("anndata")
+    cells = anndata.AnnData(FRAME.to_numpy(), var=pd.DataFrame(index=["g1", "g2"]))
+    labels = DUMMIES[["eel", "cat", "dog"]]
+    found = source((cells, DUMMIES), (cells[:, ["g2", "g1"]].copy(), labels))
+    assert found.class_names == ("cat", "dog", "eel")
+    train, val = found.load(train=True), found.load_val()
+    order = np.argsort(val.x[:, 1])[:5]
+    assert np.array_equal(val.x[order], np.float32(FRAME.to_numpy())[order])
+    assert np.array_equal(val.y, [0, 1, 2, 1] * 10)
+    assert set(train.y) <= {0, 1, 2}
+    with pytest.raises(ValueError, match="val y: no column eel"):
+        source((FRAME, DUMMIES), (FRAME, DUMMIES[["cat", "dog"]]))
+
+
+def run(conditional: bool = True, **spec: Any) -> Run:
+    torch.manual_seed(0)
+    data = DataSpec(**{"shape": (2,), "support": "real", "columns": ("big", "small"), **spec})
+    network = MlpArchitecture([8])
+    return Run(VAE(data, 2, network, Gaussian, conditional=conditional).eval(), {})
+
+
+def test_a_run_takes_frames_in_any_order_of_their_columns() -> None:
+    numbers = pd.DataFrame({"age": RNG.normal(50, 10, 40), "dose": RNG.random(40)})
+    of_numbers = run(numbers=("age", "dose"))
+    expected = of_numbers.encode(FRAME, numbers.to_numpy())[0].mean
+    for x, y in ((FRAME, numbers), (SWAPPED, numbers[["dose", "age"]]), (FRAME, pd.DataFrame(numbers.to_numpy()))):
+        assert np.array_equal(of_numbers.encode(x, y)[0].mean, expected)
+    assert np.array_equal(of_numbers.sample(y=numbers[["dose", "age"]], seed=0), of_numbers.sample(y=numbers, seed=0))
+    with pytest.raises(ValueError, match="y: no column dose; the model was trained on age, dose"):
+        of_numbers.encode(FRAME, numbers.rename(columns={"dose": "mg"}))
+
+    of_classes = run(num_classes=3, class_names=("cat", "dog", "eel"))
+    expected = of_classes.encode(FRAME, [0, 1, 2, 1] * 10)[0].mean
+    assert np.array_equal(of_classes.encode(FRAME, DUMMIES[["eel", "cat", "dog"]])[0].mean, expected)
+
+
+def test_a_run_takes_the_frames_that_it_was_trained_on() -> None:
+    flags = FRAME.assign(small=FRAME.small > 0)
+    arrays = ArraysInMemory((flags, None))
+    expected = run(conditional=False).encode(np.float64(arrays.open(("train", "images"))))[0].mean
+    assert np.array_equal(run(conditional=False).encode(flags)[0].mean, expected)
+
+    holes = pd.DataFrame({"big": pd.array([1, None] * 20, dtype="Int64"), "small": FRAME.small})
+    masked = run(conditional=False, missing=True)
+    expected = masked.encode(ArraysInMemory((holes, None)).open(("train", "images")))[0].mean
+    assert np.array_equal(masked.encode(holes)[0].mean, expected)
+
+    unnamed = run(conditional=False, columns=("0", "1"))
+    assert np.array_equal(
+        unnamed.encode(FRAME.set_axis([0, 1], axis=1))[0].mean, unnamed.encode(FRAME.to_numpy())[0].mean
+    )
+
+    kinds = pd.DataFrame({"kind": ["u", "v", "v", None] * 10, "x": FRAME.small})
+    names = ("x", "kind=u", "kind=v")
+    table = run(conditional=False, shape=(3,), columns=names, categories=(2,), missing=True)
+    rows = np.column_stack([FRAME.small, np.array([[1, 0], [0, 1], [0, 1], [np.nan, np.nan]] * 10)])
+    assert np.array_equal(table.encode(kinds)[0].mean, table.encode(rows)[0].mean)
+    assert np.array_equal(table.encode(pd.DataFrame(rows, columns=names))[0].mean, table.encode(rows)[0].mean)
+    with pytest.raises(ValueError, match="x: column kind, row 1: w is not one of the categories in training"):
+        table.encode(kinds.assign(kind="w"))
