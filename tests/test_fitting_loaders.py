@@ -21,7 +21,7 @@ from vae_lab.data import DataModule, ImageDataModule, LoaderDataModule, Mnist
 from vae_lab.errors import RunError
 from vae_lab.evaluate import main as evaluate
 from vae_lab.sample import main as sample
-from vae_lab.types import DataSpec
+from vae_lab.types import DataSpec, SplitName
 
 X = torch.rand(60, 1, 4, 4, generator=torch.Generator().manual_seed(0)).round()
 Y = torch.arange(60) % 3
@@ -166,6 +166,40 @@ def test_the_kind_of_the_values_is_found() -> None:
     assert module.spec.scaling is not None
     assert np.allclose(module.spec.scaling.mean, kinds["real"].mean(0), atol=1e-5)
     assert np.allclose(module.spec.scaling.scale, kinds["real"].std(0, correction=0), atol=1e-5)
+
+
+GREY = torch.rand(20, 1, 4, 4, generator=torch.Generator().manual_seed(1))
+BYTES = (255 * GREY).to(torch.uint8)
+
+
+@pytest.mark.parametrize(
+    ("train", "other", "message"),
+    [
+        ((X, Y), (X[:9, :, :3], Y[:9]), r"shape \(1, 3, 4\), but those of training are \(1, 4, 4\)"),
+        ((X, Y), (X[:9], None), "no labels, but the training examples have labels"),
+        ((X, None), (X[:9], Y[:9]), "labels, but the training examples have none"),
+        ((X, Y), (X[:9], Y[:9] + 3), "class 5, but the training data have the classes 0 to 2; leave such examples out"),
+        ((X, Y), (GREY, Y[:20]), r"values from 0.* that are numbers in \[0, 1\], but those of training are 0 and 1"),
+        ((GREY, None), (50 * GREY - 3, None), r"are real numbers, but those of training are numbers in \[0, 1\]"),
+        ((GREY, None), (BYTES, None), r"from 2 to 254 that are grey values of 8 bits, but .* are numbers in \[0, 1\]"),
+        ((BYTES, None), (BYTES.float(), None), "are real numbers, but those of training are grey values of 8 bits"),
+        ((BYTES, None), (GREY, None), r"are numbers in \[0, 1\], but those of training are grey values of 8 bits"),
+    ],
+)
+def test_splits_of_other_examples_than_those_of_training_are_refused(train: Any, other: Any, message: str) -> None:
+    names: tuple[SplitName, ...] = ("val", "test")
+    for name in names:
+        module = LoaderDataModule()
+        module.hold({"train": loader(*train), "val": loader(*train), name: loader(*other)})
+        with pytest.raises(ValueError, match=f"^{name}: .*{message}"):
+            module.description()
+
+
+def test_splits_that_fit_training_are_served() -> None:
+    for x, other in ((GREY, X), (GREY, BYTES / 255), (BYTES, BYTES / 255), (BYTES / 255, BYTES), (5 * GREY, BYTES)):
+        module = LoaderDataModule()
+        module.hold({"train": loader(x, None), "val": loader(other, None)})
+        assert module.size("val") == len(other)
 
 
 NAN = X.clone()

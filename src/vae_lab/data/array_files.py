@@ -20,17 +20,11 @@ from vae_lab.data.array_values import Layout, MaxValue, all_black
 from vae_lab.data.arrays import GIGABYTE, Arrays, Examples, Indices, allocate, chunks, release
 from vae_lab.data.conditions import written_names
 from vae_lab.data.framing import Fit, ImageSize
-from vae_lab.data.source import DataSource, Missing, readable
+from vae_lab.data.source import VALUES, DataSource, Missing, readable
 from vae_lab.data.splits import check_test_fraction, train_and_test_rows
 from vae_lab.types import IN_MEMORY, SplitName, Support, listed
 
 _MAX_WHITE = 2**32 - 1
-_WORDS: dict[Support, str] = {
-    "binary": "0 and 1",
-    "uint8": "grey values of 8 bits",
-    "unit": "numbers in [0, 1]",
-    "real": "real numbers",
-}
 
 
 class ArrayFiles(DataSource):
@@ -137,7 +131,7 @@ class ArrayFiles(DataSource):
         white, dtype = self._form.white, self._store.open(("train", "images")).dtype
         scaled = "" if white in (None, 1) or (white == 255 and dtype == np.uint8) else f", {white:g} becoming 1"
         asked = "" if self.asked_support is None else ", as data.support says"
-        return f"{_WORDS[self.support]}, saved as {dtype}{scaled}{asked}"
+        return f"{VALUES[self.support]}, saved as {dtype}{scaled}{asked}"
 
     def found(self) -> dict[str, Any]:
         white, dtype = self._form.white, self._store.open(("train", "images")).dtype

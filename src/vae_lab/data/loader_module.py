@@ -84,28 +84,38 @@ class LoaderDataModule(LightningDataModule):
         """Facts about the loader of each split, which is read for them.
 
         Raises:
-            ValueError: if there are no loaders, because the run was opened from its folder.
+            ValueError: if there are no loaders, because the run was opened from its folder; for splits of other shapes,
+                values or labels than those of training.
         """
         if not self._loaders:
             raise ValueError(
                 "data=loader: the run was trained on a loader of a Python program; vae_lab.load_run opens it, and"
                 " vae_lab.fit(data, resume=FOLDER) goes on"
             )
-        return {name: scan(name, SeededLoader(loader, 0, self.seed)) for name, loader in self._loaders.items()}
+        found = {name: scan(name, SeededLoader(loader, 0, self.seed)) for name, loader in self._loaders.items()}
+        classes = max(found["train"].num_classes, len(self._class_names))
+        for each in found.values():
+            each.check_beside(found["train"], self._given_spec.num_classes if self._given_spec else classes)
+        return found
 
     @cached_property
     def spec(self) -> DataSpec:
         """Spec of these data."""
         if self._given_spec is not None:
             return self._given_spec
+        found = spec_of(self.scans["train"], self._class_names)
+        if self._recorded is not None and found.scaling is not None:
+            return DataSpec(**{**vars(found), "scaling": self._recorded.scaling})
+        return found
+
+    @property
+    def _class_names(self) -> tuple[str, ...]:
+        """The names in the attribute ``classes`` of the training data set, as torchvision's have it; empty if none."""
         dataset: Any = getattr(self._loaders.get("train"), "dataset", None)
         while isinstance(dataset, Subset):
             dataset = dataset.dataset
         names = getattr(dataset, "classes", ())
-        found = spec_of(self.scans["train"], tuple(map(str, names)) if isinstance(names, list | tuple) else ())
-        if self._recorded is not None and found.scaling is not None:
-            return DataSpec(**{**vars(found), "scaling": self._recorded.scaling})
-        return found
+        return tuple(map(str, names)) if isinstance(names, list | tuple) else ()
 
     def keep_scaling(self, recorded: DataSpec) -> None:
         """Keeps the scaling of the run that goes on."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,12 +11,20 @@ import torch
 from torch import Tensor
 
 from vae_lab.data.batches import as_batch
+from vae_lab.data.source import VALUES
 from vae_lab.types import Batch, DataSpec, Scaling, Support
 
 _MAX_KEPT = 1000
 """Examples of each split that pictures are drawn of."""
 _MAX_NUMBERS = 2**24
 """Numbers of these examples."""
+_FITTING: dict[Support, tuple[Support, ...]] = {
+    "binary": ("binary",),
+    "uint8": ("binary", "uint8"),
+    "unit": ("binary", "uint8", "unit"),
+    "real": ("binary", "uint8", "unit", "real"),
+}
+"""Values of another split that fit those of training."""
 
 
 @dataclass
@@ -35,7 +44,8 @@ class Scan:
     shape: tuple[int, ...] = ()
     num_classes: int = 0
     kept: list[Batch] = field(default_factory=list)
-    _ranges: list[tuple[float, float]] = field(default_factory=list)
+    _low: float = math.inf
+    _high: float = -math.inf
     _whole: bool = True
     _levels: bool = True
     _bytes: bool = False
@@ -70,12 +80,39 @@ class Scan:
     @property
     def support(self) -> Support:
         """Values that the examples take."""
-        least, most = min(low for low, _ in self._ranges), max(high for _, high in self._ranges)
-        if self._whole and least >= 0 and most <= 1:
+        in_unit = self._low >= 0 and self._high <= 1
+        if self._whole and in_unit:
             return "binary"
-        if self._bytes or (self._levels and least >= 0 and most <= 1):
+        if self._bytes or (self._levels and in_unit):
             return "uint8"
-        return "unit" if least >= 0 and most <= 1 else "real"
+        return "unit" if in_unit else "real"
+
+    def check_beside(self, train: Scan, num_classes: int) -> None:
+        """Checks that the examples of a split are of the kind of the training examples.
+
+        Args:
+            train: facts about the training split.
+            num_classes: number of classes of the data; 0: labels are not used.
+
+        Raises:
+            ValueError: for another shape, other values, or labels that training does not have.
+        """
+        if self.shape != train.shape:
+            raise ValueError(f"{self.name}: examples of shape {self.shape}, but those of training are {train.shape}")
+        if self._labelled != train._labelled:
+            found, wanted = ("labels", "none") if self._labelled else ("no labels", "labels")
+            raise ValueError(f"{self.name}: {found}, but the training examples have {wanted}; give all splits alike")
+        if num_classes and self.num_classes > num_classes:
+            raise ValueError(
+                f"{self.name}: class {self.num_classes - 1}, but the training data have the classes 0 to"
+                f" {num_classes - 1}; leave such examples out, or give the Dataset an attribute classes with all names"
+            )
+        in_bytes = self._bytes and self.support == "uint8"
+        if self.support not in _FITTING[train.support] or (in_bytes and train.support == "unit"):
+            raise ValueError(
+                f"{self.name}: values from {self._low:g} to {self._high:g} that are {VALUES[self.support]}, but those"
+                f" of training are {VALUES[train.support]}; scale and binarize all splits alike"
+            )
 
     def scaling(self) -> Scaling:
         """Returns mean and standard deviation of each index of the first axis."""
@@ -110,7 +147,8 @@ class Scan:
     def _look_at_values(self, x: Tensor) -> None:
         numbers = x.double()
         self._bytes |= x.dtype == torch.uint8
-        self._ranges.append((float(numbers.min()), float(numbers.max())))
+        self._low = min(self._low, float(numbers.min()))
+        self._high = max(self._high, float(numbers.max()))
         self._whole &= bool((numbers == numbers.round()).all())
         self._levels &= bool(((255 * numbers - (255 * numbers).round()).abs() < 1e-3).all())
         parts = numbers.transpose(0, 1).flatten(1)

@@ -21,6 +21,14 @@ from vae_lab.types import SplitName, Support
 Missing = Literal["refuse", "mask"]
 """Missing values are an error, or NaN that the likelihood leaves out."""
 
+VALUES: dict[Support, str] = {
+    "binary": "0 and 1",
+    "uint8": "grey values of 8 bits",
+    "unit": "numbers in [0, 1]",
+    "real": "real numbers",
+}
+"""What the values of each support are, in words."""
+
 
 class DataSource(ABC):
     """Examples of one shape, of any kind; pictures derive from `ImageSet`.
