@@ -128,6 +128,45 @@ def test_the_value_of_white_that_a_run_has_found_is_used() -> None:
         run.encode(x + np.uint8(1))
 
 
+def test_bytes_beside_deeper_pictures_have_their_own_white() -> None:
+    run, x = colours(conditional=False), pictures()
+    expected = run.encode(x)[0].mean
+    for white in (4095, {"integers": 4095, "floats": 1.0}):
+        run.config = {"data": {"images": {"max_value": white}}}
+        assert np.array_equal(run.encode(x)[0].mean, expected)
+        assert np.allclose(run.encode(np.uint16(x * (4095 / 255) + 0.5))[0].mean, expected, atol=1e-5)
+    with pytest.raises(ValueError, match=r"x: value 18446744073709551615, beyond integers of 64 bits"):
+        run.encode(np.full(x.shape, 2**64 - 1, np.uint64))
+
+
+def grey_run(values: Any, **data: Any) -> Run:
+    torch.manual_seed(0)
+    head = Bernoulli if values == "binary" else Gaussian
+    model = VAE(DataSpec((1, 2, 3), 0, values), 2, likelihood=head, network=MlpArchitecture([8])).eval()
+    return Run(model, {"data": data})
+
+
+def test_pixels_of_real_data_are_divided_as_in_training() -> None:
+    x = np.random.default_rng(0).integers(0, 256, (6, 2, 3), np.uint8)
+    folder = grey_run("real", support="real", images={"_target_": "vae_lab.data.ImageFolder"})
+    assert np.allclose(folder.encode(x)[0].mean, folder.encode(x / 255)[0].mean, atol=1e-6)
+    arrays = grey_run("real", support="real", images={"_target_": "vae_lab.data.ArrayFiles"})
+    assert np.array_equal(arrays.encode(x)[0].mean, arrays.encode(x.astype(float))[0].mean)
+
+
+def test_thresholded_data_are_thresholded_as_in_training() -> None:
+    x = np.random.default_rng(0).integers(0, 256, (6, 2, 3), np.uint8)
+    run = grey_run("binary", binarization="threshold")
+    black_and_white = x > 127
+    for given in (x, x / 255, (x / 255).astype(np.float32)):
+        assert np.array_equal(run.encode(given)[0].mean, run.encode(black_and_white)[0].mean)
+        assert np.array_equal(run.log_prob(given, num_samples=5), run.log_prob(black_and_white, num_samples=5))
+    with pytest.raises(ValueError, match=r"must lie in \[0, 1\]"):
+        run.encode(x.astype(float))
+    dynamic = grey_run("binary", binarization="dynamic")
+    assert not np.array_equal(dynamic.encode(x)[0].mean, run.encode(x)[0].mean)
+
+
 @pytest.mark.parametrize(
     "y",
     [

@@ -27,7 +27,7 @@ VALUES: dict[Support, str] = {
     "unit": "numbers in [0, 1]",
     "real": "real numbers",
 }
-"""What the values of each support are, in words."""
+"""The values of each support, in words."""
 
 
 class DataSource(ABC):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,10 +12,42 @@ from torch import Tensor
 
 from vae_lab.core import LatentVariableModel
 from vae_lab.core.codes import Code
+from vae_lab.nested import value_at
 from vae_lab.plain_values import as_array
 from vae_lab.types import DataSpec
 
 WHITE = 255
+
+
+class Pixels(NamedTuple):
+    """Rules by which the data of a run turn pixels into numbers.
+
+    Attributes:
+        white: value of white in integers of more than 8 bits.
+        of_real: True if integers are pixels although the data are real numbers.
+        threshold: True if numbers above one half become 1, and others 0.
+    """
+
+    white: int = WHITE
+    of_real: bool = False
+    threshold: bool = False
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> Pixels:
+        """Returns what the config of a run says of its data."""
+        white = value_at(config, "data.images.max_value")
+        white = white.get("integers") if isinstance(white, Mapping) else white
+        source = str(value_at(config, "data.images._target_"))
+        in_own_units = source.endswith((".ArrayFiles", ".Table")) or not source.startswith("vae_lab.")
+        return cls(
+            white if type(white) is int else WHITE,
+            value_at(config, "data.support") == "real" and not in_own_units,
+            value_at(config, "data.binarization") == "threshold",
+        )
+
+    def binarized(self, x: Tensor) -> Tensor:
+        """Returns numbers in [0, 1] as 0 and 1 if the data of the run are made that; else as they are."""
+        return (x > 0.5).to(x.dtype) if self.threshold else x
 
 
 def on_model(model: LatentVariableModel, value: Tensor) -> Tensor:
@@ -30,7 +62,7 @@ def as_given(value: Tensor, like: Any) -> Any:
     return value.to(like.device) if isinstance(like, Tensor) else value.cpu().numpy()
 
 
-def examples_as_read(x: Any, spec: DataSpec, white: int = WHITE) -> Tensor:
+def examples_as_read(x: Any, spec: DataSpec, pixels: Pixels) -> Tensor:
     """Returns examples as floats, (N, *shape), on the CPU or where they are.
 
     Pixels of 0..255 become numbers in [0, 1], booleans 0 and 1. The channel axis of grey pictures may be missing, that
@@ -39,14 +71,14 @@ def examples_as_read(x: Any, spec: DataSpec, white: int = WHITE) -> Tensor:
     Args:
         x: array, tensor or nested lists of numbers.
         spec: spec of the model's data.
-        white: value of white in uint8 pictures.
+        pixels: what integers of pictures stand for.
 
     Raises:
         TypeError: for anything but numbers. Shapes and ranges are checked by the model.
     """
     values = x if isinstance(x, Tensor) else _tensor("x", _array_of("x", x, spec.columns))
     if not values.is_floating_point():
-        values = _scaled(values, spec, white)
+        values = _scaled(values, spec, pixels)
     return _arranged(values if values.dim() else values[None], spec.shape)
 
 
@@ -135,6 +167,8 @@ def _tensor(name: str, value: Any) -> Tensor:
     array = as_array(value)
     if array.dtype.kind not in "buif":
         raise TypeError(f"{name}: {array.dtype} values, must be numbers")
+    if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"{name}: value {array.max()}, beyond integers of 64 bits with a sign; give floats")
     if array.dtype.kind == "u" and array.dtype.itemsize > 1:
         array = array.astype(np.int64)  # of torch's integers only bytes are unsigned
     if not array.dtype.isnative or not array.flags.writeable or any(stride < 0 for stride in array.strides):
@@ -142,16 +176,16 @@ def _tensor(name: str, value: Any) -> Tensor:
     return torch.from_numpy(array)
 
 
-def _scaled(values: Tensor, spec: DataSpec, white: int) -> Tensor:
+def _scaled(values: Tensor, spec: DataSpec, pixels: Pixels) -> Tensor:
     """Returns integers and booleans as the floats that stand for them."""
     number = torch.get_default_dtype()
-    if spec.support == "real" or values.dtype == torch.bool:
-        return values.to(number)
-    if not values.numel():
+    of_pixels = spec.support != "real" or (pixels.of_real and len(spec.shape) == 3)
+    if not of_pixels or values.dtype == torch.bool or not values.numel():
         return values.to(number)
     highest = int(values.max())
     if spec.support == "binary" and highest <= 1:
         return values.to(number)
+    white = min(pixels.white, WHITE) if values.dtype == torch.uint8 else pixels.white
     if highest > white:
         raise ValueError(f"x: value {highest} where {white} is white; give pixels of 0..{white}, or floats in [0, 1]")
     if spec.support == "unit":

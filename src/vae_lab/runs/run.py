@@ -16,9 +16,8 @@ from vae_lab import noise
 from vae_lab.core import LatentVariableModel
 from vae_lab.core.codes import Code, posterior_codes
 from vae_lab.core.inputs import check_examples, check_labels, check_number
-from vae_lab.nested import value_at
 from vae_lab.runs.own_units import (
-    WHITE,
+    Pixels,
     as_given,
     check_device,
     codes_as_read,
@@ -44,9 +43,9 @@ class Run:
     """A trained run: codes, samples, reconstructions and likelihoods, with NumPy arrays or tensors.
 
     Arrays go in as they were trained on: pictures as uint8 of 0..255 or as floats in [0, 1], grey ones also without
-    the channel axis, colours first or last. What comes out is a NumPy array, or a tensor where a tensor went in, with
-    the shape of ``spec``; pictures as floats in [0, 1]. Work is done in batches, so that memory does not grow with the
-    number of examples.
+    the channel axis, colours first or last; they are made black and white as ``data.binarization=threshold`` did. What
+    comes out is a NumPy array, or a tensor where a tensor went in, with the shape of ``spec``; pictures as floats in
+    [0, 1]. Work is done in batches, so that memory does not grow with the number of examples.
 
     Labels ``y`` of a conditional model are one class for all examples, or one for each, by name or by number.
 
@@ -217,13 +216,14 @@ class Run:
         batch_size: int = _MAX_BATCH,
     ) -> list[T]:
         """Calls a function with each batch as the model reads it; without gradients, with noise by seed and batch."""
-        white = value_at(self.config, "data.images.max_value")
-        data = examples_as_read(x, self.spec, white if type(white) is int else WHITE)
+        pixels = Pixels.of(self.config)
+        data = examples_as_read(x, self.spec, pixels)
         batches = (
             list(self._slices(len(data), batch_size)) if tuple(data.shape[1:]) == self.spec.shape else [slice(None)]
         )
         for rows in batches:  # before the first is computed
             check_examples(self.model, on_model(self.model, data[rows]))
+        data = pixels.binarized(data)
         labels = self._labels(y, len(data))
         results = []
         for index, rows in enumerate(batches):

@@ -197,8 +197,12 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         import torch  # noqa: PLC0415
 
         from vae_lab import noise  # noqa: PLC0415
+        from vae_lab.core.inputs import check_examples  # noqa: PLC0415
+        from vae_lab.runs.own_units import Pixels  # noqa: PLC0415
 
         x = torch.from_numpy(np.array(self._shaped(X), np.float64)).reshape(len(X), *self.run_.spec.shape)
+        check_examples(self.run_.model, x)
+        x = Pixels.of(self.run_.config).binarized(x)
         labels = None if y is None else torch.from_numpy(np.asarray(y, np.int64))
         parts = []
         for start in range(0, len(x), _ROWS):
