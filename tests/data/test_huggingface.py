@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,39 @@ def test_pictures_and_labels_are_those_of_the_set(tmp_path: Path, kind: str) -> 
         assert found.y.tolist() == [i % 3 for i in range(num)]
     assert [len(data.split(split).rows) for split in ("train", "val", "test")] == [16, 4, 7]
     assert data.images.found() == {"image": "image"}
+
+
+@pytest.mark.parametrize("name", ["0000", "part-0"])
+@pytest.mark.parametrize("suffix", ["parquet", "arrow"])
+def test_folders_named_after_splits_are_the_splits(tmp_path: Path, name: str, suffix: str) -> None:
+    hidden = tmp_path / "set" / ".cache" / "train" / f"{name}.parquet"
+    for path, num in ((f"default/train/more/{name}", 6), ("default/train/0001", 3), (f"default/test/{name}", 2)):
+        place = tmp_path / "set" / f"{path}.{suffix}"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        _write(pictures(num), place)
+    hidden.parent.mkdir(parents=True)
+    hidden.write_bytes(b"no")
+    source = HuggingFace(str(tmp_path / "set"))
+    assert [len(source.load(train)) for train in (True, False)] == [9, 2]
+    assert len(HuggingFace(str(tmp_path / "set" / "default" / "train")).load(train=True)) == 8, "by chance, of 9"
+
+
+def _write(examples: Any, path: Path) -> None:
+    if path.suffix == ".parquet":
+        examples.to_parquet(path)
+        return
+    examples.save_to_disk(path.parent / "saved")
+    (path.parent / "saved" / "data-00000-of-00001.arrow").rename(path)
+    shutil.rmtree(path.parent / "saved")
+
+
+@pytest.mark.parametrize("name", ["train-00000-of-00001", "train/0000", "0000", "part-0"])
+def test_two_parts_of_a_set_are_not_merged(tmp_path: Path, name: str) -> None:
+    for part in ("en", "de"):
+        pictures(4).to_parquet(tmp_path / part / f"{name}.parquet")
+    with pytest.raises(ValueError, match=r"in 2 folders \(de.*, en.*\); set data.root to one of them"):
+        HuggingFace(str(tmp_path)).load(train=True)
+    assert len(HuggingFace(str(tmp_path / "en")).load(train=True)) == 3
 
 
 def test_a_single_split_is_split_by_chance_and_pictures_are_resized(tmp_path: Path) -> None:

@@ -9,7 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from vae_lab.data.folders import files_within
+from vae_lab.data.splits import split_named
 from vae_lab.types import listed
+
+_SUFFIXES = (".parquet", ".arrow")
 
 
 def open_local(root: str) -> dict[str, Any]:
@@ -18,20 +22,19 @@ def open_local(root: str) -> dict[str, Any]:
     Raises:
         FileNotFoundError: if there is no data set.
         ImportError: without `datasets`.
-        ValueError: for one that cannot be read.
+        ValueError: for one that cannot be read, and as `_files_by_split`.
     """
     datasets = _datasets()
     place = Path(root).expanduser()
     if not place.exists():
         raise FileNotFoundError(f"{place}: no such folder; name the folder of the data set, or data.images.dataset")
+    saved = (place / "dataset_dict.json").exists() or (place / "state.json").exists()
+    files = {} if saved else _files_by_split(place)
     try:
-        if (place / "dataset_dict.json").exists() or (place / "state.json").exists():
+        if saved:
             found = datasets.load_from_disk(str(place))
             return dict(found) if isinstance(found, dict) else {"train": found}
-        files = _files_by_split(place)
         return {split: _read(datasets, paths) for split, paths in files.items()}
-    except FileNotFoundError:
-        raise
     except Exception as error:  # of many kinds, from pyarrow and datasets
         raise ValueError(f"{place}: not readable as a data set ({_line(error)})") from error
 
@@ -79,15 +82,32 @@ def _datasets() -> Any:
 
 
 def _files_by_split(place: Path) -> dict[str, list[Path]]:
-    """Returns Parquet or Arrow files by the first word of their names, as in ``data/train-00000-of-00002.parquet``."""
-    suffixes = (".parquet", ".arrow")
-    files = [place] if place.is_file() else sorted(path for path in place.rglob("*") if path.suffix in suffixes)
+    """Returns Parquet or Arrow files by split, as in ``data/train-00000-of-00002.parquet`` or ``train/0000.parquet``.
+
+    The split is the first word of a file's name or, if that is not one, the nearest folder that is named after a split.
+
+    Raises:
+        FileNotFoundError: if there are none.
+        ValueError: for a split in several folders, which may be several data sets.
+    """
+    files = [place] if place.is_file() else [path for path in files_within(place) if path.suffix in _SUFFIXES]
     if not files:
         raise FileNotFoundError(f"{place}: no data set in it; expected what save_to_disk writes, or train.parquet")
     found: dict[str, list[Path]] = {}
+    folders: dict[str, set[Path]] = {}
     for path in files:
-        word = re.split(r"[-_.\d]", path.stem)[0] or path.stem
-        found.setdefault(word, []).append(path)
+        word = re.split(r"[-_.\d]", path.stem)[0]
+        above = [folder for folder in path.parents if folder.is_relative_to(place) and split_named(folder.name)]
+        split, folder = (above[0].name, above[0]) if above and not split_named(word) else (word or "train", path.parent)
+        found.setdefault(split, []).append(path)
+        folders.setdefault(split, set()).add(folder)
+    for split, places in folders.items():
+        if len(places) > 1:
+            named = listed(sorted(str(folder.relative_to(place)) for folder in places))
+            raise ValueError(
+                f"{place}: files of {split} in {len(places)} folders ({named}); set data.root to one of them, or move"
+                " the files into one folder"
+            )
     return found
 
 
