@@ -78,9 +78,13 @@ class MixtureOfGaussians(nn.Module):
             self.raw = nn.Parameter(_START * torch.randn(raw_shape))
 
     def forward(self, given: None = None, context: Tensor | None = None) -> Distribution:
-        """Returns the mixture, in the batch shape of the context."""
+        """Returns the mixture, in the batch shape of the context; of one component, a Gaussian, whose KL is closed."""
         raw = self.raw if context is None else self.net(None, context)
-        components = self.head(raw[..., 1:].unflatten(-1, self.head.param_shape))
+        if self.num_components == 1:
+            raw = raw.squeeze(-2)
+        components: Distribution = self.head(raw[..., 1:].unflatten(-1, self.head.param_shape))
+        if self.num_components == 1:
+            return components
         return DiagonalGaussianMixture(raw[..., 0].to(components.mean.dtype), components)
 
 
