@@ -104,7 +104,10 @@ def test_a_data_set_is_split_and_its_classes_have_names(capsys: pytest.CaptureFi
     assert "elbo" in run.metrics
 
 
-@pytest.mark.parametrize("kind", ["data set", "shuffled loader", "loader with a generator", "module"])
+SLOW_KINDS = (pytest.param(kind, marks=pytest.mark.slow) for kind in ("shuffled loader", "module"))
+
+
+@pytest.mark.parametrize("kind", ["data set", "loader with a generator", *SLOW_KINDS])
 def test_a_resumed_run_is_the_same_as_one_that_was_never_interrupted(kind: str) -> None:
     def data() -> dict[str, Any]:
         if kind == "data set":

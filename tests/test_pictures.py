@@ -135,7 +135,12 @@ def pixel_model(
 # --- all pictures
 
 
-@pytest.mark.parametrize("name", every_model())
+FURTHER = ("vamp mhvae", "vamp ladder", "conditional mixture", "conditional deep")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in FURTHER else []) for name in every_model()]
+)
 def test_every_picture_is_an_image_and_the_same_each_time(name: str) -> None:
     model = every_model()[name]
     album = Album(examples(), SPEC.num_classes, num_samples=9, num_reconstructions=4, num_interpolations=2)

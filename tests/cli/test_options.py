@@ -49,7 +49,14 @@ def composed(tmp_path: Path, *overrides: str) -> DictConfig:
     return composition.cfg
 
 
-@pytest.mark.parametrize("option", [option for option in options() if option not in ("data=default", "data=loader")])
+BUILT = [option for option in options() if option not in ("data=default", "data=loader")]
+"""Of experiments the quick tests see the protocols (tests/cli/test_defaults.py)."""
+
+
+@pytest.mark.parametrize(
+    "option",
+    [pytest.param(name, marks=[pytest.mark.slow] if name.startswith("experiment=") else []) for name in BUILT],
+)
 def test_builds(option: str, tmp_path: Path, own_files: Path) -> None:
     skip_without_extra(option)
     own = {"image_folder": own_files, "array": own_files, "table": own_files, "huggingface": own_files / "huggingface"}

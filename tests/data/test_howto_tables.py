@@ -54,6 +54,7 @@ def make(name: str) -> None:
         write(name, numbers | {"hue": holes, "target": classes})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", commands())
 def test_the_commands_of_the_page_run(name: str, train: Callable[..., Outcome]) -> None:
     assert len(commands()) == 4
@@ -69,6 +70,7 @@ def test_the_commands_of_the_page_run(name: str, train: Callable[..., Outcome]) 
     assert outcome.code == 0, outcome.err
 
 
+@pytest.mark.slow
 def test_samples_of_a_table_are_a_csv_and_another_table_is_evaluated(
     train: Callable[..., Outcome], command: Callable[..., Outcome]
 ) -> None:

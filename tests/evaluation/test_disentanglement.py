@@ -195,6 +195,7 @@ def evaluate(command: Callable[..., Outcome]) -> Callable[..., Outcome]:
     return partial(command, main)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_a_run_on_sprites_is_scored_and_drawn(
     train: Callable[..., Outcome], evaluate: Callable[..., Outcome], tmp_path: Path

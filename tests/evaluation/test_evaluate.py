@@ -115,6 +115,7 @@ def test_mistakes_are_named_and_nothing_is_written(
     assert not list(run.glob("evaluation*"))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_two_processes_find_what_one_finds(
     train: Callable[..., Outcome], evaluate: Callable[..., Outcome], forks: Any, tmp_path: Path

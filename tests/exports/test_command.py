@@ -108,6 +108,7 @@ def test_an_export_is_neither_resumed_nor_reproduced(run: Path, export: Callable
         assert "copy: an exported run, which has no optimizer and no command line; init_from=" in line
 
 
+@pytest.mark.slow
 def test_the_card_is_one_of_the_hub(run: Path, export: Callable[..., Outcome]) -> None:
     from huggingface_hub import ModelCard
 

@@ -174,6 +174,7 @@ def check(name: str, graph: str, form: str, folder: Path, tolerance: float) -> N
     assert largest_error(of_model, FORMATS[form].open(folder / "graph"), seed=0) <= tolerance  # type: ignore[index]
 
 
+@pytest.mark.slow
 def test_an_onnx_file_is_the_model_in_the_tails_of_a_logistic_too(tmp_path: Path) -> None:
     """Far from the mean log(sigmoid(x)), as ONNX has it by itself, would be minus infinity in float32."""
     import onnxruntime
@@ -195,7 +196,7 @@ def test_an_onnx_file_is_the_model_in_the_tails_of_a_logistic_too(tmp_path: Path
 
 
 @pytest.mark.parametrize("form", FORMATS)
-@pytest.mark.parametrize("name", ["vae", "mhvae"])
+@pytest.mark.parametrize("name", ["vae", pytest.param("mhvae", marks=pytest.mark.slow)])
 def test_a_class_that_is_none_is_refused_in_every_format(name: str, form: str, tmp_path: Path) -> None:
     graph = Graph("decode", model_of(name))
     FORMATS[form].write(traced(graph), graph, tmp_path / "graph")  # type: ignore[index]

@@ -139,6 +139,7 @@ def test_a_search_ends_with_its_best_trial(train: Train, tmp_path: Path, curves:
     assert "│ pruned" in outcome.out
 
 
+@pytest.mark.slow
 def test_pruned_trials_are_no_failure(train: Train, tmp_path: Path, curves: dict[int, BaseException]) -> None:
     pruner = ("search.pruner.n_startup_trials=1", "search.pruner.n_warmup_steps=0")
     assert train(*SEARCH, "hydra.sweep.dir=s", "search.trials=4", *pruner).code == 0
@@ -237,6 +238,7 @@ def test_nothing_to_search(train: Train) -> None:
     assert "nothing to search" in outcome.error_lines[0]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("curves")
 def test_a_study_is_of_one_search(train: Train) -> None:
     shared = ("search.storage=sqlite:///shared.db", "search.trials=1")

@@ -105,6 +105,7 @@ def hparams(run: Path) -> tuple[list[str], list[str], dict[str, float]]:
     return [info.name for info in experiment.hparam_infos], [metric.display_name for metric in metrics], values
 
 
+@pytest.mark.slow
 def test_what_is_swept_comes_first_and_names_the_folders(train: Callable[..., Outcome], tmp_path: Path) -> None:
     sweep = tmp_path / "sweep"
     words = (*FAST, "trainer.limit_train_batches=1", "latent_dim=2,3")

@@ -12,7 +12,9 @@ from tests.conftest import BARE, Outcome
 from vae_lab.training.plan import _check_length
 
 
-@pytest.mark.parametrize("limit", ["trainer.max_time='00:00:00:01'", "trainer.max_steps=4"])
+@pytest.mark.parametrize(
+    "limit", [pytest.param("trainer.max_time='00:00:00:01'", marks=pytest.mark.slow), "trainer.max_steps=4"]
+)
 def test_a_run_without_a_last_epoch_ends_by_its_other_limit(train: Callable[..., Outcome], limit: str) -> None:
     outcome = train(*BARE, "trainer.max_epochs=-1", limit, "logger=none")
     assert outcome.code == 0, outcome.err
