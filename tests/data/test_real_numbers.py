@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch.distributions import Independent, Normal
+from torch.utils.data import DataLoader
 
-from vae_lab.data import Arrays, DataSource, ImageDataModule
+from vae_lab.data import ArrayFiles, Arrays, DataSource, ImageDataModule, LoaderDataModule, Table
+from vae_lab.data.array_memory import ArraysInMemory
 from vae_lab.data.scaling import mean_example, scaling_of
 from vae_lab.distributions import Gaussian
 from vae_lab.distributions.rescaled import Rescaled, Standardisation
@@ -18,6 +22,7 @@ from vae_lab.models import VAE
 from vae_lab.networks import MlpArchitecture
 from vae_lab.types import DataSpec, Scaling
 
+RNG = np.random.default_rng(0)
 MEAN, SCALE = np.array([3.0, -200.0, 0.01]), np.array([2.0, 30.0, 0.001])
 
 
@@ -179,3 +184,54 @@ def test_standardisation_of_float64_is_exact() -> None:
     standardise = Standardisation(Scaling((0.5,), (2.0,)), (1, 4)).double()
     x = torch.randn(3, 1, 4).double()
     assert torch.equal(standardise(x), (x - 0.5) / 2)
+
+
+FAR = np.stack([1.7e9 + np.arange(40.0), RNG.normal(size=40)], axis=1)
+"""A column that is constant in float32."""
+HARDLY = np.stack([1.7e9 + 20 * np.arange(1000.0), RNG.normal(size=1000)], axis=1)
+"""A column of a hundred different values in float32."""
+
+
+def written_table(path: Path, x: np.ndarray) -> ImageDataModule:
+    np.savetxt(path, x, delimiter=",", header="time,size", comments="", fmt="%.17g")
+    return ImageDataModule(Table, root=str(path), val_size=5)
+
+
+def loaders(x: np.ndarray) -> LoaderDataModule:
+    module = LoaderDataModule()
+    module.hold({"train": DataLoader([torch.from_numpy(row) for row in x], 10)})
+    return module
+
+
+@pytest.mark.parametrize("x", [FAR, HARDLY], ids=["same", "few"])
+@pytest.mark.parametrize("kind", ["table", "array", "array as it is", "integers", "loader", "numbers"])
+def test_numbers_that_float32_does_not_tell_apart_are_refused(x: np.ndarray, kind: str, tmp_path: Path) -> None:
+    source = ArrayFiles()
+    data: Any = ImageDataModule(lambda **_: source, val_size=5, standardize=False if "as it is" in kind else "auto")
+    if kind == "table":
+        data = written_table(tmp_path / "t.csv", x)
+    elif kind == "loader":
+        data = loaders(x)
+    elif kind == "numbers":
+        source.hold(ArraysInMemory((RNG.normal(size=(len(x), 3)), {"numbers": x.astype(np.int64)})))
+    else:
+        source.hold(ArraysInMemory((x.astype(np.int32 if kind == "integers" else np.float64), None)))
+    name = {"table": "time", "numbers": "number_0"}.get(kind, "0")
+    with pytest.raises(ValueError, match=rf"column {name}: values around 1\.7\d*e.09 that .* tell apart; subtract"):
+        _ = data.spec
+
+
+def test_numbers_beyond_32_bits_are_refused(tmp_path: Path) -> None:
+    x = RNG.normal(size=(40, 2))
+    x[7, 1] = -1e39
+    with pytest.raises(ValueError, match=r"t\.csv: column size: -1e\+39, must be a finite number of 32 bits"):
+        _ = written_table(tmp_path / "t.csv", x).spec
+    with pytest.raises(ValueError, match="train: batch 0: x: example 7 has values that are not finite numbers of 32"):
+        _ = loaders(x).spec
+
+
+@pytest.mark.filterwarnings("ignore:constant in the training split")
+def test_a_constant_column_of_a_loader_has_the_scale_1() -> None:
+    scaling = loaders(np.stack([np.full(40, 1e6 + 0.1), RNG.normal(size=40)], axis=1)).spec.scaling
+    assert scaling is not None
+    assert scaling.scale[0] == 1

@@ -24,6 +24,7 @@ from vae_lab.data.array_values import (
     white_of,
 )
 from vae_lab.data.arrays import Examples, Indices
+from vae_lab.data.scaling import as_single
 from vae_lab.types import Support
 
 Kind = Literal["auto", "table", "signals", "pictures", "volumes"]
@@ -106,7 +107,7 @@ class Form:
         if self.dtype == rows.dtype == np.uint8 and (self.support == "uint8" or white == 1):
             return rescaled(rows, int(white), source)
         if self.support == "real":
-            return self._real(rows, source)
+            return as_single(rows, (), source)
         number: Examples = rows.astype(np.float64 if rows.dtype.itemsize > 4 else np.float32)
         number = number / white  # in which NaN, a missing value, is not wrong
         wrong = (number < 0) | (number > 1) | ((number > 0) & (number < 1) if self.support == "binary" else False)
@@ -119,18 +120,6 @@ class Form:
             )
         stored: Examples = number if self.dtype == np.float32 else (number * WHITE).round()
         return stored.astype(self.dtype)
-
-    def _real(self, rows: NDArray[Any], source: object) -> Examples:
-        single: Examples = rows.astype(np.float32)
-        axes = (0, *range(2, rows.ndim))
-        if rows.dtype.itemsize > 4:
-            lost = (rows.min(axes) < rows.max(axes)) & (single.min(axes) == single.max(axes))
-            if lost.any():
-                raise ValueError(
-                    f"{source}: column {int(lost.argmax())}: values around {rows[0].flat[0]:g} that the 32 bits of a"
-                    " float do not tell apart; subtract their mean before saving them"
-                )
-        return single
 
 
 def form_of(array: NDArray[Any], asked: Asked, source: object) -> Form:

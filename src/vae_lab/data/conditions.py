@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae_lab.data.arrays import Indices
-from vae_lab.data.scaling import refuse_unresolved
+from vae_lab.data.scaling import as_single
 
 Rows = NDArray[np.float32]
 
@@ -53,16 +53,12 @@ def number_values(array: NDArray[Any], names: Sequence[str], source: object) -> 
     """Returns numbers, (N, M), from numbers (N, M) or (N,).
 
     Raises:
-        ValueError: naming the row and the column of a value that is not finite.
+        ValueError: naming the row and the column of a value that is not finite; as `as_single`.
     """
     columns = _columns(array, names, source)
-    with np.errstate(over="ignore"):
-        single = columns.astype(np.float32)
-    _refuse(~np.isfinite(single), columns, names, source, "must be a finite number; leave such examples out")
-    if columns.dtype.kind == "f" and len(columns):
-        deviation = np.where(np.ptp(columns, axis=0) == 0, 0, columns.std(0))
-        refuse_unresolved(columns.mean(0), deviation, names, f"{source}: ")
-    return single
+    in_range = np.abs(columns) <= np.finfo(np.float32).max  # False for NaN
+    _refuse(~in_range, columns, names, source, "must be a finite number; leave such examples out")
+    return as_single(columns, names, source)
 
 
 def check_rows(y: Any, num: int, classes: int, attributes: int, numbers: int, name: str) -> None:

@@ -72,9 +72,10 @@ class Facts:
         """Mean and scale of real numbers in the training split; None for other values."""
         if self._recorded is not None:
             return self._recorded.scaling
-        if self._support() != "real" or not self.standardize:
+        if self._support() != "real":
             return None
-        return scaling_of(*self.splits["train"], self.source.columns, sum(self.source.categories))
+        found = scaling_of(*self.splits["train"], self.source.columns, sum(self.source.categories))
+        return found if self.standardize else None  # numbers that float32 does not tell apart are refused anyhow
 
     @cached_property
     def _numbers_spec(self) -> dict[str, Any]:

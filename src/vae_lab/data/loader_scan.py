@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from vae_lab.data.batches import as_batch
+from vae_lab.data.scaling import as_single, scaling_from
 from vae_lab.data.source import VALUES
 from vae_lab.types import Batch, DataSpec, Scaling, Support
 
@@ -44,8 +45,8 @@ class Scan:
     shape: tuple[int, ...] = ()
     num_classes: int = 0
     kept: list[Batch] = field(default_factory=list)
-    _low: float = math.inf
-    _high: float = -math.inf
+    _low: Tensor = field(default_factory=lambda: torch.tensor(math.inf))
+    _high: Tensor = field(default_factory=lambda: torch.tensor(-math.inf))
     _whole: bool = True
     _levels: bool = True
     _bytes: bool = False
@@ -80,7 +81,7 @@ class Scan:
     @property
     def support(self) -> Support:
         """Values that the examples take."""
-        in_unit = self._low >= 0 and self._high <= 1
+        in_unit = bool(self._low.min() >= 0 and self._high.max() <= 1)
         if self._whole and in_unit:
             return "binary"
         if self._bytes or (self._levels and in_unit):
@@ -109,19 +110,21 @@ class Scan:
             )
         in_bytes = self._bytes and self.support == "uint8"
         if self.support not in _FITTING[train.support] or (in_bytes and train.support == "unit"):
+            found = f"values from {self._low.min():g} to {self._high.max():g} that are {VALUES[self.support]}"
             raise ValueError(
-                f"{self.name}: values from {self._low:g} to {self._high:g} that are {VALUES[self.support]}, but those"
-                f" of training are {VALUES[train.support]}; scale and binarize all splits alike"
+                f"{self.name}: {found}, but those of training are {VALUES[train.support]}; scale and binarize all"
+                " splits alike"
             )
 
     def scaling(self) -> Scaling:
-        """Returns mean and standard deviation of each index of the first axis."""
+        """Returns mean and standard deviation of each index of the first axis; raises as `scaling_from`."""
         assert self._sums is not None
         number, total, squares = self._sums
         mean = total / number
-        scale = (squares / number - mean**2).clamp(min=0).sqrt()
-        scale[scale <= mean.abs() * 1e-7] = 1.0
-        return Scaling(tuple(mean.tolist()), tuple(scale.tolist()))
+        deviation = (squares / number - mean**2).clamp(min=0).sqrt()
+        deviation[self._low == self._high] = 0
+        as_single(torch.stack([self._low, self._high]).numpy(), (), self.name)
+        return scaling_from(mean.numpy(), deviation.numpy(), source=f"{self.name}: ")
 
     def mean(self) -> Tensor:
         """Returns the mean of the kept examples, as the model reads them."""
@@ -135,9 +138,10 @@ class Scan:
             raise TypeError("x: complex numbers, must be real ones")
         if self.shape and tuple(x.shape[1:]) != self.shape:
             raise ValueError(f"x: examples of shape {tuple(x.shape[1:])}, but those before are {self.shape}")
-        if not bool(x.isfinite().all()):
-            row = int((~x.isfinite()).flatten(1).any(1).nonzero()[0])
-            raise ValueError(f"x: example {row} has values that are not finite (NaN or infinite)")
+        finite = x.float().isfinite()
+        if not bool(finite.all()):
+            row = int((~finite).flatten(1).any(1).nonzero()[0])
+            raise ValueError(f"x: example {row} has values that are not finite numbers of 32 bits (NaN or infinite)")
         if self._labelled not in (None, y is not None):
             raise ValueError("y: only some batches have labels")
         if y is not None and (y.is_floating_point() or y.shape != (len(x),) or int(y.min()) < 0):
@@ -147,11 +151,10 @@ class Scan:
     def _look_at_values(self, x: Tensor) -> None:
         numbers = x.double()
         self._bytes |= x.dtype == torch.uint8
-        self._low = min(self._low, float(numbers.min()))
-        self._high = max(self._high, float(numbers.max()))
         self._whole &= bool((numbers == numbers.round()).all())
         self._levels &= bool(((255 * numbers - (255 * numbers).round()).abs() < 1e-3).all())
         parts = numbers.transpose(0, 1).flatten(1)
+        self._low, self._high = torch.minimum(self._low, parts.amin(1)), torch.maximum(self._high, parts.amax(1))
         sums = torch.stack([torch.full((len(parts),), parts.shape[1]).double(), parts.sum(1), parts.square().sum(1)])
         self._sums = sums if self._sums is None else self._sums + sums
 

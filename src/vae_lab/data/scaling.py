@@ -17,6 +17,38 @@ _RESOLVED = 100
 """Steps of float32 that a standard deviation must hold."""
 
 
+def as_single(rows: NDArray[Any], names: Sequence[str], source: object) -> NDArray[np.float32]:
+    """Returns numbers as float32; NaN stays.
+
+    Args:
+        rows: numbers, (N, columns, ...).
+        names: names of the columns, for messages; empty: their numbers.
+        source: file of the numbers, for messages.
+
+    Raises:
+        ValueError: for a number beyond 32 bits, and a column whose different numbers are one number of 32 bits.
+    """
+    with np.errstate(over="ignore"):
+        single: NDArray[np.float32] = rows.astype(np.float32)
+    if np.can_cast(rows.dtype, np.float32):
+        return single
+    axes = (0, *range(2, rows.ndim))
+    low, high = np.fmin.reduce(rows, axes), np.fmax.reduce(rows, axes)
+    least, most = np.fmin.reduce(single, axes), np.fmax.reduce(single, axes)
+    beyond = np.flatnonzero(np.isinf(least) | np.isinf(most))
+    if len(beyond):
+        value = high[beyond[0]] if np.isinf(most[beyond[0]]) else low[beyond[0]]
+        raise ValueError(f"{source}: {_named(names, beyond[0])}: {value:g}, must be a finite number of 32 bits")
+    lost = (low < high) & (least == most)
+    if lost.any():
+        column = int(lost.argmax())
+        raise ValueError(
+            f"{source}: {_named(names, column)}: values around {low[column]:g} that the 32 bits of a float do not tell"
+            " apart; subtract their mean before saving them"
+        )
+    return single
+
+
 def mean_example(arrays: Arrays, rows: Indices) -> _Numbers:
     """Returns the mean of what is known of some rows, (*shape); of uint8 values as numbers in [0, 1]."""
     return _mean_and_known(arrays, rows)[0]
@@ -57,29 +89,33 @@ def scaling_of(arrays: Arrays, rows: Indices, columns: Sequence[str] = (), one_h
     over = np.mean if complete else np.sum  # a place that is never known counts nothing
     deviation = np.sqrt(over(squares, places) / np.maximum(over(known, places), 1))
     kept = np.arange(len(mean)) >= len(mean) - one_hot
-    constant = (deviation <= _step(mean)) & ~kept
-    names = [*columns] or [str(number) for number in range(len(mean))]
-    refuse_unresolved(mean, np.where(constant | kept, 0, deviation), names)
-    if constant.any():
-        named = listed([names[number] for number in np.flatnonzero(constant)])
-        warnings.warn(f"constant in the training split: {named}; they say nothing of an example", stacklevel=2)
-    mean, scale = np.where(kept, 0.0, mean), np.where(constant | kept, 1.0, deviation)
-    return Scaling(tuple(mean.tolist()), tuple(scale.tolist()))
+    return scaling_from(np.where(kept, 0.0, mean), np.where(kept, 1.0, deviation), columns)
 
 
-def refuse_unresolved(mean: _Numbers, deviation: _Numbers, names: Sequence[str], source: str = "") -> None:
-    """Refuses columns that vary by less than float32 tells apart, because they are far from 0.
+def scaling_from(mean: _Numbers, deviation: _Numbers, columns: Sequence[str] = (), source: str = "") -> Scaling:
+    """Returns means and standard deviations as a scaling, 1 of a constant column, with a warning.
 
     Raises:
-        ValueError: naming the first such column.
+        ValueError: for numbers that float32 does not tell apart, because they are far from 0.
     """
-    coarse = np.flatnonzero((deviation > 0) & (deviation < _RESOLVED * _step(mean)))
+    constant = deviation <= _step(mean)
+    coarse = np.flatnonzero(~constant & (deviation < _RESOLVED * _step(mean)))
     if len(coarse):
-        first = coarse[0]
+        first = int(coarse[0])
+        values = f"values around {mean[first]:g} that differ by {deviation[first]:g}"
         raise ValueError(
-            f"{source}column {names[first]}: values around {mean[first]:g} that differ by {deviation[first]:g}, which"
-            " the 32 bits of a float hardly tell apart; subtract their mean before saving them"
+            f"{source}{_named(columns, first)}: {values}, which the 32 bits of a float hardly tell apart; subtract"
+            " their mean before saving them"
         )
+    if constant.any():
+        places = np.flatnonzero(constant).tolist()
+        named = listed([columns[place] if columns else str(place) for place in places])
+        warnings.warn(f"constant in the training split: {named}; they say nothing of an example", stacklevel=2)
+    return Scaling(tuple(mean.tolist()), tuple(np.where(constant, 1.0, deviation).tolist()))
+
+
+def _named(columns: Sequence[str], column: int) -> str:
+    return f"column {columns[column] if columns else column}"
 
 
 def _step(mean: _Numbers) -> _Numbers:

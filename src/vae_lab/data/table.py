@@ -14,6 +14,7 @@ from vae_lab.data.array_labels import as_indices, label_values
 from vae_lab.data.arrays import Arrays, Indices
 from vae_lab.data.conditions import Rows, attribute_values, condition_rows, number_values
 from vae_lab.data.framing import ImageSize
+from vae_lab.data.scaling import as_single
 from vae_lab.data.source import DataSource, Missing
 from vae_lab.data.splits import check_test_fraction, train_and_test_rows
 from vae_lab.data.table_columns import (
@@ -170,7 +171,7 @@ class Table(DataSource):
     def _read(self, split: SplitName) -> Arrays:
         table, path = self._table(split), self._files[split]
         numbers = [numbers_of(table, name, path) for name in self._numeric]
-        parts = [np.stack(numbers, axis=1).astype(np.float32)] if numbers else []
+        parts = [as_single(np.stack(numbers, axis=1), self._numeric, path)] if numbers else []
         for name, known in self._known.items():
             parts.append(one_hot(*categories_of(table, name, path), known, f"{path}: column {name}"))
         x = np.concatenate(parts, axis=1)
