@@ -138,6 +138,53 @@ def test_empty_folders_are_no_classes_and_what_lies_beside_is_said(tmp_path: Pat
     ]
 
 
+def test_hidden_folders_and_artefacts_count_nowhere_and_linked_folders_do(tmp_path: Path) -> None:
+    root, elsewhere = tmp_path / "set", pictures(tmp_path, elsewhere__more=3) / "elsewhere"
+    hidden = {f"cat__{name}": 2 for name in (".thumbnails", ".ipynb_checkpoints", "@eaDir", "in__@eaDir")}
+    pictures(root, cat=4, cat__in=1, dog=3, **hidden)
+    (root / "dog" / "linked").symlink_to(elsewhere)
+    (root / "dog" / "loop").symlink_to(root / "dog")
+    paths, labels = opened(root)._folders.listing("train")
+    assert [str(path.relative_to(root)) for path in paths] == [
+        *(f"cat/{i}.png" for i in range(4)),
+        "cat/in/0.png",
+        *(f"dog/{i}.png" for i in range(3)),
+        *(f"dog/linked/more/{i}.png" for i in range(3)),
+    ]
+    assert labels is not None
+    assert labels.tolist() == [0] * 5 + [1] * 6
+
+
+@pytest.mark.parametrize("train", ["", "train__"])
+def test_a_folder_of_annotations_is_not_a_class(tmp_path: Path, train: str) -> None:
+    names = {f"{train}{name}": 6 for name in ("ant", "bee")} | ({"test__ant": 2} if train else {})
+    for labels in (f"{train}labels", "test__labels") if train else ("labels",):
+        folder = pictures(tmp_path, **names).joinpath(*labels.split("__"))
+        folder.mkdir()
+        for i in range(6):
+            (folder / f"{i}.txt").write_text("0 0.5 0.5 1 1")
+    folder = opened(tmp_path)
+    assert folder.class_names == ("ant", "bee")
+    assert sum(sizes(folder)) == 12 + 2 * bool(train)
+    assert f"folders without pictures{' of train/' if train else ''} (labels)" in folder.passed_over()
+
+
+def test_annotations_beside_pictures_in_folders_leave_them_as_they_are(tmp_path: Path) -> None:
+    root = pictures(tmp_path, images__ant=3, images__bee=3)
+    (root / "labels").mkdir()
+    (root / "labels" / "ant.txt").write_text("0")
+    with pytest.raises(ValueError, match=r"only the folder images in it, with folders within; set data.root=.*images"):
+        _ = opened(root).class_names
+    pictures(tmp_path / "flat", **{"": 5}).joinpath("labels").mkdir()
+    for i in range(7):
+        (tmp_path / "flat" / "labels" / f"{i}.txt").write_text("0")
+    with pytest.raises(ValueError, match="5 pictures beside the folders labels, more than in them"):
+        _ = opened(tmp_path / "flat").class_names
+    pictures(tmp_path, plain__ant=3).joinpath("plain", "bee").mkdir()
+    Image.new("L", (8, 8)).save(tmp_path / "plain" / "bee" / "7", "png")
+    assert opened(tmp_path / "plain").class_names == ("ant", "bee"), "a picture may have no suffix"
+
+
 @pytest.mark.parametrize("name", ["train_images.npy", "mnist.npz"])
 def test_arrays_are_sent_to_the_data_set_for_arrays(tmp_path: Path, name: str) -> None:
     (tmp_path / name).touch()

@@ -11,15 +11,12 @@ import numpy as np
 from PIL import Image
 
 from vae_lab.data.arrays import Indices
+from vae_lab.data.folders import files_within, is_passed_over
 from vae_lab.data.source import readable
 from vae_lab.data.splits import may_be_split, split_of_folder
 from vae_lab.types import SplitName, listed
 
 Layout = Literal["auto", "splits", "classes"]
-
-_ARTEFACTS = ("__MACOSX", "@eaDir")
-"""Folders that archives and storage servers leave, with a file of metadata for each picture."""
-
 
 class Listing(NamedTuple):
     """Files that should be pictures, and the class of each; None for pictures without classes."""
@@ -45,7 +42,7 @@ class FolderLayout:
         self.root = Path(data_root).expanduser()
         self.layout = layout
         self._key = f"data.root={data_root}"
-        self._listed: dict[Path, list[Path]] = {}
+        self._listed: dict[Path, Sequence[Path]] = {}
         if self.root.is_file():
             raise ValueError(f"{self._key}: a file; expected a folder of pictures{_array_hint([self.root])}")
         if not self.root.is_dir():
@@ -94,13 +91,13 @@ class FolderLayout:
         train = self.splits["train"]
         if train == self.root and self.layout == "auto":
             self._refuse_other_depths()
-        classes = tuple(name for name in _folders(train) if self._files_of(train, name))
+        classes = tuple(self._with_pictures(train))
         for folder in self.splits.values():
-            unknown = [name for name in _folders(folder) if name not in classes and self._files_of(folder, name)]
-            if unknown:
+            if unknown := [name for name in self._with_pictures(folder) if name not in classes]:
                 raise ValueError(f"{folder}: class {unknown[0]} has no folder with pictures in {train}")
         beside = [path for path in _beside(train) if _looks_like_picture(path)]
-        if classes and self.layout == "auto" and len(beside) > sum(len(self._files_of(train, c)) for c in classes):
+        within = [path for name in classes for path in self._files_of(train, name) if _may_be_picture(path)]
+        if classes and self.layout == "auto" and len(beside) > len(within):
             raise ValueError(
                 f"{train}: {len(beside)} pictures beside the folders {listed(list(classes))}, more than in them;"
                 " take one or the other away, or set data.images.layout=classes to pass over what is in no class"
@@ -143,15 +140,18 @@ class FolderLayout:
                 ignored = [readable(name) for name in _folders(folder) if not split_of_folder(name)]
                 found += [f"folders beside the splits ({listed(ignored)})"] if ignored else []
                 continue
-            empty = [readable(name) for name in _folders(folder) if not self._files_of(folder, name)]
+            others = [name for name in _folders(folder) if name not in self.classes]
+            empty = [readable(name) for name in others if not self._files_of(folder, name)]
             found += [f"empty folders{place} ({listed(empty)})"] if empty else []
+            texts = [readable(name) for name in others if self._files_of(folder, name)]
+            found += [f"folders without pictures{place} ({listed(texts)})"] if texts else []
             nested = [readable(name) for name in self.classes if (folder / name).is_dir() and _folders(folder / name)]
             found += [f"folders within the classes{place} ({listed(nested)}): their pictures count"] if nested else []
         return found
 
     def _refuse_other_depths(self) -> None:
         """Refuses class folders that lie one level further down, and splits within class folders."""
-        folders = _folders(self.root)
+        folders = self._with_pictures(self.root)
         within = {name: _folders(self.root / name) for name in folders}
         if len(folders) == 1 and within[folders[0]] and not _beside(self.root / folders[0]):
             raise ValueError(
@@ -165,31 +165,35 @@ class FolderLayout:
                 " or set data.images.layout=classes to mix them"
             )
 
-    def _files_of(self, folder: Path, name: str) -> list[Path]:
+    def _with_pictures(self, folder: Path) -> list[str]:
+        """Returns the names of the folders that hold pictures; of all that hold files, if no name says which do."""
+        filled = [name for name in _folders(folder) if self._files_of(folder, name)]
+        return [name for name in filled if any(map(_may_be_picture, self._files_of(folder, name)))] or filled
+
+    def _files_of(self, folder: Path, name: str) -> Sequence[Path]:
         key = folder / name
         if key not in self._listed:
-            self._listed[key] = _files(key, "**/*") if key.is_dir() else []
+            self._listed[key] = files_within(key)
         return self._listed[key]
 
 
 def _folders(folder: Path) -> list[str]:
-    names = [path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
-    return sorted(set(names) - set(_ARTEFACTS), key=readable)  # the same order on every file system
-
-
-def _files(folder: Path, pattern: str) -> list[Path]:
-    # Pipes and broken links too: they are named among the files that cannot be read.
-    return sorted(path for path in folder.glob(pattern) if not path.is_dir() and not path.name.startswith("."))
+    names = [path.name for path in folder.iterdir() if path.is_dir() and not is_passed_over(path.name)]
+    return sorted(names, key=readable)  # the same order on every file system
 
 
 def _beside(folder: Path) -> list[Path]:
     """Returns the files that lie in a folder itself."""
-    return _files(folder, "*")
+    return sorted(path for path in folder.iterdir() if not path.is_dir() and not path.name.startswith("."))
 
 
 def _looks_like_picture(path: Path) -> bool:
     Image.init()
     return path.suffix.lower() in Image.EXTENSION
+
+
+def _may_be_picture(path: Path) -> bool:
+    return not path.suffix or _looks_like_picture(path)
 
 
 def _array_hint(paths: Sequence[Path]) -> str:

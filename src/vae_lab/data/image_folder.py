@@ -28,9 +28,10 @@ class ImageFolder(ImageSet):
       ``val`` and ``test`` may be missing;
     - ``<class>/*``, or ``*`` without labels.
 
-    Without test folder a part of the training pictures, chosen by chance, is the test set. A class is a folder, with
-    all that is in folders within; classes are numbered in alphabetical order. Hidden files and folders are passed over,
-    and so are files beside class folders. Every picture is turned upright and resized.
+    Without test folder a part of the training pictures, chosen by chance, is the test set. A class is a folder that
+    holds pictures, itself or in folders within, linked ones too; classes are numbered in alphabetical order. Hidden
+    files and folders are passed over, and so are files beside class folders and folders without pictures. Every picture
+    is turned upright and resized.
 
     Args:
         root: folder of the pictures.
