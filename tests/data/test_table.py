@@ -254,6 +254,43 @@ def test_files_of_which_it_is_not_clear_what_they_hold(tmp_path: Path) -> None:
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "txt"])
+def test_codes_keep_their_leading_zeros(tmp_path: Path, suffix: str) -> None:
+    codes = {"train": ["01", "1", "007", "7", ""], "val": ["007", "01", "1", "7", "7"], "test": ["1", "7", "7", "1", "1"]}
+    for split, values in codes.items():
+        kinds = [value or "1" for value in values]
+        rows = zip(map(str, range(5)), values, kinds, strict=True)
+        lines = ["a\tcode\tkind", *map("\t".join, rows)]
+        text = "\n".join(lines).replace("\t", "\t" if suffix == "tsv" else ",")
+        (tmp_path / f"{split}.{suffix}").write_text(f"{text}\n")
+    source = Table(str(tmp_path), label="kind", categorical=["code"], missing="mask")
+    assert source.columns == ("a", "code=007", "code=01", "code=1", "code=7")
+    assert source.class_names == ("007", "01", "1", "7")
+    assert source.load(train=True).y.tolist() == [1, 2, 0, 3, 2]
+    assert np.isnan(source.load(train=True).x[4, 1:]).all()
+    assert source.load_val().x[:, 1:].argmax(1).tolist() == [0, 1, 2, 3, 3]
+    assert source.load(train=False).y.tolist() == [2, 3, 3, 2, 2], "where no code has a leading zero, either"
+
+
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        ("0 2 10 1", ("0", "1", "2", "10")),
+        ("1 2 3 10", ("1", "2", "3", "10")),
+        ("1.0 2 0.0", ()),
+        ("1.1 1.10 1.2", ("1.1", "1.10", "1.2")),
+        ("2020-01-01 2020-01-02", ("2020-01-01", "2020-01-02")),
+        ("12345678901234567890 12345678901234567891", ("12345678901234567890", "12345678901234567891")),
+        ("true false", ()),
+    ],
+)
+def test_labels_that_are_numbers_stay_numbers(tmp_path: Path, values: str, names: tuple[str, ...]) -> None:
+    kinds = values.split()
+    path = _csv(tmp_path, "a,kind\n" + "".join(f"{i},{kind}\n" for i, kind in enumerate(kinds * 2)))
+    source = Table(str(path), label="kind")
+    assert (source.num_classes, source.class_names) == (len(kinds), names)
+
+
 def test_without_pyarrow_one_line_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path / "t.csv", columns())
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)

@@ -221,7 +221,7 @@ class Table(DataSource):
         return self._tables[split]
 
     def _load(self, split: SplitName) -> Any:
-        return read_table(self._files[split])
+        return read_table(self._files[split], [*([] if self._label is None else [self._label]), *self._categorical])
 
     @cached_property
     def _modelled(self) -> list[str]:
@@ -271,7 +271,10 @@ class Table(DataSource):
     def _labels(self, split: SplitName) -> Indices | None:
         if self._label is None:
             return None
-        return as_indices(self._label_values(split), self._classes, f"{self._files[split]}: column {self._label}")
+        values = self._label_values(split)
+        if isinstance(self._classes[0], str):  # in training, and here numbers alone may be left
+            values = np.array([shown(value) for value in values.tolist()])
+        return as_indices(values, self._classes, f"{self._files[split]}: column {self._label}")
 
 
 def _plain(names: Sequence[str]) -> object:

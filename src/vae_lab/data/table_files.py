@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,12 @@ def find_tables(root: str) -> dict[SplitName, Path]:
     return found
 
 
-def read_table(path: Path) -> Any:
+def read_table(path: Path, named: Sequence[str] = ()) -> Any:
     """Returns a table of pyarrow.
+
+    Args:
+        path: file of the table.
+        named: names of columns whose values are names, such as categories; in a CSV 007 and 7 are then two of them.
 
     Raises:
         ImportError: without pyarrow.
@@ -65,7 +70,7 @@ def read_table(path: Path) -> Any:
         raise ValueError(f"{path}: not a table; expected one of {', '.join(_SUFFIXES)}")
     try:
         if suffix in _SEPARATORS:
-            table = _read_csv(path)
+            table = _read_csv(path, named)
         elif suffix in (".parquet", ".pq"):
             table = parquet.read_table(path)
         else:
@@ -85,7 +90,8 @@ def refuse_table(table: Any, path: Path) -> Any:
     return table
 
 
-def _read_csv(path: Path) -> Any:
+def _read_csv(path: Path, named: Sequence[str]) -> Any:
+    """Returns a CSV; its ``named`` columns are strings where a number would lose something of them."""
     import pyarrow as pa  # noqa: PLC0415
     from pyarrow import csv  # noqa: PLC0415
 
@@ -93,10 +99,33 @@ def _read_csv(path: Path) -> Any:
         head = file.read(1 << 16).decode("utf-8-sig", "replace").partition("\n")[0]
     separator = max(_SEPARATORS[_suffix(path)], key=head.count)
     # On one thread, because errors then say the row.
-    options = csv.ReadOptions(use_threads=False)
-    values = csv.ConvertOptions(null_values=_MISSING, strings_can_be_null=True)
-    with pa.input_stream(path, compression="detect") as file:
-        return csv.read_csv(file, options, csv.ParseOptions(delimiter=separator), values)
+    options, parse = csv.ReadOptions(use_threads=False), csv.ParseOptions(delimiter=separator)
+
+    def read(**how: Any) -> Any:
+        convert = csv.ConvertOptions(null_values=_MISSING, strings_can_be_null=True, **how)
+        with pa.input_stream(path, compression="detect") as file:
+            return csv.read_csv(file, options, parse, convert)
+
+    table = read()
+    once = [name for name in named if table.column_names.count(name) == 1]
+    converted = [name for name in once if str(table[name].type) not in ("string", "bool", "null")]
+    if converted:
+        texts = read(include_columns=converted, column_types=dict.fromkeys(converted, pa.string()))
+        for name in converted:
+            if _loses(table[name], texts[name]):
+                table = table.set_column(table.column_names.index(name), name, texts[name])
+    return table
+
+
+def _loses(values: Any, texts: Any) -> bool:
+    """True if texts are not numbers, or if as numbers they lose a leading zero or two of them become one."""
+    from pyarrow import compute  # noqa: PLC0415
+
+    if not str(values.type).startswith(("int", "double")):
+        return True
+    texts = compute.utf8_trim_whitespace(texts)
+    padded = compute.any(compute.match_substring_regex(texts, r"^[+-]?0\d")).as_py()
+    return bool(padded) or compute.count_distinct(values) != compute.count_distinct(texts)
 
 
 def _suffix(path: Path) -> str:
