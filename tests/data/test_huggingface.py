@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -123,6 +124,14 @@ def test_columns_of_numbers_are_a_table(tmp_path: Path) -> None:
     assert data.spec.support == "real"
     with pytest.raises(ValueError, match=r"column name: 'x' in row 1 is not a number"):
         HuggingFace(str(tmp_path / "set"), label="b").load(train=True)
+
+
+def test_the_row_index_of_pandas_is_not_modelled(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"a": np.arange(9.0), "b": np.arange(9.0) ** 2})[lambda frame: frame.a > 1]
+    datasets.Dataset.from_pandas(frame).save_to_disk(tmp_path / "set")
+    source = HuggingFace(str(tmp_path / "set"))
+    assert source.columns == ("a", "b")
+    assert source.passed_over() == ["row numbers that were saved as a column ('__index_level_0__')"]
 
 
 def test_splits_by_name(tmp_path: Path) -> None:

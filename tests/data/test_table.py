@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 import torch
@@ -252,6 +253,27 @@ def test_files_of_which_it_is_not_clear_what_they_hold(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"bad.parquet: not readable") as raised:
         _ = Table(str(tmp_path / "bad.parquet")).shape
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "parquet", "feather"])
+@pytest.mark.parametrize("saved", ["index", "twice"])
+def test_the_row_index_of_pandas_is_not_modelled(tmp_path: Path, suffix: str, saved: str) -> None:
+    frame = pd.DataFrame(columns())[["alcohol", "proline"]][lambda frame: frame.alcohol > 12.5]
+    path, text = tmp_path / f"t.{suffix}", suffix in ("csv", "tsv")
+    index = "" if text else "__index_level_0__"
+    if saved == "twice":
+        index = "Unnamed: 0"
+        frame = frame.reset_index(names=index)
+    if text:
+        frame.to_csv(path, sep="\t" if suffix == "tsv" else ",", index=saved == "index")
+    elif suffix == "parquet":
+        frame.to_parquet(path, index=saved == "index")
+    else:
+        feather.write_feather(pa.Table.from_pandas(frame), path)
+    data = module(path)
+    assert data.spec.columns == ("alcohol", "proline")
+    assert f"row numbers that were saved as a column ({index!r})" in data.images.passed_over()
+    assert Table(str(path), columns=[index, "alcohol"]).columns == (index, "alcohol"), "as an older run has recorded"
 
 
 @pytest.mark.parametrize("suffix", ["csv", "tsv", "txt"])

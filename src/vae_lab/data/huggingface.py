@@ -15,6 +15,7 @@ from vae_lab.data.framing import Fit, ImageSize, Sides, check_fit, fitted_pictur
 from vae_lab.data.source import Missing
 from vae_lab.data.splits import split_named, train_and_test_rows
 from vae_lab.data.table import Table
+from vae_lab.data.table_columns import others_in_words
 from vae_lab.data.table_files import refuse_table
 from vae_lab.types import SplitName, Support, listed
 
@@ -134,8 +135,7 @@ class HuggingFace(Table):
         return tuple(names) if names else super().class_names
 
     def passed_over(self) -> list[str]:
-        unused = [name for name in self._names if name not in self._used]
-        columns = [f"{len(unused)} other columns ({listed(unused)})"] if unused else []
+        columns = others_in_words(self._splits["train"].column_names, self._used)
         unread = [split for split in self._opened if split not in self._chosen.values()]
         return [*columns, *([f"{len(unread)} other splits ({listed(unread)})"] if unread else [])]
 
@@ -203,11 +203,6 @@ class HuggingFace(Table):
         if self._asked_image is None and len(pictures) > 1:
             raise ValueError(f"image: {self.place} has several columns of pictures ({listed(pictures)}); name one")
         return self._asked_image or (pictures[0] if pictures else None)
-
-    @property
-    def _names(self) -> list[str]:
-        names: list[str] = self._splits["train"].column_names
-        return names
 
     @property
     def _used(self) -> set[str]:

@@ -22,13 +22,15 @@ from vae_lab.data.table_columns import (
     check_column,
     column,
     condition_of,
+    is_row_index,
     known_of,
     numbers_of,
     one_hot,
+    others_in_words,
     shown,
 )
 from vae_lab.data.table_files import find_tables, read_table
-from vae_lab.types import SplitName, Support, listed
+from vae_lab.types import SplitName, Support
 
 
 class Table(DataSource):
@@ -151,9 +153,7 @@ class Table(DataSource):
 
     def passed_over(self) -> list[str]:
         used = {*self._modelled, *self._of_condition}
-        others = [name for name in self._table("train").column_names if name not in used]
-        columns = [f"{len(others)} other columns ({listed(others)})"] if others else []
-        return [*columns, *self._masked.values()]
+        return [*others_in_words(self._table("train").column_names, used), *self._masked.values()]
 
     def found(self) -> dict[str, Any]:
         return {"columns": self._modelled} if self._asked is None else {}
@@ -227,7 +227,7 @@ class Table(DataSource):
     def _modelled(self) -> list[str]:
         """Names of the columns of an example, in the order of the table or as asked for."""
         names = self._table("train").column_names
-        others = [name for name in names if name not in self._of_condition]
+        others = [name for name in names if name not in self._of_condition and not is_row_index(name)]
         modelled = others if self._asked is None else self._asked
         for name in (*modelled, *self._categorical, *self._of_condition):
             check_column(self._table("train"), name, self._files["train"])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,22 @@ def check_column(table: Any, name: str, path: Path) -> None:
     """Raises ValueError for a column that the table does not have."""
     if name not in table.column_names:
         raise ValueError(f"{path}: has no column {name}; its columns are {listed(table.column_names)}")
+
+
+def is_row_index(name: str) -> bool:
+    """True for the names under which pandas, R and `datasets` save the number of each row."""
+    return re.fullmatch(r"(Unnamed: 0(\.\d+)?|__index_level_\d+__)?", name) is not None
+
+
+def others_in_words(names: Sequence[str], used: Collection[str]) -> list[str]:
+    """Returns which columns are not used, in words; empty if all are."""
+    others = [name for name in names if name not in used]
+    indices = [repr(name) for name in others if is_row_index(name)]
+    plain = [name for name in others if not is_row_index(name)]
+    return [
+        *([f"{len(plain)} other columns ({listed(plain)})"] if plain else []),
+        *([f"row numbers that were saved as a column ({listed(indices)})"] if indices else []),
+    ]
 
 
 def shown(value: object) -> str:
