@@ -255,6 +255,21 @@ def test_files_of_which_it_is_not_clear_what_they_hold(tmp_path: Path) -> None:
     assert "\n" not in str(raised.value)
 
 
+def test_a_support_that_the_values_do_not_have_is_refused(tmp_path: Path) -> None:
+    path = _csv(tmp_path, "a,b\n" + "".join(f"{i / 40},{max(i - 38, 0)}\n" for i in range(40)))
+    source = partial(Table, columns=["a", "b"])
+    for support in ("binary", "uint8"):
+        with pytest.raises(ValueError, match=f"data.support={support}: the values are real numbers; leave it out"):
+            _ = ImageDataModule(source, root=str(path), val_size=5, support=support).spec
+    assert ImageDataModule(source, root=str(path), val_size=5, support="unit").split("train").arrays.x.max() <= 1
+    write(tmp_path / "train.csv", {"a": [0.5] * 20, "b": [1.0] * 20})
+    write(tmp_path / "test.csv", {"a": [0.5] * 2, "b": [1.0, 390.0]})
+    path.unlink()
+    data = ImageDataModule(source, root=str(tmp_path), val_size=5, support="unit")
+    with pytest.raises(ValueError, match=r"data.support=unit: 390 \(row 2, column b\) is not in \[0, 1\]"):
+        data.split("test")
+
+
 @pytest.mark.parametrize("suffix", ["csv", "tsv", "parquet", "feather"])
 @pytest.mark.parametrize("saved", ["index", "twice"])
 def test_the_row_index_of_pandas_is_not_modelled(tmp_path: Path, suffix: str, saved: str) -> None:
@@ -278,8 +293,9 @@ def test_the_row_index_of_pandas_is_not_modelled(tmp_path: Path, suffix: str, sa
 
 @pytest.mark.parametrize("suffix", ["csv", "tsv", "txt"])
 def test_codes_keep_their_leading_zeros(tmp_path: Path, suffix: str) -> None:
-    codes = {"train": ["01", "1", "007", "7", ""], "val": ["007", "01", "1", "7", "7"], "test": ["1", "7", "7", "1", "1"]}
-    for split, values in codes.items():
+    codes = {"train": "01|1|007|7|", "val": "007|01|1|7|7", "test": "1|7|7|1|1"}
+    for split, joined in codes.items():
+        values = joined.split("|")
         kinds = [value or "1" for value in values]
         rows = zip(map(str, range(5)), values, kinds, strict=True)
         lines = ["a\tcode\tkind", *map("\t".join, rows)]

@@ -18,6 +18,7 @@ from vae_lab.types import SplitName, listed
 
 Layout = Literal["auto", "splits", "classes"]
 
+
 class Listing(NamedTuple):
     """Files that should be pictures, and the class of each; None for pictures without classes."""
 

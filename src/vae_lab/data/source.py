@@ -145,6 +145,8 @@ class DataSource(ABC):
         Raises:
             ValueError: for one that the stored values do not have.
         """
+        if self.support == "real" and support not in ("real", "unit"):
+            raise ValueError(f"data.support={support}: the values are real numbers; leave it out")
         if support == "binary" and self.support != "binary":
             raise ValueError(
                 f"data.support=binary: the values are {self.support}; data.binarization=dynamic makes them binary"
@@ -224,6 +226,11 @@ class DataSource(ABC):
         if x.dtype != dtype or x.shape[1:] != self.native_shape or not len(x):
             wanted = f"{dtype} (N, {', '.join(map(str, self.native_shape))})"
             raise ValueError(f"{self.name}: examples are {x.dtype} {x.shape}, expected {wanted} with N >= 1")
+        if self.support == "real" and self.asked_support == "unit" and (outside := np.argwhere((x < 0) | (x > 1))).size:
+            row, place = outside[0, :2].tolist()
+            row = row if arrays.rows is None else arrays.rows[row]
+            where = f"row {row + 1}" + (f", column {self.columns[place]}" if self.columns else "")
+            raise ValueError(f"data.support=unit: {x[tuple(outside[0])]:g} ({where}) is not in [0, 1]; leave it out")
         shape = None if factors is None else factors.shape
         if shape != ((len(x), len(self.factor_names)) if self.factor_names else None):
             raise ValueError(f"{self.name}: {len(x)} examples and factors {self.factor_names}, but an array {shape}")
