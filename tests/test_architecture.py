@@ -20,8 +20,9 @@ COMMANDS = {
 # networks -> distributions -> core -> models; objectives read the core's terms and the distributions in them.
 MATHS: dict[str, set[str]] = {
     "plain_values": set(),
+    "threads": set(),
     "types": {"plain_values"},
-    "noise": {"types"},
+    "noise": {"threads", "types"},
     "networks": {"types", "noise"},
     "distributions": {"types", "noise", "networks"},
     "core": {"types", "noise", "distributions"},

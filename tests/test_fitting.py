@@ -8,8 +8,10 @@ import random
 import signal
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -61,6 +63,26 @@ def weights(folder: str, name: str = "last.ckpt") -> dict[str, torch.Tensor]:
 def same_weights(one: str, other: str) -> bool:
     first, second = weights(one), weights(other)
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_threads_fit_and_draw_as_one_does_and_leave_the_program_as_it_was(capfd: pytest.CaptureFixture[str]) -> None:
+    output = sys.stdout
+    with ThreadPoolExecutor(3) as pool:
+        fits = [pool.submit(fitted, str(number), 1) for number in range(2)]
+        while not all(fit.done() for fit in fits):
+            print("heard", flush=True)
+            time.sleep(0.01)
+        runs = [fitted("alone", 1), *(fit.result() for fit in fits)]
+        seeds = [0, None] * 30
+        drawn = list(pool.map(lambda seed: runs[0].sample(64, seed=seed, draw="sample"), seeds))
+    scores = [run.log_prob(X, num_samples=10) for run in runs]
+    assert np.array_equal(scores[0], scores[1])
+    assert np.array_equal(scores[0], scores[2])
+    assert all(np.array_equal(each, drawn[0]) for each in drawn[::2]), "draws without a seed take no numbers of a seed"
+    assert sys.stdout is output
+    heard = capfd.readouterr().out.split()
+    assert len(heard) > 10
+    assert set(heard) == {"heard"}, "of what all threads write, only the fits' own is dropped"
 
 
 def test_quiet_is_quiet_in_a_notebook_too(

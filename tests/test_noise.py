@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from linear_gaussian import random_model
@@ -72,6 +75,18 @@ def test_fixed_seed_repeats_and_leaves_the_global_state_untouched() -> None:
     assert torch.equal(torch.randn(4), expected)
     assert torch.equal(draws[0], draws[1])
     assert not torch.equal(draws[0], draws[2])
+
+
+def test_threads_with_fixed_seeds_do_not_take_numbers_from_each_other() -> None:
+    def drawn(seed: int) -> list[float]:
+        with noise.fixed_seed(seed, torch.device("cpu")):
+            return [(time.sleep(1e-4), torch.rand(()).item())[1] for _ in range(20)]
+
+    state = torch.get_rng_state()
+    seeds = [0, 1, 2, 3] * 5
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(drawn, seeds)) == list(map(drawn, seeds))
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_a_mixed_seed_depends_on_every_number_and_on_their_order() -> None:

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -157,6 +158,9 @@ def test_it_works_in_a_pipeline_and_in_a_grid_search() -> None:
     assert search.best_estimator_.predict(X).shape == (80,)
     by_density = GridSearchCV(VAE(**QUICK), {"latent_dim": [1, 3]}, cv=2, error_score="raise").fit(X)
     assert np.isfinite(by_density.cv_results_["mean_test_score"]).all()
+    with joblib.parallel_backend("threading", n_jobs=2):
+        in_threads = clone(by_density).fit(X)
+    assert np.array_equal(in_threads.cv_results_["mean_test_score"], by_density.cv_results_["mean_test_score"])
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from omegaconf import OmegaConf
 
@@ -26,6 +26,7 @@ from vae_lab.runs.folder import CHECKPOINTS, remove_if_empty
 from vae_lab.runs.locks import locked
 from vae_lab.runs.reading import saved_config
 from vae_lab.sweeps.folders import make_unique_folder
+from vae_lab.threads import one_thread
 from vae_lab.train import train_in_folder
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def fit(
 
     The run folder is that of the command. Random numbers, signal handlers and warning filters of the program are
     afterwards what they were. Ctrl-C, or the stop button of a notebook, saves the run and returns it as it stands.
+    Runs in several threads are trained one after the other.
 
     Args:
         data: examples, or a pair of examples and labels, as arrays, tensors, data frames or lists; a torch Dataset; a
@@ -79,7 +81,7 @@ def fit(
     if given is None and (val is not None or test is not None):
         raise ConfigError(f"val, test: data={data} has its own; leave them out")
     words = _words(given.option if given else data, model, latent_dim, overrides, folder, resume, verbose)
-    with _restored_process(verbose), composed(*words) as composition:
+    with one_thread, _restored_process(verbose), composed(*words) as composition:
         check_config(composition.cfg)
         _show_one_bar_in_a_notebook(composition)
         path = _made_folder(composition, chosen=folder is not None or resume is not None)
@@ -183,6 +185,16 @@ def _removed_if_empty(folder: Path) -> Iterator[None]:
         raise
 
 
+class _QuietThread(io.TextIOBase):
+    """Standard output without what this thread writes."""
+
+    def __init__(self, output: TextIO) -> None:
+        self.output, self.thread = output, threading.get_ident()
+
+    def write(self, text: str) -> int:
+        return len(text) if threading.get_ident() == self.thread else self.output.write(text)
+
+
 @contextlib.contextmanager
 def _restored_process(verbose: bool) -> Iterator[None]:
     """Context manager after which random numbers, signal handlers, warnings and threads are as they were."""
@@ -195,7 +207,7 @@ def _restored_process(verbose: bool) -> Iterator[None]:
     handlers = {number: signal.getsignal(number) for number in interrupts.SIGNALS} if in_main_thread else {}
     states, hook, format_warning = random_states(), threading.excepthook, warnings.formatwarning
     flushes = not bool(torch.tensor(1e-310, dtype=torch.float64) * 1 > 0)
-    output = contextlib.nullcontext() if verbose else contextlib.redirect_stdout(io.StringIO())
+    output = contextlib.nullcontext() if verbose else contextlib.redirect_stdout(_QuietThread(sys.stdout))
     with warnings.catch_warnings(), output:
         warnings.formatwarning = formatted_warning
         try:

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vae_lab.threads import one_thread
 from vae_lab.types import Shard
 
 T = TypeVar("T")
@@ -89,20 +90,24 @@ def recorded() -> Iterator[list[Draw]]:
 
 @contextmanager
 def fixed_seed(seed: int, device: torch.device) -> Iterator[None]:
-    """Context manager in which random numbers start from ``seed``; afterwards the earlier state is restored."""
+    """Context manager in which random numbers start from ``seed``; afterwards the earlier state is restored.
+
+    Threads enter it one after the other, because they share torch's generators.
+    """
     # torch.manual_seed would record, on a machine without GPU, every seed for a GPU that may appear.
     generators = [torch.default_generator]
     if device.type == "cuda":
         index = torch.cuda.current_device() if device.index is None else device.index
         generators.append(torch.cuda.default_generators[index])
-    states = [generator.get_state() for generator in generators]
-    try:
-        for generator in generators:
-            generator.manual_seed(seed)
-        yield
-    finally:
-        for generator, state in zip(generators, states, strict=True):
-            generator.set_state(state)
+    with one_thread:
+        states = [generator.get_state() for generator in generators]
+        try:
+            for generator in generators:
+                generator.manual_seed(seed)
+            yield
+        finally:
+            for generator, state in zip(generators, states, strict=True):
+                generator.set_state(state)
 
 
 @contextmanager

@@ -41,6 +41,7 @@ from vae_lab.cli.weights_memory import bounded_weights
 from vae_lab.errors import RunError
 from vae_lab.files import absolute
 from vae_lab.nested import key_of
+from vae_lab.threads import one_thread
 
 if TYPE_CHECKING:
     from vae_lab.data import ImageDataModule
@@ -137,7 +138,7 @@ def composed(*words: str) -> Iterator[Composition]:
     """
     quoted = [quoted_names(with_quoted_path(word)) for word in words]
     check_words(quoted, groups())
-    with _restored_hydra():
+    with one_thread, _restored_hydra():
         try:
             with initialize_config_dir(str(config_dir()), JobRuntime.instance().get("name"), version_base="1.3"):
                 cfg = hydra.compose("train", quoted, return_hydra_config=True)

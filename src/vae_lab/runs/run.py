@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -27,6 +26,7 @@ from vae_lab.runs.own_units import (
     on_model,
 )
 from vae_lab.runs.reading import read_run
+from vae_lab.threads import one_thread
 from vae_lab.types import DataSpec
 
 _NUMBERS_AT_ONCE = 2**22
@@ -242,9 +242,9 @@ class Run:
         size = max(1, min(batch_size, _NUMBERS_AT_ONCE // numbers))
         return (slice(start, min(start + size, num)) for start in range(0, max(num, 1), size))
 
-    def _seeded(self, seed: int | None, index: int) -> AbstractContextManager[None]:
+    def _seeded(self, seed: int | None, index: int) -> AbstractContextManager[Any]:
         if seed is None:
-            return contextlib.nullcontext()
+            return one_thread  # a seed in another thread keeps its numbers
         if isinstance(seed, bool) or not hasattr(seed, "__index__") or seed < 0:
             raise ValueError(f"seed={seed}: must be an integer of 0 or more, or None")
         # Not seed + index: that would be the noise of another seed's batch.
