@@ -50,7 +50,6 @@ def composed(tmp_path: Path, *overrides: str) -> DictConfig:
 
 
 BUILT = [option for option in options() if option not in ("data=default", "data=loader")]
-"""Of experiments the quick tests see the protocols (tests/cli/test_defaults.py)."""
 
 
 @pytest.mark.parametrize(
