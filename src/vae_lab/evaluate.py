@@ -31,7 +31,7 @@ def evaluate(cfg: DictConfig) -> None:
     # Here and not above: --help and a wrong key must not wait for torch.
     from vae_lab import evaluation  # noqa: PLC0415
     from vae_lab.runs import folder as runs  # noqa: PLC0415
-    from vae_lab.runs.evaluations import evaluation_path, is_own_data  # noqa: PLC0415
+    from vae_lab.runs.evaluations import beside_better, evaluation_path, is_own_data  # noqa: PLC0415
     from vae_lab.runs.loading import find_run  # noqa: PLC0415
 
     settings = settings_of(EvaluationSettings, cfg)
@@ -45,22 +45,24 @@ def evaluate(cfg: DictConfig) -> None:
         total = len(data.split(settings.split).rows)
         data_root = str(Path(data.images.root).expanduser().absolute())
         own = is_own_data(run, cfg.data_root, data, settings.split)
-        other = None if own else data_root
-        path = evaluation_path(run, other, settings.split, result["num_examples"], total, cfg.weights)
-        evaluated = {
+        record = result | {
+            "precision": trainer.precision,
             "data_root": data_root,
             "own_data": own,
-            "data": run.config["data"] | ({"root": cfg.data_root} if cfg.data_root else {}),
+            "data": run.config["data"] | {"root": data_root},
         }
+        path = evaluation_path(run, None if own else data_root, settings.split, cfg.weights)
+        path = beside_better(path, record, total)
         seconds = time.monotonic() - started
-        runs.save_evaluation(path, result | evaluated, run.summary(), run.checkpoint.name, seconds)
+        runs.save_evaluation(path, record, run.summary(), run.checkpoint.name, seconds)
         if "mig_by_factor" in result:
             draw(model, data.examples(_NUM_EXAMPLES, settings.split), result, path)
         show(result, collapse_lines(result, run.config), str(path))
         if not own and not cfg.data_root:
             print(f"             {data_root}: no longer the {settings.split} set that the run was trained with")
         if path.name != runs.EVALUATION:
-            print(f"             not the run's own weights on its whole test set: reports read {runs.EVALUATION} alone")
+            read = "the run's own weights on its whole test set, with the most samples"
+            print(f"             reports read {runs.EVALUATION} alone: {read}")
 
 
 def _refuse_non_finite(result: dict[str, Any]) -> None:

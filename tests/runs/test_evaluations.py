@@ -12,6 +12,7 @@ import pytest
 
 from tests.conftest import FAST, Outcome
 from vae_lab.evaluate import main
+from vae_lab.runs.evaluations import beside_better
 from vae_lab.runs.reading import read_run
 from vae_lab.sample import main as sample_main
 
@@ -76,6 +77,26 @@ def test_an_evaluation_is_filed_by_what_it_evaluated(
     (tmp_path / "link").symlink_to(own)
     assert evaluate(f"run={run}", f"data_root={tmp_path / 'link'}", "num_samples=7").code == 0
     assert json.loads((run / "evaluation.json").read_text())["num_samples"] == 7
+
+
+def test_an_evaluation_of_less_stays_beside_that_of_more(tmp_path: Path) -> None:
+    path = tmp_path / "evaluation.json"
+    best = {"num_examples": 40, "num_samples": 5000, "precision": "32-true", "nll_unconditional": 90.0}
+    assert beside_better(path, best, 40) == path
+    path.write_text(json.dumps(best))
+    for change, name in (
+        ({}, "evaluation.json"),
+        ({"num_samples": 6000}, "evaluation.json"),
+        ({"num_samples": 64}, "evaluation_64_samples.json"),
+        ({"num_examples": 10, "num_samples": 64}, "evaluation_10_examples_64_samples.json"),
+        ({"precision": "bf16-mixed"}, "evaluation_bf16_mixed.json"),
+        ({"precision": "64-true"}, "evaluation.json"),
+    ):
+        assert beside_better(path, best | change, 40).name == name
+    del best["nll_unconditional"]
+    assert beside_better(path, best, 40).name == "evaluation_given_labels.json"
+    path.write_text(json.dumps({"nll": 90.0}))  # of an older version
+    assert beside_better(path, best, 40) == path
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

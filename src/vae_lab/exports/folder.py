@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -53,7 +52,7 @@ def numbers_of(run: SavedRun, weights: Weights) -> dict[str, dict[str, Any]]:
     found = {}
     if run.is_tested(weights) and (metrics := _read(run.folder / METRICS)):
         found[METRICS] = metrics
-    path = evaluation_path(run, None, "test", sys.maxsize, 0, "raw" if run.takes_raw(weights) else "average")
+    path = evaluation_path(run, None, "test", "raw" if run.takes_raw(weights) else "average")
     if evaluation := _read(path):
         found[EVALUATION] = {key: value for key, value in evaluation.items() if key not in _OF_MACHINE}
     return found

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from vae_lab.runs.folder import FINGERPRINTS, METRICS
 from vae_lab.runs.loading import SavedRun, find_run
@@ -18,18 +19,13 @@ if TYPE_CHECKING:
 _MAX_NAME = 40
 
 
-def evaluation_path(
-    run: SavedRun, other_root: str | None, split: str, num_examples: int, total: int, weights: str = "average"
-) -> Path:
-    """Returns the file of an evaluation by what was evaluated; a new one of the same replaces the old.
+def evaluation_path(run: SavedRun, other_root: str | None, split: str, weights: str = "average") -> Path:
+    """Returns the file of an evaluation of a whole split.
 
     Args:
         run: run with the checkpoint that was evaluated.
         other_root: folder of the data if they are not those of the run; else None.
         split: split of the data.
-        num_examples: number of examples that were evaluated; a part of the split has a name of its own, as have fewer
-            examples than those of the file that is there.
-        total: number of examples in the split.
         weights: kind of weights, average or raw.
     """
     parts = ["evaluation"]
@@ -41,11 +37,33 @@ def evaluation_path(
         parts.append(_safe(run.checkpoint.stem))
     if weights == "raw":
         parts.append("raw_weights")
-    path = run.folder / f"{'_'.join(parts)}.json"
-    before = recorded(path, "num_examples")
-    if num_examples < max(total, before if isinstance(before, int) else 0):
-        return path.with_stem(f"{path.stem}_{num_examples}_examples")
-    return path
+    return run.folder / f"{'_'.join(parts)}.json"
+
+
+def beside_better(path: Path, result: Mapping[str, Any], total: int) -> Path:
+    """Returns the path for a result that may replace the one there, and another name for one of less.
+
+    Args:
+        path: path of `evaluation_path`.
+        result: result of `vae_lab.evaluation.evaluate` and its ``precision``. Less is a part of the split, or fewer
+            examples, fewer samples, 16 bits or no log p(x) where the file has more.
+        total: number of examples in the split.
+    """
+    less = []
+    if result["num_examples"] < max(total, _count(path, "num_examples")):
+        less.append(f"{result['num_examples']}_examples")
+    if result["num_samples"] < _count(path, "num_samples"):
+        less.append(f"{result['num_samples']}_samples")
+    if "16" in result["precision"] and "16" not in (recorded(path, "precision") or "16"):
+        less.append(_safe(result["precision"]))
+    if "nll_unconditional" not in result and recorded(path, "nll_unconditional") is not None:
+        less.append("given_labels")
+    return path.with_stem("_".join([path.stem, *less]))
+
+
+def _count(path: Path, key: str) -> int:
+    count = recorded(path, key)
+    return count if isinstance(count, int) else 0
 
 
 def is_own_data(run: SavedRun, data_root: str | None, data: ImageDataModule, split: SplitName) -> bool:
