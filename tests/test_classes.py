@@ -19,11 +19,14 @@ import vae_lab.sample
 from tests.conftest import DRAWN, Outcome
 from tests.data.test_class_names import folder_of
 from vae_lab.cli.overrides import quoted_names
+from vae_lab.data import ArrayFiles, Table
+from vae_lab.data.array_memory import ArraysInMemory
 from vae_lab.distributions import Bernoulli
 from vae_lab.models import VAE
 from vae_lab.networks import MlpArchitecture
 from vae_lab.pictures import code_scatter, requested, samples_by_class, traversals
 from vae_lab.pictures.classes import class_label, class_of, class_tag
+from vae_lab.runs.own_units import labels_as_read
 from vae_lab.settings import Request
 from vae_lab.types import Batch, DataSpec, NoExampleError
 
@@ -93,6 +96,37 @@ def test_a_name_wins_over_a_number_and_says_so() -> None:
         assert class_of(named("1.5", "true"), 1.5) == 0
         assert class_of(named("1.5", "true"), True) == 1
         assert class_of(DataSpec((1,), 3), 2) == 2
+
+
+@pytest.mark.parametrize(("names", "absent"), [(("0", "1", "3"), 2), (("1", "2"), 0)])
+def test_a_number_that_no_class_is_named_by_is_refused(names: tuple[str, ...], absent: int) -> None:
+    spec = named(*names)
+    for label in (absent, str(absent)):
+        with pytest.raises(ValueError, match=f"y={absent}: no such class; the classes are {', '.join(names)}"):
+            class_of(spec, label)
+    for given in (absent, [absent], np.array([absent]), torch.tensor([absent])):
+        with pytest.raises(ValueError, match="no such class"):
+            labels_as_read(given, spec, 1)
+    assert labels_as_read(int(names[-1]), spec, 2).tolist() == [len(names) - 1] * 2
+
+
+@pytest.mark.parametrize("names", [(), ("False", "True"), ("false", "true")])
+def test_booleans_are_classes(names: tuple[str, ...]) -> None:
+    spec = DataSpec((1,), 2, class_names=names)
+    for y in (True, "true", "True", 1, np.array([True]), torch.tensor([True]), np.True_):
+        assert labels_as_read(y, spec, 1).tolist() == [1]
+    assert labels_as_read([True, False], spec, 2).tolist() == [1, 0]
+
+
+def test_boolean_labels_are_named(tmp_path: Path) -> None:
+    x, y = np.random.default_rng(0).normal(size=(20, 2)), np.arange(20) % 3 == 0
+    for labels, names in ((y, ("False", "True")), (y[:, None], ("False", "True")), (y.astype(int), ())):
+        source = ArrayFiles()
+        source.hold(ArraysInMemory((x, labels)))
+        assert (source.num_classes, source.class_names) == (2, names)
+    source.hold(ArraysInMemory((x, np.stack([~y, y], 1))))
+    (tmp_path / "t.csv").write_text("x,y\n" + "\n".join(f"{a[0]},{b}" for a, b in zip(x, y, strict=True)))
+    assert Table(str(tmp_path / "t.csv"), label="y").class_names == ("False", "True")
 
 
 def test_every_name_finds_its_class() -> None:

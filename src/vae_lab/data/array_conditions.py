@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_lab.data.array_labels import Values, as_indices, label_values, missing_labels
+from vae_lab.data.array_labels import Values, as_indices, class_names, label_values, missing_labels
 from vae_lab.data.array_memory import ArraysInMemory
 from vae_lab.data.array_store import ArrayStore
 from vae_lab.data.arrays import Indices
@@ -38,8 +38,7 @@ class ArrayConditions:
         """The lines of ``class_names.txt``; else the labels, unless they are 0, 1, 2, ... themselves."""
         if self._written_classes:
             return self._written_classes
-        plain = self._classes == tuple(range(len(self._classes)))
-        return () if plain else tuple(map(str, self._classes))
+        return class_names(self._classes, self._store.open(("train", "labels"))) if self._classes else ()
 
     @cached_property
     def attributes(self) -> tuple[str, ...]:

@@ -71,6 +71,18 @@ def label_values(array: NDArray[Any], source: object) -> Values:
     return array.astype(np.int64)
 
 
+def class_names(classes: Sequence[Any], labels: NDArray[Any]) -> tuple[str, ...]:
+    """Returns the name of each class: its label, unless these are 0, 1, 2, ... themselves.
+
+    Args:
+        classes: label of each class, in order.
+        labels: labels as they were saved; booleans are named False and True.
+    """
+    if tuple(classes) == (0, 1) and labels.dtype == np.bool_ and labels.size == len(labels):
+        return ("False", "True")
+    return () if tuple(classes) == tuple(range(len(classes))) else tuple(map(str, classes))
+
+
 def as_indices(labels: Values, classes: Sequence[Any], source: object) -> Indices:
     """Returns the place of each label among the classes, (N,).
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from vae_lab.data import missing_values
-from vae_lab.data.array_labels import as_indices, label_values
+from vae_lab.data.array_labels import as_indices, class_names, label_values
 from vae_lab.data.arrays import Arrays, Indices
 from vae_lab.data.conditions import Rows, attribute_values, condition_rows, number_values
 from vae_lab.data.framing import ImageSize
@@ -129,8 +129,9 @@ class Table(DataSource):
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
-        plain = self._classes == tuple(range(len(self._classes)))
-        return () if plain else tuple(map(str, self._classes))
+        if self._label is None:
+            return ()
+        return class_names(self._classes, column(self._table("train"), self._label, self._files["train"]))
 
     @property
     def attributes(self) -> tuple[str, ...]:

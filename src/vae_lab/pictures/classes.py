@@ -16,17 +16,20 @@ MAX_NAME = 40
 def class_of(spec: DataSpec, label: Label) -> int:
     """Returns the number of the class that a user means: the one of that name, or else the one of that number.
 
+    Where all names are numbers, as of the labels 0, 1, 3, a number is a name.
+
     Raises:
         ValueError: for neither, listing the classes.
     """
-    text = _typed(label)
+    text = _typed(spec, label)
     number = int(text) if re.fullmatch(r"-?[0-9]{1,18}", text) else None
     if text in spec.class_names:
         named = spec.class_names.index(text)
         if number is not None and number != named and 0 <= number < spec.num_classes:
             warnings.warn(f"y={text}: the class named {text}, which has the number {named}", stacklevel=2)
         return named
-    if number is not None and 0 <= number < spec.num_classes:
+    by_number = not spec.class_names or not all(name.isdecimal() for name in spec.class_names)
+    if number is not None and 0 <= number < spec.num_classes and by_number:
         return number
     raise ValueError(f"y={text}: {_wanted(spec, text)}")
 
@@ -49,8 +52,14 @@ def class_tag(spec: DataSpec | None, y: int) -> str:
     return f"{y}_{letters[:MAX_NAME]}"
 
 
-def _typed(label: Label) -> str:
-    return str(label).lower() if isinstance(label, bool) else str(label)
+def _typed(spec: DataSpec, label: Label) -> str:
+    """Returns a label as a name; True and False, in any spelling, are 1 and 0 where there are two classes unnamed."""
+    text = str(label)
+    if text.lower() not in ("true", "false") or text in spec.class_names:
+        return text
+    if spec.num_classes == 2 and not spec.class_names:
+        return str(int(text.lower() == "true"))
+    return next((name for name in spec.class_names if name.lower() == text.lower()), text.lower())
 
 
 def _wanted(spec: DataSpec, text: str) -> str:
