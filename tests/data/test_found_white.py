@@ -44,7 +44,7 @@ def run(train: Callable[..., Outcome], tmp_path: Path) -> Path:
 def test_a_run_reads_other_pictures_by_its_own_white(
     run: Path, command: Callable[..., Outcome], tmp_path: Path
 ) -> None:
-    assert yaml.safe_load((run / "config.yaml").read_text())["data"]["images"]["max_value"] == 4095
+    assert yaml.safe_load((run / "config.yaml").read_text())["data"]["images"]["max_value"] == {"integers": 4095}
     darker, brighter = deep(tmp_path / "darker", 1000), deep(tmp_path / "brighter", 60000)
     images = find_run(run).data(root=str(darker)).images
     assert max(images.load(train=train).x.max() for train in (True, False)) == round(1000 / 4095 * 255)
@@ -64,9 +64,9 @@ def test_a_run_goes_on_with_its_white(run: Path, train: Callable[..., Outcome], 
         resumed = train("resume=run", "trainer.max_epochs=2", *words)
         assert resumed.code == 0, resumed.err
         config = yaml.safe_load((run / "config.yaml").read_text())
-        assert config["data"]["images"]["max_value"] == 4095
+        assert config["data"]["images"]["max_value"] == {"integers": 4095}
     refused = train("resume=run", "trainer.max_epochs=3", "data.images.max_value=8191")
-    assert "run keeps 4095, because the best score so far is of other data" in refused.error_lines[0]
+    assert "run keeps {'integers': 4095}, because the best score so far is of other data" in refused.error_lines[0]
     Image.fromarray(np.full((8, 8), 8000, np.uint16)).save(tmp_path / "own" / "new.tif")
     refused = train("resume=run", "trainer.max_epochs=3")
     assert refused.code == 1
@@ -74,11 +74,22 @@ def test_a_run_goes_on_with_its_white(run: Path, train: Callable[..., Outcome], 
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
+def test_floats_beside_integers_of_12_bits_keep_their_own_white(tmp_path: Path) -> None:
+    deep(tmp_path / "train", 4000)
+    deep(tmp_path / "test", 1.0, np.float32)
+    folder = ImageFolder(str(tmp_path), image_size=8, channels=1)
+    assert folder.load(train=False).x.max() == 255
+    assert folder.load(train=True).x.max() == round(4000 / 4095 * 255)
+    as_older_runs = ImageFolder(str(tmp_path), image_size=8, channels=1, max_value=4095)
+    assert as_older_runs.load(train=False).x.max() == 0
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize(
     ("kinds", "found"),
     [
-        ({np.uint16: 4000}, 4095),
-        ({np.uint16: 60000}, 65535),
+        ({np.uint16: 4000}, {"integers": 4095}),
+        ({np.uint16: 60000}, {"integers": 65535}),
         ({np.uint16: 1}, {"integers": 1}),
         ({np.uint16: 0}, "auto"),
         ({np.uint16: 200}, {"integers": 255}),
@@ -108,7 +119,7 @@ def test_the_pictures_are_looked_through_once(tmp_path: Path, monkeypatch: pytes
     (remembered,) = (tmp_path / ".vae_lab").glob("depth-*.json")
     with monkeypatch.context() as patch:
         patch.setattr(picture_depth, "_largest_values", lambda paths: pytest.fail("opened again"))
-        assert folder().found() == {"max_value": 65535}
+        assert folder().found() == {"max_value": {"integers": 65535}}
     for damaged in (
         "",
         "[1, 2]",
@@ -119,7 +130,7 @@ def test_the_pictures_are_looked_through_once(tmp_path: Path, monkeypatch: pytes
         "[true, null, null]",
     ):
         remembered.write_text(damaged)
-        assert folder().found() == {"max_value": 65535}
+        assert folder().found() == {"max_value": {"integers": 65535}}
 
 
 @pytest.mark.parametrize(

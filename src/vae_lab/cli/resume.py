@@ -274,12 +274,13 @@ def moved_data(run: Path, root: str) -> str | None:
 
 def _refuse_kept(before: Mapping[str, Any], now: Mapping[str, Any], run: Path) -> None:
     """Raises RunError for a changed key that a run cannot change once it has begun."""
-    old, new = dict(leaves(before)), dict(leaves(now))
-    for key in sorted(old.keys() & new.keys(), key=lambda key: (key.count("."), key)):  # seed before data.seed
+    new = dict(leaves(now))
+    for key in sorted(new, key=lambda key: (key.count("."), key)):  # seed before data.seed
+        was = value_at(before, key, new[key])
         name = next((kept for kept in _KEPT if key == kept or key.startswith(f"{kept}.")), None)
         reason = _KEPT[name or "decoder_bias"] if name or key.endswith(".initialization") else None
-        if reason and old[key] != new[key]:
-            raise RunError(f"{key}={new[key]}: resume={run} keeps {old[key]}, because {reason}; start a new run for it")
+        if reason and was != new[key]:
+            raise RunError(f"{key}={new[key]}: resume={run} keeps {was}, because {reason}; start a new run for it")
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

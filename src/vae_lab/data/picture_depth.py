@@ -38,7 +38,12 @@ class White:
 
     @classmethod
     def of(cls, max_value: MaxValue) -> White:
-        """Returns the white that a user, or a run, has written as ``max_value``; for ``auto`` the usual one."""
+        """Returns the white of a ``max_value``; for ``auto`` the usual one.
+
+        Args:
+            max_value: one value that a user gives for all grey pictures, or those that were found, by the type of the
+                numbers; pictures of a type that was not found have the usual white.
+        """
         if isinstance(max_value, dict):
             return cls(int(max_value.get("integers", SIXTEEN_BITS)), float(max_value.get("floats", 1.0)))
         return cls() if max_value == "auto" else cls(max_value, float(max_value), min(max_value, _EIGHT_BITS))
@@ -122,8 +127,7 @@ class DepthOfSet:
             whites["integers"] = _least_white(largest.integers)
         if largest.floats is not None:
             whites["floats"] = float(_least_white(math.ceil(largest.floats)))
-        alone = whites.get("integers", 0) if len(whites) == 1 else 0
-        return int(alone) if alone > _EIGHT_BITS else whites or "auto"
+        return whites or "auto"
 
     @property
     def white(self) -> White:
