@@ -10,16 +10,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, RandomSampler, TensorDataset
 
 import vae_lab
 from tests.conftest import Outcome
 from tests.test_fitting import TINY, same_weights
+from vae_lab import train
 from vae_lab.data import DataModule, ImageDataModule, LoaderDataModule, Mnist
+from vae_lab.data.seeded_loader import SeededLoader
+from vae_lab.data.splits import held_out
 from vae_lab.errors import RunError
 from vae_lab.evaluate import main as evaluate
+from vae_lab.runs.loading import SavedRun
 from vae_lab.sample import main as sample
 from vae_lab.types import DataSpec, SplitName
 
@@ -280,3 +285,103 @@ def test_the_commands_say_what_they_need(command: Callable[..., Outcome], tmp_pa
 def test_the_option_is_not_for_the_command_line() -> None:
     with pytest.raises(ValueError, match="data=loader: the run was trained on a loader of a Python program"):
         vae_lab.compose("data=loader", "trainer=cpu")
+
+
+class Noisy(Dataset[Any]):
+    def __len__(self) -> int:
+        return 6
+
+    def __getitem__(self, index: int) -> Tensor:
+        return index + torch.rand(1)
+
+
+def epoch_of(batches: SeededLoader, epoch: int) -> list[float]:
+    batches.sampler.set_epoch(epoch)
+    return torch.cat(list(batches)).flatten().tolist()
+
+
+def test_generators_of_samplers_and_persistent_workers_follow_the_epoch() -> None:
+    def loaders() -> list[SeededLoader]:
+        sampler = RandomSampler(Noisy(), generator=torch.Generator().manual_seed(len(made)))
+        batches = BatchSampler(RandomSampler(Noisy(), generator=torch.Generator().manual_seed(len(made))), 2, False)
+        made.append(sampler.generator)
+        kinds = (
+            DataLoader(Noisy(), 2, sampler=sampler),
+            DataLoader(Noisy(), batch_sampler=batches),
+            DataLoader(Noisy(), 2, shuffle=True, num_workers=1, persistent_workers=True),
+        )
+        return [SeededLoader(kind, 3, 0) for kind in kinds]
+
+    made: list[Any] = []
+    for whole, resumed in zip(loaders(), loaders(), strict=True):
+        first, second = epoch_of(whole, 0), epoch_of(whole, 1)
+        assert epoch_of(resumed, 1) == second != first
+    assert [generator.initial_seed() for generator in made] == [0, 1]
+    assert torch.equal(made[0].get_state(), torch.Generator().manual_seed(0).get_state())
+
+
+def test_a_stream_that_is_read_once_is_named() -> None:
+    class Once(IterableDataset[Any]):
+        rows = iter(X)
+
+        def __iter__(self) -> Any:
+            yield from self.rows
+
+    module = LoaderDataModule()
+    module.hold({"train": DataLoader(Once(), 20), "val": loader(X, None)})
+    assert module.size("train") == 60
+    with pytest.raises(ValueError, match="data: the loader gives no batch at its second reading; give one that starts"):
+        next(iter(module.train_dataloader()))
+
+
+def test_other_values_than_those_of_the_run_are_refused() -> None:
+    def described(x: Tensor, size: int = 20, aug: bool = False) -> dict[str, str]:
+        module = LoaderDataModule(size)
+        module.hold_dataset(Pictures() if aug else TensorDataset(x, Y))
+        return module.description()
+
+    before = described(X)
+    assert before == described(X.double(), 7)
+    assert before != described(1 - X)
+    assert "fingerprint" not in described(X, aug=True)
+    Path("run").mkdir()
+    Path("run/config.yaml").write_text(yaml.safe_dump({"model": {}, "data": {}, "overrides": [], "in_memory": before}))
+    with pytest.raises(RunError, match="other data than the run began with: other values"):
+        train._check_same_arrays({"in_memory": described(1 - X)}, Path("run"))
+    older = {key: text for key, text in before.items() if key != "fingerprint"}
+    train._check_same_arrays({"in_memory": older}, Path("run"))
+
+
+@pytest.mark.parametrize("sizes", [{}, {"test_size": 7, "val_size": 5}])
+@pytest.mark.parametrize("split_seed", [0, 3, None])
+def test_saved_arrays_are_split_as_the_data_set_was(sizes: Any, split_seed: int | None, tmp_path: Path) -> None:
+    x = torch.arange(60.0)[:, None] + 0.5
+    options = {"batch_size": 60, "test_size": 0.1, "val_size": 0.1, "seed": 4, "split_seed": split_seed, **sizes}
+    module = LoaderDataModule(**options)
+    module.hold_dataset(TensorDataset(x))
+    (tmp_path / "saved").mkdir()
+    np.save(tmp_path / "saved" / "train.npy", x.numpy())
+    node = {key: value for key, value in options.items() if value is not None}  # an older run has no split_seed
+    config = {"data": node, "model": {}, "choices": {"data": "loader"}, "in_memory": module.description()}
+    run = SavedRun(tmp_path, tmp_path / "last.ckpt", config)
+    data = run.data(root=str(tmp_path / "saved"))
+    names: tuple[SplitName, ...] = ("train", "val", "test")
+    for name in names:
+        (batch,) = module._loaders[name]
+        arrays, rows = data.split(name)
+        assert sorted(batch[0].flatten().tolist()) == sorted(arrays.x[rows].flatten().tolist())
+    np.save(tmp_path / "saved" / "train.npy", x.numpy()[1:])
+    with pytest.raises(RunError, match=r"59 examples and no test examples, but the run had train .*test\.npy"):
+        run.data(root=str(tmp_path / "saved"))
+
+
+def test_the_test_set_does_not_depend_on_the_seed() -> None:
+    tested = []
+    for seed in (0, 1):
+        module = LoaderDataModule(seed=seed)
+        module.hold_dataset(TensorDataset(X))
+        tested.append(module._loaders["test"].dataset.indices)
+        older = LoaderDataModule(seed=seed, split_seed=None)
+        older.hold_dataset(TensorDataset(X))
+        assert older._loaders["test"].dataset.indices == held_out(60, 6, seed)[1].tolist()
+    assert tested[0] == tested[1]

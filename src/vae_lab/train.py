@@ -106,7 +106,11 @@ def train_in_folder(composition: Composition, given: GivenData | None = None) ->
 def _check_same_arrays(config: Mapping[str, Any], run: Path) -> None:
     """Raises RunError for other arrays in memory than those that a resumed run began with."""
     before, now = saved_config(run).get("in_memory"), config.get("in_memory")
-    if isinstance(before, Mapping) and isinstance(now, Mapping) and dict(before) != dict(now):
+    if not isinstance(before, Mapping) or not isinstance(now, Mapping):
+        return
+    if "fingerprint" not in before or "fingerprint" not in now:  # of loaders of older runs, and of random examples
+        before, now = ({k: v for k, v in found.items() if k != "fingerprint"} for found in (before, now))
+    if dict(before) != dict(now):
         key = next(key for key in [*before, *now] if before.get(key) != now.get(key))
         what = "other values" if key == "fingerprint" else f"{key} was {before.get(key)}, is {now.get(key)}"
         raise RunError(f"resume={run}: other data than the run began with: {what}; give the same, or start a new run")

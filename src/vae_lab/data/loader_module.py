@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Subset
 from vae_lab.data.batches import as_batch
 from vae_lab.data.choosing import chosen_places
 from vae_lab.data.loader_scan import Scan, as_numbers, scan, spec_of
-from vae_lab.data.seeded_loader import SeededLoader
+from vae_lab.data.seeded_loader import SeededLoader, is_repeatable
 from vae_lab.data.splits import evenly_spread, held_out
 from vae_lab.types import Batch, DataSpec, SplitName, Where
 
@@ -123,9 +123,12 @@ class LoaderDataModule(LightningDataModule):
         self.__dict__.pop("spec", None)
 
     def description(self) -> dict[str, str]:
-        """Returns what config.yaml records of the data."""
+        """Returns what config.yaml records of the data; a digest of the values unless examples are drawn anew."""
         sizes = ", ".join(f"{name} {found.num_examples}" for name, found in self.scans.items())
-        return {"x": f"{self.scans['train'].support} {self.spec.shape}", "examples": sizes}
+        described = {"x": f"{self.scans['train'].support} {self.spec.shape}", "examples": sizes}
+        if all(is_repeatable(loader, self.seed) for loader in self._loaders.values()):
+            described["fingerprint"] = " ".join(found.digest() for found in self.scans.values())
+        return described
 
     def size(self, name: SplitName) -> int:
         """Returns the number of examples of a split."""

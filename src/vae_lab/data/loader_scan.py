@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any
 
 import torch
@@ -125,6 +126,14 @@ class Scan:
         deviation[self._low == self._high] = 0
         as_single(torch.stack([self._low, self._high]).numpy(), (), self.name)
         return scaling_from(mean.numpy(), deviation.numpy(), source=f"{self.name}: ")
+
+    def digest(self) -> str:
+        """Returns a digest of the sums of the values and of their squares, in which their order is lost."""
+        assert self._sums is not None
+        number, total, squares = self._sums
+        means = total / (number * squares).sqrt().clamp(min=1e-300)  # in -1..1
+        rounded = [f"{squared:.9g} {mean:.9f}" for squared, mean in zip(squares.tolist(), means.tolist(), strict=True)]
+        return blake2b("\n".join(rounded).encode(), digest_size=16).hexdigest()
 
     def mean(self) -> Tensor:
         """Returns the mean of the kept examples, as the model reads them."""

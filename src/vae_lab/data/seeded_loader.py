@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from vae_lab.noise import mixed
 
 _END = object()
+_READINGS = 8
+"""Readings of an example after which it is held to be always the same."""
 
 
 class SeededLoader:
@@ -35,45 +38,77 @@ class SeededLoader:
         self.loader = loader
         self.length = length
         self.seed = seed
-        self.sampler = _Epoch(loader, same)
+        self.same = same
+        self.epoch = 0
+
+    @property
+    def sampler(self) -> SeededLoader:
+        """The object whose `set_epoch` Lightning calls before each epoch."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Sets the number of the epoch, and that of the loader's own sampler if it takes it."""
+        self.epoch = 0 if self.same else epoch
+        own = getattr(getattr(self.loader, "sampler", None), "set_epoch", None)
+        if callable(own):
+            own(self.epoch)
 
     def __len__(self) -> int:
         return self.length
 
     def __iter__(self) -> Iterator[Any]:
-        epoch = self.sampler.epoch
+        epoch = self.epoch
+        generators = _generators(self.loader)
+        states = [torch.Generator().manual_seed(mixed(self.seed, epoch)).get_state()] * len(generators)
         batches: Iterator[Any] | None = None
         for index in count():
-            with _seeded(self.seed, epoch, index):
+            with _seeded(self.seed, epoch, index), _swapped(generators, states):
                 if batches is None:
-                    generator = getattr(self.loader, "generator", None)
-                    if generator is not None:
-                        generator.manual_seed(mixed(self.seed, epoch))
+                    if getattr(self.loader, "persistent_workers", False):
+                        self.loader._iterator = None  # type: ignore[attr-defined]  # workers with numbers of their own
                     batches = iter(self.loader)
                 batch = next(batches, _END)
             if batch is _END:
+                if index == 0 and self.length:
+                    raise ValueError("data: the loader gives no batch at its second reading; give one that starts anew")
                 return
             yield batch
 
 
-class _Epoch:
-    """Number of the epoch, which Lightning sets before each; passed on to the loader's own sampler if it takes it.
+def is_repeatable(loader: Any, seed: int) -> bool:
+    """True if the first example of a loader's data set is the same at every reading; False if it has none."""
+    dataset: Any = getattr(loader, "dataset", None)
+    if not hasattr(type(dataset), "__getitem__"):
+        return False
+    readings = set()
+    for number in range(_READINGS):
+        with _seeded(seed, number):
+            example = dataset[0]
+        parts = example if isinstance(example, tuple | list) else [example]
+        readings.add(repr([part.tolist() if hasattr(part, "tolist") else part for part in parts]))
+    return len(readings) == 1
 
-    Args:
-        loader: loader whose sampler it is passed on to.
-        same: True: always 0.
-    """
 
-    def __init__(self, loader: Iterable[Any], same: bool) -> None:
-        self.loader = loader
-        self.same = same
-        self.epoch = 0
+def _generators(loader: Any) -> list[torch.Generator]:
+    """Returns the generators of a loader and of its samplers, each once."""
+    batch_sampler = getattr(loader, "batch_sampler", None)
+    parts = (loader, getattr(loader, "sampler", None), batch_sampler, getattr(batch_sampler, "sampler", None))
+    found = [getattr(part, "generator", None) for part in parts]
+    return list({id(each): each for each in found if isinstance(each, torch.Generator)}.values())
 
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = 0 if self.same else epoch
-        own = getattr(getattr(self.loader, "sampler", None), "set_epoch", None)
-        if callable(own):
-            own(self.epoch)
+
+@contextmanager
+def _swapped(generators: Sequence[torch.Generator], states: list[Tensor]) -> Iterator[None]:
+    """Context manager in which generators have the states of an epoch, which go on; afterwards their own again."""
+    own = [generator.get_state() for generator in generators]
+    for generator, state in zip(generators, states, strict=True):
+        generator.set_state(state)
+    try:
+        yield
+    finally:
+        states[:] = [generator.get_state() for generator in generators]
+        for generator, state in zip(generators, own, strict=True):
+            generator.set_state(state)
 
 
 @contextmanager
