@@ -50,6 +50,7 @@ Other data in ``data.root`` are found out by their spec.
 _KEPT = {
     "seed": "the first weights and the validation set came from it",
     "data.seed": "the validation set came from it",
+    "data.split_seed": "examples of the test set would be trained on",
     "data.images": "the best score so far is of other data",
     "data.val_size": "examples of the validation set would be trained on, or the best score is of other data",
     "data.binarization": "the best score so far is of other data",
@@ -64,12 +65,13 @@ _ADDED = {
     "data.images.fit": "crop",
     "data.images.kind": "auto",
     "data.missing": "refuse",
+    "data.split_seed": None,
     "data.standardize": "auto",
     "data.support": "auto",
 }
 """Keys that older runs did not have, with the value that means what they did."""
 
-_OWN_DEFAULTS = frozenset({"data.val_size", "data.root", "likelihood.scale"})
+_OWN_DEFAULTS = frozenset({"data.val_size", "data.root", "data.split_seed", "likelihood.scale"})
 """Keys whose defaults another version, folder or kind of data changes: a run goes on with its own value."""
 
 
@@ -209,7 +211,7 @@ def keep_own_defaults(cfg: DictConfig, given: Sequence[str]) -> None:
     if cfg.resume is None or last_checkpoint(run) is None:
         return
     saved = saved_config(run)
-    recorded = dict(leaves(saved))
+    recorded = _ADDED | dict(leaves(saved))
     for key in _OWN_DEFAULTS - {key_of(word) for word in given}:
         if key in recorded and OmegaConf.select(cfg, key) is not None:
             OmegaConf.update(cfg, key, recorded[key])

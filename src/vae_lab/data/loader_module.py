@@ -28,14 +28,20 @@ class LoaderDataModule(LightningDataModule):
         batch_size: number of examples in a batch of a Dataset; loaders have their own.
         val_size: part of a Dataset that validates where none is given: a number of examples, or a fraction below 1.
         test_size: part of a Dataset that tests where none is given.
-        seed: seed of these parts, of the order of a Dataset, and of the random numbers of each batch.
+        seed: seed of the validation part, of the order of a Dataset, and of the random numbers of each batch.
+        split_seed: seed of the test part, which is the same for every seed, as of arrays; None: ``seed``.
 
     Raises:
         ValueError: for a value outside its range.
     """
 
     def __init__(
-        self, batch_size: int = 128, val_size: int | float = 0.1, test_size: int | float = 0.1, seed: int = 0
+        self,
+        batch_size: int = 128,
+        val_size: int | float = 0.1,
+        test_size: int | float = 0.1,
+        seed: int = 0,
+        split_seed: int | None = 0,
     ) -> None:
         super().__init__()
         for key, value in (("batch_size", batch_size), ("val_size", val_size), ("test_size", test_size)):
@@ -45,6 +51,7 @@ class LoaderDataModule(LightningDataModule):
         self.val_size = val_size
         self.test_size = test_size
         self.seed = seed
+        self.split_seed = seed if split_seed is None else split_seed
         self.dtype = torch.float32
         self.inner: LightningDataModule | None = None
         self._loaders: Loaders = {}
@@ -69,12 +76,12 @@ class LoaderDataModule(LightningDataModule):
         """
         rows = torch.arange(len(train)).numpy()
         parts = {"val": val, "test": test}
-        for place, (name, size) in enumerate((("test", self.test_size), ("val", self.val_size))):
+        for name, size, seed in (("test", self.test_size, self.split_seed), ("val", self.val_size, self.seed + 1)):
             if parts[name] is None:
                 number = max(1, round(size * len(rows))) if isinstance(size, float) else size
                 if number >= len(rows):
                     raise ValueError(f"{name}_size={size}: leaves nothing of {len(rows)} examples to train on")
-                kept, held = held_out(len(rows), number, self.seed + place)
+                kept, held = held_out(len(rows), number, seed)
                 parts[name], rows = Subset(train, rows[held].tolist()), rows[kept]
         loaders = {"train": DataLoader(Subset(train, rows.tolist()), self.batch_size, shuffle=True)}
         self.hold(loaders | {name: DataLoader(part, self.batch_size) for name, part in parts.items()})  # type: ignore[arg-type]

@@ -18,6 +18,7 @@ from vae_lab.runs.build import build, package_names
 from vae_lab.runs.checkpoints import Weights, check_sizes, check_weights, load_weights, model_weights, read_checkpoint
 from vae_lab.runs.folder import BEST, CHECKPOINTS, CONFIG, LAST, METRICS, WEIGHTS, is_export, is_run, why_no_run
 from vae_lab.runs.reading import recorded
+from vae_lab.runs.saved_arrays import saved_arrays
 from vae_lab.runs.untrusted import read_yaml
 from vae_lab.types import DataSpec
 
@@ -83,7 +84,7 @@ class SavedRun:
         changes |= {"root": root} if root else {}
         node = {**self.config["data"], **changes}
         if value_at(self.config, "choices.data") == "loader":
-            node = self._saved_arrays(changes)
+            node = saved_arrays(self.folder, self.config, changes)
         with self._naming_the_config():
             data = build(node, packages)
         if not isinstance(data, ImageDataModule):
@@ -91,20 +92,6 @@ class SavedRun:
         if recorded := self.recorded_spec():
             data.keep_scaling(recorded)
         return data
-
-    def _saved_arrays(self, changes: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns the config of saved arrays for a run that was trained on a loader of a Python program.
-
-        Raises:
-            RunError: if ``changes`` name no folder of arrays.
-        """
-        if "root" not in changes:
-            raise RunError(
-                f"run={self.folder}: was trained on a loader of a Python program, which is not saved with it;"
-                " data_root=FOLDER names arrays, such as train.npy and test.npy, and vae_lab.load_run does the rest"
-            )
-        images = {"_target_": "vae_lab.data.ArrayFiles", "_partial_": True}
-        return {"_target_": "vae_lab.data.ImageDataModule", "images": images, "val_size": 0.1, **changes}
 
     def check_resumed_data(self, data: DataSpec) -> None:
         """Checks that the run can go on with data of this spec: the same shape and classes by name.
