@@ -36,6 +36,7 @@ def evaluate(cfg: DictConfig) -> None:
 
     settings = settings_of(EvaluationSettings, cfg)
     run = find_run(cfg.run)
+    step = run.step()  # before the weights: a training may save others meanwhile
     model, data, trainer = open_run(cfg, run)
     started = time.monotonic()
     with naming_data_root():
@@ -46,6 +47,7 @@ def evaluate(cfg: DictConfig) -> None:
         data_root = str(Path(data.images.root).expanduser().absolute())
         own = is_own_data(run, cfg.data_root, data, settings.split)
         record = result | {
+            "step": step,
             "precision": trainer.precision,
             "data_root": data_root,
             "own_data": own,

@@ -42,8 +42,14 @@ def write_run(
     return folder
 
 
-def write_evaluation(run: Path, nll: float) -> None:
-    (run / "evaluation.json").write_text(json.dumps({"nll": nll, "nll_error": 0.5}))
+def write_evaluation(run: Path, nll: float, **more: object) -> None:
+    (run / "evaluation.json").write_text(json.dumps({"nll": nll, "nll_error": 0.5, **more}))
+
+
+def add_to_metrics(run: Path, **more: object) -> None:
+    """Adds entries to metrics.json, beside the metrics."""
+    path = run / "metrics.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | more))
 
 
 def write_failure(folder: Path, overrides: Sequence[str], reason: str) -> Path:

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import Outcome
-from tests.reports.folders import draw_samples, write_evaluation, write_failure, write_run
+from tests.reports.folders import add_to_metrics, draw_samples, write_evaluation, write_failure, write_run
 from vae_lab.report import main
 from vae_lab.reports.comparison import compare
 from vae_lab.reports.page import write_report
@@ -241,6 +241,22 @@ def test_a_metric_that_is_no_finite_number_is_named_with_its_file(tmp_path: Path
     assert found.state == "finished"
     assert "nll" not in found.metrics
     assert found.reason.startswith("evaluation.json: nll is not a finite number")
+
+
+@pytest.mark.parametrize(("evaluated", "tested"), [(100, 200), (200, 200), (None, 200), (100, None)])
+def test_an_evaluation_of_earlier_weights_is_left_out(
+    tmp_path: Path, evaluated: int | None, tested: int | None
+) -> None:
+    """Made while the run trained: metrics.json is of other weights by now. Older files do not say their step."""
+    run = write_run(tmp_path / "a")
+    add_to_metrics(run, step=tested)
+    write_evaluation(run, 90.0, step=evaluated)
+    found = read_run(run)
+    assert found is not None
+    stale = evaluated == 100 and tested == 200
+    assert ("nll" not in found.metrics) == stale
+    reason = "evaluation.json: left out, because it is of step 100, metrics.json of step 200; evaluate again"
+    assert found.reason == reason * stale
 
 
 def test_names_other_evaluations_and_shows_no_number_of_them(tmp_path: Path) -> None:

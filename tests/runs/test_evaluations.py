@@ -81,7 +81,7 @@ def test_an_evaluation_is_filed_by_what_it_evaluated(
 
 def test_an_evaluation_of_less_stays_beside_that_of_more(tmp_path: Path) -> None:
     path = tmp_path / "evaluation.json"
-    best = {"num_examples": 40, "num_samples": 5000, "precision": "32-true", "nll_unconditional": 90.0}
+    best = {"num_examples": 40, "num_samples": 5000, "precision": "32-true", "nll_unconditional": 90.0, "step": 7}
     assert beside_better(path, best, 40) == path
     path.write_text(json.dumps(best))
     for change, name in (
@@ -91,6 +91,7 @@ def test_an_evaluation_of_less_stays_beside_that_of_more(tmp_path: Path) -> None
         ({"num_examples": 10, "num_samples": 64}, "evaluation_10_examples_64_samples.json"),
         ({"precision": "bf16-mixed"}, "evaluation_bf16_mixed.json"),
         ({"precision": "64-true"}, "evaluation.json"),
+        ({"num_samples": 64, "step": 8}, "evaluation.json"),  # the file there is of weights that are gone
     ):
         assert beside_better(path, best | change, 40).name == name
     del best["nll_unconditional"]

@@ -46,6 +46,7 @@ def test_a_run_that_goes_on_sets_its_old_numbers_aside(
     assert command(partial(evaluate), f"run={run}", *words).code == 0
     assert "nll" in vae_lab.load_run(run).metrics
     before = json.loads((run / "metrics.json").read_text())
+    assert before["step"] == json.loads((run / "evaluation.json").read_text())["step"] == 7
     stopped_at(10, signal.SIGTERM)
     assert train(f"resume={run}", "trainer.max_epochs=3").code == 143
     found = read_run(run)

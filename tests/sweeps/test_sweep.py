@@ -41,7 +41,7 @@ def instant(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[int, BaseException
         runs.save_config(record.run, record.config)
         if error := raises.get(record.config["latent_dim"]):
             raise error
-        how = {"skipped_steps": 0, "selection": "validation set", "fingerprints": {}}
+        how = {"skipped_steps": 0, "selection": "validation set", "fingerprints": {}, "step": 1}
         runs.save_metrics(record.run, {"test/elbo": -100.0}, record.seed, 1.0, **how)
 
     monkeypatch.setattr(vae_lab.training, "fit", fit)

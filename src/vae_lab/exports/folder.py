@@ -16,6 +16,7 @@ from vae_lab.runs.checkpoints import Weights
 from vae_lab.runs.evaluations import evaluation_path
 from vae_lab.runs.folder import CONFIG, EVALUATION, METRICS, WEIGHTS
 from vae_lab.runs.loading import SavedRun
+from vae_lab.runs.reading import is_of_other_weights
 from vae_lab.runs.tensor_files import save_safetensors
 from vae_lab.runs.untrusted import read_json
 
@@ -53,7 +54,7 @@ def numbers_of(run: SavedRun, weights: Weights) -> dict[str, dict[str, Any]]:
     if run.is_tested(weights) and (metrics := _read(run.folder / METRICS)):
         found[METRICS] = metrics
     path = evaluation_path(run, None, "test", "raw" if run.takes_raw(weights) else "average")
-    if evaluation := _read(path):
+    if (evaluation := _read(path)) and not is_of_other_weights(evaluation, {"step": run.step()}):
         found[EVALUATION] = {key: value for key, value in evaluation.items() if key not in _OF_MACHINE}
     return found
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from vae_lab.runs.folder import FINGERPRINTS, METRICS
 from vae_lab.runs.loading import SavedRun, find_run
-from vae_lab.runs.reading import recorded
+from vae_lab.runs.reading import record_of, recorded
 from vae_lab.types import SplitName
 
 if TYPE_CHECKING:
@@ -45,24 +45,28 @@ def beside_better(path: Path, result: Mapping[str, Any], total: int) -> Path:
 
     Args:
         path: path of `evaluation_path`.
-        result: result of `vae_lab.evaluation.evaluate` and its ``precision``. Less is a part of the split, or fewer
-            examples, fewer samples, 16 bits or no log p(x) where the file has more.
+        result: result of `vae_lab.evaluation.evaluate`, its ``precision`` and the ``step`` of the weights. Less is a
+            part of the split, or fewer examples, fewer samples, 16 bits or no log p(x) where the file has more, and is
+            of the same step.
         total: number of examples in the split.
     """
+    before = record_of(path)
+    if before.get("step") not in (None, result["step"]):
+        return path
     less = []
-    if result["num_examples"] < max(total, _count(path, "num_examples")):
+    if result["num_examples"] < max(total, _count(before, "num_examples")):
         less.append(f"{result['num_examples']}_examples")
-    if result["num_samples"] < _count(path, "num_samples"):
+    if result["num_samples"] < _count(before, "num_samples"):
         less.append(f"{result['num_samples']}_samples")
-    if "16" in result["precision"] and "16" not in (recorded(path, "precision") or "16"):
+    if "16" in result["precision"] and "16" not in str(before.get("precision", "16")):
         less.append(_safe(result["precision"]))
-    if "nll_unconditional" not in result and recorded(path, "nll_unconditional") is not None:
+    if "nll_unconditional" in before.keys() - result.keys():
         less.append("given_labels")
     return path.with_stem("_".join([path.stem, *less]))
 
 
-def _count(path: Path, key: str) -> int:
-    count = recorded(path, key)
+def _count(record: Mapping[str, Any], key: str) -> int:
+    count = record.get(key)
     return count if isinstance(count, int) else 0
 
 

@@ -77,6 +77,7 @@ def save_metrics(
     skipped_steps: int,
     selection: str,
     fingerprints: Mapping[str, str],
+    step: int | None,
 ) -> None:
     """Writes metrics.json: how the run went and how to repeat it.
 
@@ -89,9 +90,10 @@ def save_metrics(
         selection: examples by which best.ckpt was chosen: the validation set, or the test set if there is none; none
             if nothing was chosen.
         fingerprints: digest of each split that was read, by which its data are recognised elsewhere.
+        step: step of the training after which the weights were saved that the metrics are of; None if not known.
     """
     training = {"training_seconds": round(seconds, 1), "skipped_steps": skipped_steps, "selection": selection}
-    training |= {"fingerprints": dict(fingerprints)}
+    training |= {"fingerprints": dict(fingerprints), "step": step}
     save_json(run / METRICS, {"metrics": dict(metrics), **training, "seed": seed, **provenance()})
 
 

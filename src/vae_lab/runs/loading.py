@@ -61,6 +61,11 @@ class SavedRun:
         model.spec = spec
         return model.to(device).eval()
 
+    def step(self) -> int | None:
+        """Returns the step of the training after which the weights were saved; None for an exported run."""
+        step = read_checkpoint(self.checkpoint).get("global_step")
+        return step if isinstance(step, int) else None
+
     def takes_raw(self, weights: Weights) -> bool:
         """True if these are the weights of the last step of a run that has averaged ones, too."""
         return weights == "raw" and self.config.get("average") is not None and not is_export(self.folder)

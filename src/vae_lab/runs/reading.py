@@ -138,10 +138,21 @@ def saved_config(run: Path) -> dict[str, Any]:
 
 def recorded(path: Path, key: str) -> Any:
     """Returns a value of a record such as metrics.json; None if the file is missing or broken, or lacks it."""
+    return record_of(path).get(key)
+
+
+def record_of(path: Path) -> dict[str, Any]:
+    """Returns a record such as metrics.json; empty if the file is missing or broken."""
     try:
-        return read_json(path)[key]
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
+        record = read_json(path)
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def is_of_other_weights(evaluation: Mapping[str, Any], metrics: Mapping[str, Any]) -> bool:
+    """True if an evaluation is of weights of another step than metrics.json; False if one of them does not say."""
+    return None not in (steps := (evaluation.get("step"), metrics.get("step"))) and steps[0] != steps[1]
 
 
 def recorded_ids(run: Path) -> dict[str, str]:
@@ -220,6 +231,10 @@ def _expect(path: Path, fulfilled: bool, otherwise: str, problems: list[str]) ->
 
 def _metrics(folder: Path, record: Mapping[str, Any], problems: list[str]) -> dict[str, float]:
     evaluation = _read(folder / EVALUATION, read_json, problems)
+    if is_of_other_weights(evaluation, record):
+        steps = f"of step {evaluation['step']}, {METRICS} of step {record['step']}"
+        problems.append(f"{EVALUATION}: left out, because it is {steps}; evaluate again")
+        evaluation = {}
     files = {
         METRICS: {name.removeprefix("test/"): value for name, value in record["metrics"].items()},
         EVALUATION: {name: evaluation[name] for name in ("nll", "nll_error") if name in evaluation},

@@ -176,13 +176,19 @@ def _finish(
     if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
         selection = data.selection if _selects(trainer, test_checkpoint) else "none"
         prints = _fingerprints(data, ("train", "val", "test") if tests else ("train", "val"))
-        runs.save_metrics(record.run, metrics, record.seed, seconds, module.guard.skipped, selection, prints)
+        skipped, step = module.guard.skipped, _step(weights) if weights else trainer.global_step
+        runs.save_metrics(record.run, metrics, record.seed, seconds, skipped, selection, prints, step)
         compiling = f" ({module.compile_seconds:.0f} s of it compiling)" if module.compile_seconds else ""
         duration, tested = f"{seconds:.0f} s of training{compiling}", "best" if weights else "last"
         _print_summary(trainer, metrics, record, duration, tested)
-        if module.guard.skipped:
-            print(f"steps skipped because of a non-finite gradient: {module.guard.skipped}")
+        if skipped:
+            print(f"steps skipped because of a non-finite gradient: {skipped}")
     return metrics
+
+
+def _step(checkpoint: str) -> int | None:
+    """Returns the step after which a checkpoint was saved; None for a folder of sharded weights."""
+    return read_checkpoint(Path(checkpoint))["global_step"] if os.path.isfile(checkpoint) else None
 
 
 def _fingerprints(data: DataModule, splits: Collection[SplitName]) -> dict[str, str]:
