@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.reports.folders import write_failure, write_run
+from tests.reports.folders import add_to_metrics, write_failure, write_run
 from vae_lab.reports.comparison import compare
 from vae_lab.reports.varied import order
 from vae_lab.runs.reading import find_runs
@@ -111,3 +111,53 @@ def test_lines_are_of_the_settings_besides_the_axis(tmp_path: Path) -> None:
 
 def test_numbers_are_sorted_by_size_and_before_texts() -> None:
     assert sorted(["10", "b", "2", "a", "-1", "1e-3"], key=order) == ["-1", "1e-3", "2", "10", "a", "b"]
+
+
+def on_data(folder: Path, digest: str | None, choices: dict[str, str] | None = None, **config: object) -> None:
+    """A run on the user's own table with this digest of the test set; older runs have none."""
+    options = {"likelihood": config.pop("likelihood", {"_target_": "vae_lab.distributions.Bernoulli"})}
+    choices = {"data": "table", "likelihood": "bernoulli"} | (choices or {})
+    write_run(folder, config={"data": {"root": "t.csv", **config}, **options}, choices=choices)
+    if digest:
+        add_to_metrics(folder, fingerprints={"test": digest})
+
+
+def groups_of(folder: Path) -> dict[str, list[str]]:
+    return {
+        name: [run.folder.name for run in group.finished] for name, group in compare(find_runs(folder)).groups.items()
+    }
+
+
+def test_only_runs_on_the_same_test_set_are_compared(tmp_path: Path) -> None:
+    for name, digest, columns in (("a", "1" * 32, ["a"]), ("b", "2" * 32, ["a", "b"]), ("c", "1" * 32, ["a"])):
+        on_data(tmp_path / name, digest, images={"columns": columns, "split_seed": 0}, seed=len(columns))
+    assert groups_of(tmp_path) == {"data.images.columns=[a,b]": ["b"], "data.images.columns=[a]": ["a", "c"]}
+
+
+def test_files_that_were_replaced_are_other_data_and_a_copy_is_the_same(tmp_path: Path) -> None:
+    on_data(tmp_path / "a", "1" * 32)
+    on_data(tmp_path / "copy", "1" * 32, root="elsewhere.csv")
+    on_data(tmp_path / "replaced", "2" * 32)
+    assert groups_of(tmp_path) == {"test set=11111111": ["a", "copy"], "test set=22222222": ["replaced"]}
+
+
+def test_runs_without_a_digest_are_told_by_their_folder(tmp_path: Path) -> None:
+    on_data(tmp_path / "old", None)
+    on_data(tmp_path / "new", "1" * 32)
+    assert groups_of(tmp_path) == {"": ["new", "old"]}
+    on_data(tmp_path / "other", None, root="t2.csv")
+    assert groups_of(tmp_path) == {"data.root=t.csv": ["new", "old"], "data.root=t2.csv": ["other"]}
+    on_data(tmp_path / "changed", "2" * 32)
+    assert sorted(map(sorted, groups_of(tmp_path).values())) == [["changed"], ["new"], ["old"], ["other"]]
+    on_data(tmp_path / "copy", "2" * 32, root="t3.csv")
+    assert len(groups_of(tmp_path)) == 4, "each has a name of its own, though the folder does not tell them apart"
+
+
+def test_masses_are_compared_by_their_number_of_levels(tmp_path: Path) -> None:
+    for name, levels in (("categorical", 16), ("logistic_mixture", 256), ("discretized_logistic", None)):
+        likelihood = {"levels": levels} if levels else {}
+        on_data(tmp_path / name, "1" * 32, {"likelihood": name}, likelihood=likelihood)
+    assert groups_of(tmp_path) == {
+        "likelihood=16 levels": ["categorical"],
+        "likelihood=256 levels": ["discretized_logistic", "logistic_mixture"],
+    }

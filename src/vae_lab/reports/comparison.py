@@ -6,15 +6,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from vae_lab.reports.varied import Setting, as_number, is_published, label_of, order, settings_of, varied_keys
-from vae_lab.runs.reading import Run, setting
+from vae_lab.nested import leaves, value_at
+from vae_lab.reports.varied import (
+    Setting,
+    as_number,
+    is_published,
+    label_of,
+    order,
+    settings_of,
+    telling_apart,
+    varied_keys,
+)
+from vae_lab.runs.reading import Run, setting, shown
 
 _MAX_KEYS = 3
 """Keys that each have a column of their own; if more vary, a setting is named by its unusual values."""
-_MEASURE = ("data", "data.root", "data.image_size", "data.binarization", "likelihood")
-"""Keys that decide the meaning of a nat: only runs with the same values of them can be compared by their ELBO."""
-_SAME_MEASURE = {"categorical": "256 levels", "discretized_logistic": "256 levels"}
-"""Likelihoods that are probabilities of the same 256 grey levels, not densities."""
+_MASSES = ("categorical", "discretized_logistic", "logistic_mixture")
+"""Likelihoods that are probabilities of the same grey levels, not densities: only the number of levels counts."""
+
+_DIGITS = 8
+"""Digits of the digest of a test set that a name shows, where no setting tells data apart."""
 
 
 @dataclass(frozen=True)
@@ -87,17 +98,24 @@ class Comparison:
 
     @cached_property
     def groups(self) -> dict[str, Comparison]:
-        """Comparisons of runs whose nats mean the same, by name: of the same data and kind of likelihood."""
+        """Comparisons of runs whose nats mean the same, by name: of the same test set and kind of likelihood."""
+        digests: dict[tuple[str, ...], set[str]] = {}
+        for run in self.finished:
+            digests.setdefault(_place(run), set()).update(filter(None, [run.fingerprint]))
         found: dict[tuple[str, ...], list[Run]] = {}
         for run in self.finished:
-            found.setdefault(_measure(run), []).append(run)
+            # A run of an older version has no digest: the only one of its data set is taken to be its own.
+            known = {run.fingerprint} if run.fingerprint else digests[_place(run)]
+            test_set = min(known)[:_DIGITS] if len(known) == 1 else " in ".join(_place(run))
+            found.setdefault((test_set, *_kind(run).values()), []).append(run)
         if len(found) < 2:
             return {"": self}
-        differing = [i for i in range(len(_MEASURE)) if len({measure[i] for measure in found}) > 1]
-        return {
-            label_of({_MEASURE[i]: measure[i] for i in differing}): compare(runs)
-            for measure, runs in sorted(found.items())
-        }
+        words = [_common_words(runs) | {"test set": measure[0]} for measure, runs in found.items()]
+        shared = set.intersection(*map(set, words))
+        keys = telling_apart([{key: value for key, value in each.items() if key in shared} for each in words])
+        names = [label_of({key: each[key] for key in keys}) for each in words]
+        named = dict(zip(names, map(compare, found.values()), strict=True))
+        return {name: named[name] for name in sorted(named)}
 
 
 def compare(runs: Sequence[Run]) -> Comparison:
@@ -106,9 +124,25 @@ def compare(runs: Sequence[Run]) -> Comparison:
     return Comparison(runs, keys, settings_of(runs, keys))
 
 
-def _measure(run: Run) -> tuple[str, ...]:
-    values = {key: setting(run, key) for key in _MEASURE}
-    if is_published(run):
-        values["data.root"] = ""
-    values["likelihood"] = _SAME_MEASURE.get(values["likelihood"], values["likelihood"])
-    return tuple(values.values())
+def _place(run: Run) -> tuple[str, ...]:
+    """Returns the data set of a run, and its folder unless it is the same everywhere."""
+    return setting(run, "data"), "" if is_published(run) else setting(run, "data.root")
+
+
+def _kind(run: Run) -> dict[str, str]:
+    """Returns what decides the meaning of a nat, besides the test set."""
+    likelihood = setting(run, "likelihood")
+    if likelihood in _MASSES:
+        likelihood = f"{setting(run, 'likelihood.levels') or 256} levels"
+    treated = {key: setting(run, key) for key in ("data.binarization", "data.image_size")}
+    return {"likelihood": likelihood, **treated, "data.support": setting(run, "data.support") or "auto"}
+
+
+def _common_words(runs: Sequence[Run]) -> dict[str, str]:
+    """Returns what may tell runs on the same data from others: the values that all of them have."""
+    rows = []
+    for run in runs:
+        data, root = _place(run)
+        options = leaves(value_at(run.config, "data.images", {}), "data.images")
+        rows.append({"data": data, **_kind(run), **{key: shown(value) for key, value in options}, "data.root": root})
+    return {key: value for key, value in rows[0].items() if all(row.get(key) == value for row in rows)}

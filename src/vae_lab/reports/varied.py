@@ -78,14 +78,21 @@ def varied_keys(runs: Sequence[Run]) -> list[str]:
     """
     overridden = dict.fromkeys(key for run in runs for key in overridden_keys(run) if not _is_seed(key))
     keys = [key for key in overridden if len({setting(run, key) for run in runs} - {""}) > 1]
-    finished = [(run, dict(_settings(run))) for run in runs if run.state == "finished"]
-    for key in dict.fromkeys(key for _, values in finished for key in values):
+    finished = [run for run in runs if run.state == "finished"]
+    return telling_apart([dict(_settings(run)) | {key: setting(run, key) for key in keys} for run in finished], keys)
+
+
+def telling_apart(rows: Sequence[Mapping[str, str]], keys: Sequence[str] = ()) -> list[str]:
+    """Returns ``keys``, and each other key in which rows differ that are equal in those before it."""
+    found = list(keys)
+    for key in dict.fromkeys(key for row in rows for key in row if key not in keys):
         seen: dict[tuple[str, ...], str] = {}
         if any(
-            seen.setdefault(_values(run, keys), values.get(key, "")) != values.get(key, "") for run, values in finished
+            seen.setdefault(tuple(row.get(each, "") for each in found), row.get(key, "")) != row.get(key, "")
+            for row in rows
         ):
-            keys.append(key)
-    return keys
+            found.append(key)
+    return found
 
 
 def label_of(values: Mapping[str, str]) -> str:

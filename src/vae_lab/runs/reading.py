@@ -44,7 +44,7 @@ class Run:
         overrides: words of the command line, ``key=value`` each; None if they are not recorded.
         metrics: metrics by name, in nats per example: those of the test set, ``nll`` and ``nll_error`` of
             evaluation.json, and ``training_seconds``.
-        selection: "test set" if best.ckpt was chosen by it, "validation set", or '' if the run does not say.
+        record: content of metrics.json; empty for a run that is not finished.
         other_evaluations: names of the files of evaluations of other splits, data or weights, whose numbers are not
             among the metrics.
     """
@@ -55,7 +55,7 @@ class Run:
     config: Mapping[str, Any] = field(default_factory=dict)
     overrides: tuple[str, ...] | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
-    selection: str = ""
+    record: Mapping[str, Any] = field(default_factory=dict)
     other_evaluations: tuple[str, ...] = ()
 
     @property
@@ -67,6 +67,16 @@ class Run:
     def seed(self) -> str:
         """Seed of the run, as a string."""
         return setting(self, "seed")
+
+    @property
+    def selection(self) -> str:
+        """Set by which best.ckpt was chosen: "test set" or "validation set"; '' if the run does not say."""
+        return str(self.record.get("selection", ""))
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of the test set; '' if the run does not say."""
+        return str(value_at(self.record, "fingerprints.test") or "")
 
 
 def find_runs(folder: Path) -> list[Run]:
@@ -111,7 +121,7 @@ def read_run(folder: Path) -> Run | None:
         config,
         None if overrides is None else tuple(map(str, overrides)),
         metrics,
-        str(record.get("selection", "")),
+        record,
         tuple(sorted(path.name for path in folder.glob("evaluation_*.json"))),
     )
 
