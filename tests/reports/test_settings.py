@@ -77,6 +77,38 @@ def test_the_folder_and_the_seed_are_no_settings(tmp_path: Path) -> None:
     assert compare(find_runs(tmp_path)).keys == []
 
 
+def test_how_a_run_was_started_and_what_its_data_showed_are_no_settings(tmp_path: Path) -> None:
+    """One that went on, a job of a sweep, and one that saves more often; the scaling is that of a training split."""
+    for seed, started in enumerate(
+        (
+            {"resume": None, "sweep": {"resume": None}},
+            {"resume": "rs/b", "resume_changed": True},
+            {"resume": "auto", "checkpoint": {"every_minutes": 1}, "trainer": {"enable_progress_bar": False}},
+        )
+    ):
+        words = [f"seed={seed}", *(["checkpoint.every_minutes=1"] if seed == 2 else [])]
+        config = {**started, "spec": {"scaling": {"mean": [0.5 + seed]}}}
+        write_run(tmp_path / str(seed), words, seed=seed, config=config)
+    comparison = compare(find_runs(tmp_path))
+    assert comparison.keys == []
+    assert [len(setting.runs) for setting in comparison.settings] == [3]
+
+
+def test_the_seed_of_the_data_is_a_setting_where_it_is_not_that_of_the_run(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        write_run(tmp_path / f"both{seed}", [f"seed={seed}"], seed=seed)
+        words = [f"seed={seed}", "data.seed=7"]
+        write_run(tmp_path / f"data{seed}", words, seed=seed, config={"data": {"seed": 7, "batch_size": 128}})
+    comparison = compare(find_runs(tmp_path))
+    assert comparison.keys == ["data.seed"]
+    assert [(each.values["data.seed"], len(each.runs), each.copies) for each in comparison.settings] == [
+        ("7", 2, ()),
+        ("", 2, ()),
+    ]
+    write_run(tmp_path / "once", ["data.seed=0"], config={"data": {"seed": 0, "batch_size": 128}})
+    assert [len(each.runs) for each in compare(find_runs(tmp_path)).settings] == [1, 2, 2]
+
+
 @pytest.mark.parametrize(
     ("varied", "axis"),
     [

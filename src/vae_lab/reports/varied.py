@@ -11,7 +11,23 @@ from vae_lab.nested import leaves
 from vae_lab.runs.folder import relative_to_run
 from vae_lab.runs.reading import Run, overridden_keys, setting, shown
 
-_NOT_SETTINGS = {"overrides", "choices", "sweep", "run_dir"}
+_NOT_SETTINGS = (
+    "overrides",
+    "choices",
+    "spec",
+    "run_dir",
+    "sweep",
+    "search",
+    "resume",
+    "resume_changed",
+    "launcher",
+    "checkpoint",
+    "callbacks.last_checkpoint",
+    "callbacks.progress",
+    "callbacks.pruning",
+    "trainer.enable_progress_bar",
+)
+"""Keys without a part in what is trained, and those of which others are records."""
 _PUBLISHED = ("mnist", "fashion_mnist", "kmnist", "cifar10", "svhn", "celeba", "sprites")
 
 
@@ -76,10 +92,10 @@ def varied_keys(runs: Sequence[Run]) -> list[str]:
     Runs with the same values of all of them have the same config, but for the seed and their folder: only such runs may
     be averaged.
     """
-    overridden = dict.fromkeys(key for run in runs for key in overridden_keys(run) if not _is_seed(key))
-    keys = [key for key in overridden if len({setting(run, key) for run in runs} - {""}) > 1]
+    overridden = dict.fromkeys(key for run in runs for key in overridden_keys(run) if _is_setting(key))
+    keys = [key for key in overridden if len({value_of(run, key) for run in runs} - {""}) > 1]
     finished = [run for run in runs if run.state == "finished"]
-    return telling_apart([dict(_settings(run)) | {key: setting(run, key) for key in keys} for run in finished], keys)
+    return telling_apart([dict(_settings(run)) | {key: value_of(run, key) for key in keys} for run in finished], keys)
 
 
 def telling_apart(rows: Sequence[Mapping[str, str]], keys: Sequence[str] = ()) -> list[str]:
@@ -116,7 +132,14 @@ def as_number(value: str) -> float | None:
 
 
 def _values(run: Run, keys: Sequence[str]) -> tuple[str, ...]:
-    return tuple(setting(run, key) for key in keys)
+    return tuple(value_of(run, key) for key in keys)
+
+
+def value_of(run: Run, key: str) -> str:
+    """Returns the value of a setting; '' for a seed that is not set and equals that of the run, such as data.seed."""
+    value = setting(run, key)
+    follows = key.endswith(".seed") and value == run.seed and key not in overridden_keys(run)
+    return "" if follows else value
 
 
 def is_published(run: Run) -> bool:
@@ -124,15 +147,13 @@ def is_published(run: Run) -> bool:
     return setting(run, "data") in _PUBLISHED
 
 
-def _is_seed(key: str) -> bool:
-    return key.rpartition(".")[2] == "seed"
+def _is_setting(key: str) -> bool:
+    return key != "seed" and not any(key == name or key.startswith(f"{name}.") for name in _NOT_SETTINGS)
 
 
 def _settings(run: Run) -> Iterator[tuple[str, str]]:
-    """Yields each value of the config that is a setting but not a seed."""
+    """Yields each value of the config that is a setting."""
     published = is_published(run)
     for key, value in leaves(relative_to_run(run.config)):
-        if value == {} or (published and key == "data.root"):
-            continue
-        if key.partition(".")[0] not in _NOT_SETTINGS and not _is_seed(key):
-            yield key, shown(value)
+        if value != {} and _is_setting(key) and not (published and key == "data.root"):
+            yield key, value_of(run, key) if key.endswith(".seed") else shown(value)
