@@ -28,7 +28,8 @@ def job_rows(
     """Returns a row for each planned job; for each run of the folder, if the jobs were not planned beforehand."""
     if planned is None:
         return [_row(run.overrides or [run.folder.name], run, run.job in finished_before) for run in runs]
-    found = {run.job: run for run in runs}
+    # Of several runs of a job, such as a copy that did not finish, the finished one counts.
+    found = {run.job: run for run in sorted(runs, key=lambda run: run.state == "finished")}
     return [_row(job, found.get(frozenset(job)), frozenset(job) in finished_before) for job in planned]
 
 
