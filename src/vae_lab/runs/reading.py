@@ -6,7 +6,7 @@ import contextlib
 import math
 import os
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeGuard
@@ -80,11 +80,14 @@ class Run:
 
 
 def find_runs(folder: Path) -> list[Run]:
-    """Returns every run in ``folder`` and below it, in the order of their paths; no exported runs, which are copies."""
-    found = []
-    for path, subfolders, files in os.walk(folder):
-        subfolders[:] = sorted(set(subfolders) - {CHECKPOINTS, FIGURES})
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+    """Returns every run in ``folder`` and below it, in the order of their paths; no exported runs, which are copies.
+
+    Links to folders are followed; what several paths lead to is found once.
+    """
+    found, root = [], folder.resolve()
+    seen = {root, *root.parents}
+    for path, subfolders, files in os.walk(folder, followlinks=True):
+        subfolders[:] = _unseen(Path(path), subfolders, seen, of_run=CONFIG in files)
         if not {CONFIG, METRICS, FAILURE}.isdisjoint(files) and not is_export(Path(path)):
             try:
                 run = read_run(Path(path))
@@ -93,6 +96,17 @@ def find_runs(folder: Path) -> list[Run]:
             if run is not None:
                 found.append(run)
     return found
+
+
+def _unseen(path: Path, names: Iterable[str], seen: set[Path], of_run: bool) -> list[str]:
+    """Returns the subfolders to look into, links last, and adds them to those that were ``seen``."""
+    unseen = []
+    for name in sorted(names, key=lambda name: ((path / name).is_symlink(), name)):
+        real = (path / name).resolve()
+        if not (name.startswith(".") or real in seen or (of_run and name in (CHECKPOINTS, FIGURES))):
+            seen.add(real)
+            unseen.append(name)
+    return unseen
 
 
 def read_run(folder: Path) -> Run | None:
