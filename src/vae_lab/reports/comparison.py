@@ -93,7 +93,7 @@ class Comparison:
     def label(self, values: Mapping[str, str]) -> str:
         """Returns a label such as ``latent_dim=2, model=vae``, without the values that are `usual`."""
         usual = self.usual
-        unusual = {key: value for key, value in values.items() if usual.get(key) != value}
+        unusual = {key: value or "-" if usual else value for key, value in values.items() if usual.get(key) != value}
         return label_of(unusual) or ("the usual" if usual else "")
 
     @cached_property
