@@ -191,6 +191,16 @@ def test_runs_below_and_the_folder_itself(tmp_path: Path) -> None:
     assert len(find_runs(tmp_path / "z")) == 1
 
 
+def test_links_are_followed_once_and_only_those_to_other_folders(tmp_path: Path) -> None:
+    for name in ("runs/a", "runs/figures", "runs/a/figures", "runs/checkpoints/b", "elsewhere/c"):
+        write_run(tmp_path / name)
+    for name, target in (("link", "elsewhere"), ("again", "elsewhere/c"), ("same", "runs/a"), ("up", "")):
+        (tmp_path / "runs" / name).symlink_to(tmp_path / target)
+    folder = tmp_path / "runs"
+    found = [run.folder.relative_to(folder).as_posix() for run in find_runs(folder)]
+    assert found == ["a", "checkpoints/b", "figures", "again"]
+
+
 @pytest.mark.usefixtures("no_charts")
 def test_says_which_settings_carry_no_information(tmp_path: Path) -> None:
     whole, empty = {"kl_level_1": 15.0, "kl_level_2": 5.0}, {"kl_level_1": 20.0, "kl_level_2": 0.003}
@@ -230,6 +240,28 @@ def test_copies_of_a_run_count_once_and_are_named(tmp_path: Path) -> None:
         "a: has the seed (0) and the settings of copy, which alone counts in the means"
         in (tmp_path / "report.md").read_text()
     )
+
+
+@pytest.mark.usefixtures("no_charts")
+def test_pictures_of_the_user_stay_in_the_folder_of_the_report(tmp_path: Path) -> None:
+    write_run(tmp_path / "a")
+    write_report(tmp_path)
+    (tmp_path / "report").mkdir(exist_ok=True)
+    for name in ("mine", "elbo", "group_2_rate_distortion", "group_2_mine"):
+        (tmp_path / "report" / f"{name}.png").touch()
+    write_report(tmp_path)
+    assert {path.stem for path in (tmp_path / "report").iterdir()} == {"mine", "group_2_mine"}
+
+
+def test_a_run_without_one_of_many_settings_is_not_the_usual(tmp_path: Path) -> None:
+    for i in range(5):
+        config = {"a": i, "b": i, "c": i, "d": "x"} if i else {"a": 1, "b": 1, "c": 1}
+        write_run(tmp_path / str(i), [f"{key}={value}" for key, value in config.items()], config=config)
+    write_run(tmp_path / "other", ["a=1", "b=1", "c=1", "d=y"], config={"a": 1, "b": 1, "c": 1, "d": "y"})
+    comparison = compare(find_runs(tmp_path))
+    labels = [comparison.label(each.values) for each in comparison.settings]
+    assert len(set(labels)) == len(labels) == 6
+    assert {"the usual", "d=-", "d=y"} <= set(labels)
 
 
 @pytest.mark.parametrize("value", ["many", float("nan"), True, None, [1]])

@@ -20,13 +20,14 @@ DPI = 120
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Colours of Okabe and Ito, which colour-blind people can distinguish; then again with other markers."""
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-_TITLES = {
+TITLES = {
     "nll": "negative log-likelihood, nats (lower is better)",
     "elbo": "test ELBO, nats (higher is better)",
     "units_with_kl": "units with a KL above 0.01 nats",
     "active_units": "active units (Burda et al.: the mean varies)",
     "training_seconds": "training time, s",
 }
+"""Metrics that have a chart of their name, and the titles of its axis."""
 MAX_LINES = 10
 """Lines of a chart that have a colour and a place in the legend; the others are grey, and in the table."""
 _MAX_NAMES = 30
@@ -67,7 +68,7 @@ def _against_setting(comparison: Comparison, metric: str) -> Figure:
         for at, setting in zip(x, shown, strict=True):
             values = setting.numbers(metric)
             _dots(axes, [at] * len(values), values, i)
-    axes.set_ylabel(_TITLES[metric])
+    axes.set_ylabel(TITLES[metric])
     if metric in ("units_with_kl", "active_units"):
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     if metric != comparison.likelihood:

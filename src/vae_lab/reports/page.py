@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
@@ -14,7 +15,7 @@ from matplotlib.figure import Figure
 from vae_lab.errors import RunError
 from vae_lab.files import atomic_path
 from vae_lab.reports import tables, text
-from vae_lab.reports.charts import DPI, charts
+from vae_lab.reports.charts import DPI, TITLES, charts
 from vae_lab.reports.comparison import Comparison, compare
 from vae_lab.reports.sample_grid import sample_grid, with_unreadable_pictures
 from vae_lab.runs.reading import Run, find_runs
@@ -23,6 +24,8 @@ from vae_lab.runs.search_record import search_lines
 MARK = "<!-- Written by python -m vae_lab.report, which will write over it. -->"
 """First line of every report, so that nothing else is ever written over."""
 TEXT, NUMBERS, PICTURES = "report.md", "report.csv", "report"
+_OWN_PICTURE = re.compile(rf"(group_\d+_)?({'|'.join([*TITLES, 'rate_distortion', 'samples'])})")
+"""Names of pictures of reports; any other picture beside them is the user's."""
 
 
 def write_report(folder: Path) -> Comparison:
@@ -48,7 +51,7 @@ def write_report(folder: Path) -> Comparison:
         for path, content in files.items():
             whole.enter_context(atomic_path(path)).write_bytes(content)
     for path in (folder / PICTURES).glob("*.png"):
-        if path not in files:
+        if path not in files and _OWN_PICTURE.fullmatch(path.stem):
             path.unlink()  # of an earlier report
     return comparison
 
