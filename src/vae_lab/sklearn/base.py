@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 import vae_lab
 
@@ -120,11 +120,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        tags.non_deterministic = False
         return tags
-
-    def _more_tags(self) -> dict[str, Any]:  # scikit-learn below 1.6
-        return {"preserves_dtype": [np.float64, np.float32]}
 
     @property
     def _n_features_out(self) -> int:
@@ -145,12 +141,10 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         ]
         words += [] if self.shape is None else _KINDS.get(len(tuple(self.shape)), ())
         words += [] if self.widths is None else [f"network.widths=[{','.join(map(str, self.widths))}]"]
-        words += [] if self.folder is not None else _NO_FILES
-        if self.validation_fraction is None:
-            words += [] if self.folder is not None else _NO_VALIDATION
-        else:
+        if self.validation_fraction is not None:
             words += [f"data.val_size={float(self.validation_fraction)}"]
-            words += [] if self.folder is not None else _BEST_ALONE
+        if self.folder is None:
+            words += [*_NO_FILES, *(_NO_VALIDATION if self.validation_fraction is None else _BEST_ALONE)]
         words += self.overrides
         with tempfile.TemporaryDirectory() as temporary:
             run = vae_lab.fit(
@@ -245,9 +239,5 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 
 def checked(estimator: Any, X: Any, *y: Any, reset: bool = False) -> Any:
     """Returns X, and y if it is given, as scikit-learn checks them for an estimator."""
-    how: dict[str, Any] = {"dtype": [np.float64, np.float32], "reset": reset, "ensure_min_samples": 2 if reset else 1}
-    try:
-        from sklearn.utils.validation import validate_data  # noqa: PLC0415
-    except ImportError:  # scikit-learn below 1.6
-        return estimator._validate_data(X, *y, **how)
-    return validate_data(estimator, X, *y, **how)
+    types = [np.float64, np.float32]
+    return validate_data(estimator, X, *y, dtype=types, reset=reset, ensure_min_samples=2 if reset else 1)

@@ -122,9 +122,6 @@ class CVAE(Estimator):
         tags.target_tags.required = True
         return tags
 
-    def _more_tags(self) -> dict[str, Any]:
-        return {**super()._more_tags(), "requires_y": True}
-
     def _joint(self, X: Numbers) -> Numbers:
         """Returns log p(x | y) + log p(y) for every class, (n, classes)."""
         return np.stack(
