@@ -106,6 +106,14 @@ def test_a_conditional_model_draws_scores_and_encodes_by_class() -> None:
     assert cvae.sample(5).shape == (5, 4)
 
 
+def test_a_fit_that_fails_leaves_the_classes_of_the_fit_before() -> None:
+    cvae = CVAE(2, **QUICK).fit(X, Y)
+    with pytest.raises(ValueError, match="levels='bottom'"):
+        cvae.set_params(levels="bottom").fit(X, np.where(Y == "big", "whale", "ant"))
+    assert cvae.classes_.tolist() == ["big", "small"]
+    assert cvae.set_params(levels="top").transform(X, Y).shape == (80, 2)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

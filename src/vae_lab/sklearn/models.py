@@ -79,9 +79,11 @@ class CVAE(Estimator):
         X, y = checked(self, X, y, reset=True)
         y = column_or_1d(y, warn=True)
         check_classification_targets(y)
-        self.classes_, places, counts = np.unique(y, return_inverse=True, return_counts=True)
+        classes, places, counts = np.unique(y, return_inverse=True, return_counts=True)
+        self._fit(X, places.astype(np.int64))
+        self.classes_ = classes  # last: of a fit that fails nothing is kept
         self.class_log_prior_ = np.log(counts / counts.sum())
-        return self._fit(X, places.astype(np.int64))
+        return self
 
     def transform(self, X: Any, y: Any = None) -> Numbers:
         """Returns the posterior means for the classes y, (n, size); None: for the most likely class of each example."""
