@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tests.pairwise import pairwise
 from vae_lab.core import LatentVariableModel
+from vae_lab.core.codes import latent_shapes
 from vae_lab.distributions import (
     Bernoulli,
     Categorical,
@@ -200,6 +201,10 @@ def test_generate_reconstruct_and_log_marginal_shapes(case: Case) -> None:
     estimate = model.log_marginal(x, y, num_samples=5, chunk=2)
     assert estimate.shape == (B,)
     assert estimate.isfinite().all()
+    state = torch.get_rng_state()
+    shapes = latent_shapes(model)
+    assert torch.equal(torch.get_rng_state(), state), "shapes are read without a draw"
+    assert shapes == [tuple(z.shape[1:]) for z in model.sample_prior(B, y)]
     one = model.generate(1, None if y is None else y[:1])
     assert one.mean.shape == (1, *SHAPE)
 

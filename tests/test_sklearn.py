@@ -11,6 +11,7 @@ from typing import Any
 import joblib
 import numpy as np
 import pytest
+import torch
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_digits
 from sklearn.linear_model import LogisticRegression
@@ -84,10 +85,12 @@ def test_the_estimate_of_an_example_does_not_depend_on_others() -> None:
 def test_codes_of_all_levels_stand_side_by_side() -> None:
     top = MHVAE(2, **QUICK).fit(X)
     every = clone(top).set_params(levels="all").fit(X)
+    state = torch.get_rng_state()
     assert top.transform(X).shape == (80, 2)
     assert np.array_equal(every.transform(X)[:, -2:], top.transform(X))
     assert every.transform(X).shape == (80, len(every.get_feature_names_out()))
     assert np.allclose(every.inverse_transform(every.transform(X)), every.run_.decode(every.run_.encode(X)), atol=0.1)
+    assert torch.equal(torch.get_rng_state(), state), "codes, names and means take no random numbers of the program"
     with pytest.raises(ValueError, match=r"Z: shape \(80, 2\), must be \(n, "):
         every.inverse_transform(top.transform(X))
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
+from vae_lab.core.inputs import on_model
 from vae_lab.core.model import LatentVariableModel
 from vae_lab.core.terms import LatentLevel
 
@@ -20,6 +22,20 @@ class Code(NamedTuple):
 
     mean: Any
     scale: Any
+
+
+@torch.no_grad()
+def latent_shapes(model: LatentVariableModel) -> list[tuple[int, ...]]:
+    """Returns the shape of the latents of each level, nearest the data first; draws no random numbers."""
+    y = None
+    if model.conditional:  # any condition will do
+        columns = model.spec.context_features if model.spec is not None and model.spec.vector_condition else 0
+        y = torch.eye(1, columns) if columns else torch.zeros(1, dtype=torch.int64)
+    context = None if y is None else model.context(on_model(model, y))
+    walk = model.prior.descend(
+        lambda i, p, state: on_model(model, torch.zeros(p.batch_shape + p.event_shape)), None, context
+    )
+    return [tuple(p.event_shape) for p in reversed(walk.conditionals)]
 
 
 def posterior_codes(model: LatentVariableModel, x: Tensor, y: Tensor | None = None, num_samples: int = 8) -> list[Code]:

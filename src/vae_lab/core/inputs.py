@@ -87,6 +87,14 @@ def check_labels(model: LatentVariableModel, y: Any, num: int) -> None:
         raise ValueError(f"y: class {least if least < 0 else most} does not exist{_classes(model)}")
 
 
+def on_model(model: LatentVariableModel, value: Tensor) -> Tensor:
+    """Returns a tensor on the model's device and, unless it holds class numbers, in its precision."""
+    parameter = _parameter(model)
+    if parameter is None:
+        return value
+    return value.to(parameter.device, parameter.dtype if value.is_floating_point() else value.dtype)
+
+
 def check_codes(model: LatentVariableModel, z: Sequence[Any]) -> None:
     """Checks codes of latent levels, one tensor per level; the networks check their shapes.
 

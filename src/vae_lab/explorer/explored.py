@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from vae_lab.core.codes import latent_shapes
+from vae_lab.core.inputs import on_model
 from vae_lab.errors import RunError, naming_data_root
-from vae_lab.pictures.latents import LevelCodes, codes, evaluation_mode, first_varied, on_model, rows_of
+from vae_lab.pictures.latents import LevelCodes, batch_on_model, codes, evaluation_mode, first_varied, rows_of
 from vae_lab.runs.loading import find_checkpoint, find_run, load_run
 from vae_lab.runs.run import Run
 from vae_lab.settings import ExploreSettings
@@ -66,8 +68,7 @@ class ExploredRun:
             self.problem = " ".join(str(error).split())[:300] or type(error).__name__
         else:
             self.levels = codes(self.model, self.examples)
-        with evaluation_mode(self.model, seed=0):
-            self.shapes = [tuple(z.shape[1:]) for z in self.model.sample_prior(1, self.first_condition())]
+        self.shapes = latent_shapes(self.model)
 
     def first_condition(self) -> Tensor | None:
         """Returns the condition that the page begins with: that of the first example, class 0, or the mean numbers."""
@@ -104,8 +105,8 @@ class ExploredRun:
         """
         model = self.model
         with evaluation_mode(model, seed=0):
-            values = [self.run_tensor(code) for code in reversed(z)]
-            context = model.context(self.run_tensor(y)) if context is None and y is not None else context
+            values = [on_model(self.model, code) for code in reversed(z)]
+            context = model.context(on_model(self.model, y)) if context is None and y is not None else context
             walk = model.prior.descend(
                 lambda i, p, _: values[i] if i < len(values) else p.mean.expand(1, *p.event_shape), None, context
             )
@@ -117,7 +118,7 @@ class ExploredRun:
         """Returns what the codes from one end to the other decode to; conditions move along with the codes."""
         (start, y_start), (end, y_end) = ends
         with evaluation_mode(self.model, seed=0):
-            contexts = [None if y is None else self.model.context(self.run_tensor(y)) for y in (y_start, y_end)]
+            contexts = [None if y is None else self.model.context(on_model(self.model, y)) for y in (y_start, y_end)]
         pictures = []
         for weight in torch.linspace(0, 1, steps).tolist():
             z = [torch.lerp(first, last, weight) for first, last in zip(start, end, strict=True)]
@@ -139,7 +140,7 @@ class ExploredRun:
         """Returns codes, ELBO, log-likelihood and KL of one example, in nats; KL by level and by dimension."""
         levels = codes(self.model, example)
         with evaluation_mode(self.model, seed=0):
-            batch = on_model(self.model, example)
+            batch = batch_on_model(self.model, example)
             terms = self.model(batch.x, batch.y, num_samples=_ELBO_SAMPLES)
             nats = {
                 "elbo": float(terms.elbo),
@@ -151,11 +152,6 @@ class ExploredRun:
             **nats,
             "kl_by_dimension": [None if level.kl is None else level.kl.flatten().tolist() for level in levels],
         }
-
-    def run_tensor(self, value: Tensor) -> Tensor:
-        """Returns a tensor on the model's device and, unless it holds classes, in its precision."""
-        like = next(iter([*self.model.parameters(), *self.model.buffers()]))
-        return value.to(like.device, like.dtype if value.is_floating_point() else value.dtype)
 
 
 def stamp_of(path: Path) -> str:

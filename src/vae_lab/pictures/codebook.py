@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vae_lab.core import LatentVariableModel
 from vae_lab.pictures.grid import DPI, figure_picture
-from vae_lab.pictures.latents import encode, evaluation_mode, on_model
+from vae_lab.pictures.latents import batch_on_model, encode, evaluation_mode
 from vae_lab.types import Batch
 
 
@@ -21,7 +21,7 @@ def codebook_use(model: LatentVariableModel, examples: Batch, seed: int = 0) -> 
         seed: seed of the noise, which a quantiser does not use.
     """
     with evaluation_mode(model, seed):
-        (codes,) = encode(model, on_model(model, examples))
+        (codes,) = encode(model, batch_on_model(model, examples))
     num_codes = int(model.prior.links[0].num_codes)  # type: ignore[arg-type]
     share = codes.long().flatten().bincount(minlength=num_codes).double() / codes.numel()
     share = share.sort(descending=True).values.cpu()

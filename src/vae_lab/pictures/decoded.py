@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from vae_lab.core import LatentVariableModel
+from vae_lab.core.inputs import on_model
 from vae_lab.pictures.conditions import row_label
-from vae_lab.pictures.latents import by_level, decode, evaluation_mode, on_device
+from vae_lab.pictures.latents import by_level, decode, evaluation_mode, labels_on_model
 from vae_lab.pictures.sheet import Sheet
 from vae_lab.settings import Draw
 
@@ -42,13 +43,11 @@ def decoded(
         ValueError: for codes that are not of this model.
     """
     num = 1 if y is None else len(y)
-    labels = on_device(model, y)
+    labels = labels_on_model(model, y)
     with evaluation_mode(model, seed):
         shapes = [tuple(code.shape[1:]) for code in model.sample_prior(num, labels)]
         codes = [code.expand(num, *code.shape[1:]) for code in _codes(z, shapes)]
-        like = next(model.parameters())
-        codes = [code.to(like) for code in codes]
-        images = decode(model, codes, model.context(labels), draw)
+        images = decode(model, [on_model(model, code) for code in codes], model.context(labels), draw)
     first = len(shapes) - len(codes) + 1
     arrays = {"images": images, **by_level(codes, first), **({} if y is None else {"y": y})}
     names = [] if y is None else [row_label(model.spec, each) for each in y]

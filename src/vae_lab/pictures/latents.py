@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +16,7 @@ from torch.distributions import Distribution
 
 from vae_lab import noise
 from vae_lab.core import LatentLevel, LatentVariableModel
+from vae_lab.core.inputs import on_model
 from vae_lab.settings import Draw
 from vae_lab.types import Batch
 
@@ -44,7 +44,7 @@ def evaluation_mode(model: LatentVariableModel, seed: int) -> Iterator[None]:
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
-        with torch.no_grad(), noise.fixed_seed(seed, _parameter(model).device):
+        with torch.no_grad(), noise.fixed_seed(seed, on_model(model, torch.empty(0)).device):
             yield
     finally:
         for module, training in modes:
@@ -78,24 +78,23 @@ def first_varied(examples: Batch, num: int) -> Batch:
     return rows_of(varied(examples), slice(num))
 
 
-def on_model(model: LatentVariableModel, examples: Batch) -> Batch:
+def batch_on_model(model: LatentVariableModel, examples: Batch) -> Batch:
     """Returns examples on the model's device and in its precision; without labels for an unconditional model.
 
     Raises:
         ValueError: for examples without labels and a conditional model.
     """
-    parameter = _parameter(model)
-    x = examples.x.to(parameter.device, parameter.dtype)
+    x = on_model(model, examples.x)
     if not model.conditional:
         return Batch(x)
     if examples.y is None:
         raise ValueError("this model is conditional: its pictures need examples with labels y")
-    return Batch(x, on_device(model, examples.y))
+    return Batch(x, on_model(model, examples.y))
 
 
-def on_device(model: LatentVariableModel, y: Tensor | None) -> Tensor | None:
-    """Returns labels on the model's device."""
-    return None if y is None else y.to(_parameter(model).device)
+def labels_on_model(model: LatentVariableModel, y: Tensor | None) -> Tensor | None:
+    """Returns labels, if there are any, on the model's device and, unless they are classes, in its precision."""
+    return None if y is None else on_model(model, y)
 
 
 def encode(model: LatentVariableModel, batch: Batch) -> list[Tensor]:
@@ -108,7 +107,7 @@ def encode(model: LatentVariableModel, batch: Batch) -> list[Tensor]:
 def codes(model: LatentVariableModel, examples: Batch, seed: int = 0) -> list[LevelCodes]:
     """Returns the posteriors of the examples, level by level from the data up."""
     with evaluation_mode(model, seed):
-        batch = on_model(model, examples)
+        batch = batch_on_model(model, examples)
         chunks = [_posteriors(model, rows_of(batch, rows)) for rows in _slices(len(batch.x))]
     return [_joined(level) for level in zip(*chunks, strict=True)]
 
@@ -144,11 +143,6 @@ def decode(
 def by_level(z: Iterable[Tensor], first: int = 1) -> dict[str, Tensor]:
     """Names codes for a `Sheet`: ``z_1``, ``z_2``, ..., from level ``first`` up."""
     return {f"z_{level}": code for level, code in enumerate(z, first)}
-
-
-def _parameter(model: LatentVariableModel) -> Tensor:
-    """Returns any parameter, which has the device and the precision of the model."""
-    return next(chain(model.parameters(), model.buffers()))
 
 
 def _slices(total: int) -> Iterator[slice]:

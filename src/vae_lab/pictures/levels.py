@@ -15,7 +15,7 @@ from torch import Tensor
 from vae_lab.core import LatentVariableModel
 from vae_lab.pictures.conditions import row_label
 from vae_lab.pictures.grid import DPI, figure_picture
-from vae_lab.pictures.latents import by_level, codes, decode, encode, evaluation_mode, on_model
+from vae_lab.pictures.latents import batch_on_model, by_level, codes, decode, encode, evaluation_mode
 from vae_lab.pictures.sheet import Sheet, originals
 from vae_lab.types import Batch
 
@@ -50,7 +50,7 @@ def progressive(model: LatentVariableModel, examples: Batch, seed: int = 0) -> S
         row by row, the codes ``z_1``, ..., (B, *event), ``originals`` and, if any, ``y`` and ``grey``.
     """
     with evaluation_mode(model, seed):
-        batch = on_model(model, examples)
+        batch = batch_on_model(model, examples)
         z, context = encode(model, batch), model.context(batch.y)
         rows = [(name, decode(model, z[levels.start :], context)) for name, levels in reversed(groups(model))]
     images = torch.cat([row for _, row in rows])
@@ -74,7 +74,7 @@ def redrawn(model: LatentVariableModel, example: Batch, seed: int = 0, num: int 
         ``images``, (G * num, ...), ``originals``, and, if any, ``y`` and ``grey``.
     """
     with evaluation_mode(model, seed):
-        batch = on_model(model, example)
+        batch = batch_on_model(model, example)
         z = encode(model, batch)
         rows = [(name, _redrawn(model, z, levels, batch.y, num)) for name, levels in reversed(groups(model))]
     images = torch.cat([row for _, row in rows])

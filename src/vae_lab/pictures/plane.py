@@ -9,9 +9,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from vae_lab.core import LatentVariableModel
+from vae_lab.core.codes import latent_shapes
 from vae_lab.pictures.classes import MAX_NAME
 from vae_lab.pictures.grid import DPI, figure_picture
-from vae_lab.pictures.latents import codes, decode, evaluation_mode, on_device, prior_of
+from vae_lab.pictures.latents import codes, decode, evaluation_mode, labels_on_model, prior_of
 from vae_lab.pictures.sheet import Sheet
 from vae_lab.types import Batch, DataSpec
 
@@ -25,10 +26,8 @@ MARKER = 12
 
 def latent_plane(model: LatentVariableModel) -> bool:
     """True if the top level has two dimensions."""
-    y = _any_condition(model.spec) if model.conditional else None
     with evaluation_mode(model, seed=0):
-        prior = prior_of(model, (), model.context(on_device(model, y)))
-    return tuple(prior.event_shape) == _PLANE
+        return latent_shapes(model)[-1] == _PLANE
 
 
 def manifold(model: LatentVariableModel, y: int | Tensor | None = None, num: int = 20) -> Sheet:
@@ -50,7 +49,7 @@ def manifold(model: LatentVariableModel, y: int | Tensor | None = None, num: int
         ValueError: for a top level of other than two dimensions.
     """
     _check_plane(model)
-    labels = on_device(model, None if y is None else torch.as_tensor(y)[None])
+    labels = labels_on_model(model, None if y is None else torch.as_tensor(y)[None])
     with evaluation_mode(model, seed=0):
         context = model.context(labels)
         prior = prior_of(model, (), context)
@@ -92,13 +91,6 @@ def code_scatter(model: LatentVariableModel, examples: Batch, seed: int = 0) -> 
     y, name = _colours(examples.y, model.spec)
     _scatter(figure, axes, z, y, model.spec, name)
     return figure_picture(figure)
-
-
-def _any_condition(spec: DataSpec | None) -> Tensor:
-    """Returns one valid condition: the first class, or a row with 1 in its first column."""
-    if spec is not None and spec.vector_condition:
-        return torch.eye(1, spec.context_features)
-    return torch.zeros(1, dtype=torch.long)
 
 
 def _check_plane(model: LatentVariableModel) -> None:

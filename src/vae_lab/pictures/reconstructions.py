@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from vae_lab.core import LatentVariableModel
-from vae_lab.pictures.latents import by_level, codes, decode, encode, evaluation_mode, on_model, rows_of
+from vae_lab.pictures.latents import batch_on_model, by_level, codes, decode, encode, evaluation_mode, rows_of
 from vae_lab.pictures.sheet import Sheet, originals
 from vae_lab.pictures.tiles import blank
 from vae_lab.types import Batch
@@ -27,7 +27,7 @@ def reconstructions(model: LatentVariableModel, examples: Batch, columns: int = 
     """
     columns = min(columns, len(examples.x))
     with evaluation_mode(model, seed):
-        batch = on_model(model, examples)
+        batch = batch_on_model(model, examples)
         z = encode(model, batch)
         images = decode(model, z, model.context(batch.y))
     arrays = {"images": images, **by_level(z), **originals(examples)}
@@ -65,7 +65,7 @@ def interpolations(model: LatentVariableModel, starts: Batch, ends: Batch, num: 
         raise ValueError(f"num={num}: an interpolation needs at least its 2 ends")
     steps = torch.linspace(0, 1, num)
     with evaluation_mode(model, seed):
-        start, end = on_model(model, starts), on_model(model, ends)
+        start, end = batch_on_model(model, starts), batch_on_model(model, ends)
         both = zip(codes(model, start, seed), codes(model, end, seed), strict=True)
         z = [_between(first.mean, last.mean, steps) for first, last in both]
         images = decode(model, z, _contexts_between(model, start, end, steps))

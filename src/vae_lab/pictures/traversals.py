@@ -10,7 +10,16 @@ from torch.nn.functional import one_hot
 
 from vae_lab.core import LatentVariableModel
 from vae_lab.pictures.conditions import row_label
-from vae_lab.pictures.latents import LevelCodes, by_level, codes, decode, evaluation_mode, on_model, prior_of, rows_of
+from vae_lab.pictures.latents import (
+    LevelCodes,
+    batch_on_model,
+    by_level,
+    codes,
+    decode,
+    evaluation_mode,
+    prior_of,
+    rows_of,
+)
 from vae_lab.pictures.sheet import Sheet, originals
 from vae_lab.types import Batch
 
@@ -96,7 +105,7 @@ def _sheet(
     one = slice(example, example + 1)
     original = rows_of(examples, one)
     with evaluation_mode(model, seed=0):
-        context = model.context(on_model(model, original).y)
+        context = model.context(batch_on_model(model, original).y)
         center = levels[level - 1].mean[one]
         above = [upper.mean[one] for upper in levels[level:]]
         scale = prior_of(model, above, context).stddev.expand_as(center)

@@ -124,7 +124,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 
     @property
     def _n_features_out(self) -> int:
-        return sum(self._level_sizes())
+        return sum(map(math.prod, self._code_shapes()))
 
     def _fit(self, X: Numbers, y: Any) -> Self:
         if self.levels not in ("top", "all"):
@@ -206,27 +206,19 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         computed: Numbers = torch.cat(parts).numpy()
         return computed
 
-    def _level_sizes(self) -> list[int]:
-        import torch  # noqa: PLC0415
+    def _code_shapes(self) -> list[tuple[int, ...]]:
+        from vae_lab.core.codes import latent_shapes  # noqa: PLC0415
 
-        model = self.run_.model
-        y = torch.zeros(1, dtype=torch.int64) if model.conditional else None
-        sizes = [z[0].numel() for z in model.sample_prior(1, y)]
-        return sizes[-1:] if self.levels == "top" else sizes
+        shapes = latent_shapes(self.run_.model)
+        return shapes[-1:] if self.levels == "top" else shapes
 
     def _decoded(self, Z: Any, y: Any) -> Numbers:
-        import torch  # noqa: PLC0415
-
-        Z = np.asarray(Z)
-        sizes = self._level_sizes()
+        Z, shapes = np.asarray(Z), self._code_shapes()
+        sizes = [math.prod(shape) for shape in shapes]
         if Z.ndim != 2 or Z.shape[1] != sum(sizes):
             raise ValueError(f"Z: shape {Z.shape}, must be (n, {sum(sizes)})")
         parts = np.split(Z.astype(np.float64), np.cumsum(sizes)[:-1], axis=1)
-        model = self.run_.model
-        events = [
-            z.shape[1:] for z in model.sample_prior(1, torch.zeros(1, dtype=torch.int64) if model.conditional else None)
-        ]
-        levels = [part.reshape(-1, *event) for part, event in zip(parts, events[-len(parts) :], strict=True)]
+        levels = [part.reshape(-1, *shape) for part, shape in zip(parts, shapes, strict=True)]
         decoded: Numbers = self.run_.decode(levels, y).reshape(len(Z), -1)
         return decoded.astype(Z.dtype if Z.dtype.kind == "f" else np.float64)
 
