@@ -156,6 +156,22 @@ def test_pictures_go_through_convolutions() -> None:
     assert vae.inverse_transform(vae.transform(digits)).shape == digits.shape
 
 
+@pytest.mark.parametrize("support", ["auto", "uint8"])
+def test_pixels_are_never_rescaled(support: str) -> None:
+    pixels = RNG.integers(0, 256, (40, 16)).astype(float)
+    vae = VAE(2, shape=(4, 4), support=support, **QUICK)
+    if support == "uint8":
+        with pytest.raises(ValueError, match=r"support='uint8': X has values from 0 to 255, must lie in \[0, 1\]"):
+            vae.fit(pixels)
+        pixels /= 255
+    assert np.isfinite(vae.fit(pixels).score(pixels))
+    assert vae.run_.spec.support == {"auto": "real", "uint8": "uint8"}[support]
+    decoded = vae.inverse_transform(vae.transform(pixels))
+    assert abs(decoded.mean() / pixels.mean() - 1) < 0.2, "in the units of X"
+    with pytest.raises(ValueError, match="x: values from"):
+        VAE(2, support="unit", **QUICK).fit(pixels / pixels.max()).transform(100 * pixels / pixels.max())
+
+
 def test_clones_and_pickles_give_the_same() -> None:
     vae = VAE(2, **QUICK).fit(X)
     for other in (clone(vae).fit(X), pickle.loads(pickle.dumps(vae))):

@@ -25,7 +25,9 @@ class VAE(Estimator):
         levels: codes that `transform` returns: of the top level, or of all levels side by side, nearest the data first.
         num_samples: importance samples of `score_samples`.
         shape: shape of an example, channels first, such as (8, 8) or (3, 8, 8) for pictures; None: a row of a table.
-        support: values that the data take, as ``data.support``: real, unit, uint8, binary, or auto.
+        support: values that the data take: real, any numbers; unit, in [0, 1]; uint8, pixels of 0..255 divided by 255;
+            binary, 0 and 1; or auto. Draws of unit data, from a Gaussian, also lie outside [0, 1], where the model
+            gives no score.
         validation_fraction: part of the examples by whose ELBO the best epoch is chosen; None: all examples are trained
             on, and the last weights are kept.
         overrides: further words of the command line, such as ``("likelihood.scale=per_dimension",)``.
