@@ -146,6 +146,10 @@ def test_the_best_epoch_is_chosen_by_a_validation_set() -> None:
 def test_a_folder_is_that_of_a_run(tmp_path: Path) -> None:
     vae = VAE(2, folder=str(tmp_path / "run"), overrides=("callbacks.pictures=null",), **QUICK).fit(X)
     assert vae_lab.load_run(tmp_path / "run").spec == vae.run_.spec
+    first = vae.run_.folder
+    assert vae.fit(X).run_.folder == tmp_path / "run_1"
+    assert first == tmp_path / "run"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run_1"]
 
 
 def test_pictures_go_through_convolutions() -> None:

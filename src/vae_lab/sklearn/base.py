@@ -149,8 +149,10 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             words += [f"data.val_size={float(self.validation_fraction)}"]
         if self.folder is None:
             words += [*_NO_FILES, *(_NO_VALIDATION if self.validation_fraction is None else _BEST_ALONE)]
-        words += self.overrides
         with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary, "run") if self.folder is None else self.folder
+            # As a word, because an argument of fit must be new: scikit-learn fits an estimator again.
+            words += [*self.overrides, f"hydra.run.dir={folder}"]
             run = vae_lab.fit(
                 shaped if y is None else (shaped, y),
                 self._option,
@@ -158,7 +160,6 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
                 words,
                 val=few if self.validation_fraction is None else None,
                 test=few,
-                folder=self.folder or Path(temporary) / "run",
                 verbose=bool(self.verbose),
             )
         if self.folder is None:

@@ -31,7 +31,8 @@ class VAE(Estimator):
         validation_fraction: part of the examples by whose ELBO the best epoch is chosen; None: all examples are trained
             on, and the last weights are kept.
         overrides: further words of the command line, such as ``("likelihood.scale=per_dimension",)``.
-        folder: new run folder; None: nothing is kept on disk.
+        folder: new run folder, or FOLDER_1, FOLDER_2, ... if it exists, as of a second fit; ``run_.folder`` is that of
+            the last fit. None: nothing is kept on disk.
         random_state: seed of weights, noise, importance samples and draws.
         verbose: above 0: the run prints its course.
 
