@@ -57,6 +57,12 @@ def test_copies_of_the_factors_have_every_perfect_score() -> None:
         assert best["mutual_information"] == pytest.approx(math.log(size), abs=1e-9)
 
 
+def test_factors_of_a_single_value_each_are_refused_in_one_line() -> None:
+    with pytest.raises(ValueError, match=r"each factor \(factor 0, factor 1\) has a single value") as raised:
+        scores(np.zeros((50, 2)), np.ones((50, 2), np.int64))
+    assert "\n" not in str(raised.value)
+
+
 def test_the_best_sap_of_two_values_is_a_half() -> None:
     factors = every_combination(2, 2, 2, times=1000)
     error = 0.5 / math.sqrt(len(factors) / 2)

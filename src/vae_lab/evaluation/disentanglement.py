@@ -20,6 +20,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from vae_lab.data.arrays import Indices
+from vae_lab.types import listed
 
 Floats = NDArray[np.float64]
 
@@ -53,9 +54,14 @@ def disentanglement(codes: Floats, factors: Indices, names: Sequence[str], seed:
         the ``mutual_information`` in nats.
 
     Raises:
-        ValueError: for too few codes.
+        ValueError: for too few codes, or if no factor varies.
     """
     varies = (factors != factors[:1]).any(0)
+    if not varies.any():
+        raise ValueError(
+            f"disentanglement_codes={len(codes)}: each factor ({listed(names)}) has a single value in these examples;"
+            " take more of a larger split, or disentanglement=false"
+        )
     factors, names = factors[:, varies], [name for name, kept in zip(names, varies, strict=True) if kept]
     information = mutual_information(codes, factors)
     gaps = mutual_information_gaps(information, factors)
