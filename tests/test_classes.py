@@ -12,6 +12,7 @@ import pytest
 import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import QuotedString
+from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
@@ -24,7 +25,7 @@ from vae_lab.data.array_memory import ArraysInMemory
 from vae_lab.distributions import Bernoulli
 from vae_lab.models import VAE
 from vae_lab.networks import MlpArchitecture
-from vae_lab.pictures import code_scatter, requested, samples_by_class, traversals
+from vae_lab.pictures import code_scatter, plane, requested, samples_by_class, traversals
 from vae_lab.pictures.classes import class_label, class_of, class_tag
 from vae_lab.runs.own_units import labels_as_read
 from vae_lab.settings import Request
@@ -197,6 +198,18 @@ def test_figures_show_names(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [name for name in ODD if name in written] == [name for name in ODD if len(name) < 20]
     assert any(label.startswith("xxxx") and label.endswith("…") for label in written)
     assert code_scatter(model, examples).shape[0] == 3
+
+
+def test_of_many_classes_a_scatter_names_some_at_their_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks: list[tuple[list[int], list[str]]] = []
+    monkeypatch.setattr(Colorbar, "set_ticks", lambda bar, places, labels: ticks.append((places, labels)))
+    names = tuple(f"$kind {number}" for number in range(45))
+    figure = Figure()
+    y = torch.arange(45).repeat(2)
+    plane._scatter(figure, figure.add_subplot(), torch.randn(90, 2), y, DataSpec((1, 2, 2), 45, "unit", names))
+    ((places, labels),) = ticks
+    assert labels == [names[place] for place in places]
+    assert places == list(range(0, 45, 3))
 
 
 # A run

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from matplotlib import colormaps
 from matplotlib.axes import Axes
@@ -19,7 +21,7 @@ from vae_lab.types import Batch, DataSpec
 _PLANE = (2,)
 """Event shape of the latents that can be shown as a plane."""
 _NAMED_CLASSES = 20
-"""Classes that have a colour and a name each; more are shown on a colour bar."""
+"""Classes that have a colour and a name each; of more at most so many are named, at a colour bar."""
 INCHES = 4.8
 MARKER = 12
 
@@ -124,18 +126,28 @@ def _scatter(
         axes.scatter(z[:, 0], z[:, 1], s=MARKER)
     elif y.is_floating_point() or y.max() >= _NAMED_CLASSES:
         points = axes.scatter(z[:, 0], z[:, 1], s=MARKER, c=y, cmap="turbo")
-        figure.colorbar(points, ax=axes).set_label(name, parse_math=False)
+        bar = figure.colorbar(points, ax=axes)
+        bar.set_label(name, parse_math=False)
+        if not y.is_floating_point():
+            present = sorted(set(y.tolist()))
+            ticks = present[:: math.ceil(len(present) / _NAMED_CLASSES)]
+            bar.set_ticks(ticks, labels=[_short_name(spec, label) for label in ticks])
+            for text in bar.ax.get_yticklabels():
+                text.set_parse_math(False)  # a name may hold dollars
     else:
         _scatter_classes(axes, z, y, spec)
+
+
+def _short_name(spec: DataSpec | None, label: int) -> str:
+    return str(label) if spec is None else spec.name_of(label)[:MAX_NAME]
 
 
 def _scatter_classes(axes: Axes, z: Tensor, y: Tensor, spec: DataSpec | None) -> None:
     colours = colormaps["tab10" if y.max() < 10 else "tab20"]
     for label in sorted(set(y.tolist())):
         mine = z[y == label]
-        name = str(label) if spec is None else spec.name_of(label)
-        # A space before an underscore: matplotlib leaves such names out of its legends.
-        shown = f"{' ' * name.startswith('_')}{name[:MAX_NAME]}"
+        name = _short_name(spec, label)
+        shown = f"{' ' * name.startswith('_')}{name}"  # matplotlib leaves names with an underscore out of its legends
         axes.scatter(mine[:, 0], mine[:, 1], s=MARKER, color=colours(label), label=shown)
     legend = axes.legend(title="class", loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     for text in legend.get_texts():
