@@ -17,8 +17,11 @@ from PIL import Image
 
 from tests.conftest import FAST, Outcome, trained_run
 from tests.explorer.asking import Page, as_bytes, pixels
+from vae_lab.explorer import projections
 from vae_lab.explorer.explored import ExploredRun
+from vae_lab.explorer.own_picture import read_picture
 from vae_lab.sample import main as sample_main
+from vae_lab.types import DataSpec
 
 RUNS = {
     "vae": ("model=vae", "latent_dim=2"),
@@ -196,6 +199,22 @@ def test_an_own_picture_is_cropped_turned_over_and_encoded(pages: Pages) -> None
     assert set(np.unique(seen)) == {0, 255}
     assert found["y"] == 3
     assert len(found["kl_by_dimension"][0]) == 5
+
+
+def test_an_own_picture_of_16_bits_keeps_its_greys() -> None:
+    greys = np.array([[0, 64, 128, 192]], np.uint8).repeat(4, 0)
+    file = io.BytesIO()
+    Image.fromarray(greys.astype(np.uint16) * 257).save(file, "PNG")
+    own = read_picture(file.getvalue(), DataSpec((1, 4, 4), 0, "unit"), inverted=False)
+    assert torch.equal(own.x[0, 0].mul(255).round().byte(), torch.tensor(greys))
+
+
+@pytest.mark.parametrize("view", ["pca", "kl"])
+def test_one_example_has_a_place_in_the_plane_too(view: str) -> None:
+    found = projections.plane(torch.tensor([[1.0, 2.0, 3.0]]), view, None)
+    axes, place = np.array(found["axes"]), np.array(found["points"][0])
+    assert np.allclose(axes @ axes.T, np.eye(2))
+    assert np.allclose(place, axes @ (np.array([1.0, 2.0, 3.0]) - found["center"]))
 
 
 # Runs that change or go away.

@@ -11,7 +11,7 @@ from vae_lab.explorer import asked, projections, words
 from vae_lab.explorer.explored import ExploredRun
 from vae_lab.explorer.guard import RefusedError
 from vae_lab.explorer.own_picture import read_picture
-from vae_lab.explorer.shown import shown
+from vae_lab.explorer.shown import rounded, shown
 from vae_lab.pictures.conditions import row_label
 from vae_lab.pictures.samples import generate
 from vae_lab.settings import ExploreSettings
@@ -33,7 +33,7 @@ def describe(run: ExploredRun, body: Body, settings: ExploreSettings) -> Answer:
     levels = []
     for level, shape in enumerate(run.shapes):
         nats, unit = run.nats(level)
-        levels.append({"shape": list(shape), "nats": None if nats is None else _rounded(nats), "unit": unit})
+        levels.append({"shape": list(shape), "nats": None if nats is None else rounded(nats), "unit": unit})
     return {
         "stamp": run.stamp,
         "title": words.choices_of(run.run.config) or type(model).__name__,
@@ -56,7 +56,7 @@ def decode(run: ExploredRun, body: Body, settings: ExploreSettings) -> Answer:
     z = _codes(run, body.get("z"))
     walked = run.decode(z, asked.condition(body.get("y"), run.spec, run.model.conditional))
     level = len(run.shapes) - len(z)
-    moments = [_rounded(values[level].flatten().tolist()) for values in (walked.mean, walked.std)]
+    moments = [rounded(values[level].flatten()) for values in (walked.mean, walked.std)]
     return {"picture": shown(walked.picture, run.spec), "mean": moments[0], "std": moments[1]}
 
 
@@ -191,7 +191,3 @@ def _condition_controls(run: ExploredRun) -> Answer | None:
 def _plain(y: Tensor | None) -> Any:
     """Returns a condition, (1,) or (1, C), as the page sends it: a class, or a list of numbers."""
     return None if y is None else y[0].tolist()
-
-
-def _rounded(values: Sequence[float]) -> list[float]:
-    return [float(f"{value:.6g}") for value in values]

@@ -84,16 +84,16 @@ class ExploredRun:
             y[0, self.spec.context_features - len(self.spec.numbers) :] = torch.tensor(self.spec.numbers_scaling.mean)
         return y
 
-    def nats(self, level: int) -> tuple[list[float] | None, str]:
+    def nats(self, level: int) -> tuple[Tensor | None, str]:
         """Returns what each dimension of a level, counted from 0, carries, and its unit: nats, or the variance."""
         if not self.levels:
             return None, ""
         found = self.levels[level]
         if found.kl is not None:
-            return found.kl.flatten().tolist(), "nats"
+            return found.kl.flatten(), "nats"
         if len(found.mean) < 2:
             return None, ""
-        return found.mean.flatten(1).float().var(0, correction=0).tolist(), "var"
+        return found.mean.flatten(1).float().var(0, correction=0), "var"
 
     def decode(self, z: Sequence[Tensor], y: Tensor | None, context: Tensor | None = None) -> Walked:
         """Decodes one code of the top levels, (1, *event) each, nearest the data first; the rest follow the prior.

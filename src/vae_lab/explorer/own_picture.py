@@ -10,6 +10,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from vae_lab.data.picture_depth import USUAL
 from vae_lab.explorer.guard import RefusedError
 from vae_lab.types import DataSpec
 
@@ -59,7 +60,7 @@ def _opened(content: bytes) -> Image.Image:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:  # before anything is decoded
                 raise RefusedError(413, f"picture: {image.width} x {image.height}, more than {MAX_PIXELS} pixels")
-            upright = ImageOps.exif_transpose(image)
+            upright = USUAL.scaled(ImageOps.exif_transpose(image))  # Pillow would clip greys of 16 bits at 255
             if not upright.has_transparency_data:
                 return upright.convert("RGB") if upright.mode == "P" else upright.copy()
             opaque = upright.convert("RGBA")

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from vae_lab.explorer.guard import RefusedError
+from vae_lab.explorer.shown import rounded
 from vae_lab.types import DataSpec
 
 _VIEWS = ("pca", "kl")
 
 
-def plane(mean: Tensor, view: Any, nats: Sequence[float] | None) -> dict[str, Any]:
+def plane(mean: Tensor, view: Any, nats: Tensor | None) -> dict[str, Any]:
     """Returns the places of codes in a plane.
 
     Args:
@@ -31,9 +31,9 @@ def plane(mean: Tensor, view: Any, nats: Sequence[float] | None) -> dict[str, An
     codes = mean.flatten(1).double().cpu()
     size = codes.shape[1]
     if size == 1:
-        axes, center, titles = torch.ones(2, 1).double() * torch.tensor([[1.0], [0.0]]), torch.zeros(1), ["z[0]", ""]
-    elif size == 2 or view == "kl":
-        use = codes.var(0, correction=0) if nats is None else torch.tensor(nats)
+        axes, center, titles = torch.eye(2, 1).double(), torch.zeros(1), ["z[0]", ""]
+    elif size == 2 or view == "kl" or len(codes) == 1:  # one example has no direction of most variance
+        use = codes.var(0, correction=0) if nats is None else nats
         best = torch.arange(2) if size == 2 else use.topk(2).indices
         axes, center = torch.eye(size).double()[best], torch.zeros(size)
         titles = [f"z[{i}]" for i in best.tolist()]
@@ -46,8 +46,8 @@ def plane(mean: Tensor, view: Any, nats: Sequence[float] | None) -> dict[str, An
     points = (codes - center.double()) @ axes.T
     return {
         "points": [[round(value, 4) for value in point] for point in points.tolist()],
-        "center": [float(f"{value:.6g}") for value in center.tolist()],
-        "axes": [[float(f"{value:.6g}") for value in axis] for axis in axes.tolist()],
+        "center": rounded(center),
+        "axes": [rounded(axis) for axis in axes],
         "titles": titles,
     }
 

@@ -55,7 +55,7 @@ def _pixels(x: Tensor, note: str) -> dict[str, Any]:
 def _curves(x: Tensor, spec: DataSpec) -> dict[str, Any]:
     channels, times = x.shape
     places = _spread(times)
-    values = [_rounded(row[places]) for row in x[:_MAX_CURVES]]
+    values = [rounded(row[places]) for row in x[:_MAX_CURVES]]
     note = f"the first {_MAX_CURVES} of {channels} channels" if channels > _MAX_CURVES else ""
     return {"kind": "curves", "values": values, "names": names_of(spec, channels)[:_MAX_CURVES], "note": note}
 
@@ -69,14 +69,14 @@ def _bars(x: Tensor, spec: DataSpec) -> dict[str, Any]:
     note = "" if scaling is None else "in standard deviations from the mean"
     return {
         "kind": "bars",
-        "values": _rounded(x[places]),
-        "heights": _rounded(heights[places]),
+        "values": rounded(x[places]),
+        "heights": rounded(heights[places]),
         "names": [names[i] for i in places.tolist()],
         "note": note,
     }
 
 
-def _rounded(values: Tensor) -> list[float | None]:
+def rounded(values: Tensor) -> list[float | None]:
     """Returns numbers for JSON; None for those that are missing."""
     return [float(f"{value:.6g}") if isfinite(value) else None for value in values.tolist()]
 
