@@ -184,7 +184,17 @@ def test_a_newer_checkpoint_is_taken(open_page: Callable[..., Page], runs: Path,
     page = open_page("training")
     other = trained_run(tmp_path / "other", *FAST, *RUNS["vae"], "seed=1", "logger=none")
     shutil.copy(other / "checkpoints" / "best.ckpt", runs / "training" / "checkpoints" / "best.ckpt")
+    grid, cost = page.picture("#grids canvas"), page.find(".measures").text
     page.wait(lambda: "a newer checkpoint is shown now" in page.find("#status").text)  # nothing was touched
+    page.settle()
+    page.wait(lambda: page.picture("#grids canvas") != grid)
+    answer = page.js("return window.explorer.active.shown.original.elbo")
+    assert page.find(".measures").text != cost
+    assert f"ELBO {answer:.2f}" in page.find(".measures").text
+    shown = page.picture()
+    page.changes(page.all("#strip .thumb")[1].click)
+    page.changes(page.all("#strip .thumb")[0].click)
+    assert page.picture() == shown, "code and picture are those of the new weights"
     shutil.copy(runs / "vae" / "checkpoints" / "best.ckpt", runs / "training" / "checkpoints" / "best.ckpt")
     page.changes(lambda: page.press(SLIDER, Keys.ARROW_RIGHT))
 

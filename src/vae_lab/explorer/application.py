@@ -96,7 +96,7 @@ class Explorer:
         except (ValueError, RecursionError) as error:
             raise RefusedError(400, "y: not JSON") from error
         with self.runs.lock:
-            run = self.runs.get(request.args.get("run"))
+            run = self.runs.get(request.args.get("run"), request.args.get("stamp"))
             from vae_lab.explorer.answers import picture  # noqa: PLC0415
 
             return picture(run, content, request.args.get("inverted") == "1", y)

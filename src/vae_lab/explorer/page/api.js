@@ -25,8 +25,8 @@ export function ask(question, body = {}) {
   return send(`api/${question}`, JSON.stringify(body), "application/json");
 }
 
-export function sendPicture(file, run, y, inverted) {
-  const words = new URLSearchParams({ run, y: JSON.stringify(y), inverted: inverted ? "1" : "0" });
+export function sendPicture(file, question, y, inverted) {
+  const words = new URLSearchParams({ ...question, y: JSON.stringify(y), inverted: inverted ? "1" : "0" });
   return send(`api/picture?${words}`, file, file.type || "application/octet-stream");
 }
 

@@ -77,7 +77,7 @@ export class Examples {
         const found = await ask("example", run.question({ example: index }));
         this.chosen.end = index;
         await this.between(run.shown, { ...shownOf(found, run), level: run.level });
-      });
+      }, this.page.active);
     }
     this.mark();
   }
@@ -87,7 +87,7 @@ export class Examples {
     await Promise.all(this.page.runs.map((run) =>
       this.page.attempt(async () => {
         if (index >= run.info.num_examples) return;
-        this.adopt(run, await ask("example", run.question({ example: index })));
+        this.adopt(run, await ask("example", run.question({ example: index })), index);
       }, run)));
     this.chosen = { start: index < this.thumbs.length ? index : undefined };
     this.page.changed({ commit: true, condition: true, both: true });
@@ -104,7 +104,7 @@ export class Examples {
   async send(file) {
     await Promise.all(this.page.runs.map((run) =>
       this.page.attempt(async () => {
-        this.adopt(run, await sendPicture(file, run.name, run.shown.y, document.getElementById("inverted").checked));
+        this.adopt(run, await sendPicture(file, run.question(), run.shown.y, document.getElementById("inverted").checked));
         this.page.say(`${file.name} is encoded; move the sliders to edit it`);
       }, run)));
     this.own.value = "";
@@ -112,9 +112,20 @@ export class Examples {
     this.page.changed({ commit: true, condition: true, both: true });
   }
 
-  adopt(run, found) {
+  adopt(run, found, index) {
     run.prior = null;
-    run.set(shownOf(found, run));
+    run.set({ ...shownOf(found, run), index });
+  }
+
+  // What a newer checkpoint makes of the example that is shown; a code that was moved since stays.
+  async again(run) {
+    const { index, original, z } = run.shown;
+    if (!original) return;
+    const moved = JSON.stringify(z) !== JSON.stringify(codesOf(original));
+    run.set({ original: null }); // an own picture is not kept
+    if (index === undefined) return;
+    const found = await ask("example", run.question({ example: index }));
+    run.set(moved ? { original: found } : { z: codesOf(found), original: found });
   }
 
   // The pictures from one state of the active run to another.
@@ -155,6 +166,8 @@ export class Examples {
   }
 }
 
+const codesOf = (found) => found.z.map((code) => code.map(round));
+
 function shownOf(found, run) {
-  return { z: found.z.map((code) => code.map(round)), y: found.y ?? run.shown.y, original: found };
+  return { z: codesOf(found), y: found.y ?? run.shown.y, original: found };
 }

@@ -181,8 +181,11 @@ class Page {
       run.adopt(await ask("open", { run: run.name }));
       this.panels.get(run).describe();
       this.say(`${run.name}: a newer checkpoint is shown now`);
+      await this.examples.again(run);
       if (run === this.active) this.activate(run);
       this.panels.get(run).refresh();
+      this.samples.refresh();
+      this.history.restart(); // earlier states have codes of the weights before
     });
   }
 

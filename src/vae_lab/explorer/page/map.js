@@ -2,6 +2,7 @@
 
 import { ask } from "./api.js";
 
+const HEIGHT = 0.8; // of the canvas, relative to its width
 const COLOURS = ["#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf"];
 const colourOf = (label, num) => (num <= 10 ? COLOURS[label] : `hsl(${(360 * label) / num} 65% 52%)`);
 
@@ -37,10 +38,10 @@ export class CodeMap {
       if (run !== this.page.active || level !== run.level) return;
       this.found = found;
       const [across, up] = this.found.points.length ? [0, 1].map((axis) => this.found.points.map((p) => p[axis])) : [[0], [0]];
-      this.bounds = [across, up].map((values) => {
-        const reach = Math.max(...values.map(Math.abs), 1e-6) * 1.08;
-        return [-reach, reach];
-      });
+      // One unit is as long across as up; the canvas is less high than wide.
+      const [wide, high] = [across, up].map((values) => Math.max(...values.map(Math.abs), 1e-6) * 1.08);
+      const reach = Math.max(wide, high / HEIGHT);
+      this.bounds = [[-reach, reach], [-reach * HEIGHT, reach * HEIGHT]];
       document.getElementById("map-axes").textContent = `Across: ${found.titles[0]}. Up: ${found.titles[1]}.`;
       this.legend();
       this.draw();
@@ -83,7 +84,7 @@ export class CodeMap {
     if (!found || !canvas.clientWidth) return;
     const scale = window.devicePixelRatio || 1;
     canvas.width = canvas.clientWidth * scale;
-    canvas.height = canvas.clientWidth * 0.8 * scale;
+    canvas.height = canvas.clientWidth * HEIGHT * scale;
     const pen = canvas.getContext("2d");
     const style = getComputedStyle(document.documentElement);
     pen.strokeStyle = style.getPropertyValue("--line");

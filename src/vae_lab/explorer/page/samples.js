@@ -72,6 +72,7 @@ export class Samples {
   async grid(run) {
     const grid = document.createElement("div");
     grid.className = "grid";
+    const { stamp } = run.info;
     await this.page.attempt(async () => {
       const { pictures } = await this.asked(run);
       grid.append(...pictures.map((picture, i) => {
@@ -79,7 +80,7 @@ export class Samples {
         button.className = "thumb";
         button.append(canvasOf(picture, `sample ${i + 1}`));
         button.disabled = !run.info.movable;
-        button.onclick = () => this.take(run, i);
+        button.onclick = () => this.take(run, i, stamp);
         return button;
       }));
     }, run);
@@ -91,9 +92,9 @@ export class Samples {
     return grid;
   }
 
-  async take(run, index) {
+  async take(run, index, stamp) {
     await this.page.attempt(async () => {
-      const { z } = await this.asked(run, { take: index });
+      const { z } = await this.asked(run, { take: index, stamp });
       run.prior = null;
       run.set({ z: z.map((code) => code.map(round)), original: null });
       this.page.activate(run);
