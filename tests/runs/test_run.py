@@ -188,6 +188,7 @@ def test_labels_are_given_by_name_and_by_number(y: Any) -> None:
     expected = run.model.encode(torch.from_numpy(x).float() / 255, torch.full((5,), 1))[0]
     assert np.allclose(run.encode(x, y)[0].mean, expected, atol=1e-6)
     assert np.array_equal(run.sample(5, y, seed=1), run.sample(5, "dog", seed=1))
+    assert len(run.sample(y=y)) == (5 if np.ndim(y) else 64)
 
 
 def test_labels_that_are_names_are_never_taken_for_numbers() -> None:

@@ -122,7 +122,7 @@ def num_labels(y: Any, spec: DataSpec) -> int | None:
     if spec.vector_condition and y is not None:
         rows = len(_condition_rows(y, spec))
         return rows if rows > 1 else None
-    return np.size(y) if np.ndim(y) == 1 else None
+    return len(y) if np.ndim(y) else None
 
 
 def _condition_rows(y: Any, spec: DataSpec) -> Tensor:
