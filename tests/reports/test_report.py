@@ -106,6 +106,15 @@ def test_the_likelihood_is_compared_once_every_run_has_it(grid: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_charts")
+def test_says_of_how_many_runs_the_likelihood_is(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        write_run(tmp_path / str(seed), [f"seed={seed}"], seed=seed)
+    write_evaluation(tmp_path / "1", 90.0)
+    write_report(tmp_path)
+    assert "- NLL of 1 of 2 runs, the others were not evaluated" in (tmp_path / "report.md").read_text()
+
+
+@pytest.mark.usefixtures("no_charts")
 def test_broken_files_are_listed_and_the_rest_is_reported(grid: Path, report: Report) -> None:
     finished = [run.folder for run in find_runs(grid) if run.state == "finished"]
     (finished[0] / "metrics.json").write_text('{"metrics": {"test/el')
@@ -229,13 +238,40 @@ def test_says_which_runs_were_chosen_by_the_test_set(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_charts")
+def test_says_what_the_figures_of_runs_are_of(tmp_path: Path) -> None:
+    """Importance samples, labels, a part of the test set, another config before, and the code."""
+    models = {"vae": {"model": {"conditional": False}}, "cvae": {"model": {"conditional": True}}}
+    for name, config in models.items():
+        for seed in (0, 1):
+            changed = {"resume_changed": True, "trainer": {"limit_test_batches": 3}} if name == "vae" else {}
+            words = [f"model={name}", f"seed={seed}"]
+            run = write_run(
+                tmp_path / f"{name}{seed}", words, seed=seed, config=config | changed, choices={"model": name}
+            )
+            write_evaluation(run, 90.0, num_samples=5000 if seed else 64)
+            git = {"commit": f"{seed}" * 40, "changed": False} if name == "cvae" else None
+            add_to_metrics(run, versions={"vae-lab": "0.1.0"}, git=git)
+    write_report(tmp_path)
+    lines = [line for line in (tmp_path / "report.md").read_text().splitlines() if line.startswith("- ")]
+    assert [line.removeprefix("- ").replace("\\", "")[:66] for line in lines] == [
+        "NLL by 64 and 5000 importance samples per example; these differ be",
+        "model=vae (2 of 2 runs): tested on a part of the test set (trainer",
+        "model=vae (2 of 2 runs): went on with another config (resume_chang",
+        "model=cvae (2 of 2 runs): conditional: its figures are of log p(x|",
+        "model=cvae: by different code: 0.1.0 000000000000, 0.1.0 111111111",
+    ]
+    with (tmp_path / "report.csv").open() as file:
+        assert [float(row["nll_samples"]) for row in csv.DictReader(file)] == [64, 5000, 64, 5000]
+
+
+@pytest.mark.usefixtures("no_charts")
 def test_copies_of_a_run_count_once_and_are_named(tmp_path: Path) -> None:
     runs = [write_run(tmp_path / name, ["seed=" + str(seed)], seed=seed) for name, seed in (("a", 0), ("b", 1))]
     shutil.copytree(runs[0], tmp_path / "copy")
     write_evaluation(tmp_path / "copy", 90.0)
     write_report(tmp_path)
     (setting,) = compare(find_runs(tmp_path)).settings
-    assert [run.folder.name for run in setting.runs] == ["b", "copy"]
+    assert [run.folder.name for run in setting.runs] == ["copy", "b"]
     assert (
         "a: has the seed (0) and the settings of copy, which alone counts in the means"
         in (tmp_path / "report.md").read_text()

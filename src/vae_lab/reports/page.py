@@ -17,6 +17,7 @@ from vae_lab.files import atomic_path
 from vae_lab.reports import tables, text
 from vae_lab.reports.charts import DPI, TITLES, charts
 from vae_lab.reports.comparison import Comparison, compare
+from vae_lab.reports.remarks import remarks
 from vae_lab.reports.sample_grid import sample_grid, with_unreadable_pictures
 from vae_lab.runs.reading import Run, find_runs
 from vae_lab.runs.search_record import search_lines
@@ -87,9 +88,8 @@ def _section(group: Comparison, folder: Path, name: str, pictures: Mapping[str, 
         usual = text.markdown(tables.usual(group))
         parts += [f"{level} Settings", *([usual] if usual else [])]
         parts.append(tables.markdown(tables.setting_rows(group)))
-    remarks = [*tables.collapse_remarks(group), *tables.selection_remarks(group)]
-    if remarks := [*remarks, *tables.copy_remarks(group, folder), *tables.evaluation_remarks(group, folder)]:
-        parts.append("\n".join(f"- {text.markdown(remark)}" for remark in remarks))
+    if found := remarks(group, folder):
+        parts.append("\n".join(f"- {text.markdown(remark)}" for remark in found))
     parts += [f"![{title}]({PICTURES}/{picture}.png)" for picture, title in pictures.items()]
     if group.finished:
         parts += [f"{level} Runs", tables.markdown(tables.run_rows(group, folder))]

@@ -92,7 +92,7 @@ def _places(comparison: Comparison) -> Iterator[tuple[tuple[int, int], Setting]]
 
 def _picture(setting: Setting) -> Image.Image | None:
     """Returns the picture of the first seed that has one."""
-    for run in sorted(setting.runs, key=lambda run: run.seed.zfill(10)):
+    for run in setting.runs:
         path = run.folder / FIGURES / _SAMPLES
         if os.path.lexists(path) and _problem(run) is None:
             return _read(path)

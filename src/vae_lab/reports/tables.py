@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from vae_lab.collapse import collapse_lines
 from vae_lab.reports import text
 from vae_lab.reports.comparison import Comparison
 from vae_lab.reports.varied import Setting
@@ -40,10 +40,8 @@ def setting_rows(comparison: Comparison, essential: bool = False) -> Rows:
 
     If many keys vary, one column names the unusual values of each setting, and `usual` the others.
     """
-    few = essential or bool(comparison.usual)
-    metrics = [metric for metric in _metrics(comparison) if metric in _ESSENTIAL or not few]
-    keys = ["setting"] if comparison.usual else comparison.keys
-    titles = [*keys, "n", *(_COLUMNS[metric][0] for metric in metrics)]
+    metrics = _metrics(comparison, essential)
+    titles = [*_keys(comparison), "n", *(_COLUMNS[metric][0] for metric in metrics)]
     return [titles] + [
         [
             *_values(comparison, setting),
@@ -52,6 +50,10 @@ def setting_rows(comparison: Comparison, essential: bool = False) -> Rows:
         ]
         for setting in comparison.settings
     ]
+
+
+def _keys(comparison: Comparison) -> Sequence[str]:
+    return ["setting"] if comparison.usual else comparison.keys
 
 
 def _values(comparison: Comparison, setting: Setting) -> list[str]:
@@ -75,16 +77,12 @@ def _mean_and_spread(setting: Setting, metric: str) -> str:
 
 def run_rows(comparison: Comparison, folder: Path) -> Rows:
     """Returns one row per finished run, with a link to its folder."""
-    few = bool(comparison.usual)
-    metrics = [metric for metric in _metrics(comparison) if metric in _ESSENTIAL or not few]
-    keys = ["setting"] if few else comparison.keys
-    rows = [[*keys, "seed", *(_COLUMNS[metric][0] for metric in metrics), "folder"]]
+    metrics = _metrics(comparison)
+    rows = [[*_keys(comparison), "seed", *(_COLUMNS[metric][0] for metric in metrics), "folder"]]
     for group in comparison.settings:
-        for run in sorted(group.runs, key=lambda run: (run.seed.zfill(10), str(run.folder))):
+        for run in group.runs:
             numbers = [_rounded(run.metrics[metric], metric) if metric in run.metrics else "" for metric in metrics]
-            rows.append(
-                [*_values(comparison, group), run.seed, *numbers, Link("folder", _relative(run.folder, folder))]
-            )
+            rows.append([*_values(comparison, group), run.seed, *numbers, Link("folder", relative(run.folder, folder))])
     return rows
 
 
@@ -95,54 +93,8 @@ def other_rows(comparison: Comparison, folder: Path) -> Rows:
         if run.state != "finished" or run.reason:
             trace = run.folder / TRACEBACK
             target = trace if trace.is_file() else run.folder
-            rows.append([Link(_label(comparison, run), _relative(target, folder)), run.state, why(run)])
+            rows.append([Link(_label(comparison, run), relative(target, folder)), run.state, why(run)])
     return rows
-
-
-def collapse_remarks(comparison: Comparison) -> list[str]:
-    """Returns a remark per setting that has levels, or mostly dimensions, without KL: that of its first such run."""
-    remarks = []
-    for of_setting in comparison.settings:
-        lines = [line for run in of_setting.runs for line in collapse_lines(run.metrics, run.config)]
-        name, runs = comparison.label(of_setting.values), len(of_setting.runs)
-        where = f"{name} in {len(lines)} of {runs} runs" if runs > 1 else name
-        remarks += [f"{where}: {line}" if where else line for line in lines[:1]]
-    return remarks
-
-
-def selection_remarks(comparison: Comparison) -> list[str]:
-    """Returns a remark per setting with runs whose best.ckpt was chosen by the test set that their figures are of."""
-    remarks = []
-    for of_setting in comparison.settings:
-        count, runs = sum(run.selection == "test set" for run in of_setting.runs), len(of_setting.runs)
-        if count:
-            where = " ".join(filter(None, (comparison.label(of_setting.values), f"({count} of {runs} runs)")))
-            remarks.append(
-                f"{where}: best.ckpt was chosen by the test set (data.val_size=0), "
-                "so that the figures are not independent of that choice"
-            )
-    return remarks
-
-
-def copy_remarks(comparison: Comparison, folder: Path) -> list[str]:
-    """Returns a remark per run whose seed and settings another run has, too: the means count one of them."""
-    return [
-        f"{_relative(copy.folder, folder)}: has the seed ({copy.seed}) and the settings of "
-        f"{_relative(run.folder, folder)}, which alone counts in the means"
-        for of_setting in comparison.settings
-        for copy in of_setting.copies
-        for run in of_setting.runs
-        if run.seed == copy.seed
-    ]
-
-
-def evaluation_remarks(comparison: Comparison, folder: Path) -> list[str]:
-    """Returns a remark per run that was also evaluated on other data, splits or weights: the tables leave these out."""
-    return [
-        f"{_relative(run.folder, folder)}: evaluated otherwise, too, which no table shows: {', '.join(names)}"
-        for run in comparison.finished
-        if (names := run.other_evaluations)
-    ]
 
 
 def why(run: Run) -> str:
@@ -181,16 +133,19 @@ def comma_separated(comparison: Comparison, folder: Path) -> str:
     for run in comparison.runs:
         values = [setting(run, key) for key in comparison.keys]
         numbers = [run.metrics.get(metric, "") for metric in metrics]
-        texts = map(text.cell, [_relative(run.folder, folder), run.state, *values, run.seed])
+        texts = map(text.cell, [relative(run.folder, folder), run.state, *values, run.seed])
         writer.writerow([*texts, *numbers, text.cell(run.reason)])
     return table.getvalue()
 
 
-def _metrics(comparison: Comparison) -> list[str]:
-    return [metric for metric in _COLUMNS if any(metric in run.metrics for run in comparison.runs)]
+def _metrics(comparison: Comparison, essential: bool = False) -> list[str]:
+    """Returns the metrics that runs have; of many settings, or for a screen, the essential ones alone."""
+    columns = _ESSENTIAL if essential or comparison.usual else _COLUMNS
+    return [metric for metric in columns if any(metric in run.metrics for run in comparison.runs)]
 
 
-def _relative(path: Path, folder: Path) -> str:
+def relative(path: Path, folder: Path) -> str:
+    """Returns the path of a run below the folder of its report."""
     return path.relative_to(folder).as_posix()
 
 

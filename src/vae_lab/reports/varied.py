@@ -37,7 +37,7 @@ class Setting:
 
     Attributes:
         values: values of the keys that vary between settings, as strings.
-        runs: finished runs of this setting, one per seed.
+        runs: finished runs of this setting, one per seed, in the order of the seeds.
         copies: further runs of the same seeds, which no mean counts.
     """
 
@@ -68,7 +68,7 @@ class Setting:
 def settings_of(runs: Iterable[Run], keys: Sequence[str]) -> list[Setting]:
     """Returns finished runs by the values of ``keys``, in the order of these values: numbers by size, then strings."""
     groups: dict[tuple[str, ...], list[Run]] = {}
-    for run in runs:
+    for run in sorted(runs, key=lambda run: (run.seed.zfill(10), str(run.folder))):
         if run.state == "finished":
             groups.setdefault(_values(run, keys), []).append(run)
     ordered = sorted(groups.items(), key=lambda item: [order(value) for value in item[0]])

@@ -28,6 +28,8 @@ from vae_lab.runs.folder import (
 from vae_lab.runs.untrusted import parse_yaml, read_json, read_yaml
 
 _MISSING = object()
+_EVALUATED = {"nll": "nll", "nll_error": "nll_error", "nll_samples": "num_samples"}
+"""Metrics that are read from evaluation.json, and their names there."""
 State = Literal["finished", "pruned", "failed", "unfinished", "unreadable"]
 
 
@@ -42,8 +44,8 @@ class Run:
         reason: reason of a failure or of pruning, or what cannot be read, in one line.
         config: whole config; empty for a job that failed before it began.
         overrides: words of the command line, ``key=value`` each; None if they are not recorded.
-        metrics: metrics by name, in nats per example: those of the test set, ``nll`` and ``nll_error`` of
-            evaluation.json, and ``training_seconds``.
+        metrics: metrics by name, in nats per example: those of the test set, ``nll``, ``nll_error`` and
+            ``nll_samples``, the number of importance samples, of evaluation.json, and ``training_seconds``.
         record: content of metrics.json; empty for a run that is not finished.
         other_evaluations: names of the files of evaluations of other splits, data or weights, whose numbers are not
             among the metrics.
@@ -261,7 +263,7 @@ def _metrics(folder: Path, record: Mapping[str, Any], problems: list[str]) -> di
         evaluation = {}
     files = {
         METRICS: {name.removeprefix("test/"): value for name, value in record["metrics"].items()},
-        EVALUATION: {name: evaluation[name] for name in ("nll", "nll_error") if name in evaluation},
+        EVALUATION: {name: evaluation[key] for name, key in _EVALUATED.items() if key in evaluation},
     }
     found = {}
     for file, values in files.items():
