@@ -385,3 +385,15 @@ def test_the_test_set_does_not_depend_on_the_seed() -> None:
         older.hold_dataset(TensorDataset(X))
         assert older._loaders["test"].dataset.indices == held_out(60, 6, seed)[1].tolist()
     assert tested[0] == tested[1]
+
+
+def test_an_older_run_keeps_its_own_test_set() -> None:
+    older = {"words": ["data.split_seed=null", "seed=1"]}
+    fitted(TensorDatasetLike(), "whole", 2, **older)
+    fitted(TensorDatasetLike(), "parts", 1, **older)
+    config = yaml.safe_load(Path("parts/config.yaml").read_text())
+    del config["data"]["split_seed"]
+    config["overrides"].remove("data.split_seed=null")
+    Path("parts/config.yaml").write_text(yaml.safe_dump(config))
+    fitted(TensorDatasetLike(), resume="parts", epochs=2)
+    assert same_weights("whole", "parts")

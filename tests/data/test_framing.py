@@ -13,8 +13,10 @@ from PIL import Image
 
 from tests.conftest import BARE, Outcome
 from vae_lab.data import ArrayFiles, CelebA, ImageDataModule, ImageFolder, Mnist, Sprites
+from vae_lab.data.array_memory import ArraysInMemory
 from vae_lab.data.framing import Sides, cropped_sides, fitted_picture, fitted_tensor, inner_sides, is_changed
 from vae_lab.data.summary import summary
+from vae_lab.types import DataSpec
 
 WANTED = Sides(32, 128)
 FOUND = [(32, 128), (64, 256), (100, 100), (20, 300), (300, 20), (1, 1), (33, 127)]
@@ -123,3 +125,21 @@ def test_other_words_are_refused(train: Callable[..., Outcome]) -> None:
     outcome = train("data.image_size=[32,a]", *BARE)
     assert outcome.error_lines == ["error: data.image_size=[32, 'a']: must be an integer or a list of integers or null"]
     assert train("data.image_size=[14,20]", "data.images.fit=pad", *BARE).code == 0
+
+
+def test_masks_are_not_resized_to_grey_values_unawares() -> None:
+    def data(image_size: int = 5, **options: Any) -> ImageDataModule:
+        source = ArrayFiles(image_size=image_size)
+        source.hold(ArraysInMemory((np.random.default_rng(0).integers(0, 2, (30, 8, 8)).astype(bool), None)))
+        return ImageDataModule(lambda **_: source, val_size=5, **options)
+
+    with pytest.raises(ValueError, match=r"resizing makes grey values of 0 and 1; data\.binarization=threshold"):
+        _ = data().spec
+    older = data()
+    older.keep_scaling(DataSpec((1, 5, 5), 0, "binary"))
+    assert older.spec.support == "binary"
+    assert data(image_size=8).spec.support == "binary"
+    assert data(support="uint8").spec.support == "uint8"
+    thresholded = data(binarization="threshold")
+    assert thresholded.spec.support == "binary"
+    assert set(thresholded.examples(9).x.unique().tolist()) == {0, 1}

@@ -113,6 +113,11 @@ class Facts:
         changed = "data.image_size" if self.source.sides else "data.binarization" if binarization != "none" else ""
         if self.source.missing and changed:
             raise ValueError(f"data.missing=mask: {changed} would change missing values; leave out one")
+        if binarization == "none" and support == "binary" and shape != self.source.native_shape and not self._recorded:
+            raise ValueError(
+                f"data.image_size={self.source.image_size}: resizing makes grey values of 0 and 1;"
+                " data.binarization=threshold makes them 0 and 1 again, data.support=uint8 takes them as grey values"
+            )
         if self.standardize is True and support != "real":
             raise ValueError(
                 "data.standardize=true: only real numbers are standardised; data.support=real makes them that"
