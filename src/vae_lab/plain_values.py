@@ -37,6 +37,8 @@ def names(key: str, given: Any) -> tuple[str, ...]:
 
 def as_array(values: Any) -> NDArray[Any]:
     """Returns the array of anything that holds one; what a masked array hides becomes NaN, or an empty string."""
+    if isinstance(values, list | tuple) and any(isinstance(each, np.ma.MaskedArray) for each in values):
+        values = np.ma.array(values)
     if not np.ma.is_masked(values):
         return np.asarray(values)
     known = values.astype(np.float64) if values.dtype.kind in "bui" else values
