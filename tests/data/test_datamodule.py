@@ -227,6 +227,8 @@ def test_threshold_is_one_above_a_half() -> None:
     for grey, expected in ((0, 0), (127, 0), (128, 1), (255, 1)):
         batch = Batch(torch.full((2, 1, 4, 4), grey, dtype=torch.uint8))
         assert values(data.transform(batch, training=False).x) == {expected}
+        module = ImageDataModule(image_set(grey=grey), binarization="threshold", val_size=10)
+        assert values(module.mean_example()) == {expected}
 
 
 def mean_and_error(ones: Tensor, grey: int) -> float:

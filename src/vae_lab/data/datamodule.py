@@ -264,7 +264,8 @@ class ImageDataModule(LightningDataModule):
 
     def mean_example(self) -> Tensor:
         """Returns the mean of the training examples, (*shape)."""
-        return torch.from_numpy(mean_example(*self.split("train"))).to(self.dtype)
+        mean = mean_example(*self.split("train"), threshold=self.binarization == "threshold")
+        return torch.from_numpy(mean).to(self.dtype)
 
     def _evaluation_loader(self, name: SplitName, num: int | None = None) -> BatchLoader:
         split = self._splits.evaluated_train() if name == "train" else self.split(name)

@@ -49,18 +49,26 @@ def as_single(rows: NDArray[Any], names: Sequence[str], source: object) -> NDArr
     return single
 
 
-def mean_example(arrays: Arrays, rows: Indices) -> _Numbers:
-    """Returns the mean of what is known of some rows, (*shape); of uint8 values as numbers in [0, 1]."""
-    return _mean_and_known(arrays, rows)[0]
+def mean_example(arrays: Arrays, rows: Indices, threshold: bool = False) -> _Numbers:
+    """Returns the mean of what is known of some rows, (*shape); of uint8 values as numbers in [0, 1].
+
+    Args:
+        arrays: arrays.
+        rows: rows that count.
+        threshold: count numbers above one half as 1, others as 0.
+    """
+    return _mean_and_known(arrays, rows, threshold)[0]
 
 
-def _mean_and_known(arrays: Arrays, rows: Indices) -> tuple[_Numbers, _Numbers]:
+def _mean_and_known(arrays: Arrays, rows: Indices, threshold: bool = False) -> tuple[_Numbers, _Numbers]:
     """Returns `mean_example`, which is 0 where nothing is known, and how many values are known, (*shape) each."""
     total, known = np.zeros(arrays.x.shape[1:]), np.zeros(arrays.x.shape[1:])
+    white = 255 if arrays.x.dtype == np.uint8 else 1
     for part in _parts(arrays.x, rows):
-        total += np.nansum(part, 0, dtype=np.float64)
+        values = white * (part > white / 2) if threshold else part
+        total += np.nansum(values, 0, dtype=np.float64)
         known += len(part) - np.isnan(part).sum(0)
-    return total / np.maximum(known, 1) / (255 if arrays.x.dtype == np.uint8 else 1), known
+    return total / np.maximum(known, 1) / white, known
 
 
 def scaling_of(arrays: Arrays, rows: Indices, columns: Sequence[str] = (), one_hot: int = 0) -> Scaling:
