@@ -31,7 +31,7 @@ def test_a_run_goes_on_is_sampled_and_evaluated(
     reference, run = tmp_path / "reference", tmp_path / "run"
     assert train(*SPRITES, "trainer.max_epochs=2", f"hydra.run.dir={reference}").code == 0
     first = train(*SPRITES, "trainer.max_epochs=1", f"hydra.run.dir={run}")
-    assert "3 classes (square, ellipse, heart), 1 attributes (large), 2 numbers (scale, x)" in first.out
+    assert "3 classes (square, ellipse, heart), 1 attribute (large), 2 numbers (scale, x)" in first.out
     assert train(f"resume={run}", "trainer.max_epochs=2").code == 0
     assert_same(run, reference)
 

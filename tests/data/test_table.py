@@ -140,7 +140,7 @@ def test_columns_can_be_the_condition(tmp_path: Path) -> None:
     table["count"][4] = None
     table["sparkling"] = [2 * i for i in range(NUM)]
     write(path, table)
-    with pytest.raises(ValueError, match=r"t.parquet: column count, row 5: no value; 1 such rows"):
+    with pytest.raises(ValueError, match=r"t.parquet: column count, row 5: no value; correct or leave out this row$"):
         Table(str(path), columns=["alcohol"], numbers=["count"]).load(train=True)
     with pytest.raises(ValueError, match=r"t.parquet: column sparkling, row 2: 2, and an attribute is 0 or 1"):
         Table(str(path), columns=["alcohol"], attributes=["sparkling"]).load(train=True)
@@ -177,7 +177,7 @@ GOOD = "a,b,kind\n1,2,x\n3,4,y\n5,6,x\n"
         ("a,b\n", {}, "has no rows"),
         ("", {}, "not readable (Empty CSV file)"),
         ("a,b\n1,inf\n2,3\n", {}, "column b, row 1: inf is not a finite number"),
-        ("a,kind\n1,x\n2,\n3,y\n", {"label": "kind"}, "column kind: 1 rows have no label, the first is row 2"),
+        ("a,kind\n1,x\n2,\n3,y\n", {"label": "kind"}, "column kind, row 2: no label; leave out this row, or the label"),
         ("a,b\n1,\n2,\n3,\n", {"missing": "mask"}, "column b has no value at all"),
         (
             "a,when\n1,2020-01-01\n2,2020-01-02\n",

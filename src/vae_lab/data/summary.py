@@ -31,8 +31,13 @@ def summary(data: DataModule, splits: Sequence[SplitName] = ("train", "val", "te
     spec = data.spec
     unread = _unread_root(data.images) if isinstance(data, ImageDataModule) else ""
     names = [spec.name_of(y) for y in range(spec.num_classes)]
-    named = {"classes": names, "attributes": spec.attributes, "numbers": spec.numbers}
-    classes = ", ".join(f"{len(each)} {key} ({listed(each)})" for key, each in named.items() if each) or "no labels"
+    named = {
+        ("class", "classes"): names,
+        ("attribute", "attributes"): spec.attributes,
+        ("number", "numbers"): spec.numbers,
+    }
+    counts = [f"{len(each)} {words[len(each) > 1]} ({listed(each)})" for words, each in named.items() if each]
+    classes = ", ".join(counts) or "no labels"
     sizes = ", ".join(_size(data, split) for split in splits)
     note = data.images.values_note() if isinstance(data, ImageDataModule) else ""
     lines = [f"data         {data.title()}{unread}: {_shape(spec)}, {classes}"]

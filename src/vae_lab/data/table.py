@@ -28,6 +28,7 @@ from vae_lab.data.table_columns import (
     one_hot,
     others_in_words,
     shown,
+    such_rows,
 )
 from vae_lab.data.table_files import find_tables, read_table
 from vae_lab.types import SplitName, Support
@@ -263,10 +264,8 @@ class Table(DataSource):
         values = column(table, self._label, path)
         unknown = np.flatnonzero(~known_of(values))
         if len(unknown):
-            raise ValueError(
-                f"{path}: column {self._label}: {len(unknown)} rows have no label, the first is row {unknown[0] + 1};"
-                " leave them out, or the label"
-            )
+            where = f"{path}: column {self._label}, row {unknown[0] + 1}"
+            raise ValueError(f"{where}: no label; leave out {such_rows(len(unknown))}, or the label")
         return label_values(np.array([shown(value) for value in values]) if values.dtype.kind == "O" else values, path)
 
     def _labels(self, split: SplitName) -> Indices | None:

@@ -46,9 +46,14 @@ def condition_of(table: Any, name: str, path: Path, flags: bool = False) -> NDAr
         row = int(np.flatnonzero(wrong)[0])
         found = "no value" if np.isnan(values[row]) else f"{shown(float(values[row]))}, and an attribute is 0 or 1"
         raise ValueError(
-            f"{path}: column {name}, row {row + 1}: {found}; {int(wrong.sum())} such rows, correct or leave them out"
+            f"{path}: column {name}, row {row + 1}: {found}; correct or leave out {such_rows(int(wrong.sum()))}"
         )
     return values
+
+
+def such_rows(num: int) -> str:
+    """Returns the words for a row that was named and the others of ``num`` like it: ``this row and 2 others``."""
+    return "this row" + (f" and {num - 1} other{'s' * (num > 2)}" if num > 1 else "")
 
 
 def categories_of(table: Any, name: str, path: Path) -> tuple[list[str], NDArray[np.int64]]:
