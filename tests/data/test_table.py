@@ -319,7 +319,7 @@ def test_codes_keep_their_leading_zeros(tmp_path: Path, suffix: str) -> None:
         ("1.1 1.10 1.2", ("1.1", "1.10", "1.2")),
         ("2020-01-01 2020-01-02", ("2020-01-01", "2020-01-02")),
         ("12345678901234567890 12345678901234567891", ("12345678901234567890", "12345678901234567891")),
-        ("true false", ()),
+        ("true false", ("False", "True")),
     ],
 )
 def test_labels_that_are_numbers_stay_numbers(tmp_path: Path, values: str, names: tuple[str, ...]) -> None:
