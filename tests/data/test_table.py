@@ -125,6 +125,29 @@ def test_missing_values_are_refused_with_their_count_or_masked(tmp_path: Path, s
     assert model(data.examples(40, "train").x).elbo.isfinite().all()
 
 
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_missing_categories_are_counted_once_and_booleans_are_known_in_either_form(tmp_path: Path, suffix: str) -> None:
+    flags = [i % 3 == 0 for i in range(NUM)]
+    letters = list("abcdefgh" * 5)
+    with_gap, complete = {"a": [1.0] * NUM, "letter": letters, "flag": flags}, {"a": [1.0, 2.0], "letter": ["a", "b"]}
+    with_gap = {
+        key: [None if key != "a" and i in (2, 9) else each for i, each in enumerate(with_gap[key])] for key in with_gap
+    }
+    path = write(tmp_path / f"train.{suffix}", with_gap)
+    write(tmp_path / f"val.{suffix}", complete | {"flag": [False, True]})
+    source = Table(str(tmp_path), categorical=["letter", "flag"])
+    expected = f"{path}: 4 missing values, the first in column letter, row 3 (letter 2, flag 2); fill them in"
+    with pytest.raises(ValueError, match=re.escape(expected)):
+        source.load(train=True)
+    masked = Table(str(tmp_path), categorical=["letter", "flag"], missing="mask")
+    masked.load(train=True)
+    assert masked.passed_over() == ["4 missing values in train." + suffix + " (3.3%): the likelihood leaves them out"]
+    assert masked.load_val().x[:, -2:].tolist() == [[1, 0], [0, 1]]
+    write(tmp_path / f"train.{suffix}", with_gap | {"flag": [None] * NUM})
+    with pytest.raises(ValueError, match="column flag has no value at all"):
+        Table(str(tmp_path), categorical=["letter", "flag"], missing="mask").load(train=True)
+
+
 def test_columns_can_be_the_condition(tmp_path: Path) -> None:
     table = columns() | {"sparkling": [i % 4 == 0 for i in range(NUM)]}
     path = write(tmp_path / "t.parquet", table)

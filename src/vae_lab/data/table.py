@@ -177,7 +177,7 @@ class Table(DataSource):
         for name, known in self._known.items():
             parts.append(one_hot(*categories_of(table, name, path), known, f"{path}: column {name}"))
         x = np.concatenate(parts, axis=1)
-        self._check_missing(x, path, split)
+        self._check_missing(x, split)
         return Arrays(x, self._y(split))
 
     def _y(self, split: SplitName) -> Rows | Indices | None:
@@ -192,21 +192,22 @@ class Table(DataSource):
             number_values(np.stack(values, axis=1), self._numbers, path) if values else None,
         )
 
-    def _check_missing(self, x: np.ndarray, path: Path, split: SplitName) -> None:
+    def _check_missing(self, x: np.ndarray, split: SplitName) -> None:
         """Raises ValueError for missing values that are not masked, and for a column of which none is known."""
-        unknown = np.isnan(x)
+        widths = [*(1 for _ in self._numeric), *map(len, self._known.values())]
+        names, path = [*self._numeric, *self._known], self._files[split]
+        unknown = np.isnan(x[:, np.cumsum([0, *widths[:-1]])])  # a category is missing in each of its columns
         if not unknown.any():
             return
-        of_column = [*self._numeric, *(name for name, values in self._known.items() for _ in values)]
         if not self._mask:
-            counts = {of_column[place]: int(unknown[:, place].sum()) for place in np.flatnonzero(unknown.any(0))}
+            counts = {name: num for name, num in zip(names, unknown.sum(0).tolist(), strict=True) if num}
             row, place = np.argwhere(unknown)[0].tolist()
-            first = f"column {of_column[place]}, row {row + 1}"
-            raise ValueError(missing_values.refusal(sum(counts.values()), first, path, counts))
+            first = f"column {names[place]}, row {row + 1}"
+            raise ValueError(missing_values.refusal(int(unknown.sum()), first, path, counts))
         empty = np.flatnonzero(unknown.all(0))
-        self._masked[split] = missing_values.note(int(unknown.sum()), unknown.size, self._files[split].name)
+        self._masked[split] = missing_values.note(int(unknown.sum()), unknown.size, path.name)
         if len(empty) and split == "train":
-            raise ValueError(f"{path}: column {of_column[empty[0]]} has no value at all; leave it out")
+            raise ValueError(f"{path}: column {names[empty[0]]} has no value at all; leave it out")
 
     @cached_property
     def _files(self) -> dict[SplitName, Path]:
@@ -246,7 +247,10 @@ class Table(DataSource):
         """Values of each categorical column in the training table, in order."""
         table, path = self._table("train"), self._files["train"]
         names = [name for name in self._modelled if name in self._categorical]
-        return {name: categories_of(table, name, path)[0] for name in names}
+        known = {name: categories_of(table, name, path)[0] for name in names}
+        if empty := [name for name, values in known.items() if not values]:
+            raise ValueError(f"{path}: column {empty[0]} has no value at all; leave it out")
+        return known
 
     @property
     def _of_condition(self) -> list[str]:

@@ -15,6 +15,8 @@ from vae_lab.types import listed
 Column = NDArray[Any]
 _MAX_VALUES = 1000
 """Values of a categorical column; more are a mistake, such as a name."""
+_OTHER_FORM = {"False": "0", "True": "1", "0": "False", "1": "True"}
+"""The form in which a file with missing values, or another file, holds booleans."""
 
 
 def numbers_of(table: Any, name: str, path: Path) -> NDArray[np.float64]:
@@ -80,9 +82,10 @@ def one_hot(values: Sequence[str], places: NDArray[np.int64], known: Sequence[st
     Raises:
         ValueError: for a value that the training split does not have.
     """
+    values = [value if value in known else _OTHER_FORM.get(value, value) for value in values]
     new = [value for value in values if value not in known]
     if new:
-        row = int(np.flatnonzero(places == list(values).index(new[0]))[0])
+        row = int(np.flatnonzero(places == values.index(new[0]))[0])
         raise ValueError(f"{where}, row {row + 1}: {new[0]} is not one of the categories in training ({listed(known)})")
     of_known = np.array([*(known.index(value) for value in values), -1])[places]
     rows: Column = np.eye(len(known), dtype=np.float32)[of_known]
