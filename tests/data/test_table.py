@@ -278,6 +278,51 @@ def test_files_of_which_it_is_not_clear_what_they_hold(tmp_path: Path) -> None:
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("first", "names"),
+    [
+        ("5.1,3.5,1.4,0.2,Iris-setosa", False),
+        ("5.1,3.5", False),
+        ("5.1", False),
+        ("7,1.5,2", False),
+        ("0,1,2,3", True),
+        (",0,1", True),
+        ("2019,2020,2021,country", True),
+        ("400.5,401,401.5", True),
+        ("0", True),
+        ("x1,x2", True),
+        ("2020,a,b", True),
+    ],
+)
+def test_a_csv_without_a_line_of_names_is_refused(tmp_path: Path, first: str, names: bool) -> None:
+    path = _csv(tmp_path, f"{first}\n" + f"{','.join('1' for _ in first.split(','))}\n" * 20)
+    if names:
+        assert len(Table(str(path)).columns) >= 1
+        return
+    with pytest.raises(ValueError, match=rf"t.csv: the first line holds values \({first.replace(',', ', ')}\), not"):
+        _ = Table(str(path)).columns
+    asked = [name for name in first.split(",") if "Iris" not in name]
+    assert Table(str(path), columns=asked).columns == tuple(asked)
+
+
+def test_tables_that_are_not_read_are_named(tmp_path: Path) -> None:
+    for name in ("train.csv", "test.csv", "notes.txt", "extra.parquet"):
+        write(tmp_path / name, columns())
+    source = partial(Table, columns=["alcohol"], label="kind")
+    assert (
+        source(str(tmp_path), categorical=["alcohol"]).passed_over()[-1] == "2 other tables (extra.parquet, notes.txt)"
+    )
+    one = tmp_path / "train.csv"
+    expected = f"test.csv beside train.csv; data.root={tmp_path} reads both"
+    assert source(str(one)).passed_over()[-1] == expected
+    assert source(str(tmp_path / "extra.parquet")).passed_over() == ["3 other columns (proline, count, color)"]
+    for name in ("validate.csv", "holdout.csv"):
+        write(tmp_path / name, columns())
+        with pytest.raises(ValueError, match=f"{name} may be a split under another name; rename it to val or test"):
+            _ = source(str(tmp_path)).columns
+        (tmp_path / name).unlink()
+
+
 def test_a_support_that_the_values_do_not_have_is_refused(tmp_path: Path) -> None:
     path = _csv(tmp_path, "a,b\n" + "".join(f"{i / 40},{max(i - 38, 0)}\n" for i in range(40)))
     source = partial(Table, columns=["a", "b"])

@@ -27,10 +27,11 @@ from vae_lab.data.table_columns import (
     numbers_of,
     one_hot,
     others_in_words,
+    refuse_values_as_names,
     shown,
     such_rows,
 )
-from vae_lab.data.table_files import find_tables, read_table
+from vae_lab.data.table_files import find_tables, is_text, read_table, unread_tables
 from vae_lab.types import SplitName, Support
 
 
@@ -155,7 +156,8 @@ class Table(DataSource):
 
     def passed_over(self) -> list[str]:
         used = {*self._modelled, *self._of_condition}
-        return [*others_in_words(self._table("train").column_names, used), *self._masked.values()]
+        columns = others_in_words(self._table("train").column_names, used)
+        return [*columns, *unread_tables(self.root, self._files.values()), *self._masked.values()]
 
     def found(self) -> dict[str, Any]:
         return {"columns": self._modelled} if self._asked is None else {}
@@ -230,6 +232,8 @@ class Table(DataSource):
     def _modelled(self) -> list[str]:
         """Names of the columns of an example, in the order of the table or as asked for."""
         names = self._table("train").column_names
+        if self._asked is None and is_text(self._files["train"]):
+            refuse_values_as_names(names, self._files["train"])
         others = [name for name in names if name not in self._of_condition and not is_row_index(name)]
         modelled = others if self._asked is None else self._asked
         for name in (*modelled, *self._categorical, *self._of_condition):

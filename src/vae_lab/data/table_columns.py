@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,17 @@ def check_column(table: Any, name: str, path: Path) -> None:
     """Raises ValueError for a column that the table does not have."""
     if name not in table.column_names:
         raise ValueError(f"{path}: has no column {name}; its columns are {listed(table.column_names)}")
+
+
+def refuse_values_as_names(names: Sequence[str], path: Path) -> None:
+    """Raises ValueError if the first line of a CSV holds values: numbers, unless they ascend as 0, 1, 2 or years do."""
+    numbers = [float(name) for name in names if _is_number(name)]
+    ascend = all(low < high for low, high in pairwise(numbers)) and (len(numbers) > 2 or numbers[:1] == [0])
+    if numbers and not ascend and 2 * len(numbers) >= len(names):
+        raise ValueError(
+            f"{path}: the first line holds values ({listed(names, 5)}), not the names of the columns; write the names"
+            " above it, or list them in data.images.columns if they are names"
+        )
 
 
 def is_row_index(name: str) -> bool:

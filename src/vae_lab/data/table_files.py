@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from vae_lab.data.splits import split_of_folder
+from vae_lab.data.splits import may_be_split, split_of_folder
 from vae_lab.types import SplitName, listed
 
 _SEPARATORS = {".csv": ",;\t|", ".tsv": "\t", ".txt": ",;\t|"}
@@ -33,20 +33,47 @@ def find_tables(root: str) -> dict[SplitName, Path]:
         return {"train": place}
     if not place.is_dir():
         raise FileNotFoundError(f"{place}: no such file or folder; name a table such as table.csv, or its folder")
-    tables = sorted(path for path in place.iterdir() if path.is_file() and _suffix(path) in _SUFFIXES)
+    tables = _tables_in(place)
     if not tables:
         raise FileNotFoundError(f"{place}: no table in it; expected train.csv, or another of {', '.join(_SUFFIXES)}")
-    named = [(split_of_folder(path.name.partition(".")[0]), path) for path in tables]
+    named = [(split_of_folder(_stem(path)), path) for path in tables]
     found = {split: path for split, path in named if split is not None}
     if not found and len(tables) == 1:
         return {"train": tables[0]}
     names = listed([path.name for path in tables])
+    if doubtful := [path.name for path in tables if may_be_split(_stem(path))]:
+        raise ValueError(f"{place}: {listed(doubtful)} may be a split under another name; rename it to val or test")
     twice = [split for split, count in Counter(split for split, _ in named if split).items() if count > 1]
     if twice:
         raise ValueError(f"{place}: several tables are the {twice[0]} split ({names}); leave one of them")
     if "train" not in found:
         raise ValueError(f"{place}: no table is the training split ({names}); name it train, or give one file")
     return found
+
+
+def unread_tables(root: str, used: Collection[Path]) -> list[str]:
+    """Returns the tables that lie beside those that are read, in words; beside one file, the other splits."""
+    place = Path(root).expanduser()
+    if place.is_dir():
+        others = [path.name for path in _tables_in(place) if path not in used]
+        return [f"{len(others)} other tables ({listed(others)})"] if others else []
+    if not split_of_folder(_stem(place)):
+        return []
+    splits = [path.name for path in _tables_in(place.parent) if path != place and split_of_folder(_stem(path))]
+    return [f"{listed(splits)} beside {place.name}; data.root={place.parent} reads both"] if splits else []
+
+
+def is_text(path: Path) -> bool:
+    """True for a table whose first line has the names."""
+    return _suffix(path) in _SEPARATORS
+
+
+def _tables_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_file() and _suffix(path) in _SUFFIXES)
+
+
+def _stem(path: Path) -> str:
+    return path.name.partition(".")[0]
 
 
 def read_table(path: Path, named: Sequence[str] = ()) -> Any:
@@ -69,7 +96,7 @@ def read_table(path: Path, named: Sequence[str] = ()) -> Any:
     if suffix not in _SUFFIXES:
         raise ValueError(f"{path}: not a table; expected one of {', '.join(_SUFFIXES)}")
     try:
-        if suffix in _SEPARATORS:
+        if is_text(path):
             table = _read_csv(path, named)
         elif suffix in (".parquet", ".pq"):
             table = parquet.read_table(path)
