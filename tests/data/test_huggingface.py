@@ -134,6 +134,13 @@ def test_the_row_index_of_pandas_is_not_modelled(tmp_path: Path) -> None:
     assert source.passed_over() == ["row numbers that were saved as a column ('__index_level_0__')"]
 
 
+def test_pictures_without_any_other_column(tmp_path: Path) -> None:
+    datasets.DatasetDict({"train": pictures(9), "test": pictures(3)}).remove_columns("label").save_to_disk(tmp_path)
+    source = HuggingFace(str(tmp_path))
+    assert [(len(each), each.y) for each in map(source.load, (True, False))] == [(9, None), (3, None)]
+    assert source.passed_over() == []
+
+
 def test_splits_by_name(tmp_path: Path) -> None:
     named = {"fit": pictures(6), "holdout": pictures(3), "unused": pictures(2)}
     datasets.DatasetDict(named).save_to_disk(tmp_path / "set")

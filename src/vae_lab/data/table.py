@@ -184,6 +184,8 @@ class Table(DataSource):
 
     def _y(self, split: SplitName) -> Rows | Indices | None:
         """Returns the condition of a split, as `Arrays` has it."""
+        if not self._of_condition:
+            return None
         table, path = self._table(split), self._files[split]
         attributes = [condition_of(table, name, path, flags=True) for name in self._attributes]
         values = [condition_of(table, name, path) for name in self._numbers]
