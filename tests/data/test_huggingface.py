@@ -198,6 +198,14 @@ def test_channels_and_sizes_can_be_given(tmp_path: Path) -> None:
     assert (x[0, 0] == x[0, 1]).all()
 
 
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_transparent_parts_are_white(tmp_path: Path, mode: str) -> None:
+    clear = Image.new("L", (8, 6), 40).convert(mode)
+    clear.putalpha(Image.fromarray(np.repeat(np.uint8([[0] * 4 + [255] * 4]), 6, 0)))
+    source = HuggingFace(_odd(tmp_path, clear), channels=3)
+    assert (source.load(train=True).x[3] == np.array([255] * 4 + [40] * 4)).all()
+
+
 def test_pictures_are_fitted_to_sides_of_other_proportions(tmp_path: Path) -> None:
     root = _odd(tmp_path, Image.new("L", (8, 6), 200))
     for fit, mean in (("crop", 200), ("stretch", 200), ("pad", 200 * 3 / 8)):

@@ -18,7 +18,7 @@ from vae_lab.data import framing, picture_cache
 from vae_lab.data.arrays import Images, Indices
 from vae_lab.data.framing import Fit, Sides, sides_of
 from vae_lab.data.picture_depth import SIXTEEN_BITS, USUAL, TooBrightError, White, has_deep_colour
-from vae_lab.data.picture_files import open_picture, stamps
+from vae_lab.data.picture_files import open_picture, over_white, stamps
 from vae_lab.data.source import readable
 from vae_lab.types import listed
 
@@ -76,7 +76,7 @@ class Decoder:
                 image.draft(None, (2 * max(self.sides), 2 * max(self.sides)))
             _refuse_deep_colour(image, self.white)
             upright = self.white.scaled(ImageOps.exif_transpose(image))
-            flat = _over_white(upright).convert("L" if self.channels == 1 else "RGB")
+            flat = over_white(upright).convert("L" if self.channels == 1 else "RGB")
         changed = self.crop is None and framing.is_changed(Sides(flat.height, flat.width), self.sides)
         small = framing.fitted_picture(flat, self.sides, self.fit, self.crop)
         return np.asarray(small).reshape(*self.sides, self.channels).transpose(2, 0, 1), changed
@@ -86,13 +86,6 @@ def _refuse_deep_colour(image: Image.Image, white: White) -> None:
     """Raises ValueError for colours of fewer than 16 bits in 16, of which Pillow reads the upper 8."""
     if has_deep_colour(image) and white.integers != SIXTEEN_BITS:
         raise ValueError(f"16-bit colours are read at full range only, not at max_value={white.integers}")
-
-
-def _over_white(image: Image.Image) -> Image.Image:
-    if not image.has_transparency_data:
-        return image
-    opaque = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", opaque.size, "white"), opaque)
 
 
 def ensure_decoded(

@@ -12,6 +12,7 @@ from PIL import Image
 
 from vae_lab.data.arrays import Arrays, Images, allocate
 from vae_lab.data.framing import Fit, ImageSize, Sides, check_fit, fitted_picture, is_changed
+from vae_lab.data.picture_files import over_white
 from vae_lab.data.source import Missing
 from vae_lab.data.splits import split_named, train_and_test_rows
 from vae_lab.data.table import Table
@@ -186,7 +187,7 @@ class HuggingFace(Table):
         if not self.sides and [picture.height, picture.width] != size:
             found = f"{picture.height} x {picture.width}"
             raise ValueError(f"{where}: {found} pixels, but the first has {size[0]} x {size[1]}; set data.image_size")
-        flat = picture.convert("L" if channels == 1 else "RGB")
+        flat = over_white(picture).convert("L" if channels == 1 else "RGB")
         array = np.array(fitted_picture(flat, self.sides, self.fit) if self.sides else flat)
         return array.reshape(*array.shape[:2], channels).transpose(2, 0, 1)
 

@@ -22,6 +22,14 @@ def open_picture(path: Path) -> Image.Image:
     return Image.open(path, formats=_known_formats())
 
 
+def over_white(image: Image.Image) -> Image.Image:
+    """Returns a picture whose transparent parts are white."""
+    if not image.has_transparency_data:
+        return image
+    opaque = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", opaque.size, "white"), opaque)
+
+
 def stamps(root: str, paths: Sequence[Path]) -> list[tuple[str, int, int]]:
     """Returns the path below ``root``, the size and the time of change of each file."""
     stats = [path.stat() if path.exists() else path.lstat() for path in paths]
