@@ -115,12 +115,26 @@ def test_too_few_levels_are_refused_unless_said(tmp_path: Path, dtype: type) -> 
     np.testing.assert_allclose(levels(whole(tmp_path, max_value=15)), RAMP, atol=0.04)
 
 
-def test_negative_and_infinite_values_are_named(tmp_path: Path) -> None:
+def test_infinite_values_are_named(tmp_path: Path) -> None:
     deep(tmp_path, 1.0, np.float32)
-    for name, value in (("negative", -1.0), ("infinite", np.inf), ("nan", np.nan)):
+    for name, value in (("low", -np.inf), ("infinite", np.inf), ("nan", np.nan)):
         Image.fromarray(np.full((8, 8), value, np.float32)).save(tmp_path / f"{name}.tif")
-    with pytest.raises(ValueError, match=r"files cannot be read as pictures: .*\(value (-1|inf|nan) where 1 is white"):
+    with pytest.raises(ValueError, match=r"files cannot be read as pictures: .*\(values (-inf|inf|nan) to"):
         whole(tmp_path, max_skipped=0.0)
+
+
+@pytest.mark.parametrize(
+    ("odd", "max_value", "why"),
+    [
+        (np.full((8, 8), -0.01, np.float32), "auto", r"odd.tif: value -0.01 where 0 is black and 1 white; clip"),
+        (np.full((8, 8, 3), 90, np.uint8), 100, r"odd.tif: data.images.max_value=100 is for grey pictures, .* RGB"),
+    ],
+)
+def test_sound_pictures_are_not_left_out(tmp_path: Path, odd: np.ndarray, max_value: int, why: str) -> None:
+    deep(tmp_path, 1.0, np.float32)
+    Image.fromarray(odd).save(tmp_path / "odd.tif")
+    with pytest.raises(ValueError, match=why):
+        whole(tmp_path, max_value=max_value)
 
 
 @pytest.mark.parametrize("highest", [1, 15])

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from vae_lab.data import framing, picture_cache
 from vae_lab.data.arrays import Images, Indices
 from vae_lab.data.framing import Fit, Sides, sides_of
-from vae_lab.data.picture_depth import SIXTEEN_BITS, USUAL, TooBrightError, White, has_deep_colour
+from vae_lab.data.picture_depth import SIXTEEN_BITS, USUAL, White, WrongWhiteError, has_deep_colour
 from vae_lab.data.picture_files import open_picture, over_white, stamps
 from vae_lab.data.source import readable
 from vae_lab.types import listed
@@ -83,9 +83,12 @@ class Decoder:
 
 
 def _refuse_deep_colour(image: Image.Image, white: White) -> None:
-    """Raises ValueError for colours of fewer than 16 bits in 16, of which Pillow reads the upper 8."""
+    """Raises WrongWhiteError for colours of fewer than 16 bits in 16, of which Pillow reads the upper 8."""
     if has_deep_colour(image) and white.integers != SIXTEEN_BITS:
-        raise ValueError(f"16-bit colours are read at full range only, not at max_value={white.integers}")
+        raise WrongWhiteError(
+            f"16-bit colours are read at full range only, not at data.images.max_value={white.integers}; convert the"
+            " pictures to 8 bits a channel"
+        )
 
 
 def ensure_decoded(
@@ -189,7 +192,7 @@ def _masks_among(masks: Sequence[str], total: int) -> str:
 def _try(decoder: Decoder, path: Path) -> tuple[Images, bool] | str:
     try:
         return decoder.decode(path)
-    except TooBrightError as error:
+    except WrongWhiteError as error:
         raise ValueError(f"{readable(str(path))}: {error}") from error
     except Exception as error:  # a broken file makes Pillow's plugins fail in dozens of ways
         return f"{readable(str(path))} ({' '.join(str(error).split()) or type(error).__name__})"

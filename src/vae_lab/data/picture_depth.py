@@ -60,7 +60,10 @@ class White:
             return Image.fromarray(_to_bytes(np.asarray(image), self.floats))
         if not image.mode.startswith("I"):
             if self.grey_bytes != _EIGHT_BITS and image.mode != "1":  # black and white are those of the format
-                raise ValueError(f"max_value={self.grey_bytes} is for grey pictures, this one is {image.mode}")
+                raise WrongWhiteError(
+                    f"data.images.max_value={self.grey_bytes} is for grey pictures, this one is {image.mode}; convert"
+                    " the pictures to one kind"
+                )
             return image
         # Pillow's own conversion clips 16-bit greys to 255 in place of scaling them.
         values = np.asarray(image)
@@ -73,8 +76,8 @@ class White:
 USUAL = White()
 
 
-class TooBrightError(ValueError):
-    """A value above white: the picture is sound, and leaving out the bright ones would change the set."""
+class WrongWhiteError(ValueError):
+    """Values that the white does not fit: the picture is sound, and leaving out all such ones would change the set."""
 
 
 class _Largest(NamedTuple):
@@ -236,12 +239,13 @@ def _largest_value(path: Path) -> tuple[str, float] | None:
 
 def _to_bytes(values: NDArray[Any], white: float) -> NDArray[np.uint8]:
     lowest, highest = values.min(), values.max()
-    if lowest >= 0 and white < highest < math.inf:
-        raise TooBrightError(
+    if not -math.inf < lowest <= highest < math.inf:
+        raise ValueError(f"values {_plain(lowest)} to {_plain(highest)}")
+    if lowest < 0:
+        raise WrongWhiteError(f"value {_plain(lowest)} where 0 is black and {_plain(white)} white; clip or shift them")
+    if highest > white:
+        raise WrongWhiteError(
             f"value {_plain(highest)} where {_plain(white)} is white; data.images.max_value sets the value of white"
         )
-    if not (lowest >= 0 and highest <= white):
-        outside = highest if lowest >= 0 else lowest
-        raise ValueError(f"value {_plain(outside)} where {_plain(white)} is white")
     scaled: NDArray[np.uint8] = (values * (255 / white)).round().astype(np.uint8)
     return scaled
