@@ -101,6 +101,11 @@ def test_samples_of_a_table_are_a_csv_and_another_table_is_evaluated(
     Path("wider.csv").write_text(wider.removesuffix("7,"))
     outcome = command(evaluate_main, "run=run", "data_root=wider.csv", "num_samples=2")
     assert outcome.code == 0, outcome.err
+    assert f"test {NUM // 10} (chosen by chance, 10%)" in outcome.out, "rows of the run"
+    lines = Path("animals.csv").read_text().splitlines(keepends=True)
+    Path("new.csv").write_text("".join([lines[0], *lines[:9:-1]]))
+    outcome = command(evaluate_main, "run=run", "data_root=new.csv", "num_samples=2")
+    assert f"test {len(lines) - 10} (all examples)" in outcome.out, outcome.err
 
 
 def test_a_conditional_model_of_a_table_without_a_label_says_how_to_name_one(train: Callable[..., Outcome]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vae_lab.data import ArrayFiles, ImageFolder
+from vae_lab.data import ArrayFiles, HuggingFace, ImageDataModule, ImageFolder, Table
 from vae_lab.data.decoding import Decoder
+from vae_lab.runs.evaluations import is_other_data
+from vae_lab.runs.loading import SavedRun
 
 
 def save(path: Path, grey: int = 0) -> Path:
@@ -81,6 +84,31 @@ def test_one_picture_is_too_few_to_split(tmp_path: Path) -> None:
     save(tmp_path / "0.png")
     with pytest.raises(ValueError, match="at least 2"):
         ImageFolder(str(tmp_path)).load(train=True)
+
+
+@pytest.mark.parametrize("kind", ["pictures", "arrays", "table", "huggingface"])
+def test_data_without_a_test_set_that_are_no_run_s_own_are_tested_as_a_whole(tmp_path: Path, kind: str) -> None:
+    datasets = pytest.importorskip("datasets")
+    sources = {"pictures": ImageFolder, "arrays": ArrayFiles, "table": Table, "huggingface": HuggingFace}
+    rows = np.random.default_rng(0).normal(size=(20, 2))
+    for each in sources:
+        (tmp_path / each).mkdir()
+    for number in range(20):
+        Image.new("L", (4, 4), 10 * number).save(tmp_path / "pictures" / f"{number}.png")
+    np.save(tmp_path / "arrays" / "train.npy", rows)
+    np.savetxt(tmp_path / "table" / "train.csv", rows, delimiter=",", header="a,b", comments="")
+    datasets.Dataset.from_dict({"a": rows[:, 0]}).to_parquet(tmp_path / "huggingface" / "train.parquet")
+    data = ImageDataModule(sources[kind], root=str(tmp_path / kind), val_size=4)
+    data.prepare_data()
+    tested = data.fingerprint("test")
+    (tmp_path / "metrics.json").write_text(json.dumps({"fingerprints": {"test": tested}}))
+    run = SavedRun(tmp_path, tmp_path / "best.ckpt", {"data": {}})
+    assert not is_other_data(run, data)
+    assert data.size("test") == 2
+    (tmp_path / "metrics.json").write_text(json.dumps({"fingerprints": {"test": f"not {tested}"}}))
+    assert is_other_data(run, data)
+    data.test_on_all()
+    assert (data.size("test"), data.origin("test"), data.size("train")) == (20, "all examples", 14)
 
 
 @pytest.mark.parametrize(

@@ -54,12 +54,17 @@ def make_trainer(node: Mapping[Any, Any], **parts: Any) -> Any:
 
 def open_run(cfg: DictConfig, run: SavedRun) -> tuple[LatentVariableModel, ImageDataModule, Any]:
     """Returns the model, the data and the Trainer of a command that reads a run."""
+    from vae_lab.runs.evaluations import is_other_data  # noqa: PLC0415
     from vae_lab.training import prepare_process  # noqa: PLC0415
 
     prepare_process(cfg.seed)
     model = run.model(cfg.packages, weights=cfg.weights)
     with naming_data_root():
         data = run.data(cfg.packages, root=cfg.data_root, batch_size=cfg.batch_size)
+        if cfg.data_root and cfg.split == "test":
+            data.prepare_data()
+            if is_other_data(run, data):
+                data.test_on_all()
     return model, data, make_trainer(cfg.trainer, logger=False, enable_checkpointing=False)
 
 

@@ -21,7 +21,7 @@ from vae_lab.data.arrays import GIGABYTE, Arrays, Examples, Indices, allocate, c
 from vae_lab.data.conditions import written_names
 from vae_lab.data.framing import Fit, ImageSize
 from vae_lab.data.source import VALUES, DataSource, Missing, readable
-from vae_lab.data.splits import check_test_fraction, train_and_test_rows
+from vae_lab.data.splits import TestByChance
 from vae_lab.types import IN_MEMORY, SplitName, Support, listed
 
 _MAX_WHITE = 2**32 - 1
@@ -76,11 +76,9 @@ class ArrayFiles(DataSource):
         missing: Missing = "refuse",
     ) -> None:
         super().__init__(root, image_size, memory_limit_gb, fit)
-        check_test_fraction(test_fraction)
         if max_value != "auto" and not 1 <= max_value <= _MAX_WHITE:
             raise ValueError(f"max_value={max_value}: must be auto or lie in 1..{_MAX_WHITE}")
-        self.test_fraction = test_fraction
-        self.split_seed = split_seed
+        self.test_by_chance: TestByChance = TestByChance(test_fraction, split_seed)
         self._asked = Asked(kind, layout, max_value, mask=missing_values.is_masked(missing))
         self._masked: dict[SplitName, str] = {}
         self._checked_splits: set[SplitName] = set()
@@ -119,7 +117,7 @@ class ArrayFiles(DataSource):
     def origin(self, split: SplitName) -> str:
         stored = self._store.found.get((split, "images"))
         if stored is None:
-            return f"chosen by chance, {self.test_fraction:.0%}"
+            return self.test_by_chance.origin
         return stored.member or stored.path.name
 
     def passed_over(self) -> list[str]:
@@ -186,8 +184,7 @@ class ArrayFiles(DataSource):
     def read(self, train: bool) -> Arrays:
         if ("test", "images") in self._store.found:
             return self._read("train" if train else "test")
-        rows = train_and_test_rows(len(self._examples("train")), self.test_fraction, self.split_seed)
-        return self._read("train", rows[0] if train else rows[1])
+        return self._read("train", self.test_by_chance.rows(len(self._examples("train")), train))
 
     def read_val(self) -> Arrays:
         return self._read("val")

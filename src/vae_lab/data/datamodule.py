@@ -127,6 +127,12 @@ class ImageDataModule(LightningDataModule):
         self._facts.ask_support()  # before anything is read
         return self._splits[name]
 
+    def test_on_all(self) -> None:
+        """Makes all examples the test set of a source that brings none, because no part of them was trained on."""
+        if self.images.test_by_chance is not None:
+            self.images.test_by_chance.is_whole = True
+            self._splits.forget_test()
+
     @property
     def selection(self) -> Literal["validation set", "test set"]:
         """Examples by which best.ckpt, early stopping and searches choose."""

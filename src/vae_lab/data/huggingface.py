@@ -14,7 +14,7 @@ from vae_lab.data.arrays import Arrays, Images, allocate
 from vae_lab.data.framing import Fit, ImageSize, Sides, check_fit, fitted_picture, is_changed
 from vae_lab.data.picture_files import over_white
 from vae_lab.data.source import Missing
-from vae_lab.data.splits import split_named, train_and_test_rows
+from vae_lab.data.splits import split_named
 from vae_lab.data.table import Table
 from vae_lab.data.table_columns import others_in_words
 from vae_lab.data.table_files import refuse_table
@@ -148,7 +148,7 @@ class HuggingFace(Table):
     def read(self, train: bool) -> Arrays:
         if self._image is None or "test" in self._splits:
             return super().read(train)
-        rows = train_and_test_rows(len(self._splits["train"]), self.test_fraction, self.split_seed)[0 if train else 1]
+        rows = self.test_by_chance.rows(len(self._splits["train"]), train)
         y = self._y("train")
         return Arrays(self._pictures("train", rows), None if y is None else y[rows], rows=rows)
 

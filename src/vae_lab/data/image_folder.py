@@ -16,7 +16,7 @@ from vae_lab.data.folder_layout import FolderLayout, Layout, Listing
 from vae_lab.data.framing import Fit, ImageSize
 from vae_lab.data.image_set import ImageSet
 from vae_lab.data.picture_depth import DepthOfSet, MaxValue, check_max_value
-from vae_lab.data.splits import check_test_fraction, train_and_test_rows
+from vae_lab.data.splits import TestByChance
 from vae_lab.types import SplitName
 
 
@@ -70,13 +70,11 @@ class ImageFolder(ImageSet):
         super().__init__(root, image_size, memory_limit_gb, fit)
         if channels not in (1, 3):
             raise ValueError(f"channels={channels}: must be 1 (grey) or 3 (colour)")
-        check_test_fraction(test_fraction)
         if not 0 <= max_skipped <= 1:
             raise ValueError(f"max_skipped={max_skipped}: must lie in 0..1")
         self._decoder = Decoder(self.sides or 64, channels, fit=fit)
-        self.test_fraction = test_fraction
+        self.test_by_chance: TestByChance = TestByChance(test_fraction, split_seed)
         self.max_skipped = max_skipped
-        self.split_seed = split_seed
         self.layout: Layout = layout
         check_max_value(max_value)
         self.max_value: MaxValue = max_value
@@ -109,7 +107,7 @@ class ImageFolder(ImageSet):
         folders = self._folders.splits
         if split in folders and folders[split] != self._folders.root:
             return f"{folders[split].name}/"
-        return f"chosen by chance, {self.test_fraction:.0%}" if split == "test" else ""
+        return self.test_by_chance.origin if split == "test" else ""
 
     def passed_over(self) -> list[str]:
         return [
@@ -173,6 +171,5 @@ class ImageFolder(ImageSet):
         if split == "val" or "test" in self._folders.splits:
             return self._folders.listing(split)
         paths, labels = self._folders.listing("train")
-        train_rows, test_rows = train_and_test_rows(len(paths), self.test_fraction, self.split_seed)
-        rows = train_rows if split == "train" else test_rows
+        rows = self.test_by_chance.rows(len(paths), split == "train")
         return Listing([paths[row] for row in rows], None if labels is None else labels[rows])

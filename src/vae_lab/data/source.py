@@ -16,6 +16,7 @@ from vae_lab.data import framing
 from vae_lab.data.arrays import Arrays, Examples, allocate, chunks
 from vae_lab.data.conditions import check_rows
 from vae_lab.data.framing import Fit, ImageSize, Sides, check_fit, sides_of
+from vae_lab.data.splits import TestByChance
 from vae_lab.types import SplitName, Support
 
 Missing = Literal["refuse", "mask"]
@@ -53,6 +54,8 @@ class DataSource(ABC):
     """Licence of the published data, with its address if it has one; empty if it is not known."""
     factor_names: tuple[str, ...] = ()
     """Names of the generative factors, the columns of `Arrays.factors`; empty if they are not known."""
+    test_by_chance: TestByChance | None = None
+    """The test set of user's data that bring none."""
     reads_root: ClassVar[bool] = True
     """False for a set that is made here, or part of the package."""
 

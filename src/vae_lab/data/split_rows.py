@@ -46,6 +46,10 @@ class Splits:
             return self._train
         return self._val if name == "val" else self._test
 
+    def forget_test(self) -> None:
+        """Has the test split read again."""
+        self.__dict__.pop("_test", None)
+
     def evaluated_train(self) -> Split:
         """Returns the training split as an evaluation sees it: under dynamic binarization, one fixed sample."""
         return self.fixed(*self._train)

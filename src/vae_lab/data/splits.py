@@ -58,12 +58,6 @@ def evenly_spread(rows: Indices, num: int) -> Indices:
     return rows[np.linspace(0, len(rows) - 1, min(num, len(rows))).round().astype(np.int64)]
 
 
-def check_test_fraction(test_fraction: float) -> None:
-    """Raises ValueError for a fraction outside (0, 1)."""
-    if not 0 < test_fraction < 1:
-        raise ValueError(f"test_fraction={test_fraction}: must lie between 0 and 1")
-
-
 def train_and_test_rows(size: int, test_fraction: float, seed: int) -> tuple[Indices, Indices]:
     """Returns the rows of the training set and of the test set, at least one of each.
 
@@ -73,3 +67,33 @@ def train_and_test_rows(size: int, test_fraction: float, seed: int) -> tuple[Ind
     if size < 2:
         raise ValueError(f"{size} example: at least 2 are needed for a training set and a test set")
     return held_out(size, min(max(round(test_fraction * size), 1), size - 1), seed)
+
+
+class TestByChance:
+    """The test set of a source that brings none: a part of its training examples, or all of them.
+
+    Args:
+        test_fraction: fraction of the examples that is the test set.
+        split_seed: seed of the choice.
+
+    Raises:
+        ValueError: for a fraction outside (0, 1).
+    """
+
+    def __init__(self, test_fraction: float, split_seed: int) -> None:
+        if not 0 < test_fraction < 1:
+            raise ValueError(f"test_fraction={test_fraction}: must lie between 0 and 1")
+        self.test_fraction = test_fraction
+        self.split_seed = split_seed
+        self.is_whole = False
+
+    def rows(self, size: int, train: bool) -> Indices:
+        """Returns the rows of the training or the test set among ``size``; raises as `train_and_test_rows`."""
+        if self.is_whole and not train:
+            return np.arange(size)
+        return train_and_test_rows(size, self.test_fraction, self.split_seed)[0 if train else 1]
+
+    @property
+    def origin(self) -> str:
+        """The test set in a few words, for the start of a run."""
+        return "all examples" if self.is_whole else f"chosen by chance, {self.test_fraction:.0%}"

@@ -16,7 +16,7 @@ from vae_lab.data.conditions import Rows, attribute_values, condition_rows, numb
 from vae_lab.data.framing import ImageSize
 from vae_lab.data.scaling import as_single
 from vae_lab.data.source import DataSource, Missing
-from vae_lab.data.splits import check_test_fraction, train_and_test_rows
+from vae_lab.data.splits import TestByChance
 from vae_lab.data.table_columns import (
     categories_of,
     check_column,
@@ -74,14 +74,12 @@ class Table(DataSource):
         split_seed: int = 0,
     ) -> None:
         super().__init__(root, image_size, memory_limit_gb)
-        check_test_fraction(test_fraction)
         self._asked = None if columns is None else list(columns)
         self._label = label
         self._attributes, self._numbers = tuple(attributes), tuple(numbers)
         self._categorical = list(categorical)
         self._mask = missing_values.is_masked(missing)
-        self.test_fraction = test_fraction
-        self.split_seed = split_seed
+        self.test_by_chance: TestByChance = TestByChance(test_fraction, split_seed)
         self._masked: dict[SplitName, str] = {}
         self._check_names()
 
@@ -152,7 +150,7 @@ class Table(DataSource):
         return self.root
 
     def origin(self, split: SplitName) -> str:
-        return self._files[split].name if split in self._files else f"chosen by chance, {self.test_fraction:.0%}"
+        return self._files[split].name if split in self._files else self.test_by_chance.origin
 
     def passed_over(self) -> list[str]:
         used = {*self._modelled, *self._of_condition}
@@ -166,7 +164,7 @@ class Table(DataSource):
         if "test" in self._files:
             return self._read("train" if train else "test")
         arrays = self._read("train")
-        rows = train_and_test_rows(len(arrays), self.test_fraction, self.split_seed)[0 if train else 1]
+        rows = self.test_by_chance.rows(len(arrays), train)
         return Arrays(arrays.x[rows], None if arrays.y is None else arrays.y[rows], rows=rows)
 
     def read_val(self) -> Arrays:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from vae_lab.nested import value_at
 from vae_lab.runs.folder import FINGERPRINTS, METRICS
 from vae_lab.runs.loading import SavedRun, find_run
 from vae_lab.runs.reading import record_of, recorded
@@ -84,6 +85,15 @@ def is_own_data(run: SavedRun, data_root: str | None, data: ImageDataModule, spl
         return bool(fingerprints[split] == data.fingerprint(split))
     own = run.config["data"].get("root")
     return data_root is None or (isinstance(own, str) and _resolved(data_root) == _resolved(own))
+
+
+def is_other_data(run: SavedRun, data: ImageDataModule) -> bool:
+    """True if the test set is known to be another one than that of the run, so that data without one are all new."""
+    if value_at(run.config, "choices.data") == "loader":  # whose fingerprint is not that of arrays
+        return False
+    fingerprints = recorded(run.folder / METRICS, "fingerprints")
+    known = fingerprints.get("test") if isinstance(fingerprints, dict) else None
+    return known is not None and known != data.fingerprint("test")
 
 
 def changed_splits(run: SavedRun, data: DataModule) -> list[str]:
