@@ -89,6 +89,29 @@ def test_a_folder_counts_the_pictures_of_other_proportions(tmp_path: Path, fit: 
     assert whites[0] > 240
 
 
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+def test_pictures_that_are_enlarged_are_counted(tmp_path: Path, fit: Any) -> None:
+    root = folder(tmp_path / "own", [(8, 8)] * 3 + [(8, 40)] * 2 + [(16, 16), (40, 40)] * 5)
+    enlarged = 5 if fit != "pad" else 3
+    for _ in range(2):  # the second time from the cache
+        source = ImageFolder(str(root), image_size=16, channels=1, fit=fit)
+        for train in (True, False):
+            source.load(train)
+        assert source.fit_note().endswith(f"; {enlarged} of 15 pictures are smaller than 16 x 16 and are enlarged")
+    data = ImageDataModule(Mnist, image_size=32, val_size=2)
+    data.split("test")
+    assert data.images.fit_note() == "10000 of 10000 pictures are smaller than 32 x 32 and are enlarged"
+
+
+def test_further_pages_and_frames_are_named(tmp_path: Path) -> None:
+    pages = [Image.new("L", (8, 8), 60 * number) for number in range(1, 4)]
+    for number, suffix in enumerate(("tif", "gif", "tif")):
+        pages[0].save(tmp_path / f"{number}.{suffix}", save_all=True, append_images=pages[1:])
+        pages[0].save(tmp_path / f"plain{number}.{suffix}")
+    with pytest.warns(UserWarning, match="3 of 5 files have several frames or pages; the first of each is read"):
+        ImageFolder(str(tmp_path), image_size=8, channels=1, test_fraction=0.2, split_seed=2).load(train=True)
+
+
 def test_a_folder_of_rectangles_is_not_changed(tmp_path: Path) -> None:
     root = folder(tmp_path / "own", [(16, 64)] * 10)
     data = ImageDataModule(lambda **how: ImageFolder(**how, channels=1), root=str(root), image_size=[8, 32], val_size=2)

@@ -171,6 +171,19 @@ def test_places_that_no_cache_has_are_named(tmp_path: Path, kept: np.ndarray) ->
         picture_cache.read(tmp_path / "set", SHAPE, 50, memory_limit_gb=1)
 
 
+def test_replaced_pictures_of_the_same_size_and_time_are_decoded_anew(tmp_path: Path) -> None:
+    for grey in (99, 50):
+        for number in range(4):
+            Image.new("L", (8, 8), grey).save(tmp_path / f"{number}.bmp")
+            os.utime(tmp_path / f"{number}.bmp", (1e9, 1e9))
+        assert (ImageFolder(str(tmp_path), image_size=4, channels=1).load(train=True).x == grey).all()
+
+
+@pytest.mark.parametrize("notes", [["fitted 3"], {"changed": "3", "grey": 1, "remarks": ["\x1b[2J", 3]}, None, 7])
+def test_damaged_notes_of_a_cache_are_left_out(notes: object) -> None:
+    assert decoding.Findings.of(notes) == decoding.Findings()
+
+
 @pytest.mark.parametrize("file", ["kept.npy", "images.u8"])
 def test_a_cache_without_a_file_is_named(tmp_path: Path, file: str) -> None:
     picture_cache.write(tmp_path / "set", numbered())

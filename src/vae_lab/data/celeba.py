@@ -12,7 +12,7 @@ from torchvision import datasets
 
 from vae_lab.data.arrays import Arrays
 from vae_lab.data.decoding import Decoder, decoded, ensure_decoded
-from vae_lab.data.framing import Fit, ImageSize
+from vae_lab.data.framing import Fit, Fitted, ImageSize
 from vae_lab.data.image_set import ImageSet
 from vae_lab.data.published_files import locate
 
@@ -101,7 +101,8 @@ class CelebA(ImageSet):
     def read(self, train: bool) -> Arrays:
         paths = self._pictures(train)
         names = np.array([path.name for path in paths])
-        images, _, _ = decoded(self.name, str(self._folder), paths, self._decoder, 0, self.memory_limit_gb)
+        images, _, findings = decoded(self.name, str(self._folder), paths, self._decoder, 0, self.memory_limit_gb)
+        self.fitted["train" if train else "test"] = Fitted(findings.changed, findings.enlarged, len(images))
         wanted = (self.attribute,) if self.attribute else self.attributes
         if not wanted:
             return Arrays(images, names=names)

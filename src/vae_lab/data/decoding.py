@@ -7,8 +7,9 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple, dataclass
+from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -27,10 +28,40 @@ _ALMOST_BLACK = 15
 
 _MAX_NAMED = 10
 """Files that a warning names."""
-CHANGED = "fitted "
-"""Begins the note of a cache that counts the pictures of other proportions."""
-GREY = "every picture is grey"
-"""Note of a cache of pictures of three channels that are equal."""
+
+
+@dataclass
+class Findings:
+    """Facts that a user should know of pictures that were decoded.
+
+    Attributes:
+        changed: number of pictures of other proportions than those asked for.
+        enlarged: number of smaller pictures.
+        grey: True if three channels are asked for, and equal in every picture.
+        remarks: sentences for the user.
+    """
+
+    changed: int = 0
+    enlarged: int = 0
+    grey: bool = False
+    remarks: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, notes: object) -> Findings:
+        """Returns the findings in the notes of a cache, without those that are missing or damaged."""
+        found, usual = (notes if isinstance(notes, dict) else {}), asdict(cls())
+        kept = {name: found[name] for name in usual if type(found.get(name)) is type(usual[name])}
+        remarks = [each for each in kept.get("remarks", []) if isinstance(each, str) and each.isprintable()]
+        return cls(**kept | {"remarks": remarks})
+
+
+class _Decoded(NamedTuple):
+    """A picture (channels, height, width), and facts about its file."""
+
+    picture: Images
+    changed: bool
+    enlarged: bool
+    has_frames: bool
 
 
 @dataclass(frozen=True)
@@ -66,11 +97,12 @@ class Decoder:
 
     def __call__(self, path: Path) -> Images:
         """Returns the picture, (channels, height, width); raises as `open_picture`, and ValueError for its values."""
-        return self.decode(path)[0]
+        return self.decode(path).picture
 
-    def decode(self, path: Path) -> tuple[Images, bool]:
-        """Returns the picture, and True if it had other proportions; raises as `__call__`."""
+    def decode(self, path: Path) -> _Decoded:
+        """Returns the picture and what is known of its file; raises as `__call__`."""
         with open_picture(path) as image:
+            has_frames = image.format != "MPO" and getattr(image, "is_animated", False)  # MPO: a camera's preview
             if self.crop is None:
                 # A JPEG is decoded at a fraction of its size where that leaves enough: far faster for photographs.
                 image.draft(None, (2 * max(self.sides), 2 * max(self.sides)))
@@ -78,8 +110,11 @@ class Decoder:
             upright = self.white.scaled(ImageOps.exif_transpose(image))
             flat = over_white(upright).convert("L" if self.channels == 1 else "RGB")
         changed = self.crop is None and framing.is_changed(Sides(flat.height, flat.width), self.sides)
+        found = Sides(flat.height, flat.width) if self.crop is None else Sides(*[min(self.crop, *flat.size)] * 2)
+        enlarged = framing.is_enlarged(found, self.sides, self.fit)
         small = framing.fitted_picture(flat, self.sides, self.fit, self.crop)
-        return np.asarray(small).reshape(*self.sides, self.channels).transpose(2, 0, 1), changed
+        picture = np.asarray(small).reshape(*self.sides, self.channels).transpose(2, 0, 1)
+        return _Decoded(picture, changed, enlarged, has_frames)
 
 
 def _refuse_deep_colour(image: Image.Image, white: White) -> None:
@@ -114,8 +149,9 @@ def ensure_decoded(
     key = [stamps(root, paths), decoder.size, decoder.channels, decoder.crop, white, decoder.fit]
     folder = picture_cache.cache_folder(root, name, key)
     if not folder.is_dir():
-        notes: list[str] = []
-        picture_cache.write(folder, _decode_all(name, paths, decoder, max_skipped, notes), notes)
+        findings = Findings()
+        pictures = _decode_all(name, paths, decoder, max_skipped, findings)
+        picture_cache.write(folder, pictures, lambda: asdict(findings))
     return folder
 
 
@@ -126,16 +162,18 @@ def decoded(
     decoder: Decoder,
     max_skipped: float,
     memory_limit_gb: float,
-) -> tuple[Images, Indices, list[str]]:
-    """Returns the decoded files (N, *decoder.shape), the place of each in ``paths``, and notes; see above."""
+) -> tuple[Images, Indices, Findings]:
+    """Returns the decoded files (N, *decoder.shape), the place of each in ``paths``, and findings; see above."""
     folder = ensure_decoded(name, root, paths, decoder, max_skipped)
-    return *picture_cache.read(folder, decoder.shape, len(paths), memory_limit_gb), picture_cache.notes(folder)
+    images, kept = picture_cache.read(folder, decoder.shape, len(paths), memory_limit_gb)
+    return images, kept, Findings.of(picture_cache.notes(folder))
 
 
 def _decode_all(
-    name: str, paths: Sequence[Path], decoder: Decoder, max_skipped: float, notes: list[str]
+    name: str, paths: Sequence[Path], decoder: Decoder, max_skipped: float, findings: Findings
 ) -> Iterator[tuple[int, Images]]:
-    skipped, masks, brightest, changed, grey = [], [], 0, 0, decoder.channels == 3
+    skipped, masks, brightest, frames = [], [], 0, 0
+    findings.grey = decoder.channels == 3
     pool = ThreadPoolExecutor(os.cpu_count())
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="PIL")  # of metadata that have nothing to do with the pixels
@@ -147,9 +185,11 @@ def _decode_all(
                 if isinstance(result, str):
                     skipped.append(result)
                 else:
-                    picture, fitted = result
-                    changed += fitted
-                    grey = grey and bool((picture == picture[0]).all())
+                    picture = result.picture
+                    findings.changed += result.changed
+                    findings.enlarged += result.enlarged
+                    frames += result.has_frames
+                    findings.grey = findings.grey and bool((picture == picture[0]).all())
                     largest = int(picture.max())
                     brightest = max(brightest, largest)
                     if largest == 1 and picture.min() == 0:
@@ -158,13 +198,13 @@ def _decode_all(
         finally:
             pool.shutdown(cancel_futures=True)
     if brightest <= _ALMOST_BLACK and len(skipped) < len(paths):
-        notes.append(_darkness(brightest, decoder.white))
+        findings.remarks.append(_darkness(brightest, decoder.white))
     elif masks:
-        notes.append(_masks_among(masks, len(paths) - len(skipped)))
-    if changed:
-        notes.append(f"{CHANGED}{changed}")
-    if grey:
-        notes.append(GREY)
+        findings.remarks.append(_masks_among(masks, len(paths) - len(skipped)))
+    if frames:
+        findings.remarks.append(
+            f"{frames} of {len(paths)} files have several frames or pages; the first of each is read"
+        )
     if skipped:
         _report(name, skipped, len(paths), max_skipped)
 
@@ -189,7 +229,7 @@ def _masks_among(masks: Sequence[str], total: int) -> str:
     )
 
 
-def _try(decoder: Decoder, path: Path) -> tuple[Images, bool] | str:
+def _try(decoder: Decoder, path: Path) -> _Decoded | str:
     try:
         return decoder.decode(path)
     except WrongWhiteError as error:

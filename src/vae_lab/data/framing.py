@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal, NamedTuple, get_args
 
 from PIL import Image
@@ -66,10 +67,28 @@ def is_changed(found: Sides, wanted: Sides) -> bool:
     return found.height - kept.height > 1 or found.width - kept.width > 1
 
 
-def note(changed: int, of: int, wanted: Sides, fit: Fit) -> str:
-    """Returns what was done to pictures of other proportions than those asked for; empty if there are none."""
-    if not changed:
-        return ""
+def is_enlarged(found: Sides, wanted: Sides, fit: Fit) -> bool:
+    """True if a picture has fewer pixels than those that it becomes."""
+    scales = (wanted.height / found.height, wanted.width / found.width)
+    return (min if fit == "pad" else max)(scales) > 1
+
+
+class Fitted(NamedTuple):
+    """Numbers of pictures: of other proportions than those asked for, of smaller ones, and of all."""
+
+    changed: int
+    enlarged: int
+    total: int
+
+
+def note(fitted: Iterable[Fitted], wanted: Sides, fit: Fit) -> str:
+    """Returns what was done to the pictures of all splits; empty if they were at most reduced."""
+    changed, enlarged, of = (sum(numbers) for numbers in zip((0, 0, 0), *fitted, strict=True))
+    small = f"{enlarged} of {of} pictures are smaller than {wanted.height} x {wanted.width} and are enlarged"
+    return "; ".join([_changed_note(changed, of, wanted, fit)] * bool(changed) + [small] * bool(enlarged))
+
+
+def _changed_note(changed: int, of: int, wanted: Sides, fit: Fit) -> str:
     done = {
         "crop": "cropped to their centre",
         "pad": "given a black margin",

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from vae_lab.data.arrays import Arrays, Images, allocate
-from vae_lab.data.framing import Fit, ImageSize, Sides, check_fit, fitted_picture, is_changed
+from vae_lab.data.framing import Fit, Fitted, ImageSize, Sides, check_fit, fitted_picture, is_changed, is_enlarged
 from vae_lab.data.picture_files import over_white
 from vae_lab.data.source import Missing
 from vae_lab.data.splits import split_named
@@ -159,12 +159,14 @@ class HuggingFace(Table):
 
     def _pictures(self, split: SplitName, rows: np.ndarray) -> Images:
         """Returns pictures of one size, (N, C, H, W), resized if that is asked for."""
-        images, changed = allocate((len(rows), *self.native_shape), self.memory_limit_gb), 0
+        images, changed, enlarged = allocate((len(rows), *self.native_shape), self.memory_limit_gb), 0, 0
         for place, (row, picture) in enumerate(self._decoded(split, rows)):
             images[place] = self._as_array(picture, f"{self._files[split]}: column {self._image}, row {row + 1}")
             if self.sides:
-                changed += is_changed(Sides(picture.height, picture.width), self.sides)
-        self.fitted[split] = (changed, len(rows))
+                sides = Sides(picture.height, picture.width)
+                changed += is_changed(sides, self.sides)
+                enlarged += is_enlarged(sides, self.sides, self.fit)
+        self.fitted[split] = Fitted(changed, enlarged, len(rows))
         return images
 
     def _decoded(self, split: SplitName, rows: np.ndarray) -> Iterator[tuple[int, Any]]:

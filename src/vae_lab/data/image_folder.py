@@ -11,9 +11,9 @@ from typing import Any, Literal
 import numpy as np
 
 from vae_lab.data.arrays import Arrays
-from vae_lab.data.decoding import CHANGED, GREY, Decoder, decoded, ensure_decoded
+from vae_lab.data.decoding import Decoder, decoded, ensure_decoded
 from vae_lab.data.folder_layout import FolderLayout, Layout, Listing
-from vae_lab.data.framing import Fit, ImageSize
+from vae_lab.data.framing import Fit, Fitted, ImageSize
 from vae_lab.data.image_set import ImageSet
 from vae_lab.data.picture_depth import DepthOfSet, MaxValue, check_max_value
 from vae_lab.data.splits import TestByChance
@@ -119,7 +119,7 @@ class ImageFolder(ImageSet):
         rounded = (
             "8 bits, to which deeper pictures are rounded (data=array keeps them)" if self._depth.is_rounded else ""
         )
-        equal = f"three equal channels, because {GREY}; data.images.channels=1 reads one"
+        equal = "three equal channels, because every picture is grey; data.images.channels=1 reads one"
         return "; ".join([rounded] * bool(rounded) + [equal] * (bool(self._grey) and all(self._grey.values())))
 
     def found(self) -> dict[str, Any]:
@@ -140,12 +140,10 @@ class ImageFolder(ImageSet):
     def _read(self, split: SplitName) -> Arrays:
         paths, labels = self._listing(split)
         how = (self._scaling_decoder, self.max_skipped, self.memory_limit_gb)
-        images, kept, notes = decoded(self.name, self.root, paths, *how)
-        changed = [int(note.removeprefix(CHANGED)) for note in notes if note.startswith(CHANGED)]
-        self.fitted[split] = (sum(changed), len(kept))
-        self._grey[split] = GREY in notes
-        told = [*self._depth.notes(), *(note for note in notes if note != GREY and not note.startswith(CHANGED))]
-        new = [note for note in told if note not in self._printed]
+        images, kept, findings = decoded(self.name, self.root, paths, *how)
+        self.fitted[split] = Fitted(findings.changed, findings.enlarged, len(kept))
+        self._grey[split] = findings.grey
+        new = [note for note in (*self._depth.notes(), *findings.remarks) if note not in self._printed]
         self._printed.update(new)
         for note in new:
             warnings.warn(f"{self.name}: {note}", stacklevel=2)

@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +32,8 @@ def cache_folder(root: str, name: str, key: object) -> Path:
     return (place / ".vae_lab" if os.access(place, os.W_OK) else home) / f"{name}-{digest}"
 
 
-def write(folder: Path, pictures: Iterable[tuple[int, Images]], notes: Sequence[str] = ()) -> None:
-    """Writes (place, picture) pairs, and the notes there are after the last one, as one cache: complete or not at all.
+def write(folder: Path, pictures: Iterable[tuple[int, Images]], notes: Callable[[], object] = dict) -> None:
+    """Writes (place, picture) pairs and, after the last one, notes (any JSON) as one cache: complete or not at all.
 
     Of two processes that write the same cache at once, the second to finish keeps the first one's.
     """
@@ -49,7 +49,7 @@ def write(folder: Path, pictures: Iterable[tuple[int, Images]], notes: Sequence[
         with open(whole / "kept.npy", "wb") as file:
             np.save(file, np.array(kept, np.int64))
             safe_on_disk(file)
-        (whole / "notes.json").write_text(json.dumps(list(notes)), "utf-8")
+        (whole / "notes.json").write_text(json.dumps(notes()), "utf-8")
         try:
             whole.rename(folder)
         except OSError:
@@ -65,13 +65,12 @@ def write_json(path: Path, content: object) -> None:
         whole.replace(path)
 
 
-def notes(folder: Path) -> list[str]:
-    """Returns the notes of a cache; none if they are missing or damaged, as the pictures do not depend on them."""
+def notes(folder: Path) -> object:
+    """Returns the notes of a cache; None if they are missing or damaged, as the pictures do not depend on them."""
     try:
-        found = json.loads((folder / "notes.json").read_text("utf-8"))
+        return json.loads((folder / "notes.json").read_text("utf-8"))
     except (OSError, ValueError):
-        return []
-    return [note for note in found if isinstance(note, str) and note.isprintable()] if isinstance(found, list) else []
+        return None
 
 
 def read(folder: Path, shape: tuple[int, int, int], num_files: int, memory_limit_gb: float) -> tuple[Images, Indices]:

@@ -30,10 +30,13 @@ def over_white(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", opaque.size, "white"), opaque)
 
 
-def stamps(root: str, paths: Sequence[Path]) -> list[tuple[str, int, int]]:
-    """Returns the path below ``root``, the size and the time of change of each file."""
+def stamps(root: str, paths: Sequence[Path]) -> list[tuple[str, int, int, int]]:
+    """Returns the path below ``root``, the size and the times of each file; the last one no program can set back."""
     stats = [path.stat() if path.exists() else path.lstat() for path in paths]
-    return [(os.path.relpath(path, root), s.st_size, s.st_mtime_ns) for path, s in zip(paths, stats, strict=True)]
+    return [
+        (os.path.relpath(path, root), s.st_size, s.st_mtime_ns, s.st_ctime_ns)
+        for path, s in zip(paths, stats, strict=True)
+    ]
 
 
 @cache

@@ -15,7 +15,7 @@ import torch
 from vae_lab.data import framing
 from vae_lab.data.arrays import Arrays, Examples, allocate, chunks
 from vae_lab.data.conditions import check_rows
-from vae_lab.data.framing import Fit, ImageSize, Sides, check_fit, sides_of
+from vae_lab.data.framing import Fit, Fitted, ImageSize, Sides, check_fit, sides_of
 from vae_lab.data.splits import TestByChance
 from vae_lab.types import SplitName, Support
 
@@ -69,8 +69,8 @@ class DataSource(ABC):
         self.image_size = image_size
         self.sides = sides_of(image_size)
         self.fit: Fit = fit
-        self.fitted: dict[SplitName, tuple[int, int]] = {}
-        """Number of pictures of other proportions than those asked for, and of all, in each split that was read."""
+        self.fitted: dict[SplitName, Fitted] = {}
+        """Numbers of pictures that were fitted in each split that was read."""
         self.memory_limit_gb = memory_limit_gb
         self.asked_support: Support | None = None
 
@@ -197,9 +197,10 @@ class DataSource(ABC):
         return (self.native_shape[0], *self.sides)
 
     def fit_note(self) -> str:
-        """Returns what was done to pictures of other proportions; complete once the splits have been loaded."""
-        changed, total = (sum(numbers) for numbers in zip((0, 0), *self.fitted.values(), strict=True))
-        return framing.note(changed, total, self.sides or Sides(*self.shape[-2:]), self.fit) if changed else ""
+        """Returns how pictures were fitted, in words; complete once the splits have been loaded."""
+        if not self.fitted:
+            return ""
+        return framing.note(self.fitted.values(), self.sides or Sides(*self.shape[-2:]), self.fit)
 
     def load(self, train: bool) -> Arrays:
         """Loads the training split or the test split, checked, at the size asked for.
@@ -218,8 +219,9 @@ class DataSource(ABC):
         if arrays.x.shape[1:] == self.shape:
             return arrays
         assert self.sides is not None
-        changed = framing.is_changed(Sides(*self.native_shape[1:]), self.sides)
-        self.fitted[split] = (len(arrays) * changed, len(arrays))
+        found, num = Sides(*self.native_shape[1:]), len(arrays)
+        changed, enlarged = framing.is_changed(found, self.sides), framing.is_enlarged(found, self.sides, self.fit)
+        self.fitted[split] = Fitted(num * changed, num * enlarged, num)
         return replace(arrays, x=self._resized(arrays.x))
 
     def _check(self, arrays: Arrays) -> None:
