@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vae_lab.explorer.guard import RefusedError
+from vae_lab.pictures.decoded import codes_of
 from vae_lab.types import DataSpec
 
 _MAX_LATENT = 1e6
@@ -42,10 +42,12 @@ def codes(z: Any, shapes: Sequence[Sequence[int]]) -> list[Tensor]:
         z: lists of numbers, one for each of the top levels, the last one the top level's.
         shapes: shape of the latents of each level, nearest the data first.
     """
-    if not isinstance(z, list) or not 1 <= len(z) <= len(shapes):
-        raise RefusedError(400, f"z: must be lists of numbers of the top 1 to {len(shapes)} levels")
-    first = len(shapes) - len(z)
-    return [_code(values, shapes[first + i], first + i + 1) for i, values in enumerate(z)]
+    if not isinstance(z, list):
+        raise RefusedError(400, "z: must be lists of numbers, one for each of the top levels")
+    try:
+        return codes_of(z, shapes, _MAX_LATENT)
+    except ValueError as error:
+        raise RefusedError(400, str(error)) from error
 
 
 def condition(y: Any, spec: DataSpec, conditional: bool) -> Tensor | None:
@@ -60,15 +62,6 @@ def condition(y: Any, spec: DataSpec, conditional: bool) -> Tensor | None:
     if not isinstance(y, int) or isinstance(y, bool) or not 0 <= y < spec.num_classes:
         raise RefusedError(400, f"y: must be a class from 0 to {spec.num_classes - 1}")
     return torch.tensor([y])
-
-
-def _code(values: Any, shape: Sequence[int], level: int) -> Tensor:
-    size = math.prod(shape)
-    if not isinstance(values, list) or len(values) != size:
-        raise RefusedError(400, f"z: level {level} has {size} numbers")
-    if not all(_is_number(value) and abs(value) <= _MAX_LATENT for value in values):
-        raise RefusedError(400, f"z: level {level} must hold finite numbers")
-    return torch.tensor(values, dtype=torch.get_default_dtype()).reshape(1, *shape)
 
 
 def _is_number(value: Any) -> bool:

@@ -46,7 +46,8 @@ def decoded(
     labels = labels_on_model(model, y)
     with evaluation_mode(model, seed):
         shapes = [tuple(code.shape[1:]) for code in model.sample_prior(num, labels)]
-        codes = [code.expand(num, *code.shape[1:]) for code in _codes(z, shapes)]
+        levels = codes_of(_read(z) if isinstance(z, str) else z, shapes)
+        codes = [code.expand(num, *code.shape[1:]) for code in levels]
         images = decode(model, [on_model(model, code) for code in codes], model.context(labels), draw)
     first = len(shapes) - len(codes) + 1
     arrays = {"images": images, **by_level(codes, first), **({} if y is None else {"y": y})}
@@ -59,23 +60,32 @@ def digest_of(z: Any) -> str:
     return f"{zlib.crc32(repr(z).encode()):08x}"
 
 
-def _codes(z: Sequence[Any] | str, shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
-    values = _read(z) if isinstance(z, str) else list(z)
-    levels = values if values and all(isinstance(level, list | tuple) for level in values) else [values]
+def codes_of(z: Sequence[Any], shapes: Sequence[Sequence[int]], most: float = 1e30) -> list[Tensor]:
+    """Returns codes of the top levels, (1, *event) each, nearest the data first.
+
+    Args:
+        z: list of numbers for each of the top levels, the last one the top level's; of a single level also the numbers.
+        shapes: shape of the latents of each level, nearest the data first.
+        most: largest absolute value of a latent.
+
+    Raises:
+        ValueError: for codes of other levels or sizes, or anything but numbers up to ``most``.
+    """
+    levels = z if z and all(isinstance(level, list | tuple) for level in z) else [z]
     if not 1 <= len(levels) <= len(shapes):
         raise ValueError(f"z: codes of {len(levels)} levels; this model has {len(shapes)}, give those of the top ones")
     first = len(shapes) - len(levels)
-    return [_code(level, shapes[first + i], first + i + 1) for i, level in enumerate(levels)]
-
-
-def _code(values: Sequence[Any], shape: tuple[int, ...], level: int) -> Tensor:
-    size = math.prod(shape)
-    if len(values) != size:
-        raise ValueError(f"z: {len(values)} numbers for level {level}, which has {size}")
-    wrong = next((value for value in values if type(value) not in (int, float) or not abs(value) < 1e30), None)
-    if wrong is not None:
-        raise ValueError(f"z: {wrong} in the code of level {level}; must be a finite number")
-    return torch.tensor(values, dtype=torch.get_default_dtype()).reshape(1, *shape)
+    codes = []
+    for level, (values, shape) in enumerate(zip(levels, shapes[first:], strict=True), first + 1):
+        if len(values) != math.prod(shape):
+            raise ValueError(f"z: {len(values)} numbers for level {level}, which has {math.prod(shape)}")
+        wrong = next((value for value in values if type(value) not in (int, float) or not abs(value) <= most), None)
+        if wrong is not None:
+            raise ValueError(
+                f"z: {str(wrong)[:40]} in the code of level {level}; must be a finite number, up to {most:g}"
+            )
+        codes.append(torch.tensor(values, dtype=torch.get_default_dtype()).reshape(1, *shape))
+    return codes
 
 
 def _read(name: str) -> list[Any]:

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vae_lab.core import LatentVariableModel
 from vae_lab.core.codes import Code
 from vae_lab.nested import value_at
 from vae_lab.plain_values import as_array
@@ -48,12 +47,6 @@ class Pixels(NamedTuple):
     def binarized(self, x: Tensor) -> Tensor:
         """Returns numbers in [0, 1] as 0 and 1 if the data of the run are made that; else as they are."""
         return (x > 0.5).to(x.dtype) if self.threshold else x
-
-
-def on_model(model: LatentVariableModel, value: Tensor) -> Tensor:
-    """Returns a tensor on the model's device and, unless it holds class numbers, in its precision."""
-    parameter = next(iter([*model.parameters(), *model.buffers()]), torch.empty(0))
-    return value.to(parameter.device, parameter.dtype if value.is_floating_point() else value.dtype)
 
 
 def as_given(value: Tensor, like: Any) -> Any:

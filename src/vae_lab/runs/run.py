@@ -14,7 +14,7 @@ from torch import Tensor
 from vae_lab import noise
 from vae_lab.core import LatentVariableModel
 from vae_lab.core.codes import Code, posterior_codes
-from vae_lab.core.inputs import check_examples, check_labels, check_number
+from vae_lab.core.inputs import check_examples, check_labels, check_number, on_model
 from vae_lab.runs.own_units import (
     Pixels,
     as_given,
@@ -23,7 +23,6 @@ from vae_lab.runs.own_units import (
     examples_as_read,
     labels_as_read,
     num_labels,
-    on_model,
 )
 from vae_lab.runs.reading import read_run
 from vae_lab.threads import one_thread
