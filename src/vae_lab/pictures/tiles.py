@@ -162,7 +162,7 @@ def _in_unit_range(x: Tensor, spec: DataSpec | None, joint: bool) -> tuple[Tenso
     low, high = (end.reshape(shape) for end in ranges.unbind(1))
     share = ((x - low) / (high - low)).nan_to_num(PADDING_GREY)
     if not joint:
-        return share, "each from its lowest to its highest value"
+        return share, "each from its {:g} to its {:g} percentile".format(*_RANGE)
     return share, f"from {float(low):.3g}, black, to {float(high):.3g}, white"
 
 
