@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vae_lab.explorer.explored import ExploredRun
 from vae_lab.files import absolute
+from vae_lab.nested import value_at
 from vae_lab.pictures.conditions import Condition
 from vae_lab.settings import ExploreSettings
 from vae_lab.types import DataSpec
@@ -83,6 +84,4 @@ def name_of(path: Path) -> str:
 
 def choices_of(config: Any) -> str:
     """Returns model and data of a run in a few words."""
-    choices = config.get("choices") if isinstance(config, dict) else None
-    found = choices if isinstance(choices, dict) else {}
-    return " on ".join(str(found[key]) for key in ("model", "data") if found.get(key))
+    return " on ".join(str(found) for key in ("model", "data") if (found := value_at(config, f"choices.{key}")))

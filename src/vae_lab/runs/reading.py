@@ -201,8 +201,7 @@ def recorded_ids(run: Path) -> dict[str, str]:
 
 def setting(run: Run, key: str) -> str:
     """Returns a key's value on the command line, or a group's option, as a string; '' if the run does not say."""
-    choices = run.config.get("choices")
-    choice = choices.get(key) if isinstance(choices, Mapping) else None
+    choice = value_at(run.config, f"choices.{key}")
     if choice is not None:
         return shown(choice)
     node = value_at(run.config, key, _MISSING)

@@ -15,6 +15,7 @@ from vae_lab import noise
 from vae_lab.core import LatentVariableModel
 from vae_lab.core.codes import Code, posterior_codes
 from vae_lab.core.inputs import check_examples, check_labels, check_number, on_model
+from vae_lab.nested import value_at
 from vae_lab.runs.own_units import (
     Pixels,
     as_given,
@@ -196,15 +197,14 @@ class Run:
         return getattr(self.model, name)
 
     def __repr__(self) -> str:
-        choices = self.config.get("choices")
-        data = choices.get("data") if isinstance(choices, Mapping) else None
+        data = value_at(self.config, "choices.data") or "data"
         shape = " x ".join(map(str, self.spec.shape))
         classes = f", {self.spec.num_classes} classes" if self.spec.num_classes else ""
         elbo = self.metrics.get("elbo")
         nats = "" if elbo is None else f", test ELBO {elbo:.3f} nats per example"
         place = "" if self.folder is None else f", folder {self.folder}"
         levels = f" of {self.model.num_levels} levels" if self.model.num_levels > 1 else ""
-        return f"Run({type(self.model).__name__}{levels} on {data or 'data'} ({shape}{classes}){nats}{place})"
+        return f"Run({type(self.model).__name__}{levels} on {data} ({shape}{classes}){nats}{place})"
 
     def _each_batch(
         self,
