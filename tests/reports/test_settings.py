@@ -164,6 +164,12 @@ def test_only_runs_on_the_same_test_set_are_compared(tmp_path: Path) -> None:
     for name, digest, columns in (("a", "1" * 32, ["a"]), ("b", "2" * 32, ["a", "b"]), ("c", "1" * 32, ["a"])):
         on_data(tmp_path / name, digest, images={"columns": columns, "split_seed": 0}, seed=len(columns))
     assert groups_of(tmp_path) == {"data.images.columns=[a,b]": ["b"], "data.images.columns=[a]": ["a", "c"]}
+    write_run(tmp_path / "other")  # without such an option
+    assert list(groups_of(tmp_path)) == [
+        "data=mnist",
+        "data=table, data.images.columns=[a,b]",
+        "data=table, data.images.columns=[a]",
+    ]
 
 
 def test_files_that_were_replaced_are_other_data_and_a_copy_is_the_same(tmp_path: Path) -> None:

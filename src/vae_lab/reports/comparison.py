@@ -106,14 +106,17 @@ class Comparison:
         for run in self.finished:
             # A run of an older version has no digest: the only one of its data set is taken to be its own.
             known = {run.fingerprint} if run.fingerprint else digests[_place(run)]
-            test_set = min(known)[:_DIGITS] if len(known) == 1 else " in ".join(_place(run))
+            test_set = min(known)[:_DIGITS] if len(known) == 1 else " in ".join(filter(None, _place(run)))
             found.setdefault((test_set, *_kind(run).values()), []).append(run)
         if len(found) < 2:
             return {"": self}
-        words = [_common_words(runs) | {"test set": measure[0]} for measure, runs in found.items()]
-        shared = set.intersection(*map(set, words))
-        keys = telling_apart([{key: value for key, value in each.items() if key in shared} for each in words])
-        names = [label_of({key: each[key] for key in keys}) for each in words]
+        rows = [[_words(run) for run in runs] for runs in found.values()]
+        varied = {key for each in rows for key in set().union(*each) if len({row.get(key) for row in each}) > 1}
+        words = [{key: value for key, value in of_group[0].items() if key not in varied} for of_group in rows]
+        keys = telling_apart(words)
+        words = [each | {"test set": measure[0]} for each, measure in zip(words, found, strict=True)]
+        keys = telling_apart(words, keys)  # the digest only where no setting tells them apart
+        names = [label_of({key: each.get(key, "") for key in keys}) for each in words]
         named = dict(zip(names, map(compare, found.values()), strict=True))
         return {name: named[name] for name in sorted(named)}
 
@@ -138,11 +141,8 @@ def _kind(run: Run) -> dict[str, str]:
     return {"likelihood": likelihood, **treated, "data.support": setting(run, "data.support") or "auto"}
 
 
-def _common_words(runs: Sequence[Run]) -> dict[str, str]:
-    """Returns what may tell runs on the same data from others: the values that all of them have."""
-    rows = []
-    for run in runs:
-        data, root = _place(run)
-        options = leaves(value_at(run.config, "data.images", {}), "data.images")
-        rows.append({"data": data, **_kind(run), **{key: shown(value) for key, value in options}, "data.root": root})
-    return {key: value for key, value in rows[0].items() if all(row.get(key) == value for row in rows)}
+def _words(run: Run) -> dict[str, str]:
+    """Returns what may tell runs on the same data from others."""
+    data, root = _place(run)
+    options = leaves(value_at(run.config, "data.images", {}), "data.images")
+    return {"data": data, **_kind(run), **{key: shown(value) for key, value in options}, "data.root": root}
