@@ -19,7 +19,7 @@ from vae_lab.cli.check import ConfigError, check_config
 from vae_lab.cli.compose import Composition, composed
 from vae_lab.cli.paths import quoted
 from vae_lab.cli.remedies import formatted_warning, naming_keys
-from vae_lab.cli.resume import completed_words
+from vae_lab.cli.repeated_words import completed_words
 from vae_lab.errors import RunError
 from vae_lab.nested import key_of
 from vae_lab.runs.folder import CHECKPOINTS, remove_if_empty

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from vae_lab.cli import command
 from vae_lab.cli.paths import quoted
-from vae_lab.cli.resume import started_with
+from vae_lab.cli.repeated_words import started_with
 from vae_lab.errors import RunError
 
 if TYPE_CHECKING:

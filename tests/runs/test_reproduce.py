@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.conftest import FAST, Outcome, trained_run
-from vae_lab.cli.resume import started_with
+from vae_lab.cli.repeated_words import started_with
 from vae_lab.reproduce import main
 from vae_lab.runs.reproduction import compared
 

@@ -23,7 +23,7 @@ from vae_lab.cli.messages import FULL_ERROR, fail, naming_what_takes_memory
 from vae_lab.cli.overrides import check_words, quoted_names
 from vae_lab.cli.paths import ordered, with_quoted_path
 from vae_lab.cli.remedies import formatted_warning, naming_keys
-from vae_lab.cli.resume import completed_words
+from vae_lab.cli.repeated_words import completed_words
 from vae_lab.runs import locks
 from vae_lab.runs.folder import remove_if_empty
 

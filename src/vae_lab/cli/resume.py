@@ -1,26 +1,23 @@
-"""Resumes a run by resume=FOLDER: repeats its words, and compares its config with that of the command line."""
+"""Compares the config of a run that goes on with that of the command line."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from vae_lab.cli.by_data import is_auto, keep_found, set_likelihood
-from vae_lab.cli.compose import composed_or_none, config_dir, groups
-from vae_lab.cli.keys import is_taken
-from vae_lab.cli.paths import path_of, quoted
-from vae_lab.cli.recorded_overrides import refusal
+from vae_lab.cli.compose import config_dir, groups
+from vae_lab.cli.repeated_words import moved_choices
 from vae_lab.errors import RunError
 from vae_lab.files import absolute
 from vae_lab.nested import key_of, leaves, value_at
 from vae_lab.runs.folder import CHECKPOINTS, LAST, last_checkpoint, relative_to_run
 from vae_lab.runs.reading import saved_config
 
-_MAY_CHANGE = (
+_UNTRAINED_KEYS = (
     "trainer.max_epochs",
     "trainer.max_steps",
     "trainer.max_time",
@@ -47,7 +44,7 @@ _MAY_CHANGE = (
 Other data in ``data.root`` are found out by their spec.
 """
 
-_KEPT = {
+_FIXED_KEYS = {
     "seed": "the first weights and the validation set came from it",
     "data.seed": "the validation set came from it",
     "data.split_seed": "examples of the test set would be trained on",
@@ -60,7 +57,7 @@ _KEPT = {
 }
 """Keys that a run cannot change once it has begun, with the reason."""
 
-_ADDED = {
+_DEFAULTS_OF_OLDER_RUNS = {
     "data.balance": False,
     "data.images.fit": "crop",
     "data.images.kind": "auto",
@@ -73,129 +70,6 @@ _ADDED = {
 
 _OWN_DEFAULTS = frozenset({"data.val_size", "data.root", "data.split_seed", "likelihood.scale"})
 """Keys whose defaults another version, folder or kind of data changes: a run goes on with its own value."""
-
-
-def completed_words(words: Sequence[str], multirun: bool = False) -> list[str]:
-    """Returns the command line of ``resume=FOLDER``: the words that the run was started with, then those given now.
-
-    Args:
-        words: overrides of the command line.
-        multirun: True for a sweep, which cannot resume a run.
-
-    Raises:
-        RunError: for a folder that is not a run, or whose record holds a word that a record may not.
-    """
-    # The last one counts.
-    folder = next((path_of(word) for word in reversed(words) if key_of(word) == "resume"), "null")
-    if folder in ("", "null", "auto"):
-        return list(words)
-    path = Path(folder).expanduser()
-    given = {key_of(word) for word in words}
-    if multirun:
-        raise RunError(f"resume={path}: goes on with one run, not with -m; sweep.resume=FOLDER goes on with a sweep")
-    _refuse_another_folder(words, path)
-    recorded = _without_foreign(_recorded_words(path, given), words, saved_config(path).get("choices"))
-    classes = [word for word in words if key_of(word).endswith("._target_")]  # first: their options were recorded
-    return [*_former_defaults(path, recorded, given), *classes, *recorded, *words, f"hydra.run.dir={quoted(str(path))}"]
-
-
-def started_with(run: Path, data_root: str | None = None) -> list[str]:
-    """Returns the words that train a run again.
-
-    Args:
-        run: folder of the run.
-        data_root: folder of the data; None: where the run found them.
-
-    Raises:
-        RunError: for a folder that is not a run, or whose record holds a word that a record may not.
-    """
-    recorded = _recorded_words(run, {"data.root"})
-    root = data_root or value_at(saved_config(run), "data.root")
-    roots = [f"data.root={quoted(root)}"] if isinstance(root, str) else []
-    # A likelihood that was left to the data is chosen by them again, with the options that this choice sets.
-    left = composed_or_none(recorded)
-    given = {"likelihood"} if left is not None and is_auto(left.cfg) else set()
-    return [*_former_defaults(run, recorded, given), *recorded, *roots]
-
-
-def _refuse_another_folder(words: Sequence[str], run: Path) -> None:
-    """Raises RunError for another folder than that of the run."""
-    for word in words:
-        key, _, value = word.partition("=")
-        folder = Path(path_of(word)).expanduser()
-        if key in ("hydra.run.dir", "run_dir") and folder.resolve() != run.resolve():
-            raise RunError(
-                f"{key}={value}: resume={run} goes on in its own folder; leave {key} out, "
-                f"or copy the run there and resume the copy"
-            )
-
-
-def _recorded_words(run: Path, given: Set[str]) -> list[str]:
-    """Returns the words that the run was started with, except for keys that are given again."""
-    config = saved_config(run)
-    recorded = [_with_recorded_root(word, config) for word in config["overrides"] if key_of(str(word)) not in given]
-    for word in recorded:
-        if reason := refusal(word):
-            shown = " ".join(str(word).split())[:200]
-            raise RunError(
-                f"resume={run}: its record of the command line holds {shown}, which {reason}; "
-                "where you trust it, type it yourself"
-            )
-    return recorded
-
-
-def _without_foreign(recorded: Sequence[str], words: Sequence[str], before: object) -> list[str]:
-    """Drops the words that the new option of a group does not take, such as Adam's eps, and prints them."""
-    chosen = dict(word.split("=", 1) for word in words if "=" in word)
-    choices = before if isinstance(before, Mapping) else {}
-    anew = {key for key, option in chosen.items() if key in choices and choices[key] != option}
-    below = [word for word in recorded if _component_of(word) in anew]
-    rest = [word for word in (*recorded, *words) if _component_of(word) not in anew]
-    composition = composed_or_none(rest) if below else None
-    foreign = [word for word in below if composition and not is_taken(word, composition.cfg)]
-    for word in foreign if os.environ.get("LOCAL_RANK", "0") == "0" else ():
-        group = key_of(word).partition(".")[0]
-        print(f"{group}={chosen[group]}: has no {key_of(word)}, so that {word} of the run is left out")
-    return [word for word in recorded if word not in foreign]
-
-
-def _component_of(word: str) -> str | None:
-    """Returns ``optimizer`` for ``optimizer.eps=1e-8``; None for a key without dots."""
-    first, dot, _ = key_of(word).partition(".")
-    return first if dot else None
-
-
-def _with_recorded_root(word: Any, config: Mapping[str, Any]) -> Any:
-    """Returns ``data.root=PATH`` with the absolute path of the run's config; any other word as it is."""
-    if not isinstance(word, str) or key_of(word) != "data.root" or os.path.isabs(path_of(word)):
-        return word
-    data = config.get("data")
-    root = data.get("root") if isinstance(data, Mapping) else None
-    return f"data.root={quoted(root)}" if isinstance(root, str) and os.path.isabs(root) else word
-
-
-def _former_defaults(run: Path, recorded: Sequence[str], given: Set[str]) -> list[str]:
-    """Returns ``group=option`` of each group whose default has changed since the run began."""
-    before = saved_config(run).get("choices")
-    if not isinstance(before, Mapping) or "experiment" in given:
-        return []
-    composition = composed_or_none(recorded)
-    return _moved_choices(before, composition.choices, given) if composition else []
-
-
-def _moved_choices(before: Mapping[str, Any], now: Mapping[str, Any], given: Set[str]) -> list[str]:
-    """Returns ``group=option`` of each group whose default option has changed.
-
-    Args:
-        before, now: option of each group.
-        given: keys that were set on the command line.
-    """
-    moved = [
-        f"{group}={option}"
-        for group, option in before.items()
-        if group in now and now[group] != option and group not in given
-    ]
-    return [word for word in moved if refusal(word) is None]
 
 
 def keep_own_defaults(cfg: DictConfig, given: Sequence[str]) -> None:
@@ -211,7 +85,7 @@ def keep_own_defaults(cfg: DictConfig, given: Sequence[str]) -> None:
     if cfg.resume is None or last_checkpoint(run) is None:
         return
     saved = saved_config(run)
-    recorded = _ADDED | dict(leaves(saved))
+    recorded = _DEFAULTS_OF_OLDER_RUNS | dict(leaves(saved))
     for key in _OWN_DEFAULTS - {key_of(word) for word in given}:
         if key in recorded and OmegaConf.select(cfg, key) is not None:
             OmegaConf.update(cfg, key, recorded[key])
@@ -250,7 +124,7 @@ def checkpoint_to_resume(config: dict[str, Any], run: Path) -> Path | None:
     _refuse_kept(before, config, run)
     if changed and not config["resume_changed"]:
         given = {key_of(str(word)) for word in config["overrides"]}
-        former = _moved_choices(before.get("choices") or {}, config["choices"], given)
+        former = moved_choices(before.get("choices") or {}, config["choices"], given)
         exactly = f"{' '.join(former)} goes on with the defaults that the run began with; " if former else ""
         raise RunError(
             f"resume={run}: the config differs from that of the run: {'; '.join(changed)}. "
@@ -279,8 +153,8 @@ def _refuse_kept(before: Mapping[str, Any], now: Mapping[str, Any], run: Path) -
     new = dict(leaves(now))
     for key in sorted(new, key=lambda key: (key.count("."), key)):  # seed before data.seed
         was = value_at(before, key, new[key])
-        name = next((kept for kept in _KEPT if key == kept or key.startswith(f"{kept}.")), None)
-        reason = _KEPT[name or "decoder_bias"] if name or key.endswith(".initialization") else None
+        name = next((kept for kept in _FIXED_KEYS if key == kept or key.startswith(f"{kept}.")), None)
+        reason = _FIXED_KEYS[name or "decoder_bias"] if name or key.endswith(".initialization") else None
         if reason and was != new[key]:
             raise RunError(f"{key}={new[key]}: resume={run} keeps {was}, because {reason}; start a new run for it")
 
@@ -291,6 +165,6 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return [
         f"{key} was {old.get(key)}, is {new.get(key)}"
         for key in sorted(old.keys() | new.keys())
-        if old.get(key, _ADDED.get(key)) != new.get(key)
-        and not any(key == name or key.startswith(f"{name}.") for name in _MAY_CHANGE)
+        if old.get(key, _DEFAULTS_OF_OLDER_RUNS.get(key)) != new.get(key)
+        and not any(key == name or key.startswith(f"{name}.") for name in _UNTRAINED_KEYS)
     ]

@@ -1,0 +1,140 @@
+"""Words of the command line that a run was started with, to resume it by resume=FOLDER or to train it again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence, Set
+from pathlib import Path
+from typing import Any
+
+from vae_lab.cli.by_data import is_auto
+from vae_lab.cli.compose import composed_or_none
+from vae_lab.cli.keys import is_taken
+from vae_lab.cli.paths import path_of, quoted
+from vae_lab.cli.recorded_overrides import refusal
+from vae_lab.errors import RunError
+from vae_lab.nested import key_of, value_at
+from vae_lab.runs.reading import saved_config
+
+
+def completed_words(words: Sequence[str], multirun: bool = False) -> list[str]:
+    """Returns the command line of ``resume=FOLDER``: the words that the run was started with, then those given now.
+
+    Args:
+        words: overrides of the command line.
+        multirun: True for a sweep, which cannot resume a run.
+
+    Raises:
+        RunError: for a folder that is not a run, or whose record holds a word that a record may not.
+    """
+    # The last one counts.
+    folder = next((path_of(word) for word in reversed(words) if key_of(word) == "resume"), "null")
+    if folder in ("", "null", "auto"):
+        return list(words)
+    path = Path(folder).expanduser()
+    given = {key_of(word) for word in words}
+    if multirun:
+        raise RunError(f"resume={path}: goes on with one run, not with -m; sweep.resume=FOLDER goes on with a sweep")
+    _refuse_another_folder(words, path)
+    recorded = _without_foreign(_recorded_words(path, given), words, saved_config(path).get("choices"))
+    classes = [word for word in words if key_of(word).endswith("._target_")]  # first: their options were recorded
+    return [*_former_defaults(path, recorded, given), *classes, *recorded, *words, f"hydra.run.dir={quoted(str(path))}"]
+
+
+def started_with(run: Path, data_root: str | None = None) -> list[str]:
+    """Returns the words that train a run again.
+
+    Args:
+        run: folder of the run.
+        data_root: folder of the data; None: where the run found them.
+
+    Raises:
+        RunError: for a folder that is not a run, or whose record holds a word that a record may not.
+    """
+    recorded = _recorded_words(run, {"data.root"})
+    root = data_root or value_at(saved_config(run), "data.root")
+    roots = [f"data.root={quoted(root)}"] if isinstance(root, str) else []
+    # A likelihood that was left to the data is chosen by them again, with the options that this choice sets.
+    left = composed_or_none(recorded)
+    given = {"likelihood"} if left is not None and is_auto(left.cfg) else set()
+    return [*_former_defaults(run, recorded, given), *recorded, *roots]
+
+
+def _refuse_another_folder(words: Sequence[str], run: Path) -> None:
+    """Raises RunError for another folder than that of the run."""
+    for word in words:
+        key, _, value = word.partition("=")
+        folder = Path(path_of(word)).expanduser()
+        if key in ("hydra.run.dir", "run_dir") and folder.resolve() != run.resolve():
+            raise RunError(
+                f"{key}={value}: resume={run} goes on in its own folder; leave {key} out, "
+                f"or copy the run there and resume the copy"
+            )
+
+
+def _recorded_words(run: Path, given: Set[str]) -> list[str]:
+    """Returns the words that the run was started with, except for keys that are given again."""
+    config = saved_config(run)
+    recorded = [_with_recorded_root(word, config) for word in config["overrides"] if key_of(str(word)) not in given]
+    for word in recorded:
+        if reason := refusal(word):
+            shown = " ".join(str(word).split())[:200]
+            raise RunError(
+                f"resume={run}: its record of the command line holds {shown}, which {reason}; "
+                "where you trust it, type it yourself"
+            )
+    return recorded
+
+
+def _without_foreign(recorded: Sequence[str], words: Sequence[str], before: object) -> list[str]:
+    """Drops the words that the new option of a group does not take, such as Adam's eps, and prints them."""
+    chosen = dict(word.split("=", 1) for word in words if "=" in word)
+    choices = before if isinstance(before, Mapping) else {}
+    anew = {key for key, option in chosen.items() if key in choices and choices[key] != option}
+    below = [word for word in recorded if _component_of(word) in anew]
+    rest = [word for word in (*recorded, *words) if _component_of(word) not in anew]
+    composition = composed_or_none(rest) if below else None
+    foreign = [word for word in below if composition and not is_taken(word, composition.cfg)]
+    for word in foreign if os.environ.get("LOCAL_RANK", "0") == "0" else ():
+        group = key_of(word).partition(".")[0]
+        print(f"{group}={chosen[group]}: has no {key_of(word)}, so that {word} of the run is left out")
+    return [word for word in recorded if word not in foreign]
+
+
+def _component_of(word: str) -> str | None:
+    """Returns ``optimizer`` for ``optimizer.eps=1e-8``; None for a key without dots."""
+    first, dot, _ = key_of(word).partition(".")
+    return first if dot else None
+
+
+def _with_recorded_root(word: Any, config: Mapping[str, Any]) -> Any:
+    """Returns ``data.root=PATH`` with the absolute path of the run's config; any other word as it is."""
+    if not isinstance(word, str) or key_of(word) != "data.root" or os.path.isabs(path_of(word)):
+        return word
+    data = config.get("data")
+    root = data.get("root") if isinstance(data, Mapping) else None
+    return f"data.root={quoted(root)}" if isinstance(root, str) and os.path.isabs(root) else word
+
+
+def _former_defaults(run: Path, recorded: Sequence[str], given: Set[str]) -> list[str]:
+    """Returns ``group=option`` of each group whose default has changed since the run began."""
+    before = saved_config(run).get("choices")
+    if not isinstance(before, Mapping) or "experiment" in given:
+        return []
+    composition = composed_or_none(recorded)
+    return moved_choices(before, composition.choices, given) if composition else []
+
+
+def moved_choices(before: Mapping[str, Any], now: Mapping[str, Any], given: Set[str]) -> list[str]:
+    """Returns ``group=option`` of each group whose default option has changed.
+
+    Args:
+        before, now: option of each group.
+        given: keys that were set on the command line.
+    """
+    moved = [
+        f"{group}={option}"
+        for group, option in before.items()
+        if group in now and now[group] != option and group not in given
+    ]
+    return [word for word in moved if refusal(word) is None]
