@@ -18,12 +18,14 @@ import yaml
 from conftest import FAST, Outcome
 
 from tests.training.same_run import assert_same, state_of
+from vae_lab.cli.resume import checkpoint_to_resume
 from vae_lab.errors import RunError
 from vae_lab.runs.folder import EVENTS, last_checkpoint
 from vae_lab.training import curves
 from vae_lab.training.callbacks import LastCheckpoint
 from vae_lab.training.module import VariationalModule
 
+SAVED_RUN = Path(__file__).parents[1] / "saved_runs" / "format_0" / "stopped"
 EPOCHS, BATCHES = 3, 7
 QUICK = (
     *(word for word in FAST if not word.startswith("debug")),
@@ -157,6 +159,20 @@ def test_what_cannot_be_resumed_says_so(train: Callable[..., Outcome], tmp_path:
     assert "no checkpoint there yet" in gone.error_lines[0]
 
 
+@pytest.mark.parametrize("asked", [None, "auto"])
+@pytest.mark.parametrize("name", ["checkpoints/best.ckpt", "metrics.json", "evaluation_val.json", "config.yaml"])
+def test_a_new_run_writes_over_no_results_and_no_files_of_others(name: str, asked: str | None, tmp_path: Path) -> None:
+    """Neither over a finished run whose last checkpoint is gone, nor over a config.yaml that is not of a run."""
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("mine: 1")
+    with pytest.raises(RunError, match=f"holds {name} already"):
+        checkpoint_to_resume({"resume": asked}, tmp_path)
+    path.unlink()
+    shutil.copy(SAVED_RUN / "config.yaml", tmp_path)
+    assert checkpoint_to_resume({"resume": asked}, tmp_path) is None, "one killed before its first checkpoint restarts"
+
+
 BROKEN: dict[str, tuple[str, Callable[[Path], object]]] = {
     "a folder": ("last.ckpt is a folder", Path.mkdir),
     "a pipe": ("last.ckpt is a pipe", os.mkfifo),
@@ -175,7 +191,7 @@ def test_a_last_checkpoint_that_is_not_a_file_is_not_counted_as_none(
 ) -> None:
     run, last = tmp_path / "run", tmp_path / "run" / "checkpoints" / "last.ckpt"
     last.parent.mkdir(parents=True)
-    shutil.copy(Path(__file__).parents[1] / "saved_runs" / "format_0" / "stopped" / "config.yaml", run / "config.yaml")
+    shutil.copy(SAVED_RUN / "config.yaml", run)
     message, spoil = BROKEN[kind]
     spoil(last)
     before = sorted(run.rglob("*"))

@@ -73,9 +73,12 @@ def _refuse_another_folder(words: Sequence[str], run: Path) -> None:
 
 
 def _recorded_words(run: Path, given: Set[str]) -> list[str]:
-    """Returns the words that the run was started with, except for keys that are given again."""
-    config = saved_config(run)
-    recorded = [_with_recorded_root(word, config) for word in config["overrides"] if key_of(str(word)) not in given]
+    """Returns the words that the run was started with, except for keys that are given again.
+
+    A relative data.root, as older runs recorded it, is left out too: config.yaml has the whole path.
+    """
+    words = saved_config(run)["overrides"]
+    recorded = [word for word in words if key_of(str(word)) not in given and not _is_relative_root(str(word))]
     for word in recorded:
         if reason := refusal(word):
             shown = " ".join(str(word).split())[:200]
@@ -84,6 +87,10 @@ def _recorded_words(run: Path, given: Set[str]) -> list[str]:
                 "where you trust it, type it yourself"
             )
     return recorded
+
+
+def _is_relative_root(word: str) -> bool:
+    return key_of(word) == "data.root" and not os.path.isabs(path_of(word))
 
 
 def _without_foreign(recorded: Sequence[str], words: Sequence[str], before: object) -> list[str]:
@@ -105,15 +112,6 @@ def _component_of(word: str) -> str | None:
     """Returns ``optimizer`` for ``optimizer.eps=1e-8``; None for a key without dots."""
     first, dot, _ = key_of(word).partition(".")
     return first if dot else None
-
-
-def _with_recorded_root(word: Any, config: Mapping[str, Any]) -> Any:
-    """Returns ``data.root=PATH`` with the absolute path of the run's config; any other word as it is."""
-    if not isinstance(word, str) or key_of(word) != "data.root" or os.path.isabs(path_of(word)):
-        return word
-    data = config.get("data")
-    root = data.get("root") if isinstance(data, Mapping) else None
-    return f"data.root={quoted(root)}" if isinstance(root, str) and os.path.isabs(root) else word
 
 
 def _former_defaults(run: Path, recorded: Sequence[str], given: Set[str]) -> list[str]:

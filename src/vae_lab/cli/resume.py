@@ -14,7 +14,7 @@ from vae_lab.cli.repeated_words import moved_choices
 from vae_lab.errors import RunError
 from vae_lab.files import absolute
 from vae_lab.nested import key_of, leaves, value_at
-from vae_lab.runs.folder import CHECKPOINTS, LAST, last_checkpoint, relative_to_run
+from vae_lab.runs.folder import CHECKPOINTS, CONFIG, LAST, first_result, is_run, last_checkpoint, relative_to_run
 from vae_lab.runs.reading import saved_config
 
 _UNTRAINED_KEYS = (
@@ -114,9 +114,10 @@ def checkpoint_to_resume(config: dict[str, Any], run: Path) -> Path | None:
             f"{run}: holds a run already; resume=auto goes on with it, a new one needs another hydra.run.dir"
         )
     if checkpoint is None:
-        if asked in (None, "auto"):
-            return None
-        raise RunError(f"resume={run}: no checkpoint there yet ({run / CHECKPOINTS / LAST}); start a new run")
+        if asked not in (None, "auto"):
+            raise RunError(f"resume={run}: no checkpoint there yet ({run / CHECKPOINTS / LAST}); start a new run")
+        refuse_to_overwrite(run)
+        return None
     before = {"init_from": None} | saved_config(run)
     if _names_same_source(before, config):
         config["init_from"] = before["init_from"]
@@ -131,6 +132,25 @@ def checkpoint_to_resume(config: dict[str, Any], run: Path) -> Path | None:
             f"{exactly}resume_changed=true goes on nevertheless"
         )
     return checkpoint
+
+
+def refuse_to_overwrite(run: Path) -> None:
+    """Raises RunError if a new run would write over results of another one, or over files that are not of a run.
+
+    A run that was killed before its first checkpoint has none, and starts anew.
+    """
+    result = first_result(run)
+    if result is None and is_run(run):
+        try:
+            saved_config(run)
+        except RunError:
+            result = run / CONFIG
+    if result is not None:
+        no_last = f", but no {LAST} that resume could go on from" if is_run(run) else ""
+        raise RunError(
+            f"{run}: holds {result.relative_to(run)} already{no_last}; a new run would write over it and needs another "
+            "hydra.run.dir"
+        )
 
 
 def _names_same_source(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:

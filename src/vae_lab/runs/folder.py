@@ -140,6 +140,12 @@ def remove_if_empty(run: Path) -> None:
             run.parent.rmdir()
 
 
+def first_result(run: Path) -> Path | None:
+    """Returns a result that a new run in the same folder would write over or leave beside its own; None without any."""
+    patterns = (f"{CHECKPOINTS}/*.ckpt", METRICS, "evaluation*.json")
+    return next((path for pattern in patterns for path in sorted(run.glob(pattern))), None)
+
+
 def is_run(folder: Path) -> bool:
     """True if a folder holds the config of a run."""
     return (folder / CONFIG).is_file()
