@@ -58,11 +58,10 @@ class GridSweeper(_LabSweeper):
         assert self.launcher is not None
         jobs = grid_jobs(overrides)
         size = self.max_batch_size or len(jobs)
+        self.validate_batch_is_legal(jobs)  # before the first file: a refused sweep leaves no folder
         self._save_config()
         for start in range(0, len(jobs), size):
-            batch = jobs[start : start + size]
-            self.validate_batch_is_legal(batch)
-            for result in self.launcher.launch(batch, initial_job_idx=start):
+            for result in self.launcher.launch(jobs[start : start + size], initial_job_idx=start):
                 _ = result.return_value  # raises the error of a job
 
 

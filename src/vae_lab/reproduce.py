@@ -28,8 +28,9 @@ _UNKNOWN = (
 def reproduce(cfg: DictConfig) -> None:
     """Trains the run again in a new folder, prints how the two differ, and exits with 1 if they do."""
     # Here and not above: --help and a wrong key must not wait for torch.
-    from vae_lab.runs.folder import METRICS  # noqa: PLC0415
+    from vae_lab.runs.folder import METRICS, remove_if_empty  # noqa: PLC0415
     from vae_lab.runs.loading import find_run  # noqa: PLC0415
+    from vae_lab.runs.locks import AT_END  # noqa: PLC0415
     from vae_lab.runs.reproduction import compared  # noqa: PLC0415
     from vae_lab.sweeps.folders import make_unique_folder  # noqa: PLC0415
 
@@ -42,6 +43,7 @@ def reproduce(cfg: DictConfig) -> None:
     if cfg.out and wanted.exists():
         raise RunError(f"out={wanted}: exists already; name a new folder")
     again = make_unique_folder(wanted)
+    AT_END.callback(remove_if_empty, again)
     training = [sys.executable, "-m", "vae_lab.train", *words, f"hydra.run.dir={quoted(str(again))}"]
     trained = subprocess.run(training, check=False)
     if trained.returncode:

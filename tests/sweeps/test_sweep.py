@@ -27,6 +27,7 @@ from vae_lab.evaluate import main as evaluate_main
 from vae_lab.runs import folder as runs
 from vae_lab.sweeps.folders import make_unique_folder
 from vae_lab.sweeps.jobs import MAX_NAME_LENGTH, folder_name
+from vae_lab.train import main as train_main
 
 Train = Callable[..., Outcome]
 QUICK = BARE
@@ -199,6 +200,29 @@ def test_a_pruned_job_is_not_repeated(train: Train, tmp_path: Path, instant: dic
     before = stamps(job)
     assert train("-m", "latent_dim=2", *QUICK, "sweep.resume=s").code == 0
     assert stamps(job) == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("latent_dim=0", "hydra.run.dir=a/b"),
+        ("latent_dim=0",),
+        ("-m", "latent_dim=3", "search=optuna", "hydra.sweep.dir=a/b"),
+        ("-m", "latent_dim=2,3", "model.nope=1"),
+    ],
+)
+def test_what_is_refused_leaves_no_folder(train: Train, tmp_path: Path, words: tuple[str, ...]) -> None:
+    assert train(*words, *QUICK).code == 1
+    assert [path.name for path in tmp_path.rglob("*")] in ([], ["outputs"], ["outputs", "sweeps"])
+
+
+@pytest.mark.parametrize("main", [evaluate_main, train_main])
+def test_what_is_refused_leaves_the_users_empty_folder(
+    command: Callable[..., Outcome], tmp_path: Path, main: Callable[[], None]
+) -> None:
+    words = ["run=nope"] if main is evaluate_main else ["latent_dim=0", "hydra.run.dir=."]
+    assert command(main, *words).code == 1
+    assert tmp_path.is_dir()
 
 
 def test_a_launcher_gets_batches_of_the_chosen_size() -> None:

@@ -8,7 +8,6 @@ import sys
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from string import Template
 
 import hydra
@@ -25,7 +24,6 @@ from vae_lab.cli.paths import ordered, with_quoted_path
 from vae_lab.cli.remedies import formatted_warning, naming_keys
 from vae_lab.cli.repeated_words import completed_words
 from vae_lab.runs import locks
-from vae_lab.runs.folder import remove_if_empty
 
 Task = Callable[[DictConfig], None]
 
@@ -77,7 +75,7 @@ def run(task: Task, config_name: str, run_job: Callable[[Task, DictConfig], None
     except Exception as error:
         fail(error)
     finally:
-        locks.HELD.close()
+        locks.AT_END.close()
 
 
 def _print_help(config_name: str, words: Sequence[str]) -> None:
@@ -97,5 +95,4 @@ def _run_alone(task: Task, cfg: DictConfig, name: str) -> None:
         check_config(cfg, name)
         task(cfg)
     except Exception as error:
-        remove_if_empty(Path(HydraConfig.get().runtime.output_dir))  # Hydra made it
         fail(error)

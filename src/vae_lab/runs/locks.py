@@ -20,13 +20,14 @@ NAME = ".lock"
 RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
 """Variables of launchers; the first process of a run has none above 0."""
 
-HELD = contextlib.ExitStack()
-"""Locks that a command holds until it ends, in whatever way; `vae_lab.cli.command.run` closes it."""
+AT_END = contextlib.ExitStack()
+"""Locks that a command holds until it ends, in whatever way, and folders that it has made and then removes if they are
+empty; `vae_lab.cli.command.run` closes it."""
 
 
 def hold(folder: Path) -> None:
     """Holds a folder until the command ends; see `locked`."""
-    HELD.enter_context(locked(folder))
+    AT_END.enter_context(locked(folder))
 
 
 @contextmanager

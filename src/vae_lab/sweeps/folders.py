@@ -9,6 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from vae_lab.errors import RunError
 from vae_lab.nested import value_at
+from vae_lab.runs.folder import remove_if_empty
+from vae_lab.runs.locks import AT_END
 from vae_lab.runs.untrusted import read_yaml
 from vae_lab.sweeps.grid import shared_words
 
@@ -17,7 +19,7 @@ _MULTIRUN = "multirun.yaml"
 
 
 def run_folder(config: DictConfig, several_processes: bool) -> Path:
-    """Returns the folder of a single run.
+    """Makes the folder of a single run.
 
     Args:
         config: config of the command, Hydra's own part included.
@@ -26,13 +28,9 @@ def run_folder(config: DictConfig, several_processes: bool) -> Path:
     Raises:
         RunError: if the folder cannot be made, or if each process would choose another one.
     """
-    folder = _resolved(config, "hydra.run.dir")
-    if _is_set(config, "hydra.run.dir"):
-        _refuse_unusable("hydra.run.dir", folder)
-        return folder
-    if several_processes:
+    if several_processes and not _is_set(config, "hydra.run.dir"):
         raise RunError("hydra.run.dir: must be given to torchrun and srun, whose processes share the folder")
-    return make_unique_folder(folder)
+    return _made_folder(config, "hydra.run.dir")
 
 
 def sweep_folder(config: DictConfig) -> Path:
@@ -47,13 +45,9 @@ def sweep_folder(config: DictConfig) -> Path:
             reason = f"no sweep there; a sweep folder holds {_MULTIRUN}" if folder.is_dir() else "no such folder"
             raise RunError(f"sweep.resume={config.sweep.resume}: {reason}")
         return folder
-    folder = _resolved(config, "hydra.sweep.dir")
-    if not _is_set(config, "hydra.sweep.dir"):
-        return make_unique_folder(folder)
+    folder = _made_folder(config, "hydra.sweep.dir")
     if (folder / _MULTIRUN).is_file():
         raise RunError(f"hydra.sweep.dir={folder}: holds a sweep already; sweep.resume={folder} resumes it")
-    _refuse_unusable("hydra.sweep.dir", folder)
-    folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
@@ -91,17 +85,29 @@ def make_unique_folder(folder: Path) -> Path:
             return unique
 
 
-def _refuse_unusable(key: str, folder: Path) -> None:
-    """Raises `RunError` for a folder that cannot be made, with the key that names it."""
+def _made_folder(config: DictConfig, key: str) -> Path:
+    """Makes the folder that a key of Hydra's names: the user's own, or a new one.
+
+    If the command makes it and leaves it empty, because it is refused, it is removed at the end.
+
+    Raises:
+        RunError: if it cannot be made; it names the key.
+    """
+    folder = _resolved(config, key)
+    if not _is_set(config, key):
+        folder = make_unique_folder(folder)
+        AT_END.callback(remove_if_empty, folder)
+        return folder
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    for path in reversed(missing):
+        AT_END.callback(remove_if_empty, path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for path in missing:  # Hydra makes it again; a run that is refused before that leaves nothing
-            path.rmdir()
     except OSError as error:
         is_link = isinstance(error, FileExistsError) and any(path.is_symlink() for path in missing)
         reason = "a link in it leads nowhere" if is_link else error.strerror or error
         raise RunError(f"{key}={folder}: {reason}; name another folder") from error
+    return folder
 
 
 def _is_set(config: DictConfig, key: str) -> bool:
