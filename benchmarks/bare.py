@@ -13,7 +13,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import ToTensor
 
-from vae_lab.cli.compose import compose
+from vae_lab.fitting import compose
 
 Loss = Callable[[Tensor], Tensor]
 

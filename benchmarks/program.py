@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.bare import clock
 from benchmarks.loops import Steps
-from vae_lab.cli.compose import ComposedRun, compose
+from vae_lab.fitting import ComposedRun, compose
 from vae_lab.training import VariationalModule
 
 

@@ -369,7 +369,7 @@ def test_an_example_is_built_from_the_command_line(followed: Path, name: str) ->
     searched = f"hydra.searchpath=[file://{followed / 'configs'}]"
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*is not a density.*")
-        run = compose.compose(searched, "trainer=cpu", *EXAMPLES[name])
+        run = vae_lab.compose(searched, "trainer=cpu", *EXAMPLES[name])
     target = yaml.safe_load(next((followed / "configs").rglob(f"{name}.yaml")).read_text())
     path = str(target.get("_target_") or target["images"]["_target_"])
     owner = {

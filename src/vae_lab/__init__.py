@@ -6,8 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vae_lab.cli.compose import compose
-    from vae_lab.fitting import fit
+    from vae_lab.fitting import compose, fit
     from vae_lab.runs.loading import load_run
     from vae_lab.runs.run import Run
 
@@ -16,7 +15,7 @@ __all__ = ["Run", "compose", "fit", "load_run"]
 
 _MODULES = {
     "Run": "vae_lab.runs.run",
-    "compose": "vae_lab.cli.compose",
+    "compose": "vae_lab.fitting",
     "fit": "vae_lab.fitting",
     "load_run": "vae_lab.runs.loading",
 }

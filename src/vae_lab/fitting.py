@@ -1,4 +1,4 @@
-"""vae_lab.fit: trains a run on data that a Python program holds, composed as on the command line."""
+"""vae_lab.fit and vae_lab.compose: runs of a Python program, composed as on the command line."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from omegaconf import OmegaConf
 
 from vae_lab.cli.check import ConfigError, check_config
-from vae_lab.cli.compose import Composition, composed
+from vae_lab.cli.compose import Composition, assemble, composed, name_whole_root, refuse_unused_val_size
 from vae_lab.cli.paths import quoted
 from vae_lab.cli.remedies import formatted_warning, naming_keys
 from vae_lab.cli.repeated_words import completed_words
+from vae_lab.cli.resume import refuse_to_overwrite
 from vae_lab.errors import RunError
 from vae_lab.nested import key_of
 from vae_lab.runs.folder import CHECKPOINTS, remove_if_empty
@@ -30,8 +33,10 @@ from vae_lab.threads import one_thread
 from vae_lab.train import train_in_folder
 
 if TYPE_CHECKING:
+    from vae_lab.data import ImageDataModule
     from vae_lab.data.given import GivenData
     from vae_lab.runs.run import Run
+    from vae_lab.training import VariationalModule
 
 
 def fit(
@@ -84,10 +89,65 @@ def fit(
     with one_thread, _restored_process(verbose), composed(*words) as composition:
         check_config(composition.cfg)
         _show_one_bar_in_a_notebook(composition)
-        path = _made_folder(composition, chosen=folder is not None or resume is not None)
-        with _removed_if_empty(path), locked(path), naming_keys(composition.cfg):
-            model_of_run = _trained(composition, given, path)
-        return model_of_run
+        path, discard = _made_folder(composition, words)
+        try:
+            with locked(path), naming_keys(composition.cfg):
+                return _trained(composition, given, path)
+        finally:
+            discard()
+
+
+class ComposedRun(NamedTuple):
+    """The objects of a run: ``run.trainer.fit(run.module, datamodule=run.data)`` trains it.
+
+    Attributes:
+        data: data module.
+        module: the model with its objective and optimizer.
+        trainer: Lightning's Trainer, with callbacks and logger.
+        config: the whole config, as config.yaml records it.
+    """
+
+    data: ImageDataModule
+    module: VariationalModule
+    trainer: Any
+    config: dict[str, Any]
+
+
+def compose(*words: str) -> ComposedRun:
+    """Returns the objects of the run that ``python -m vae_lab.train`` with these words would train.
+
+    Seeds and prepares the process as the command does, so that the first weights are the same. The run writes to
+    ``hydra.run.dir``, or to a new folder under outputs; one that stays empty is removed with the Trainer.
+
+    Args:
+        words: overrides of the command line, such as ``model=cvae`` and ``latent_dim=8``.
+
+    Raises:
+        ConfigError: for a word, a key or a value that is wrong.
+        RunError: for parts that do not fit together, for a folder that holds a run already, and for ``resume`` and
+            ``init_from``, which only the command has.
+    """
+    from vae_lab.training import prepare_process  # noqa: PLC0415  (it takes seconds to import)
+
+    with composed(*words) as composition:
+        cfg = composition.cfg
+        check_config(cfg)
+        for key in ("resume", "init_from"):
+            if cfg[key] is not None:
+                raise RunError(f"{key}={cfg[key]}: only for python -m vae_lab.train; use vae_lab.load_run")
+        path, discard = _made_folder(composition, words)
+        try:
+            refuse_to_overwrite(path)
+            name_whole_root(cfg)
+            prepare_process(cfg.seed)
+            with naming_keys(cfg):
+                data, module, trainer = assemble(composition)
+            refuse_unused_val_size(composition, data)
+        except BaseException:
+            discard()
+            raise
+        weakref.finalize(trainer, discard)
+        return ComposedRun(data, module, trainer, composition.record())
 
 
 def _given(data: Any, val: Any, test: Any) -> GivenData:
@@ -137,15 +197,20 @@ def _refuse_other_data(run: Path, data: str) -> None:
         raise RunError(f"resume={run}: was trained on data={before}, not {data}; give the same, or start a new run")
 
 
-def _made_folder(composition: Composition, chosen: bool) -> Path:
-    """Makes the run folder: the one that was chosen, or a new one of a name that no other run has."""
+def _made_folder(composition: Composition, words: Sequence[str]) -> tuple[Path, Callable[[], None]]:
+    """Makes the run folder: the one that the words name, or a new one of a name that no other run has.
+
+    Returns:
+        The folder, and a function that removes it again if it was made here and is empty.
+    """
     path = Path(composition.cfg.run_dir)
-    if chosen:
+    made = not path.exists()
+    if any(key_of(word) == "hydra.run.dir" for word in words):
         path.mkdir(parents=True, exist_ok=True)
     else:
-        path = make_unique_folder(path)
+        path, made = make_unique_folder(path), True
     composition.cfg.run_dir = str(path).replace("${", "\\${")
-    return path
+    return path, partial(remove_if_empty, path) if made else lambda: None
 
 
 def _show_one_bar_in_a_notebook(composition: Composition) -> None:
@@ -173,16 +238,6 @@ def _trained(composition: Composition, given: GivenData | None, path: Path) -> R
     if (path / CHECKPOINTS).is_dir():
         return load_run(path)
     return Run(module.model.cpu().eval(), saved_config(path), path)  # with callbacks=none nothing was saved
-
-
-@contextlib.contextmanager
-def _removed_if_empty(folder: Path) -> Iterator[None]:
-    """Context manager that removes the folder of a run that never began."""
-    try:
-        yield
-    except BaseException:
-        remove_if_empty(folder)
-        raise
 
 
 class _QuietThread(io.TextIOBase):

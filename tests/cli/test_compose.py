@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -19,8 +20,8 @@ from hydra.core.utils import JobRuntime
 
 import vae_lab
 from vae_lab.cli.check import ConfigError
-from vae_lab.cli.compose import compose
 from vae_lab.errors import RunError
+from vae_lab.fitting import compose
 from vae_lab.runs.checkpoints import read_checkpoint
 
 WORDS = ("model=cvae", "latent_dim=3", *BARE)
@@ -48,6 +49,20 @@ def test_the_objects_train(tmp_path: Path) -> None:
     assert run.config["run_dir"] == str(tmp_path / "cvae-mnist" / "x")
     assert run.config["choices"]["model"] == "cvae"
     assert run.config["overrides"] == [*WORDS, "trainer.max_steps=2"]
+
+
+def test_two_runs_never_share_a_folder(tmp_path: Path) -> None:
+    runs = compose(*WORDS), compose(*WORDS)
+    folders = [Path(run.config["run_dir"]) for run in runs]
+    assert folders[0] != folders[1]
+    assert all(folder.is_dir() for folder in folders)
+    del runs
+    gc.collect()
+    assert not any(folder.exists() for folder in folders), "nothing was written there"
+    (tmp_path / "mine" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "mine" / "checkpoints" / "best.ckpt").touch()
+    with pytest.raises(RunError, match="mine: holds checkpoints/best"):
+        compose(*WORDS, "hydra.run.dir=mine")
 
 
 def test_it_trains_the_weights_of_the_command(train: Callable[..., Outcome], tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
+import vae_lab
 from vae_lab.cli import compose
 from vae_lab.cli.compose import config_dir
 from vae_lab.cli.messages import EXTRAS
@@ -63,7 +64,7 @@ def test_builds(option: str, tmp_path: Path, own_files: Path) -> None:
     extra = [] if root is None else [f"data.root={root}"]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Lightning's advice on devices that this machine has not
-        run = compose.compose(f"hydra.run.dir={tmp_path}", option, *NEEDS.get(option, []), *extra)
+        run = vae_lab.compose(f"hydra.run.dir={tmp_path}", option, *NEEDS.get(option, []), *extra)
     assert sum(parameter.numel() for parameter in run.module.parameters()) > 0
 
 

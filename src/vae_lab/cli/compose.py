@@ -30,11 +30,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from vae_lab.cli import keys
 from vae_lab.cli.by_data import choose_likelihood, refuse_missing_labels
-from vae_lab.cli.check import ConfigError, check_config
+from vae_lab.cli.check import ConfigError
 from vae_lab.cli.messages import message
 from vae_lab.cli.overrides import check_words, quoted_names, without_keys
 from vae_lab.cli.paths import with_quoted_path
-from vae_lab.cli.remedies import naming_keys
 from vae_lab.cli.resolvers import register_resolver
 from vae_lab.cli.trainers import OPTIMIZATION, build_trainer, refuse_blind_callbacks
 from vae_lab.cli.weights_memory import bounded_weights
@@ -79,51 +78,6 @@ class Composition(NamedTuple):
         chosen = {group: option for group, option in self.choices.items() if option}
         resolved = cast(dict[str, Any], OmegaConf.to_container(self.cfg, resolve=True))
         return resolved | {"overrides": self.overrides, "choices": chosen}
-
-
-class ComposedRun(NamedTuple):
-    """The objects of a run: ``run.trainer.fit(run.module, datamodule=run.data)`` trains it.
-
-    Attributes:
-        data: data module.
-        module: the model with its objective and optimizer.
-        trainer: Lightning's Trainer, with callbacks and logger.
-        config: the whole config, as config.yaml records it.
-    """
-
-    data: ImageDataModule
-    module: VariationalModule
-    trainer: Any
-    config: dict[str, Any]
-
-
-def compose(*words: str) -> ComposedRun:
-    """Returns the objects of the run that ``python -m vae_lab.train`` with these words would train.
-
-    Seeds and prepares the process as the command does, so that the first weights are the same. The run writes to
-    ``hydra.run.dir``.
-
-    Args:
-        words: overrides of the command line, such as ``model=cvae`` and ``latent_dim=8``.
-
-    Raises:
-        ConfigError: for a word, a key or a value that is wrong.
-        RunError: for parts that do not fit together, and for ``resume`` and ``init_from``, which only the command has.
-    """
-    from vae_lab.training import prepare_process  # noqa: PLC0415  (it takes seconds to import)
-
-    with composed(*words) as composition:
-        cfg = composition.cfg
-        check_config(cfg)
-        for key in ("resume", "init_from"):
-            if cfg[key] is not None:
-                raise RunError(f"{key}={cfg[key]}: only for python -m vae_lab.train; use vae_lab.load_run")
-        name_whole_root(cfg)
-        prepare_process(cfg.seed)
-        with naming_keys(cfg):
-            data, module, trainer = assemble(composition)
-        refuse_unused_val_size(composition, data)
-        return ComposedRun(data, module, trainer, composition.record())
 
 
 @contextmanager

@@ -109,15 +109,11 @@ def checkpoint_to_resume(config: dict[str, Any], run: Path) -> Path | None:
     """
     asked = config["resume"]
     checkpoint = last_checkpoint(run)
-    if asked is None and checkpoint:
-        raise RunError(
-            f"{run}: holds a run already; resume=auto goes on with it, a new one needs another hydra.run.dir"
-        )
-    if checkpoint is None:
-        if asked not in (None, "auto"):
-            raise RunError(f"resume={run}: no checkpoint there yet ({run / CHECKPOINTS / LAST}); start a new run")
+    if asked is None or (checkpoint is None and asked == "auto"):
         refuse_to_overwrite(run)
         return None
+    if checkpoint is None:
+        raise RunError(f"resume={run}: no checkpoint there yet ({run / CHECKPOINTS / LAST}); start a new run")
     before = {"init_from": None} | saved_config(run)
     if _names_same_source(before, config):
         config["init_from"] = before["init_from"]
@@ -139,6 +135,10 @@ def refuse_to_overwrite(run: Path) -> None:
 
     A run that was killed before its first checkpoint has none, and starts anew.
     """
+    if last_checkpoint(run):
+        raise RunError(
+            f"{run}: holds a run already; resume=auto goes on with it, a new one needs another hydra.run.dir"
+        )
     result = first_result(run)
     if result is None and is_run(run):
         try:
