@@ -51,9 +51,8 @@ def instant(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[int, BaseException
 
 def jobs_of(folder: Path) -> dict[str, Path]:
     """The job folders of a sweep by the latent_dim in their names."""
-    return {
-        re.findall(r"latent_dim=(\d+)", path.name)[0]: path for path in folder.iterdir() if "latent_dim" in path.name
-    }
+    jobs = [path for path in folder.glob("[!.]*") if "latent_dim" in path.name]
+    return {re.findall(r"latent_dim=(\d+)", path.name)[0]: path for path in jobs}
 
 
 def only_sweep(root: Path) -> Path:
@@ -122,7 +121,7 @@ def test_resuming_repeats_only_what_is_not_finished(
     jobs = jobs_of(sweep)
     assert set(jobs) == {"2", "8", "32"}
     (jobs["8"] / "metrics.json").unlink()
-    (jobs["8"] / "left.txt").write_text("of the broken attempt")
+    (jobs["8"] / "notes.txt").write_text("of the user")
     before = stamps(jobs["2"]) | stamps(jobs["32"])
 
     # Another grid in the same folder, its values set one by one and not by the group.
@@ -133,9 +132,33 @@ def test_resuming_repeats_only_what_is_not_finished(
     assert jobs_of(sweep).keys() == {"2", "8", "32", "4"}
     assert jobs_of(sweep).items() >= jobs.items()
     assert stamps(jobs["2"]) | stamps(jobs["32"]) == before
-    assert {path.name for path in jobs["8"].iterdir()} == {"config.yaml", "metrics.json"}, "nothing is left of before"
+    assert {path.name for path in jobs["8"].iterdir()} == {"config.yaml", "metrics.json", "notes.txt"}
     assert len(table(outcome)) == 3
     assert "4 runs: 3 finished, 1 failed" in (sweep / "report.md").read_text()
+
+
+@pytest.mark.parametrize("broken", ["metrics.json", "checkpoints/best.ckpt"])
+def test_a_job_with_results_that_cannot_go_on_is_moved_aside(
+    train: Train, tmp_path: Path, instant: dict[int, BaseException], broken: str
+) -> None:
+    words = ("-m", "latent_dim=2,3", *QUICK)
+    assert train(*words, "hydra.sweep.dir=s").code == 0
+    job = jobs_of(tmp_path / "s")["2"]
+    (job / "metrics.json").unlink()
+    (job / "samples").mkdir()
+    (job / "samples" / "mine.txt").touch()
+    (job / broken).parent.mkdir(exist_ok=True)
+    (job / broken).touch()
+    outcome = train(*words, "sweep.resume=s")
+    assert outcome.code == 0
+    assert "what was there is in" in outcome.out
+    assert json.loads((job / "metrics.json").read_text())["metrics"] == {"test/elbo": -100.0}
+    aside = job.with_name(f".{job.name}_broken")
+    assert {path.name for path in (aside / "samples").iterdir()} == {"mine.txt"}
+    assert (aside / broken).is_file()
+    before = stamps(job)
+    train(*words, "sweep.resume=s")
+    assert stamps(job) == before, "it is finished now"
 
 
 def test_an_unexpected_error_leaves_its_traceback(

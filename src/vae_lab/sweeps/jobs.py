@@ -6,7 +6,6 @@ import gc
 import hashlib
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -24,9 +23,10 @@ from vae_lab.cli.paths import quoted
 from vae_lab.cli.resolvers import register_resolver
 from vae_lab.errors import RunError
 from vae_lab.nested import key_of
-from vae_lab.runs.folder import FAILURE, last_checkpoint, save_failure, save_traceback
+from vae_lab.runs.folder import LAST, OUTCOMES, first_result, last_checkpoint, save_failure, save_traceback
 from vae_lab.runs.locks import check_free
 from vae_lab.runs.reading import read_run
+from vae_lab.sweeps.folders import make_unique_folder
 from vae_lab.sweeps.machine import RESOLVERS
 
 MAX_NAME_LENGTH = 200
@@ -85,6 +85,9 @@ def run_job(task: Task, cfg: DictConfig) -> None:
 def _prepare_job(folder: Path, overrides: Sequence[str]) -> bool:
     """Returns True if the job is still to be run, and makes its folder ready for that.
 
+    A folder that holds results, but nothing to go on from, or that cannot be read is renamed, because it may hold the
+    user's files. The new name is hidden, so that reports do not count the run.
+
     Raises:
         RunError: if the folder holds another job, if another process works there, or if last.ckpt is not a file.
     """
@@ -99,11 +102,14 @@ def _prepare_job(folder: Path, overrides: Sequence[str]) -> bool:
         raise RunError(f"{folder}: holds another run ({' '.join(found.overrides or ())})")
     if found.state in ("finished", "pruned"):
         return False
-    if last_checkpoint(folder):
-        (folder / FAILURE).unlink(missing_ok=True)
-    else:
-        shutil.rmtree(folder)  # events of a broken attempt would show every curve twice
+    if not last_checkpoint(folder) and (found.state == "unreadable" or first_result(folder)):
+        aside = make_unique_folder(folder.with_name(f".{folder.name}_broken"))
+        folder.replace(aside)
         folder.mkdir()
+        reason = found.reason or f"no {LAST} to go on from"
+        print(f"{folder.name}: {reason}; the job starts anew, and what was there is in {aside}")
+    for name in OUTCOMES:
+        (folder / name).unlink(missing_ok=True)
     return True
 
 

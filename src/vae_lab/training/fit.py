@@ -229,7 +229,7 @@ def _place(name: str) -> int:
 def _clear_up(run: Path, earlier: frozenset[Path], saved: Mapping[str, Any] | None) -> None:
     """Removes what earlier attempts left in the run folder after their checkpoint, or without one."""
     if runs.is_run(run):  # otherwise the folder may be anybody's
-        curves.rewind(run, {} if saved is None else saved["curves"], earlier)
+        curves.rewind(run, {runs.CSV: 0} if saved is None else saved["curves"], earlier)
         remove_unfinished(run)
         for name in runs.OUTCOMES:
             (run / name).unlink(missing_ok=True)
