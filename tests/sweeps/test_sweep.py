@@ -137,6 +137,28 @@ def test_resuming_repeats_only_what_is_not_finished(
     assert "4 runs: 3 finished, 1 failed" in (sweep / "report.md").read_text()
 
 
+def test_a_sweep_is_resumed_by_its_folder_alone(
+    train: Train, tmp_path: Path, instant: dict[int, BaseException]
+) -> None:
+    instant[8] = ValueError("no")
+    assert train("-m", "latent_dim=2,8", "seed=3", *QUICK, "hydra.sweep.dir=s").code == 1
+    instant.clear()
+    outcome = train("-m", "sweep.resume=s")
+    assert outcome.code == 0
+    assert "goes on with latent_dim=2,8 seed=3 trainer=cpu" in outcome.out
+    assert "1 of 2 jobs are finished already" in outcome.out
+    assert train("-m", "sweep.resume=s", "latent_dim=2,4").code == 0
+    jobs = jobs_of(tmp_path / "s")
+    assert jobs.keys() == {"2", "8", "4"}
+    assert yaml.safe_load((jobs["4"] / "config.yaml").read_text())["seed"] == 3
+    assert "goes on in its own folder" in train("-m", "sweep.resume=s", "hydra.sweep.dir=t").error_lines[0]
+    assert not (tmp_path / "t").exists()
+
+    record = (tmp_path / "s" / "multirun.yaml").read_text()
+    (tmp_path / "s" / "multirun.yaml").write_text(record.replace("latent_dim=2,4", "data._target_=os.system,a.b"))
+    assert "names something to be called" in train("-m", "sweep.resume=s").error_lines[0]
+
+
 @pytest.mark.parametrize("broken", ["metrics.json", "checkpoints/best.ckpt"])
 def test_a_job_with_results_that_cannot_go_on_is_moved_aside(
     train: Train, tmp_path: Path, instant: dict[int, BaseException], broken: str

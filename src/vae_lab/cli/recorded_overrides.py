@@ -24,18 +24,22 @@ _READ_FROM = ("data", "init_from")
 """First parts of keys that say where files are read; a run that goes on does not read its init_from again."""
 
 
-def refusal(word: Any) -> str | None:
+def refusal(word: Any, swept: bool = False) -> str | None:
     """Returns why a recorded word is refused; None if it is accepted.
 
     Args:
         word: word of config.yaml; any plain container.
+        swept: True to accept several values, as a sweep has them, if each of them is accepted.
     """
     try:
         override = OverridesParser.create().parse_override(word) if isinstance(word, str) else None
     except (HydraException, RecursionError):
         override = None
-    if override is None or override.is_sweep_override():
+    if override is None or (override.is_sweep_override() and not swept):
         return "is not of the form key=value"
+    if override.is_choice_sweep() or override.is_range_sweep():
+        words = (f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator())
+        return next(filter(None, map(refusal, words)), None)
     return _refused_key(override) or _refused_value(override)
 
 

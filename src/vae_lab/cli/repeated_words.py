@@ -1,4 +1,4 @@
-"""Words of the command line that a run was started with, to resume it by resume=FOLDER or to train it again."""
+"""Words of the command line that a run or a sweep was started with, to resume it or to train the run again."""
 
 from __future__ import annotations
 
@@ -14,11 +14,15 @@ from vae_lab.cli.paths import path_of, quoted
 from vae_lab.cli.recorded_overrides import refusal
 from vae_lab.errors import RunError
 from vae_lab.nested import key_of, value_at
+from vae_lab.runs.folder import MULTIRUN
 from vae_lab.runs.reading import saved_config
+from vae_lab.runs.untrusted import read_yaml
 
 
 def completed_words(words: Sequence[str], multirun: bool = False) -> list[str]:
-    """Returns the command line of ``resume=FOLDER``: the words that the run was started with, then those given now.
+    """Returns the command line of ``resume=FOLDER`` or, of a sweep, ``sweep.resume=FOLDER``.
+
+    It has the words that the run or the sweep was started with, then those given now.
 
     Args:
         words: overrides of the command line.
@@ -27,11 +31,9 @@ def completed_words(words: Sequence[str], multirun: bool = False) -> list[str]:
     Raises:
         RunError: for a folder that is not a run, or whose record holds a word that a record may not.
     """
-    # The last one counts.
-    folder = next((path_of(word) for word in reversed(words) if key_of(word) == "resume"), "null")
-    if folder in ("", "null", "auto"):
-        return list(words)
-    path = Path(folder).expanduser()
+    path = _named_folder(words, "resume")
+    if path is None:
+        return _words_of_sweep(words) if multirun else list(words)
     given = {key_of(word) for word in words}
     if multirun:
         raise RunError(f"resume={path}: goes on with one run, not with -m; sweep.resume=FOLDER goes on with a sweep")
@@ -60,6 +62,27 @@ def started_with(run: Path, data_root: str | None = None) -> list[str]:
     return [*_former_defaults(run, recorded, given), *recorded, *roots]
 
 
+def _named_folder(words: Sequence[str], key: str) -> Path | None:
+    """Returns the folder that the last word with a key names; None if there is none."""
+    folder = next((path_of(word) for word in reversed(words) if key_of(word) == key), "null")
+    return None if folder in ("", "null", "auto") else Path(folder).expanduser()
+
+
+def _words_of_sweep(words: Sequence[str]) -> list[str]:
+    """Returns the words of the sweep that is resumed, then those given now; prints the former."""
+    sweep = _named_folder(words, "sweep.resume")
+    given = {key_of(word) for word in words}
+    try:
+        before = value_at(read_yaml(sweep / MULTIRUN), "hydra.overrides.task") if sweep else None
+    except (OSError, ValueError):  # which is reported where the folder is chosen
+        before = None
+    added = [word for word in before or () if key_of(str(word)) not in given]
+    _check_recorded(added, f"sweep.resume={sweep}", swept=True)
+    if added:
+        print(f"sweep.resume={sweep}: goes on with {' '.join(added)}")
+    return [*added, *words]
+
+
 def _refuse_another_folder(words: Sequence[str], run: Path) -> None:
     """Raises RunError for another folder than that of the run."""
     for word in words:
@@ -79,14 +102,19 @@ def _recorded_words(run: Path, given: Set[str]) -> list[str]:
     """
     words = saved_config(run)["overrides"]
     recorded = [word for word in words if key_of(str(word)) not in given and not _is_relative_root(str(word))]
-    for word in recorded:
-        if reason := refusal(word):
+    _check_recorded(recorded, f"resume={run}")
+    return recorded
+
+
+def _check_recorded(words: Sequence[Any], named_by: str, swept: bool = False) -> None:
+    """Raises RunError for a recorded word that is refused; ``swept`` as in `refusal`."""
+    for word in words:
+        if reason := refusal(word, swept):
             shown = " ".join(str(word).split())[:200]
             raise RunError(
-                f"resume={run}: its record of the command line holds {shown}, which {reason}; "
+                f"{named_by}: its record of the command line holds {shown}, which {reason}; "
                 "where you trust it, type it yourself"
             )
-    return recorded
 
 
 def _is_relative_root(word: str) -> bool:

@@ -62,7 +62,7 @@ class SweepCallback(Callback):
                     f"hydra.sweep.dir={quoted(str(folder))}",
                     f"hydra.job.config.override_dirname.exclude_keys=[{','.join(_literal(word) for word in excluded)}]",
                 ]
-            print(f"sweep folder {folder}; to resume it: the same command with {shlex.quote(f'sweep.resume={folder}')}")
+            print(f"sweep folder {folder}; to resume it: -m {shlex.quote(f'sweep.resume={folder}')}")
             if config.sweep.resume is not None:
                 self._compare(find_runs(folder), planned)
 

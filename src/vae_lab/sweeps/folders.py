@@ -9,13 +9,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from vae_lab.errors import RunError
 from vae_lab.nested import value_at
-from vae_lab.runs.folder import remove_if_empty
+from vae_lab.runs.folder import MULTIRUN, remove_if_empty
 from vae_lab.runs.locks import AT_END
 from vae_lab.runs.untrusted import read_yaml
 from vae_lab.sweeps.grid import shared_words
-
-_MULTIRUN = "multirun.yaml"
-"""The file by which a folder is known as that of a sweep."""
 
 
 def run_folder(config: DictConfig, several_processes: bool) -> Path:
@@ -41,12 +38,17 @@ def sweep_folder(config: DictConfig) -> Path:
     """
     if config.sweep.resume is not None:
         folder = Path(str(config.sweep.resume)).expanduser()
-        if not (folder / _MULTIRUN).is_file():
-            reason = f"no sweep there; a sweep folder holds {_MULTIRUN}" if folder.is_dir() else "no such folder"
+        if not (folder / MULTIRUN).is_file():
+            reason = f"no sweep there; a sweep folder holds {MULTIRUN}" if folder.is_dir() else "no such folder"
             raise RunError(f"sweep.resume={config.sweep.resume}: {reason}")
+        other = _resolved(config, "hydra.sweep.dir")
+        if _is_set(config, "hydra.sweep.dir") and other.resolve() != folder.resolve():
+            raise RunError(
+                f"hydra.sweep.dir={other}: sweep.resume={folder} goes on in its own folder; leave hydra.sweep.dir out"
+            )
         return folder
     folder = _made_folder(config, "hydra.sweep.dir")
-    if (folder / _MULTIRUN).is_file():
+    if (folder / MULTIRUN).is_file():
         raise RunError(f"hydra.sweep.dir={folder}: holds a sweep already; sweep.resume={folder} resumes it")
     return folder
 
@@ -64,7 +66,7 @@ def excluded_words(config: DictConfig, folder: Path) -> list[str]:
     if config.sweep.resume is None:
         return [*config.hydra.job.config.override_dirname.exclude_keys, *shared_words(config)]
     try:
-        record = read_yaml(folder / _MULTIRUN)
+        record = read_yaml(folder / MULTIRUN)
     except ValueError as error:
         raise RunError(f"sweep.resume={folder}: {error}; start a new sweep") from error
     before = value_at(record, "hydra.job.config.override_dirname.exclude_keys")
