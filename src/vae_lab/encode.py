@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
@@ -11,6 +12,10 @@ from vae_lab.cli import command
 from vae_lab.cli.trainers import open_run
 from vae_lab.errors import naming_data_root
 from vae_lab.settings import EncodingSettings, settings_of
+
+if TYPE_CHECKING:
+    from vae_lab.data import ImageDataModule
+    from vae_lab.runs.loading import SavedRun
 
 
 def encode(cfg: DictConfig) -> None:
@@ -22,13 +27,23 @@ def encode(cfg: DictConfig) -> None:
 
     settings = settings_of(EncodingSettings, cfg)
     run = find_run(cfg.run)
-    path = Path(cfg.out).expanduser() if cfg.out else run.folder / CODES / f"{settings.split}.npz"
-    evaluation.check_format(path)
+    if cfg.out:
+        evaluation.check_format(Path(cfg.out))
     model, data, trainer = open_run(cfg, run)
     started = time.monotonic()
     with naming_data_root():
+        path = Path(cfg.out).expanduser() if cfg.out else run.folder / CODES / _file_name(cfg, run, data, settings)
         rows = evaluation.encode(model, data, trainer, path, settings)
     print(f"written to   {path}: {rows} rows in {time.monotonic() - started:.1f} s")
+
+
+def _file_name(cfg: DictConfig, run: SavedRun, data: ImageDataModule, settings: EncodingSettings) -> str:
+    """Returns the name of the table, with all that is not the run's own."""
+    from vae_lab.runs.evaluations import name_ending, other_root  # noqa: PLC0415
+
+    root = other_root(run, cfg.data_root, data, "test" if settings.split == "all" else settings.split)
+    samples = "" if settings.num_samples is None else f"_{settings.num_samples}_samples"
+    return f"{settings.split}{name_ending(run, cfg.weights, root)}{samples}.npz"
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from vae_lab.cli import command
 from vae_lab.errors import RunError, naming_data_root
-from vae_lab.runs.folder import BEST, SAMPLES, WEIGHTS
+from vae_lab.runs.folder import SAMPLES
 from vae_lab.settings import Request, settings_of
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from vae_lab.core import LatentVariableModel
     from vae_lab.data import ImageDataModule
     from vae_lab.pictures import Sheet
-    from vae_lab.pictures.request import Examples
     from vae_lab.runs.loading import SavedRun
 
 
@@ -32,6 +31,7 @@ def sample(cfg: DictConfig) -> None:
     # Here and not above: --help and a wrong key must not wait for torch.
     from vae_lab.pictures import requested  # noqa: PLC0415
     from vae_lab.pictures.columns import check_columns  # noqa: PLC0415
+    from vae_lab.runs.evaluations import name_ending, other_root  # noqa: PLC0415
     from vae_lab.runs.loading import find_run  # noqa: PLC0415
 
     request = settings_of(Request, cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True)))
@@ -39,16 +39,17 @@ def sample(cfg: DictConfig) -> None:
     model = run.model(cfg.packages, weights=cfg.weights)
     check_columns(model.spec, request.columns)
     folder = Path(cfg.out).expanduser() if cfg.out else run.folder / SAMPLES
-    weights = "" if run.checkpoint.name in (BEST, WEIGHTS) else f"_{run.checkpoint.stem}"
-    weights += "_raw_weights" if cfg.weights == "raw" else ""
     if folder.exists() and not folder.is_dir():
         raise RunError(f"out={folder}: is a file; name a folder")
     # All sheets before the first is written: a mistake must not leave files behind.
+    data = _cached_data(run, model, cfg)
     with naming_data_root():
-        sheets = list(requested(request, model, _examples_of(run, model, cfg)))
+        sheets = list(requested(request, model, lambda num, where: data().examples(num, cfg.split, where)))
+        root = other_root(run, cfg.data_root, data(), cfg.split) if data.cache_info().currsize else None
+    ending = name_ending(run, cfg.weights, root)
     drawn = [sheet.draw(request.columns) if sheet.drawable else None for _, sheet in sheets]
     for (name, sheet), picture in zip(sheets, drawn, strict=True):
-        for path in _save(sheet, picture, folder, name + weights):
+        for path in _save(sheet, picture, folder, name + ending):
             print(path)
 
 
@@ -65,8 +66,8 @@ def _save(sheet: Sheet, picture: Tensor | None, folder: Path, name: str) -> Iter
         yield save_table(columns, folder, name)
 
 
-def _examples_of(run: SavedRun, model: LatentVariableModel, cfg: DictConfig) -> Examples:
-    """Returns the source of a run's examples; the data are opened at its first call, because samples need none."""
+def _cached_data(run: SavedRun, model: LatentVariableModel, cfg: DictConfig) -> Any:
+    """Returns a function that gives a run's data; they are opened at its first call, because samples need none."""
 
     @cache
     def data() -> ImageDataModule:
@@ -77,7 +78,7 @@ def _examples_of(run: SavedRun, model: LatentVariableModel, cfg: DictConfig) -> 
         found.dtype = next(model.parameters()).dtype
         return found
 
-    return lambda num, where: data().examples(num, cfg.split, where)
+    return data
 
 
 def main() -> None:

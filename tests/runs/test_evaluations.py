@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import FAST, Outcome
+from vae_lab.encode import main as encode_main
 from vae_lab.evaluate import main
 from vae_lab.runs.evaluations import beside_better
 from vae_lab.runs.reading import read_run
@@ -72,6 +73,17 @@ def test_an_evaluation_is_filed_by_what_it_evaluated(
     found = read_run(run)
     assert found is not None
     assert found.metrics["nll"] == nll
+
+    def files(*words: str) -> set[str]:
+        assert command(encode_main, *QUICK[:2], *words).code == 0
+        assert command(sample_main, "what=reconstructions", "num=2", *words).code == 0
+        return {path.name for path in run.glob("*/*.npz")}
+
+    seen = files(f"run={run}")
+    for asked in ([f"data_root={others[0]}", f"run={run}"], [f"run={last}"]):
+        assert len(files(*asked)) == len(seen) + 2, "a table of codes and a sheet more"
+        seen = files(f"run={run}")
+    assert {"test.npz", "test_last.npz", "reconstructions_num2.npz", "reconstructions_num2_last.npz"} < seen
 
     # The same once more, by another path and with more samples: the newest replaces it.
     (tmp_path / "link").symlink_to(own)

@@ -1,4 +1,4 @@
-"""Names of the files of evaluations: evaluation.json is that of the run's own test set, all others have their own."""
+"""Names of the files that commands write of a run; evaluation.json is that of its own test set."""
 
 from __future__ import annotations
 
@@ -29,16 +29,29 @@ def evaluation_path(run: SavedRun, other_root: str | None, split: str, weights: 
         split: split of the data.
         weights: kind of weights, average or raw.
     """
-    parts = ["evaluation"]
-    if other_root is not None:
-        parts.append(_folder_name(other_root))
-    if split != "test":
-        parts.append(split)
+    return run.folder / f"evaluation{name_ending(run, weights, other_root, '' if split == 'test' else split)}.json"
+
+
+def name_ending(run: SavedRun, weights: str, other_root: str | None = None, split: str = "") -> str:
+    """Returns the end of a file's name by what it is of, such as ``_last_raw_weights``; '' for the run's own.
+
+    Args:
+        run: run with the checkpoint that was read.
+        weights: kind of weights, average or raw.
+        other_root: folder of the data if they are not those of the run; else None.
+        split: split of the data, if the name says it.
+    """
+    parts = [] if other_root is None else [_folder_name(other_root)]
+    parts += [split] if split else []
     if run.checkpoint.resolve() != find_run(run.folder).checkpoint.resolve():
         parts.append(_safe(run.checkpoint.stem))
-    if weights == "raw":
-        parts.append("raw_weights")
-    return run.folder / f"{'_'.join(parts)}.json"
+    parts += ["raw_weights"] if weights == "raw" else []
+    return "".join(f"_{part}" for part in parts)
+
+
+def other_root(run: SavedRun, data_root: str | None, data: ImageDataModule, split: SplitName) -> str | None:
+    """Returns ``data_root`` if the data there are not those of the run, else None; arguments as `is_own_data`."""
+    return None if data_root is None or is_own_data(run, data_root, data, split) else data_root
 
 
 def beside_better(path: Path, result: Mapping[str, Any], total: int) -> Path:
