@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from vae_lab.cli import command
+from vae_lab.cli.compose import words_for_other_processes
 from vae_lab.cli.paths import quoted
 from vae_lab.cli.repeated_words import started_with
 from vae_lab.errors import RunError
@@ -44,8 +46,8 @@ def reproduce(cfg: DictConfig) -> None:
         raise RunError(f"out={wanted}: exists already; name a new folder")
     again = make_unique_folder(wanted)
     AT_END.callback(remove_if_empty, again)
-    training = [sys.executable, "-m", "vae_lab.train", *words, f"hydra.run.dir={quoted(str(again))}"]
-    trained = subprocess.run(training, check=False)
+    words += [f"hydra.run.dir={quoted(str(again))}", *words_for_other_processes(HydraConfig.get())]
+    trained = subprocess.run([sys.executable, "-m", "vae_lab.train", *words], check=False)
     if trained.returncode:
         raise RunError(
             f"run={cfg.run}: could not be trained again (exit code {trained.returncode}), for the reason above"

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from tests.conftest import FAST, Outcome, trained_run
 from vae_lab.cli.repeated_words import started_with
@@ -79,6 +82,25 @@ def test_a_likelihood_that_the_data_chose_is_chosen_again(tmp_path: Path) -> Non
     run = trained_run(tmp_path / "run", *words, "data=array", f"data.root={tmp_path}", "latent_dim=2", "logger=none")
     again = trained_run(tmp_path / "again", *started_with(run))
     assert compared(run, again).equal, "a table has a scale for each column, which likelihood=gaussian has not"
+
+
+def test_the_run_is_repeated_and_not_its_words(
+    run: Path, command: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first weights come from where they came from, and the user's own configs are found."""
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config |= {"overrides": [*config["overrides"], "init_from=src"], "init_from": "/far/away/src"}
+    shutil.copytree(run, tmp_path / "moved")
+    (tmp_path / "moved" / "config.yaml").write_text(yaml.safe_dump(config))
+    (tmp_path / "src").mkdir()
+    started: list[list[str]] = []
+    monkeypatch.setattr(subprocess, "run", lambda words, **_: started.append(words) or SimpleNamespace(returncode=1))
+    outcome = command(main, "run=moved", "-cd", str(tmp_path), "hydra.searchpath=[file://src]")
+    assert "could not be trained again" in outcome.err
+    (words,) = started
+    assert [word for word in words if word.startswith("init_from")] == ["init_from='/far/away/src'"]
+    assert words[-3:] == ["hydra.searchpath=[file://src]", "-cd", str(tmp_path)]
+    assert not (tmp_path / "moved_again").exists()
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,17 @@ def overrides_of(of_hydra: Any) -> list[str]:
     return without_keys(of_hydra.overrides.task, NO_SETTINGS)
 
 
+_FOR_OTHER_PROCESSES = ("hydra.searchpath", "hydra.job_logging", "hydra/job_logging", "hydra.verbose")
+"""Hydra's own keys that mean the same in another process; of others the environment already says what they did."""
+
+
+def words_for_other_processes(of_hydra: Any) -> list[str]:
+    """Returns the words by which another command finds the user's configs and logs as this one does."""
+    dirs = [source.path for source in of_hydra.runtime.config_sources if source.provider == "command-line"]
+    of_user = [word for word in of_hydra.overrides.hydra if key_of(word).startswith(_FOR_OTHER_PROCESSES)]
+    return [*of_user, *(word for path in dirs for word in ("-cd", path))]
+
+
 @contextmanager
 def _restored_hydra() -> Iterator[None]:
     """Context manager in which Hydra is not initialised; afterwards its state is restored."""

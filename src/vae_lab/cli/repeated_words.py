@@ -53,13 +53,15 @@ def started_with(run: Path, data_root: str | None = None) -> list[str]:
     Raises:
         RunError: for a folder that is not a run, or whose record holds a word that a record may not.
     """
-    recorded = _recorded_words(run, {"data.root"})
-    root = data_root or value_at(saved_config(run), "data.root")
-    roots = [f"data.root={quoted(root)}"] if isinstance(root, str) else []
+    config = saved_config(run)
+    recorded = _recorded_words(run, {"data.root", "init_from"})
+    # As config.yaml has them: whole, whatever working directory the words were typed in.
+    paths = {"data.root": data_root or value_at(config, "data.root"), "init_from": config.get("init_from")}
+    whole = [f"{key}={quoted(path)}" for key, path in paths.items() if isinstance(path, str)]
     # A likelihood that was left to the data is chosen by them again, with the options that this choice sets.
     left = composed_or_none(recorded)
     given = {"likelihood"} if left is not None and is_auto(left.cfg) else set()
-    return [*_former_defaults(run, recorded, given), *recorded, *roots]
+    return [*_former_defaults(run, recorded, given), *recorded, *whole]
 
 
 def _named_folder(words: Sequence[str], key: str) -> Path | None:

@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 
 from vae_lab.cli.check import check_config
 from vae_lab.cli.command import Task
-from vae_lab.cli.compose import overrides_of
+from vae_lab.cli.compose import overrides_of, words_for_other_processes
 from vae_lab.cli.messages import is_expected, message
 from vae_lab.cli.overrides import without_keys
 from vae_lab.cli.paths import quoted
@@ -132,10 +132,10 @@ def _run_in_subprocess(folder: Path, overrides: Sequence[str]) -> None:
     Raises:
         RunError: if the command fails, with its reason.
     """
-    sources = HydraConfig.get().runtime.config_sources
-    config_dirs = [word for source in sources if source.provider == "command-line" for word in ("-cd", source.path)]
-    of_search = [word for word in HydraConfig.get().overrides.task if key_of(word).partition(".")[0] == "search"]
-    words = [*overrides, *of_search, f"hydra.run.dir={quoted(str(folder))}", "resume=auto", *config_dirs]
+    hydra = HydraConfig.get()
+    of_search = [word for word in hydra.overrides.task if key_of(word).partition(".")[0] == "search"]
+    of_run = [f"hydra.run.dir={quoted(str(folder))}", "resume=auto"]
+    words = [*overrides, *of_search, *of_run, *words_for_other_processes(hydra)]
     # In a job of SLURM as well, Lightning must start the processes, because srun has started only this one.
     environment = {name: value for name, value in os.environ.items() if name != "SLURM_NTASKS"}
     command = [sys.executable, "-m", "vae_lab.train", *words]
