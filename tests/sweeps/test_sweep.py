@@ -261,6 +261,16 @@ def test_what_is_refused_leaves_no_folder(train: Train, tmp_path: Path, words: t
     assert [path.name for path in tmp_path.rglob("*")] in ([], ["outputs"], ["outputs", "sweeps"])
 
 
+@pytest.mark.usefixtures("instant")
+def test_a_folder_that_an_experiment_names_is_the_one(train: Train, tmp_path: Path) -> None:
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    (tmp_path / "conf" / "experiment" / "mine.yaml").write_text("# @package _global_\nhydra: {run: {dir: kept}}\n")
+    words = (*QUICK, "-cd", str(tmp_path / "conf"), "experiment=mine")
+    assert train(*words).code == 0
+    assert "kept: holds metrics.json already" in train(*words, "resume=auto").error_lines[0]
+    assert {path.name for path in tmp_path.iterdir()} == {"conf", "kept"}
+
+
 @pytest.mark.parametrize("main", [evaluate_main, train_main])
 def test_what_is_refused_leaves_the_users_empty_folder(
     command: Callable[..., Outcome], tmp_path: Path, main: Callable[[], None]

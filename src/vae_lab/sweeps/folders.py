@@ -8,7 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from vae_lab.errors import RunError
-from vae_lab.nested import value_at
+from vae_lab.nested import key_of, value_at
 from vae_lab.runs.folder import MULTIRUN, remove_if_empty
 from vae_lab.runs.locks import AT_END
 from vae_lab.runs.untrusted import read_yaml
@@ -113,8 +113,9 @@ def _made_folder(config: DictConfig, key: str) -> Path:
 
 
 def _is_set(config: DictConfig, key: str) -> bool:
-    """Returns True if the user set a key of Hydra's, and so chose the folder."""
-    return any(word.lstrip("+").startswith(f"{key}=") for word in config.hydra.overrides.hydra)
+    """Returns True if the user chose the folder: by a word, or in a YAML by a name that is not of the present time."""
+    named = value_at(OmegaConf.to_container(config.hydra, resolve=False), key.removeprefix("hydra."))
+    return "${now:" not in str(named) or any(key_of(word) == key for word in config.hydra.overrides.hydra)
 
 
 def _resolved(config: DictConfig, key: str) -> Path:
