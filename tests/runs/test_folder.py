@@ -13,6 +13,8 @@ import yaml
 from conftest import BARE, DRAWN, FAST, Outcome
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from vae_lab.runs.provenance import git_state
+
 
 def only_run(root: Path) -> Path:
     (run,) = (path.parent for path in root.rglob("metrics.json"))
@@ -23,6 +25,13 @@ def events(run: Path) -> EventAccumulator:
     accumulator = EventAccumulator(str(run))
     accumulator.Reload()
     return accumulator
+
+
+def test_the_commit_is_that_of_the_lab_wherever_it_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(__file__).parent)
+    of_the_lab = git_state()
+    monkeypatch.chdir(tmp_path)
+    assert git_state() == of_the_lab
 
 
 @pytest.mark.parametrize(

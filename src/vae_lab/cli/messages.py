@@ -60,9 +60,14 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else f"<{ord(c):#x}>" for c in text)
 
 
+def wants_tracebacks() -> bool:
+    """True if the user asked for the tracebacks of all errors."""
+    return os.environ.get(FULL_ERROR, "0") not in ("0", "")
+
+
 def is_expected(error: Exception) -> bool:
     """True if the user made a mistake, and did not ask for all tracebacks."""
-    if os.environ.get(FULL_ERROR, "0") not in ("0", ""):
+    if wants_tracebacks():
         return False
     expected = (ValueError, OSError, ImportError, HydraException, OmegaConfBaseException, RunError)
     cause = root_cause(error)

@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 _PACKAGES = ("vae-lab", "torch", "torchvision", "pytorch-lightning", "hydra-core", "numpy", "scikit-learn")
@@ -26,9 +27,14 @@ def provenance() -> dict[str, Any]:
 
 
 def git_state() -> dict[str, Any] | None:
-    """Returns the commit of the working folder and whether it was changed since; None outside a repository."""
-    commit = _git("rev-parse", "HEAD")
-    return None if commit is None else {"commit": commit, "changed": bool(_git("status", "--porcelain"))}
+    """Returns the commit of the lab's code and whether it was changed since.
+
+    Of an installed lab, which lies in no repository, those of the working folder; None outside a repository.
+    """
+    own = Path(__file__)
+    folder = own.parent if _git(own.parent, "ls-files", "--error-unmatch", own.name) else Path()
+    commit = _git(folder, "rev-parse", "HEAD")
+    return None if commit is None else {"commit": commit, "changed": bool(_git(folder, "status", "--porcelain"))}
 
 
 def _of_torch() -> dict[str, Any]:
@@ -38,9 +44,9 @@ def _of_torch() -> dict[str, Any]:
     return {"gpu": gpu, "threads": torch.get_num_threads()}
 
 
-def _git(*words: str) -> str | None:
+def _git(folder: Path, *words: str) -> str | None:
     try:
-        done = subprocess.run(("git", *words), capture_output=True, text=True, timeout=10, check=True)
+        done = subprocess.run(("git", *words), cwd=folder, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()

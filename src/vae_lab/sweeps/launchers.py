@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -16,6 +15,8 @@ from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
+
+from vae_lab.cli.messages import wants_tracebacks
 
 
 class FaultTolerantLauncher(Launcher):
@@ -85,7 +86,7 @@ class _SubmititLauncher(FaultTolerantLauncher):
 
 
 def _report_failure(name: str, error: Exception) -> None:
-    if os.environ.get("VAE_LAB_FULL_ERROR", "0") not in ("0", ""):
+    if wants_tracebacks():
         traceback.print_exception(error)
     lines = str(error).strip().splitlines() or [""]
     print(f"error: launcher={name}: {type(error).__name__}: {lines[0].strip()[:300]}", file=sys.stderr)
