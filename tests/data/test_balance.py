@@ -12,6 +12,7 @@ import pytest
 from tests.conftest import BARE, FAST, Outcome
 from vae_lab.data import ArrayFiles, Arrays, BatchLoader, ImageDataModule
 from vae_lab.data.loader import BalancedSampler
+from vae_lab.data.summary import summary
 
 COUNTS = (70, 25, 5)
 LABELS = np.repeat(np.arange(3), COUNTS)
@@ -35,6 +36,22 @@ def test_each_epoch_has_every_class_equally_often_and_keeps_its_length(rows: np.
     assert len({tuple(order) for order in orders}) == 20
     everything = np.bincount(np.concatenate(orders), minlength=100)
     assert (everything[rows] > 0).all()  # a frequent class shows another part in each epoch
+
+
+def test_classes_without_a_training_example_are_named(tmp_path: Path) -> None:
+    labels = np.array([0] * 10 + [2] * 9 + [1])
+    for split in ("train", "test"):
+        np.save(tmp_path / f"{split}.npy", np.random.default_rng(0).normal(size=(20, 3)))
+        np.save(tmp_path / f"{split}_labels.npy", labels)
+    (tmp_path / "class_names.txt").write_text("ant\nbee\ncat")
+    lines = []
+    for seed in range(20):  # until the seed holds out the one bee
+        data = ImageDataModule(ArrayFiles, root=str(tmp_path), val_size=9, seed=seed)
+        train = data.split("train")
+        line = "classes      1 without a training example (bee)"
+        assert (line in summary(data).splitlines()) == (1 not in train.arrays.y[train.rows])
+        lines.append(line in summary(data).splitlines())
+    assert {*lines} == {True, False}
 
 
 def test_the_order_is_a_function_of_seed_and_epoch() -> None:

@@ -187,6 +187,11 @@ class ImageDataModule(LightningDataModule):
         labels: Indices = y[split.rows] if y.ndim == 1 else y[split.rows, :num].argmax(1)
         return labels
 
+    def unseen_classes(self) -> list[int]:
+        """Returns the classes that no training example has."""
+        num = self.images.num_classes
+        return sorted({*range(num)} - {*np.unique(self._classes_of(self.split("train"))).tolist()}) if num else []
+
     def balance_note(self) -> str:
         """Returns how classes are balanced, in words; empty if they are not."""
         if not self.balance:

@@ -48,6 +48,7 @@ def summary(data: DataModule, splits: Sequence[SplitName] = ("train", "val", "te
         notes = {
             "pictures": data.images.fit_note(),
             "labels": f"not used, because {missing}" if (missing := data.images.missing_labels) else "",
+            "classes": _unseen(data) if "train" in splits else "",
             "balance": data.balance_note() if "train" in splits else "",
         }
         lines += [f"{name:<12} {line}" for name, line in notes.items() if line]
@@ -58,6 +59,12 @@ def summary(data: DataModule, splits: Sequence[SplitName] = ("train", "val", "te
     if "val" in splits and (few := [split for split in splits if data.size(split) < _FEW]):
         lines.append(f"few examples {', '.join(few)}: fewer than {_FEW}, so that their figures mean little")
     return "\n".join([*lines, *(f"passed over  {what}" for what in data.passed_over())])
+
+
+def _unseen(data: ImageDataModule) -> str:
+    """Returns which classes have no training example, in words; empty if all have one, or there are no classes."""
+    unseen = [data.spec.name_of(label) for label in data.unseen_classes()]
+    return f"{len(unseen)} without a training example ({listed(unseen)})" if unseen else ""
 
 
 def _shape(spec: DataSpec) -> str:
