@@ -86,6 +86,17 @@ def test_one_picture_is_too_few_to_split(tmp_path: Path) -> None:
         ImageFolder(str(tmp_path)).load(train=True)
 
 
+@pytest.mark.parametrize("archive", [True, False])
+def test_labels_without_their_examples_are_named(tmp_path: Path, archive: bool) -> None:
+    arrays = {"x_train": np.eye(20, 3), "y_train": np.arange(20) % 2, "y_test": np.arange(4) % 2}
+    for name, array in arrays.items():
+        np.save(tmp_path / f"{name}.npy", array)
+    np.savez(tmp_path / "all.npz", **arrays)
+    source = ArrayFiles(str(tmp_path / "all.npz") if archive else str(tmp_path))
+    (line,) = source.passed_over()
+    assert f"y_test{'' if archive else '.npy'} without its examples" in line
+
+
 @pytest.mark.parametrize("kind", ["pictures", "arrays", "table", "huggingface"])
 def test_data_without_a_test_set_that_are_no_run_s_own_are_tested_as_a_whole(tmp_path: Path, kind: str) -> None:
     datasets = pytest.importorskip("datasets")

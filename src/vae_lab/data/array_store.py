@@ -87,6 +87,8 @@ class ArrayStore:
             )
         if ("train", "images") not in self.found:
             raise FileNotFoundError(self._nothing_found())
+        alone = [stored for (split, _), stored in self.found.items() if (split, "images") not in self.found]
+        self.passed_over += [f"{stored.member or stored.path.name} without its examples" for stored in alone]
 
     def open(self, role: Role) -> _Array:
         """Opens an array: a memory map of a .npy file, or what a member of an archive or an HDF5 file holds.
