@@ -67,6 +67,7 @@ def check_picture(root: Path, name: str, content: bytes) -> bool:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         images = ImageFolder(str(root), image_size=8).load(train=True).x
+    caught = [each for each in caught if "several frames" not in str(each.message)]
     assert images.dtype == np.uint8
     assert images.shape == (2 - len(caught), 3, 8, 8)
     if caught:

@@ -51,7 +51,7 @@ def test_a_run_reads_other_pictures_by_its_own_white(
 
     evaluated = command(evaluate.main, *QUICK, "run=run", f"data_root={darker}")
     assert evaluated.code == 0, evaluated.err
-    assert f"data         image_folder in {darker}: 1 x 8 x 8, no labels\nsplits       test 6 (" in evaluated.out
+    assert f"data         image_folder in {darker}: 1 x 8 x 8, no labels\nsplits       test 60 (" in evaluated.out
     refused = command(evaluate.main, *QUICK, "run=run", f"data_root={brighter}")
     assert refused.code == 1
     assert len(refused.error_lines) == 1

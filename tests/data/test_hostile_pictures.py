@@ -9,6 +9,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -96,7 +97,9 @@ def damaged_exif(path: Path) -> None:
 def test_a_picture_becomes_what_it_shows(
     tmp_path: Path, make: Callable[[Path], None], name: str, expected: float
 ) -> None:
-    images = folder_of(tmp_path, lambda folder: make(folder / name), sound=1).load(train=True).x
+    folder = folder_of(tmp_path, lambda folder: make(folder / name), sound=1)
+    with pytest.warns(match="1 of 2 files have several frames") if make is animation else nullcontext():
+        images = folder.load(train=True).x
     assert len(images) == 2
     assert images[1].mean() == pytest.approx(expected, abs=1.5)
 
@@ -152,7 +155,7 @@ UNREADABLE: dict[str, Callable[[Path], object]] = {
     "page.jpg": lambda path: path.write_text("<html>404 Not Found</html>"),
     "drawing.png": lambda path: path.write_text("<svg xmlns='http://www.w3.org/2000/svg'/>"),
     "float.tif": lambda path: Image.fromarray(np.full((8, 8), np.nan, np.float32)).save(path),
-    "whole-numbers.tif": lambda path: Image.fromarray(-np.ones((8, 8), np.int32)).save(path),
+    "infinite.tif": lambda path: Image.fromarray(np.full((8, 8), np.inf, np.float32)).save(path),
     "bomb.png": bomb,
     "pipe.png": os.mkfifo,
     "socket.png": bound_socket,

@@ -102,19 +102,27 @@ class Decoder:
     def decode(self, path: Path) -> _Decoded:
         """Returns the picture and what is known of its file; raises as `__call__`."""
         with open_picture(path) as image:
-            has_frames = image.format != "MPO" and getattr(image, "is_animated", False)  # MPO: a camera's preview
             if self.crop is None:
                 # A JPEG is decoded at a fraction of its size where that leaves enough: far faster for photographs.
                 image.draft(None, (2 * max(self.sides), 2 * max(self.sides)))
             _refuse_deep_colour(image, self.white)
             upright = self.white.scaled(ImageOps.exif_transpose(image))
             flat = over_white(upright).convert("L" if self.channels == 1 else "RGB")
+            has_frames = _has_frames(image)
         changed = self.crop is None and framing.is_changed(Sides(flat.height, flat.width), self.sides)
         found = Sides(flat.height, flat.width) if self.crop is None else Sides(*[min(self.crop, *flat.size)] * 2)
         enlarged = framing.is_enlarged(found, self.sides, self.fit)
         small = framing.fitted_picture(flat, self.sides, self.fit, self.crop)
         picture = np.asarray(small).reshape(*self.sides, self.channels).transpose(2, 0, 1)
         return _Decoded(picture, changed, enlarged, has_frames)
+
+
+def _has_frames(image: Image.Image) -> bool:
+    """True for a file of several pictures, other than the preview that a camera adds (MPO)."""
+    try:
+        return image.format != "MPO" and bool(getattr(image, "is_animated", False))
+    except Exception:  # a damaged second picture; the first is read
+        return False
 
 
 def _refuse_deep_colour(image: Image.Image, white: White) -> None:
