@@ -173,6 +173,24 @@ def test_a_new_run_writes_over_no_results_and_no_files_of_others(name: str, aske
     assert checkpoint_to_resume({"resume": asked}, tmp_path) is None, "one killed before its first checkpoint restarts"
 
 
+def test_a_run_killed_between_its_first_best_and_its_first_last_checkpoint_restarts(tmp_path: Path) -> None:
+    shutil.copy(SAVED_RUN / "config.yaml", tmp_path)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "best.ckpt").touch()
+    assert checkpoint_to_resume({"resume": "auto"}, tmp_path) is None
+    with pytest.raises(RunError, match="resume=auto starts it anew"):
+        checkpoint_to_resume({"resume": None}, tmp_path)
+    (tmp_path / "evaluation.json").touch()  # somebody needs these weights
+    with pytest.raises(RunError, match=r"holds evaluation\.json already"):
+        checkpoint_to_resume({"resume": "auto"}, tmp_path)
+    (tmp_path / "evaluation.json").unlink()
+    config = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    config["callbacks"]["last_checkpoint"] = None  # it may have trained for hours
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises(RunError, match=r"holds checkpoints/best\.ckpt already"):
+        checkpoint_to_resume({"resume": "auto"}, tmp_path)
+
+
 BROKEN: dict[str, tuple[str, Callable[[Path], object]]] = {
     "a folder": ("last.ckpt is a folder", Path.mkdir),
     "a pipe": ("last.ckpt is a pipe", os.mkfifo),

@@ -110,7 +110,8 @@ def checkpoint_to_resume(config: dict[str, Any], run: Path) -> Path | None:
     asked = config["resume"]
     checkpoint = last_checkpoint(run)
     if asked is None or (checkpoint is None and asked == "auto"):
-        refuse_to_overwrite(run)
+        if not (asked and _was_killed(run)):
+            refuse_to_overwrite(run)
         return None
     if checkpoint is None:
         raise RunError(f"resume={run}: no checkpoint there yet ({run / CHECKPOINTS / LAST}); start a new run")
@@ -130,6 +131,21 @@ def checkpoint_to_resume(config: dict[str, Any], run: Path) -> Path | None:
     return checkpoint
 
 
+def _was_killed(run: Path) -> bool:
+    """True if a run ended before its first last.ckpt, even if there is a best one; it starts anew with resume=auto."""
+    result = first_result(run)
+    finished = result is not None and result.suffix != ".ckpt"
+    return not finished and value_at(_own_config(run), "callbacks.last_checkpoint") is not None
+
+
+def _own_config(run: Path) -> Mapping[str, Any]:
+    """Returns the config of a run; empty if there is none, or one that is not of a run."""
+    try:
+        return saved_config(run)
+    except RunError:
+        return {}
+
+
 def refuse_to_overwrite(run: Path) -> None:
     """Raises RunError if a new run would write over results of another one, or over files that are not of a run.
 
@@ -140,13 +156,12 @@ def refuse_to_overwrite(run: Path) -> None:
             f"{run}: holds a run already; resume=auto goes on with it, a new one needs another hydra.run.dir"
         )
     result = first_result(run)
-    if result is None and is_run(run):
-        try:
-            saved_config(run)
-        except RunError:
-            result = run / CONFIG
+    if result is None and is_run(run) and not _own_config(run):
+        result = run / CONFIG
     if result is not None:
         no_last = f", but no {LAST} that resume could go on from" if is_run(run) else ""
+        if result.name != CONFIG and _was_killed(run):
+            no_last += "; resume=auto starts it anew"
         raise RunError(
             f"{run}: holds {result.relative_to(run)} already{no_last}; a new run would write over it and needs another "
             "hydra.run.dir"

@@ -144,7 +144,7 @@ def remove_if_empty(run: Path) -> None:
 
 def first_result(run: Path) -> Path | None:
     """Returns a result that a new run in the same folder would write over or leave beside its own; None without any."""
-    patterns = (f"{CHECKPOINTS}/*.ckpt", METRICS, "evaluation*.json")
+    patterns = (METRICS, "evaluation*.json", f"{CHECKPOINTS}/*.ckpt")
     return next((path for pattern in patterns for path in sorted(run.glob(pattern))), None)
 
 
