@@ -25,9 +25,8 @@ def export(cfg: DictConfig) -> None:
     from vae_lab.exports.parity import TOLERANCE  # noqa: PLC0415
     from vae_lab.exports.push import check_push, push  # noqa: PLC0415
     from vae_lab.exports.writing import export_run, formats_of  # noqa: PLC0415
-    from vae_lab.runs.folder import EXPORT  # noqa: PLC0415
+    from vae_lab.runs.folder import EXPORT, make_unique_folder  # noqa: PLC0415
     from vae_lab.runs.loading import find_run  # noqa: PLC0415
-    from vae_lab.sweeps.folders import make_unique_folder  # noqa: PLC0415
 
     settings = settings_of(ExportSettings, cfg)
     formats_of(settings)

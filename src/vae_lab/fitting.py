@@ -25,10 +25,9 @@ from vae_lab.cli.repeated_words import completed_words
 from vae_lab.cli.resume import refuse_to_overwrite
 from vae_lab.errors import RunError
 from vae_lab.nested import key_of
-from vae_lab.runs.folder import CHECKPOINTS, remove_if_empty
+from vae_lab.runs.folder import CHECKPOINTS, make_unique_folder, remove_if_empty
 from vae_lab.runs.locks import locked
 from vae_lab.runs.reading import saved_config
-from vae_lab.sweeps.folders import make_unique_folder
 from vae_lab.threads import one_thread
 from vae_lab.train import train_in_folder
 

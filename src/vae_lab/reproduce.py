@@ -30,11 +30,10 @@ _UNKNOWN = (
 def reproduce(cfg: DictConfig) -> None:
     """Trains the run again in a new folder, prints how the two differ, and exits with 1 if they do."""
     # Here and not above: --help and a wrong key must not wait for torch.
-    from vae_lab.runs.folder import METRICS, remove_if_empty  # noqa: PLC0415
+    from vae_lab.runs.folder import METRICS, make_unique_folder, remove_if_empty  # noqa: PLC0415
     from vae_lab.runs.loading import find_run  # noqa: PLC0415
     from vae_lab.runs.locks import AT_END  # noqa: PLC0415
     from vae_lab.runs.reproduction import compared  # noqa: PLC0415
-    from vae_lab.sweeps.folders import make_unique_folder  # noqa: PLC0415
 
     run = find_run(cfg.run).folder.resolve()
     words = started_with(run, cfg.data_root)

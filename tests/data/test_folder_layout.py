@@ -234,7 +234,7 @@ def test_any_set_is_described(val_size: int, val: str) -> None:
     assert len(first) < 150
     assert second == f"splits       train {100 - val_size}, {val}, test 40"
     assert [line.split()[:5] for line in selection] == (
-        [] if val_size else [["selection", "by", "the", "test", "set,"]]
+        [["classes", "30", "without", "a", "training"]] if val_size else [["selection", "by", "the", "test", "set,"]]
     )
     assert "no labels" in summary(ImageDataModule(image_set(num_classes=0), val_size=10))
 

@@ -25,7 +25,7 @@ import vae_lab.training
 from hydra_plugins.vae_lab_sweepers import GridSweeper
 from vae_lab.evaluate import main as evaluate_main
 from vae_lab.runs import folder as runs
-from vae_lab.sweeps.folders import make_unique_folder
+from vae_lab.runs.folder import make_unique_folder
 from vae_lab.sweeps.jobs import MAX_NAME_LENGTH, folder_name
 from vae_lab.train import main as train_main
 

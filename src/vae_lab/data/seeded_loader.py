@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from itertools import count
 from typing import Any
 
@@ -64,9 +65,8 @@ class SeededLoader:
         for index in count():
             with _seeded(self.seed, epoch, index), _swapped(generators, states):
                 if batches is None:
-                    if getattr(self.loader, "persistent_workers", False):
-                        self.loader._iterator = None  # type: ignore[attr-defined]  # workers with numbers of their own
-                    batches = iter(self.loader)
+                    # Of a copy, because persistent workers would go on with the numbers of the epoch before.
+                    batches = iter(copy(self.loader) if hasattr(self.loader, "persistent_workers") else self.loader)
                 batch = next(batches, _END)
             if batch is _END:
                 if index == 0 and self.length:

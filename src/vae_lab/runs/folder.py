@@ -134,6 +134,20 @@ def save_ids(run: Path, ids: Mapping[str, str]) -> None:
     save_json(run / LOGGERS, ids)
 
 
+def make_unique_folder(folder: Path) -> Path:
+    """Makes a folder that no other process has: ``folder``, or ``folder_1``, ``folder_2``, ... if it exists."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unique, number = folder, 0
+    while True:
+        try:
+            unique.mkdir()
+        except FileExistsError:
+            number += 1
+            unique = folder.with_name(f"{folder.name}_{number}")
+        else:
+            return unique
+
+
 def remove_if_empty(run: Path) -> None:
     """Removes the folder of a run that never began and, below outputs, an empty folder of runs around it."""
     with contextlib.suppress(OSError):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -15,6 +16,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 import vae_lab
+from vae_lab.runs.folder import make_unique_folder, remove_if_empty
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -149,17 +151,15 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
             words += [f"data.val_size={float(self.validation_fraction)}"]
         if self.folder is None:
             words += [*_NO_FILES, *(_NO_VALIDATION if self.validation_fraction is None else _BEST_ALONE)]
-        with tempfile.TemporaryDirectory() as temporary:
-            folder = Path(temporary, "run") if self.folder is None else self.folder
-            # As a word, because an argument of fit must be new: scikit-learn fits an estimator again.
-            words += [*self.overrides, f"hydra.run.dir={folder}"]
+        with self._run_folder() as folder:
             run = vae_lab.fit(
                 shaped if y is None else (shaped, y),
                 self._option,
                 self.latent_dim,
-                words,
+                [*words, *self.overrides],
                 val=few if self.validation_fraction is None else None,
                 test=few,
+                folder=folder,
                 verbose=bool(self.verbose),
             )
         if self.folder is None:
@@ -168,6 +168,19 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         self.run_: Run = run
         self._seed = seed
         return self
+
+    @contextmanager
+    def _run_folder(self) -> Iterator[Path]:
+        """Context manager with the folder of a fit: temporary, or a new one, because an estimator is fitted again."""
+        if self.folder is None:
+            with tempfile.TemporaryDirectory() as temporary:
+                yield Path(temporary, "run")
+            return
+        folder = make_unique_folder(Path(self.folder).expanduser())
+        try:
+            yield folder
+        finally:
+            remove_if_empty(folder)  # if the fit was refused
 
     def _shaped(self, X: Numbers) -> Numbers:
         if self.shape is None:

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from vae_lab.errors import RunError
 from vae_lab.nested import key_of, value_at
-from vae_lab.runs.folder import MULTIRUN, remove_if_empty
+from vae_lab.runs.folder import MULTIRUN, make_unique_folder, remove_if_empty
 from vae_lab.runs.locks import AT_END
 from vae_lab.runs.untrusted import read_yaml
 from vae_lab.sweeps.grid import shared_words
@@ -71,20 +71,6 @@ def excluded_words(config: DictConfig, folder: Path) -> list[str]:
         raise RunError(f"sweep.resume={folder}: {error}; start a new sweep") from error
     before = value_at(record, "hydra.job.config.override_dirname.exclude_keys")
     return [word for word in before if isinstance(word, str)] if isinstance(before, list) else []
-
-
-def make_unique_folder(folder: Path) -> Path:
-    """Makes a folder that no other process has: ``folder``, or ``folder_1``, ``folder_2``, ... if it exists."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unique, number = folder, 0
-    while True:
-        try:
-            unique.mkdir()
-        except FileExistsError:
-            number += 1
-            unique = folder.with_name(f"{folder.name}_{number}")
-        else:
-            return unique
 
 
 def _made_folder(config: DictConfig, key: str) -> Path:

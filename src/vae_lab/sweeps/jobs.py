@@ -23,10 +23,17 @@ from vae_lab.cli.paths import quoted
 from vae_lab.cli.resolvers import register_resolver
 from vae_lab.errors import RunError
 from vae_lab.nested import key_of
-from vae_lab.runs.folder import LAST, OUTCOMES, first_result, last_checkpoint, save_failure, save_traceback
+from vae_lab.runs.folder import (
+    LAST,
+    OUTCOMES,
+    first_result,
+    last_checkpoint,
+    make_unique_folder,
+    save_failure,
+    save_traceback,
+)
 from vae_lab.runs.locks import check_free
 from vae_lab.runs.reading import read_run
-from vae_lab.sweeps.folders import make_unique_folder
 from vae_lab.sweeps.machine import RESOLVERS
 
 MAX_NAME_LENGTH = 200
