@@ -64,6 +64,7 @@ class CompiledLoss(Generic[T]):
     def __init__(self, loss: Callable[[Tensor, Tensor | None, Scheduled], T], parts: Iterable[nn.Module] = ()) -> None:
         self._loss = loss
         self._parts = list(parts)
+        torch.compiler.reset()  # PyTorch keeps eight graphs of a function: the ninth run of a process would have none
         self._compiled = torch.compile(loss, dynamic=False, options={"fallback_random": True})
         self._numbers: dict[str, tuple[float, Tensor]] = {}
         self.shape: torch.Size | None = None
