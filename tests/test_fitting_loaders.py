@@ -330,7 +330,9 @@ def test_a_stream_that_is_read_once_is_named() -> None:
     module = LoaderDataModule()
     module.hold({"train": DataLoader(Once(), 20), "val": loader(X, None)})
     assert module.size("train") == 60
-    with pytest.raises(ValueError, match="data: the loader gives no batch at its second reading; give one that starts"):
+    with pytest.raises(
+        ValueError, match="data: the loader is empty at its second reading; give one that can be read again"
+    ):
         next(iter(module.train_dataloader()))
 
 

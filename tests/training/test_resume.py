@@ -178,7 +178,7 @@ def test_a_run_killed_between_its_first_best_and_its_first_last_checkpoint_resta
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "best.ckpt").touch()
     assert checkpoint_to_resume({"resume": "auto"}, tmp_path) is None
-    with pytest.raises(RunError, match="resume=auto starts it anew"):
+    with pytest.raises(RunError, match="resume=auto starts it again"):
         checkpoint_to_resume({"resume": None}, tmp_path)
     (tmp_path / "evaluation.json").touch()  # somebody needs these weights
     with pytest.raises(RunError, match=r"holds evaluation\.json already"):

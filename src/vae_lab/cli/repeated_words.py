@@ -127,9 +127,9 @@ def _without_foreign(recorded: Sequence[str], words: Sequence[str], before: obje
     """Drops the words that the new option of a group does not take, such as Adam's eps, and prints them."""
     chosen = dict(word.split("=", 1) for word in words if "=" in word)
     choices = before if isinstance(before, Mapping) else {}
-    anew = {key for key, option in chosen.items() if key in choices and choices[key] != option}
-    below = [word for word in recorded if _component_of(word) in anew]
-    rest = [word for word in (*recorded, *words) if _component_of(word) not in anew]
+    changed = {key for key, option in chosen.items() if key in choices and choices[key] != option}
+    below = [word for word in recorded if _component_of(word) in changed]
+    rest = [word for word in (*recorded, *words) if _component_of(word) not in changed]
     composition = composed_or_none(rest) if below else None
     foreign = [word for word in below if composition and not is_taken(word, composition.cfg)]
     for word in foreign if os.environ.get("LOCAL_RANK", "0") == "0" else ():

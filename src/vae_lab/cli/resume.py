@@ -132,7 +132,7 @@ def checkpoint_to_resume(config: dict[str, Any], run: Path) -> Path | None:
 
 
 def _was_killed(run: Path) -> bool:
-    """True if a run ended before its first last.ckpt, even if there is a best one; it starts anew with resume=auto."""
+    """True if a run ended before its first last.ckpt, even if there is a best one; resume=auto then starts it again."""
     result = first_result(run)
     finished = result is not None and result.suffix != ".ckpt"
     return not finished and value_at(_own_config(run), "callbacks.last_checkpoint") is not None
@@ -149,7 +149,7 @@ def _own_config(run: Path) -> Mapping[str, Any]:
 def refuse_to_overwrite(run: Path) -> None:
     """Raises RunError if a new run would write over results of another one, or over files that are not of a run.
 
-    A run that was killed before its first checkpoint has none, and starts anew.
+    A run that was killed before its first checkpoint has none, and starts again.
     """
     if last_checkpoint(run):
         raise RunError(
@@ -161,7 +161,7 @@ def refuse_to_overwrite(run: Path) -> None:
     if result is not None:
         no_last = f", but no {LAST} that resume could go on from" if is_run(run) else ""
         if result.name != CONFIG and _was_killed(run):
-            no_last += "; resume=auto starts it anew"
+            no_last += "; resume=auto starts it again from the beginning"
         raise RunError(
             f"{run}: holds {result.relative_to(run)} already{no_last}; a new run would write over it and needs another "
             "hydra.run.dir"

@@ -91,6 +91,7 @@ class ImageDataModule(LightningDataModule):
         self.seed = seed
         self._splits = Splits(self.images, val_size, binarization, seed)
         self._facts = Facts(self.images, self._splits, support, standardize, horizontal_flip)
+        self._fingerprints: dict[SplitName, str] = {}
         self.dtype = torch.float32  # of the numbers in a batch; that of the model
         self.test_split: SplitName = "test"  # what `test_dataloader` serves; an evaluation may ask for another,
         self.num_test_examples: int | None = None  # and for a part of it
@@ -132,6 +133,7 @@ class ImageDataModule(LightningDataModule):
         if self.images.test_by_chance is not None:
             self.images.test_by_chance.is_whole = True
             self._splits.forget_test()
+            self._fingerprints.pop("test", None)
 
     @property
     def selection(self) -> Literal["validation set", "test set"]:
@@ -167,7 +169,9 @@ class ImageDataModule(LightningDataModule):
 
     def fingerprint(self, name: SplitName) -> str:
         """Returns a digest of a split, the same wherever the data lie."""
-        return fingerprint(*self.split(name))
+        if name not in self._fingerprints:  # it may read a gigabyte, and a run asks for it two or three times
+            self._fingerprints[name] = fingerprint(*self.split(name))
+        return self._fingerprints[name]
 
     def train_dataloader(self) -> BatchLoader:
         train = self.split("train")

@@ -130,7 +130,7 @@ class LoaderDataModule(LightningDataModule):
         self.__dict__.pop("spec", None)
 
     def description(self) -> dict[str, str]:
-        """Returns what config.yaml records of the data; a digest of the values unless examples are drawn anew."""
+        """Returns what config.yaml records of the data; a digest of the values if they are the same at each reading."""
         sizes = ", ".join(f"{name} {found.num_examples}" for name, found in self.scans.items())
         described = {"x": f"{self.scans['train'].support} {self.spec.shape}", "examples": sizes}
         if all(is_repeatable(loader, self.seed) for loader in self._loaders.values()):

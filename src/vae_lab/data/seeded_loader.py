@@ -70,7 +70,7 @@ class SeededLoader:
                 batch = next(batches, _END)
             if batch is _END:
                 if index == 0 and self.length:
-                    raise ValueError("data: the loader gives no batch at its second reading; give one that starts anew")
+                    raise ValueError("data: the loader is empty at its second reading; give one that can be read again")
                 return
             yield batch
 

@@ -114,7 +114,7 @@ def _prepare_job(folder: Path, overrides: Sequence[str]) -> bool:
         folder.replace(aside)
         folder.mkdir()
         reason = found.reason or f"no {LAST} to go on from"
-        print(f"{folder.name}: {reason}; the job starts anew, and what was there is in {aside}")
+        print(f"{folder.name}: {reason}; the job starts again, and what was there is in {aside}")
     for name in OUTCOMES:
         (folder / name).unlink(missing_ok=True)
     return True
