@@ -173,6 +173,11 @@ class DataSpec:
         """Width of the context, C; 0 for data without labels."""
         return len(self.context_names)
 
+    @property
+    def first_number(self) -> int:
+        """Column of the context at which the numbers begin; its width if there are none."""
+        return self.context_features - len(self.numbers)
+
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> DataSpec:
         """Builds a spec from what `plain` returned, also from that of older versions, which knew less.

@@ -57,8 +57,7 @@ class Condition:
         Raises:
             ValueError: for a number, because hardly an example has exactly that value.
         """
-        first = self.spec.context_features - len(self.spec.numbers)
-        numbers = [self.spec.context_names[column] for column in self.values if column >= first]
+        numbers = [self.spec.context_names[column] for column in self.values if column >= self.spec.first_number]
         if numbers:
             raise ValueError(
                 f"y={self.text()}: examples are chosen by class and attributes, not by numbers ({listed(numbers)})"
@@ -67,25 +66,18 @@ class Condition:
 
     def text(self, digits: int = 6) -> str:
         """Returns the condition as it is typed, without the classes and attributes that are 0."""
-        first = self.spec.context_features - len(self.spec.numbers)
-        names = self.spec.context_names
-        parts = [
-            names[column] if column < first else f"{names[column]}:{value:.{digits}g}"
-            for column, value in self._shown()
-        ]
+        names, first = self.spec.context_names, self.spec.first_number
+        shown = [(column, value) for column, value in sorted(self.values.items()) if value or column >= first]
+        parts = [names[column] if column < first else f"{names[column]}:{value:.{digits}g}" for column, value in shown]
         return "+".join(parts) or "none"
 
     def tag(self) -> str:
         """Returns the condition for the name of a file: letters, digits, dots and minus signs."""
         return re.sub(r"[^\w.+-]", "_", self.text().replace(":", "_")).replace("+", "-")
 
-    def _shown(self) -> list[tuple[int, float]]:
-        first = self.spec.context_features - len(self.spec.numbers)
-        return [(column, value) for column, value in sorted(self.values.items()) if value or column >= first]
-
     def _means(self) -> dict[int, float]:
         """Returns the mean of each number that is not named, with a warning."""
-        first = self.spec.context_features - len(self.spec.numbers)
+        first = self.spec.first_number
         missing = [column for column in range(first, self.spec.context_features) if column not in self.values]
         if not missing:
             return {}
@@ -175,8 +167,8 @@ def _in_order(spec: DataSpec, numbers: Sequence[Any]) -> Condition:
             f"y={typed}: a list gives all numbers of the condition in order, which are {names}; for example"
             f" {example_of(spec)}"
         )
-    first = spec.context_features - len(spec.numbers)
-    found = Condition(spec, {first + i: _number(number, spec.numbers[i], typed) for i, number in enumerate(numbers)})
+    values = enumerate(zip(spec.numbers, numbers, strict=True), spec.first_number)
+    found = Condition(spec, {column: _number(number, name, typed) for column, (name, number) in values})
     _check_range(found)
     return found
 
@@ -217,7 +209,7 @@ def _column(spec: DataSpec, name: str, value: Any, typed: str) -> tuple[int, flo
         hint = f" (did you mean {lower[near[0]]}?)" if near else ""
         raise ValueError(f"y={typed}: {name} is not in this model's condition{hint}: {listed(names)}")
     column = names.index(name)
-    if column >= len(names) - len(spec.numbers):
+    if column >= spec.first_number:
         if value is None:
             raise ValueError(f"y={typed}: {name} is a number; give its value, {name}:{_middle(spec, name)}")
         return column, _number(value, name, typed)
@@ -253,9 +245,8 @@ def _middle(spec: DataSpec, name: str) -> str:
 def _check_range(condition: Condition) -> None:
     """Warns of numbers outside the training range, where a model extrapolates."""
     spec = condition.spec
-    first = spec.context_features - len(spec.numbers)
-    for number, (low, high) in enumerate(spec.numbers_range):
-        value = condition.values.get(first + number)
+    for column, (low, high) in enumerate(spec.numbers_range, spec.first_number):
+        value = condition.values.get(column)
         if value is not None and not low <= value <= high:
-            name = spec.numbers[number]
+            name = spec.context_names[column]
             warnings.warn(f"y={name}:{value:g}: training had {low:g} to {high:g}; the model extrapolates", stacklevel=3)
