@@ -5,38 +5,45 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from vae_lab.explorer import asked, projections, words
+from vae_lab.explorer import projections, words
 from vae_lab.explorer.explored import ExploredRun
 from vae_lab.explorer.guard import RefusedError
 from vae_lab.explorer.own_picture import read_picture
 from vae_lab.explorer.shown import rounded, shown
+from vae_lab.nested import value_at
 from vae_lab.pictures.conditions import row_label
+from vae_lab.pictures.decoded import codes_of
 from vae_lab.pictures.samples import generate
-from vae_lab.settings import ExploreSettings
 from vae_lab.types import Batch
 
 _MAX_SAMPLES = 100
 _MAX_STEPS = 31
 _NUM_IN_STRIP = 40
 _MAX_SEED = 2**32 - 1
+_MAX_LATENT = 1e6
+"""Largest absolute value of a latent that is decoded."""
+_MAX_NUMBER = 1e30
+"""Larger numbers would be infinite in float32; integers may have hundreds of digits in JSON."""
 
 Body = Mapping[str, Any]
 Answer = dict[str, Any]
 
 
-def describe(run: ExploredRun, body: Body, settings: ExploreSettings) -> Answer:
+def describe(run: ExploredRun, body: Body) -> Answer:
     """Returns all that the page must know of a run before anything is moved."""
     spec, model = run.spec, run.model
     y = run.first_condition()
+    choices = (value_at(run.run.config, f"choices.{key}") for key in ("model", "data"))
     levels = []
     for level, shape in enumerate(run.shapes):
         nats, unit = run.nats(level)
         levels.append({"shape": list(shape), "nats": None if nats is None else rounded(nats), "unit": unit})
     return {
         "stamp": run.stamp,
-        "title": words.choices_of(run.run.config) or type(model).__name__,
+        "title": " on ".join(map(str, filter(None, choices))) or type(model).__name__,
         "elbo": run.run.metrics.get("elbo"),
         "shape": list(spec.shape),
         "levels": levels,
@@ -51,82 +58,76 @@ def describe(run: ExploredRun, body: Body, settings: ExploreSettings) -> Answer:
     }
 
 
-def decode(run: ExploredRun, body: Body, settings: ExploreSettings) -> Answer:
+def decode(run: ExploredRun, body: Body) -> Answer:
     """Returns what codes of the top levels decode to, and mean and deviation of the prior of the lowest of them."""
     z = _codes(run, body.get("z"))
-    walked = run.decode(z, asked.condition(body.get("y"), run.spec, run.model.conditional))
+    walked = run.decode(z, _condition(run, body.get("y")))
     level = len(run.shapes) - len(z)
     moments = [rounded(values[level].flatten()) for values in (walked.mean, walked.std)]
     return {"picture": shown(walked.picture, run.spec), "mean": moments[0], "std": moments[1]}
 
 
-def example(run: ExploredRun, body: Body, settings: ExploreSettings) -> Answer:
+def example(run: ExploredRun, body: Body) -> Answer:
     """Returns an example with its codes, ELBO and KL."""
     if run.examples is None:
         raise RefusedError(409, run.problem)
-    index = asked.whole(body, "example", 0, len(run.examples.x) - 1)
-    found = run.example(index)
-    return _encoded(run, found, found.grey) | {"z": run.codes_of(index)}
+    index = _integer(body, "example", 0, len(run.examples.x) - 1)
+    return _encoded(run, run.example(index)) | {"z": run.codes_of(index)}
 
 
 def picture(run: ExploredRun, content: bytes, inverted: bool, y: Any) -> Answer:
     """Returns a user's own picture with its codes, ELBO and KL."""
-    own = read_picture(content, run.spec, inverted)
-    return _encoded(run, Batch(own.x, asked.condition(y, run.spec, run.model.conditional)), own.grey)
+    return _encoded(run, read_picture(content, run.spec, inverted)._replace(y=_condition(run, y)))
 
 
-def samples(run: ExploredRun, body: Body, settings: ExploreSettings) -> Answer:
+def samples(run: ExploredRun, body: Body) -> Answer:
     """Returns samples, the same for the same seed, and the command that draws them; or the codes of one of them."""
-    y = asked.condition(body.get("y"), run.spec, run.model.conditional)
-    num, seed = asked.whole(body, "num", 1, _MAX_SAMPLES), asked.whole(body, "seed", 0, _MAX_SEED)
-    temperature = asked.temperatures(body, len(run.shapes))
+    y = _condition(run, body.get("y"))
+    num, seed = _integer(body, "num", 1, _MAX_SAMPLES), _integer(body, "seed", 0, _MAX_SEED)
+    temperature = _temperatures(run, body)
     every = None if y is None else y.expand(num, *y.shape[1:])
     made = generate(run.model, num, every, temperature, seed, "mean")
     if "take" in body:
-        row = asked.whole(body, "take", 0, num - 1)
+        row = _integer(body, "take", 0, num - 1)
         return {"z": [made[f"z_{level}"][row].flatten().tolist() for level in range(1, len(run.shapes) + 1)]}
-    command = words.sample_command(run, settings, y, num, seed, temperature)
+    command = words.sample_command(run, y, num, seed, temperature)
     return {"pictures": [shown(image, run.spec) for image in made["images"]], "command": command}
 
 
-def path(run: ExploredRun, body: Body, settings: ExploreSettings) -> Answer:
+def path(run: ExploredRun, body: Body) -> Answer:
     """Returns the pictures between two codes, each with its condition."""
     if run.model.discrete:
         raise RefusedError(400, "path: the codes of this model are numbers of a codebook's entries")
     ends = [body.get(key) for key in ("start", "end")]
     if not all(isinstance(end, Mapping) for end in ends):
         raise RefusedError(400, "path: must have a start and an end")
-    found = [
-        (_codes(run, end.get("z")), asked.condition(end.get("y"), run.spec, run.model.conditional))
-        for end in ends
-        if isinstance(end, Mapping)
-    ]
+    found = [(_codes(run, end.get("z")), _condition(run, end.get("y"))) for end in ends if isinstance(end, Mapping)]
     if len(found[0][0]) != len(found[1][0]):
         raise RefusedError(400, "path: both ends must have codes of the same levels")
-    steps = asked.whole(body, "steps", 2, _MAX_STEPS, default=9)
+    steps = _integer(body, "steps", 2, _MAX_STEPS, default=9)
     return {"pictures": [shown(image, run.spec) for image in run.between(found, steps)]}
 
 
-def _map_of(run: ExploredRun, body: Body, settings: ExploreSettings) -> Answer:
+def _map_of(run: ExploredRun, body: Body) -> Answer:
     """Returns the places of the examples' codes in a plane; see `vae_lab.explorer.projections`."""
     if run.examples is None:
         raise RefusedError(409, run.problem)
     if run.model.discrete:
         raise RefusedError(400, "map: the codes of this model are numbers of a codebook's entries")
-    level = asked.whole(body, "level", 0, len(run.shapes) - 1)
+    level = _integer(body, "level", 0, len(run.shapes) - 1)
     nats, _ = run.nats(level)
     plane = projections.plane(run.levels[level].mean, body.get("view"), nats)
     labels, names = projections.labels(run.examples.y, run.spec)
     return {**plane, "labels": labels, "names": names}
 
 
-def command(run: ExploredRun, body: Body, settings: ExploreSettings) -> Answer:
+def command(run: ExploredRun, body: Body) -> Answer:
     """Returns the command that decodes the same picture."""
-    y = asked.condition(body.get("y"), run.spec, run.model.conditional)
-    return {"command": words.decode_command(run, settings, y, _codes(run, body.get("z")))}
+    y = _condition(run, body.get("y"))
+    return {"command": words.decode_command(run, y, _codes(run, body.get("z")))}
 
 
-ANSWERS: dict[str, Callable[[ExploredRun, Body, ExploreSettings], Answer]] = {
+ANSWERS: dict[str, Callable[[ExploredRun, Body], Answer]] = {
     "open": describe,
     "decode": decode,
     "example": example,
@@ -138,21 +139,63 @@ ANSWERS: dict[str, Callable[[ExploredRun, Body, ExploreSettings], Answer]] = {
 """Answers by the last part of their address; `picture`, which reads a file, is beside them."""
 
 
+def _integer(body: Body, key: str, least: int, most: int, default: int | None = None) -> int:
+    """Returns an integer of a question; raises `RefusedError` for anything else."""
+    value = body.get(key, default)
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise RefusedError(400, f"{key}: must be an integer from {least} to {most}")
+    return value
+
+
+def _temperatures(run: ExploredRun, body: Body) -> list[float]:
+    """Returns the temperature of each level, nearest the data first; 1 if the question has none."""
+    num_levels = len(run.shapes)
+    found = body.get("temperature", [1.0] * num_levels)
+    values = found if isinstance(found, list) else [found] * num_levels
+    if len(values) != num_levels or not all(_is_number(value) and 0 <= value <= 100 for value in values):
+        raise RefusedError(400, f"temperature: must be {num_levels} numbers from 0 to 100, one for each level")
+    return [float(value) for value in values]
+
+
 def _codes(run: ExploredRun, z: Any) -> list[Tensor]:
-    found = asked.codes(z, run.shapes)
+    """Returns the codes of the top levels, (1, *event) each, nearest the data first, from a list of numbers each."""
+    if not isinstance(z, list):
+        raise RefusedError(400, "z: must be lists of numbers, one for each of the top levels")
+    try:
+        found = codes_of(z, run.shapes, _MAX_LATENT)
+    except ValueError as error:
+        raise RefusedError(400, str(error)) from error
     if not run.model.discrete:
         return found
     num_codes = int(run.model.prior.links[0].num_codes)  # type: ignore[arg-type]
     return [code.round().clamp(0, num_codes - 1) for code in found]
 
 
-def _encoded(run: ExploredRun, batch: Batch, grey: Tensor | None) -> Answer:
-    found = run.measured(batch)
-    seen = {"seen": shown(batch.x[0], run.spec)} if grey is not None else {}
-    original = batch.x if grey is None else grey
+def _condition(run: ExploredRun, y: Any) -> Tensor | None:
+    """Returns a condition, a class (1,) or a row of floats (1, C); None for an unconditional model."""
+    spec = run.spec
+    if not run.model.conditional:
+        return None
+    if spec.vector_condition:
+        size = spec.context_features
+        if not isinstance(y, list) or len(y) != size or not all(map(_is_number, y)):
+            raise RefusedError(400, f"y: must be {size} numbers: {', '.join(spec.context_names[:20])}")
+        return torch.tensor([y], dtype=torch.get_default_dtype())
+    if not isinstance(y, int) or isinstance(y, bool) or not 0 <= y < spec.num_classes:
+        raise RefusedError(400, f"y: must be a class from 0 to {spec.num_classes - 1}")
+    return torch.tensor([y])
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and -_MAX_NUMBER < value < _MAX_NUMBER
+
+
+def _encoded(run: ExploredRun, batch: Batch) -> Answer:
+    seen = {} if batch.grey is None else {"seen": shown(batch.x[0], run.spec)}
+    original = batch.x if batch.grey is None else batch.grey
     label = "" if batch.y is None else row_label(run.spec, batch.y[0])
     y = _plain(batch.y) if run.model.conditional else None
-    return {**found, **seen, "original": shown(original[0], run.spec), "label": label, "y": y}
+    return {**run.measured(batch), **seen, "original": shown(original[0], run.spec), "label": label, "y": y}
 
 
 def _strip(run: ExploredRun) -> list[Answer]:

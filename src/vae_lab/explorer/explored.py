@@ -28,12 +28,10 @@ class Walked(NamedTuple):
 
     Attributes:
         picture: mean of p(x|z), (*data_shape).
-        z: code of each level, nearest the data first; those that were not given are the means of the prior.
         mean, std: moments of the prior of each level given the levels above, nearest the data first.
     """
 
     picture: Tensor
-    z: list[Tensor]
     mean: list[Tensor]
     std: list[Tensor]
 
@@ -43,6 +41,7 @@ class ExploredRun:
 
     Attributes:
         path: run folder or checkpoint, as the user named it.
+        settings: weights and examples that were read.
         run: the run, as `vae_lab.load_run` returns it.
         stamp: time and size of the checkpoint that was read.
         examples: examples in mixed order, as the model sees them; None if they cannot be read.
@@ -55,6 +54,7 @@ class ExploredRun:
 
     def __init__(self, path: Path, settings: ExploreSettings) -> None:
         self.path = path
+        self.settings = settings
         self.stamp = stamp_of(path)
         self.run: Run = load_run(path, tuple(settings.packages), weights=settings.weights)
         self.model = self.run.model
@@ -81,7 +81,7 @@ class ExploredRun:
         y = torch.zeros(1, self.spec.context_features)
         y[:, : min(1, self.spec.num_classes)] = 1
         if self.spec.numbers_scaling is not None:
-            y[0, self.spec.context_features - len(self.spec.numbers) :] = torch.tensor(self.spec.numbers_scaling.mean)
+            y[0, self.spec.first_number :] = torch.tensor(self.spec.numbers_scaling.mean)
         return y
 
     def nats(self, level: int) -> tuple[Tensor | None, str]:
@@ -112,7 +112,7 @@ class ExploredRun:
             )
             picture = model.observed(walk.states[-1], context).mean[0]
             moments = [_moments(p) for p in reversed(walk.conditionals)]
-        return Walked(picture, walk.values[::-1], [mean for mean, _ in moments], [std for _, std in moments])
+        return Walked(picture, [mean for mean, _ in moments], [std for _, std in moments])
 
     def between(self, ends: Sequence[tuple[Sequence[Tensor], Tensor | None]], steps: int) -> list[Tensor]:
         """Returns what the codes from one end to the other decode to; conditions move along with the codes."""

@@ -3,36 +3,21 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
-from torch import Tensor
 
 from vae_lab.data.picture_depth import USUAL
 from vae_lab.explorer.guard import RefusedError
-from vae_lab.types import DataSpec
+from vae_lab.types import Batch, DataSpec
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 """Formats that are read: those of browsers, none of which runs a program."""
 MAX_PIXELS = 40_000_000
 
 
-@dataclass(frozen=True)
-class OwnPicture:
-    """A picture as the model sees it.
-
-    Attributes:
-        x: what the model reads, (1, C, H, W).
-        grey: the picture before it was made black and white, (1, C, H, W); None if it was not.
-    """
-
-    x: Tensor
-    grey: Tensor | None
-
-
-def read_picture(content: bytes, spec: DataSpec, inverted: bool) -> OwnPicture:
+def read_picture(content: bytes, spec: DataSpec, inverted: bool) -> Batch:
     """Returns a picture in the shape of the data: a centre crop, resampled; for binary data black and white.
 
     Args:
@@ -52,7 +37,7 @@ def read_picture(content: bytes, spec: DataSpec, inverted: bool) -> OwnPicture:
         small = ImageOps.invert(small)
     pixels = np.array(small).reshape(height, width, channels)
     x = torch.from_numpy(pixels).permute(2, 0, 1).float()[None] / 255
-    return OwnPicture((x > 0.5).float(), x) if spec.support == "binary" else OwnPicture(x, None)
+    return Batch((x > 0.5).float(), grey=x) if spec.support == "binary" else Batch(x)
 
 
 def _opened(content: bytes) -> Image.Image:

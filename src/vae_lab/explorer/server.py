@@ -11,10 +11,8 @@ from pathlib import Path
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from vae_lab.errors import RunError
-from vae_lab.explorer.application import Explorer
+from vae_lab.explorer.application import Explorer, OpenRuns
 from vae_lab.explorer.guard import Guard
-from vae_lab.explorer.opened import OpenRuns
-from vae_lab.explorer.words import name_of
 from vae_lab.settings import ExploreSettings
 
 _HOST = "127.0.0.1"
@@ -65,5 +63,6 @@ def address_of(server: BaseWSGIServer, token: str) -> str:
 
 
 def _named(paths: Sequence[Path]) -> dict[str, Path]:
-    names = {name_of(path): path for path in paths}
+    """Returns the paths by their last two parts, which tell runs of one name apart, or else by the whole."""
+    names = {"/".join(path.absolute().parts[-2:]): path for path in paths}
     return names if len(names) == len(paths) else {str(path): path for path in paths}

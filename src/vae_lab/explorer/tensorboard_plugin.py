@@ -10,9 +10,8 @@ from typing import Any
 
 from tensorboard.plugins import base_plugin
 
-from vae_lab.explorer.application import FILES, Explorer
+from vae_lab.explorer.application import FILES, Explorer, OpenRuns
 from vae_lab.explorer.guard import Guard
-from vae_lab.explorer.opened import OpenRuns
 from vae_lab.runs.folder import CHECKPOINTS, FIGURES, SAMPLES, is_run
 from vae_lab.settings import ExploreSettings
 

@@ -4,42 +4,37 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from vae_lab.explorer.explored import ExploredRun
 from vae_lab.files import absolute
-from vae_lab.nested import value_at
 from vae_lab.pictures.conditions import Condition
-from vae_lab.settings import ExploreSettings
 from vae_lab.types import DataSpec
 
 _MAX_WORDS = 30_000
 """Characters of a command; longer ones take their codes from a file."""
 
 
-def sample_command(
-    run: ExploredRun, settings: ExploreSettings, y: Tensor | None, num: int, seed: int, temperature: Sequence[float]
-) -> str:
+def sample_command(run: ExploredRun, y: Tensor | None, num: int, seed: int, temperature: Sequence[float]) -> str:
     """Returns the command that draws the same samples."""
     words = [f"num={num}", f"seed={seed}"]
     if any(each != 1 for each in temperature):
         same = len(set(temperature)) == 1
         words.append(f"temperature={_number(temperature[0]) if same else _listed(temperature)}")
-    return _command(run, settings, y, words)
+    return _command(run, y, words)
 
 
-def decode_command(run: ExploredRun, settings: ExploreSettings, y: Tensor | None, z: Sequence[Tensor]) -> str:
+def decode_command(run: ExploredRun, y: Tensor | None, z: Sequence[Tensor]) -> str:
     """Returns the command that decodes codes of the top levels; very long ones come from a file to be saved first."""
     levels = [_listed(code.flatten().tolist()) for code in z]
     text = levels[0] if len(run.shapes) == 1 else f"[{','.join(levels)}]"
-    return _command(run, settings, y, ["what=decode", f"z={text if len(text) < _MAX_WORDS else 'codes.json'}"])
+    return _command(run, y, ["what=decode", f"z={text if len(text) < _MAX_WORDS else 'codes.json'}"])
 
 
-def _command(run: ExploredRun, settings: ExploreSettings, y: Tensor | None, words: Sequence[str]) -> str:
+def _command(run: ExploredRun, y: Tensor | None, words: Sequence[str]) -> str:
+    settings = run.settings
     # A whole path, because the command may be pasted into a shell that is elsewhere.
     found = [f"run={absolute(str(run.path))}", *condition_words(run.spec, y), *words]
     if settings.weights != "average":
@@ -75,13 +70,3 @@ def _listed(values: Sequence[float]) -> str:
 
 def _number(value: float) -> str:
     return str(np.float32(value))  # the shortest number that float32 reads as the same
-
-
-def name_of(path: Path) -> str:
-    """Returns the last two parts of a run's path, which tell runs of one name apart."""
-    return "/".join(path.absolute().parts[-2:])
-
-
-def choices_of(config: Any) -> str:
-    """Returns model and data of a run in a few words."""
-    return " on ".join(str(found) for key in ("model", "data") if (found := value_at(config, f"choices.{key}")))
