@@ -4,14 +4,13 @@ Every function leaves the model and the random state as they were, and gives the
 """
 
 from vae_lab.pictures.album import Album
-from vae_lab.pictures.condition_sheets import condition_sheets
 from vae_lab.pictures.grid import image_grid
 from vae_lab.pictures.latents import LevelCodes, codes, decode
 from vae_lab.pictures.levels import kl_by_level, progressive, redrawn
 from vae_lab.pictures.plane import code_scatter, latent_plane, manifold
 from vae_lab.pictures.reconstructions import interpolations, reconstructions
 from vae_lab.pictures.request import requested
-from vae_lab.pictures.samples import samples, samples_by_class
+from vae_lab.pictures.samples import condition_sheets, samples, samples_by_class
 from vae_lab.pictures.saving import save_array, save_arrays, save_picture, save_table
 from vae_lab.pictures.sheet import Sheet
 from vae_lab.pictures.tiles import is_drawable

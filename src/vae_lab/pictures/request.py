@@ -12,14 +12,13 @@ from torch import Tensor
 
 from vae_lab.core import LatentVariableModel
 from vae_lab.pictures.classes import class_of
-from vae_lab.pictures.condition_sheets import condition_sheets
 from vae_lab.pictures.conditions import Chosen, Condition, conditions_of, example_of
 from vae_lab.pictures.decoded import decoded, digest_of
 from vae_lab.pictures.latents import first_varied, varied
 from vae_lab.pictures.levels import progressive, redrawn
 from vae_lab.pictures.plane import latent_plane, manifold
 from vae_lab.pictures.reconstructions import interpolations, pairs, reconstructions
-from vae_lab.pictures.samples import samples, samples_by_class
+from vae_lab.pictures.samples import condition_sheets, samples, samples_by_class
 from vae_lab.pictures.sheet import Sheet
 from vae_lab.pictures.sheet_names import sheet_name
 from vae_lab.pictures.traversals import traversals
