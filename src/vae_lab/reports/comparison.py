@@ -17,7 +17,7 @@ from vae_lab.reports.varied import (
     telling_apart,
     varied_keys,
 )
-from vae_lab.runs.reading import Run, setting, shown
+from vae_lab.runs.reading import RunRecord, shown
 
 _MAX_KEYS = 3
 """Keys that each have a column of their own; if more vary, a setting is named by its unusual values."""
@@ -38,12 +38,12 @@ class Comparison:
         settings: finished runs, grouped if they differ only by their seed.
     """
 
-    runs: Sequence[Run]
+    runs: Sequence[RunRecord]
     keys: Sequence[str]
     settings: Sequence[Setting]
 
     @property
-    def finished(self) -> list[Run]:
+    def finished(self) -> list[RunRecord]:
         """Runs with numbers."""
         return [run for run in self.runs if run.state == "finished"]
 
@@ -102,7 +102,7 @@ class Comparison:
         digests: dict[tuple[str, ...], set[str]] = {}
         for run in self.finished:
             digests.setdefault(_place(run), set()).update(filter(None, [run.fingerprint]))
-        found: dict[tuple[str, ...], list[Run]] = {}
+        found: dict[tuple[str, ...], list[RunRecord]] = {}
         for run in self.finished:
             # A run of an older version has no digest: the only one of its data set is taken to be its own.
             known = {run.fingerprint} if run.fingerprint else digests[_place(run)]
@@ -121,27 +121,27 @@ class Comparison:
         return {name: named[name] for name in sorted(named)}
 
 
-def compare(runs: Sequence[Run]) -> Comparison:
+def compare(runs: Sequence[RunRecord]) -> Comparison:
     """Sorts runs by their settings."""
     keys = varied_keys(runs)
     return Comparison(runs, keys, settings_of(runs, keys))
 
 
-def _place(run: Run) -> tuple[str, ...]:
+def _place(run: RunRecord) -> tuple[str, ...]:
     """Returns the data set of a run, and its folder unless it is the same everywhere."""
-    return setting(run, "data"), "" if is_published(run) else setting(run, "data.root")
+    return run.setting("data"), "" if is_published(run) else run.setting("data.root")
 
 
-def _kind(run: Run) -> dict[str, str]:
+def _kind(run: RunRecord) -> dict[str, str]:
     """Returns what decides the meaning of a nat, besides the test set."""
-    likelihood = setting(run, "likelihood")
+    likelihood = run.setting("likelihood")
     if likelihood in _MASSES:
-        likelihood = f"{setting(run, 'likelihood.levels') or 256} levels"
-    treated = {key: setting(run, key) for key in ("data.binarization", "data.image_size")}
-    return {"likelihood": likelihood, **treated, "data.support": setting(run, "data.support") or "auto"}
+        likelihood = f"{run.setting('likelihood.levels') or 256} levels"
+    treated = {key: run.setting(key) for key in ("data.binarization", "data.image_size")}
+    return {"likelihood": likelihood, **treated, "data.support": run.setting("data.support") or "auto"}
 
 
-def _words(run: Run) -> dict[str, str]:
+def _words(run: RunRecord) -> dict[str, str]:
     """Returns what may tell runs on the same data from others."""
     data, root = _place(run)
     options = leaves(value_at(run.config, "data.images", {}), "data.images")

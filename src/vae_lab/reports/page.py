@@ -19,7 +19,7 @@ from vae_lab.reports.charts import DPI, TITLES, charts
 from vae_lab.reports.comparison import Comparison, compare
 from vae_lab.reports.remarks import remarks
 from vae_lab.reports.sample_grid import sample_grid, with_unreadable_pictures
-from vae_lab.runs.reading import Run, find_runs
+from vae_lab.runs.reading import RunRecord, find_runs
 from vae_lab.runs.search_record import search_lines
 
 MARK = "<!-- Written by python -m vae_lab.report, which will write over it. -->"
@@ -106,7 +106,7 @@ _EXPLANATION = (
 )
 
 
-def _counts(runs: Iterable[Run]) -> str:
+def _counts(runs: Iterable[RunRecord]) -> str:
     states = [run.state for run in runs]
     counts = [f"{states.count(state)} {state}" for state in dict.fromkeys(sorted(states, key=_STATES.index))]
     return f"{len(states)} run{'s' * (len(states) != 1)}: {', '.join(counts)}."

@@ -9,7 +9,7 @@ from vae_lab.collapse import collapse_lines
 from vae_lab.nested import value_at
 from vae_lab.reports.comparison import Comparison
 from vae_lab.reports.tables import relative
-from vae_lab.runs.reading import Run
+from vae_lab.runs.reading import RunRecord
 
 
 def remarks(comparison: Comparison, folder: Path) -> list[str]:
@@ -69,22 +69,22 @@ def _of_settings(comparison: Comparison) -> Iterator[str]:
             yield f"{comparison.label(of_setting.values) or 'runs'}: by different code: {', '.join(codes)}"
 
 
-def _is_conditional(run: Run) -> bool:
+def _is_conditional(run: RunRecord) -> bool:
     return value_at(run.config, "model.conditional") is True
 
 
-def _is_tested_in_part(run: Run) -> bool:
+def _is_tested_in_part(run: RunRecord) -> bool:
     limit = value_at(run.config, "trainer.limit_test_batches")  # 1.0 is all of them, 1 is one batch
     return limit is not None and not (isinstance(limit, float) and limit == 1)
 
 
-def _code(run: Run) -> str:
+def _code(run: RunRecord) -> str:
     """Returns the version of the lab and the commit that a run was trained with; '' if it does not say."""
     version, commit = value_at(run.record, "versions.vae-lab"), value_at(run.record, "git.commit")
     return " ".join(str(part)[:12] for part in (version, commit) if part)
 
 
-_PECULIARITIES: dict[Callable[[Run], bool], str] = {
+_PECULIARITIES: dict[Callable[[RunRecord], bool], str] = {
     lambda run: run.selection == "test set": (
         "best.ckpt was chosen by the test set (data.val_size=0), so that the figures are not independent of that choice"
     ),

@@ -15,7 +15,7 @@ from vae_lab.reports.charts import DPI
 from vae_lab.reports.comparison import Comparison
 from vae_lab.reports.varied import Setting
 from vae_lab.runs.folder import FIGURES
-from vae_lab.runs.reading import Run
+from vae_lab.runs.reading import RunRecord
 
 INCHES = 2.6
 """Width of one setting's samples."""
@@ -45,12 +45,12 @@ def sample_grid(comparison: Comparison) -> Figure | None:
     return figure
 
 
-def with_unreadable_pictures(runs: Iterable[Run]) -> list[Run]:
+def with_unreadable_pictures(runs: Iterable[RunRecord]) -> list[RunRecord]:
     """Returns the runs, with a reason if the picture of the samples exists but cannot be read."""
     return [run if (problem := _problem(run)) is None else replace(run, reason=problem) for run in runs]
 
 
-def _problem(run: Run) -> str | None:
+def _problem(run: RunRecord) -> str | None:
     path = run.folder / FIGURES / _SAMPLES
     if run.state != "finished" or not os.path.lexists(path):
         return None

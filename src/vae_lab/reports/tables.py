@@ -13,7 +13,7 @@ from vae_lab.reports import text
 from vae_lab.reports.comparison import Comparison
 from vae_lab.reports.varied import Setting
 from vae_lab.runs.folder import TRACEBACK
-from vae_lab.runs.reading import Run, setting
+from vae_lab.runs.reading import RunRecord
 
 _COLUMNS = {
     "nll": ("NLL", 2),
@@ -97,7 +97,7 @@ def other_rows(comparison: Comparison, folder: Path) -> Rows:
     return rows
 
 
-def why(run: Run) -> str:
+def why(run: RunRecord) -> str:
     """Returns the reason why a run is not finished."""
     return run.reason or "neither metrics.json nor failure.json: it still trains, or was ended before it was done"
 
@@ -131,7 +131,7 @@ def comma_separated(comparison: Comparison, folder: Path) -> str:
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(map(text.cell, ["folder", "state", *comparison.keys, "seed", *metrics, "reason"]))
     for run in comparison.runs:
-        values = [setting(run, key) for key in comparison.keys]
+        values = [run.setting(key) for key in comparison.keys]
         numbers = [run.metrics.get(metric, "") for metric in metrics]
         texts = map(text.cell, [relative(run.folder, folder), run.state, *values, run.seed])
         writer.writerow([*texts, *numbers, text.cell(run.reason)])
@@ -149,7 +149,7 @@ def relative(path: Path, folder: Path) -> str:
     return path.relative_to(folder).as_posix()
 
 
-def _label(comparison: Comparison, run: Run) -> str:
+def _label(comparison: Comparison, run: RunRecord) -> str:
     return " ".join(word for word in run.overrides or () if word not in comparison.shared) or run.folder.name
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from vae_lab.nested import leaves
 from vae_lab.runs.folder import relative_to_run
-from vae_lab.runs.reading import Run, overridden_keys, setting, shown
+from vae_lab.runs.reading import RunRecord, shown
 
 _NOT_SETTINGS = (
     "overrides",
@@ -42,8 +42,8 @@ class Setting:
     """
 
     values: Mapping[str, str]
-    runs: tuple[Run, ...]
-    copies: tuple[Run, ...] = ()
+    runs: tuple[RunRecord, ...]
+    copies: tuple[RunRecord, ...] = ()
 
     @property
     def label(self) -> str:
@@ -65,9 +65,9 @@ class Setting:
         return statistics.stdev(numbers) if len(numbers) > 1 else None
 
 
-def settings_of(runs: Iterable[Run], keys: Sequence[str]) -> list[Setting]:
+def settings_of(runs: Iterable[RunRecord], keys: Sequence[str]) -> list[Setting]:
     """Returns finished runs by the values of ``keys``, in the order of these values: numbers by size, then strings."""
-    groups: dict[tuple[str, ...], list[Run]] = {}
+    groups: dict[tuple[str, ...], list[RunRecord]] = {}
     for run in sorted(runs, key=lambda run: (run.seed.zfill(10), str(run.folder))):
         if run.state == "finished":
             groups.setdefault(_values(run, keys), []).append(run)
@@ -75,9 +75,9 @@ def settings_of(runs: Iterable[Run], keys: Sequence[str]) -> list[Setting]:
     return [Setting(dict(zip(keys, values, strict=True)), *_one_per_seed(members)) for values, members in ordered]
 
 
-def _one_per_seed(runs: Sequence[Run]) -> tuple[tuple[Run, ...], tuple[Run, ...]]:
+def _one_per_seed(runs: Sequence[RunRecord]) -> tuple[tuple[RunRecord, ...], tuple[RunRecord, ...]]:
     """Returns the first run of each seed, an evaluated one where there is one, and the others; no seed is like none."""
-    chosen: dict[str, Run] = {}
+    chosen: dict[str, RunRecord] = {}
     for number, run in enumerate(runs):
         known = chosen.setdefault(run.seed or f"unknown {number}", run)
         if "nll" in run.metrics and "nll" not in known.metrics:
@@ -86,13 +86,13 @@ def _one_per_seed(runs: Sequence[Run]) -> tuple[tuple[Run, ...], tuple[Run, ...]
     return tuple(run for run in runs if id(run) in counted), tuple(run for run in runs if id(run) not in counted)
 
 
-def varied_keys(runs: Sequence[Run]) -> list[str]:
+def varied_keys(runs: Sequence[RunRecord]) -> list[str]:
     """Returns the keys that distinguish settings: those of the command line and, if these do not, of the configs.
 
     Runs with the same values of all of them have the same config, but for the seed and their folder: only such runs may
     be averaged.
     """
-    overridden = dict.fromkeys(key for run in runs for key in overridden_keys(run) if _is_setting(key))
+    overridden = dict.fromkeys(key for run in runs for key in run.overridden if _is_setting(key))
     keys = [key for key in overridden if len({value_of(run, key) for run in runs} - {""}) > 1]
     finished = [run for run in runs if run.state == "finished"]
     return telling_apart([dict(_settings(run)) | {key: value_of(run, key) for key in keys} for run in finished], keys)
@@ -131,27 +131,27 @@ def as_number(value: str) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _values(run: Run, keys: Sequence[str]) -> tuple[str, ...]:
+def _values(run: RunRecord, keys: Sequence[str]) -> tuple[str, ...]:
     return tuple(value_of(run, key) for key in keys)
 
 
-def value_of(run: Run, key: str) -> str:
+def value_of(run: RunRecord, key: str) -> str:
     """Returns the value of a setting; '' for a seed that is not set and equals that of the run, such as data.seed."""
-    value = setting(run, key)
-    follows = key.endswith(".seed") and value == run.seed and key not in overridden_keys(run)
+    value = run.setting(key)
+    follows = key.endswith(".seed") and value == run.seed and key not in run.overridden
     return "" if follows else value
 
 
-def is_published(run: Run) -> bool:
+def is_published(run: RunRecord) -> bool:
     """True if the data set is the same wherever it lies."""
-    return setting(run, "data") in _PUBLISHED
+    return run.setting("data") in _PUBLISHED
 
 
 def _is_setting(key: str) -> bool:
     return key != "seed" and not any(key == name or key.startswith(f"{name}.") for name in _NOT_SETTINGS)
 
 
-def _settings(run: Run) -> Iterator[tuple[str, str]]:
+def _settings(run: RunRecord) -> Iterator[tuple[str, str]]:
     """Yields each value of the config that is a setting."""
     published = is_published(run)
     for key, value in leaves(relative_to_run(run.config)):

@@ -34,8 +34,8 @@ State = Literal["finished", "pruned", "failed", "unfinished", "unreadable"]
 
 
 @dataclass(frozen=True)
-class Run:
-    """One run folder.
+class RunRecord:
+    """Record of a run: what its folder says of it.
 
     Attributes:
         folder: run folder.
@@ -68,7 +68,7 @@ class Run:
     @property
     def seed(self) -> str:
         """Seed of the run, as a string."""
-        return setting(self, "seed")
+        return self.setting("seed")
 
     @property
     def selection(self) -> str:
@@ -80,8 +80,24 @@ class Run:
         """Digest of the test set; '' if the run does not say."""
         return str(value_at(self.record, "fingerprints.test") or "")
 
+    @property
+    def overridden(self) -> dict[str, str]:
+        """Keys that were set on the command line, with their values as the config would show them."""
+        pairs = (word.lstrip("+~").partition("=") for word in self.overrides or ())
+        return {key: _plain(value) for key, _, value in pairs}
 
-def find_runs(folder: Path) -> list[Run]:
+    def setting(self, key: str) -> str:
+        """Returns a key's value on the command line, or a group's option, as a string; '' if the run does not say."""
+        choice = value_at(self.config, f"choices.{key}")
+        if choice is not None:
+            return shown(choice)
+        node = value_at(self.config, key, _MISSING)
+        if node is _MISSING:
+            return self.overridden.get(key, "")
+        return shown(node.get("_target_", "")) if isinstance(node, Mapping) else shown(node)
+
+
+def find_runs(folder: Path) -> list[RunRecord]:
     """Returns every run in ``folder`` and below it, in the order of their paths; no exported runs, which are copies.
 
     Links to folders are followed; what several paths lead to is found once.
@@ -94,7 +110,7 @@ def find_runs(folder: Path) -> list[Run]:
             try:
                 run = read_run(Path(path))
             except Exception as error:  # one broken run must not end the report of all others
-                run = Run(Path(path), "unreadable", f"{type(error).__name__}: {error}"[:150])
+                run = RunRecord(Path(path), "unreadable", f"{type(error).__name__}: {error}"[:150])
             if run is not None:
                 found.append(run)
     return found
@@ -111,7 +127,7 @@ def _unseen(path: Path, names: Iterable[str], seen: set[Path], of_run: bool) -> 
     return unseen
 
 
-def read_run(folder: Path) -> Run | None:
+def read_run(folder: Path) -> RunRecord | None:
     """Returns the run in a folder; None if there is none."""
     problems: list[str] = []
     config = _read(folder / CONFIG, read_yaml, problems)
@@ -130,7 +146,7 @@ def read_run(folder: Path) -> Run | None:
     if overrides is not None and not isinstance(overrides, list):
         problems.append(f"{CONFIG}: overrides are not a list")
         state, overrides = "unreadable", None
-    return Run(
+    return RunRecord(
         folder,
         state,
         "; ".join(problems) or str((failure or pruned).get("reason", "")),
@@ -199,32 +215,11 @@ def recorded_ids(run: Path) -> dict[str, str]:
     return ids
 
 
-def setting(run: Run, key: str) -> str:
-    """Returns a key's value on the command line, or a group's option, as a string; '' if the run does not say."""
-    choice = value_at(run.config, f"choices.{key}")
-    if choice is not None:
-        return shown(choice)
-    node = value_at(run.config, key, _MISSING)
-    if node is _MISSING:
-        return _overridden(run).get(key, "")
-    return shown(node.get("_target_", "")) if isinstance(node, Mapping) else shown(node)
-
-
-def overridden_keys(run: Run) -> list[str]:
-    """Returns the keys that were set on the command line."""
-    return list(_overridden(run))
-
-
 def shown(value: Any) -> str:
     """Returns a value as one writes it on the command line."""
     if isinstance(value, list):
         return f"[{','.join(map(shown, value))}]"
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _overridden(run: Run) -> dict[str, str]:
-    pairs = (word.lstrip("+~").partition("=") for word in run.overrides or ())
-    return {key: _plain(value) for key, _, value in pairs}
 
 
 def _plain(value: str) -> str:

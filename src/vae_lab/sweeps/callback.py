@@ -20,7 +20,7 @@ from vae_lab.cli.messages import fail
 from vae_lab.cli.paths import quoted
 from vae_lab.errors import RunError
 from vae_lab.runs.locks import hold
-from vae_lab.runs.reading import Run, find_runs
+from vae_lab.runs.reading import RunRecord, find_runs
 from vae_lab.sweeps import jobs
 from vae_lab.sweeps.folders import excluded_words, run_folder, sweep_folder
 from vae_lab.sweeps.grid import planned_jobs
@@ -66,7 +66,7 @@ class SweepCallback(Callback):
             if config.sweep.resume is not None:
                 self._compare(find_runs(folder), planned)
 
-    def _compare(self, runs: list[Run], planned: list[list[str]] | None) -> None:
+    def _compare(self, runs: list[RunRecord], planned: list[list[str]] | None) -> None:
         """Prints what is left to do, and how many runs of the folder do not belong to this sweep."""
         self.finished_before = {run.job for run in runs if run.state == "finished" and run.job is not None}
         if planned is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence, Set
 from typing import NamedTuple
 
-from vae_lab.runs.reading import Run
+from vae_lab.runs.reading import RunRecord
 from vae_lab.screen import print_table
 
 
@@ -23,7 +23,7 @@ class _JobRow(NamedTuple):
 
 
 def job_rows(
-    runs: Sequence[Run], planned: Sequence[Sequence[str]] | None, finished_before: Set[frozenset[str]]
+    runs: Sequence[RunRecord], planned: Sequence[Sequence[str]] | None, finished_before: Set[frozenset[str]]
 ) -> list[_JobRow]:
     """Returns a row for each planned job; for each run of the folder, if the jobs were not planned beforehand."""
     if planned is None:
@@ -33,7 +33,7 @@ def job_rows(
     return [_row(job, found.get(frozenset(job)), frozenset(job) in finished_before) for job in planned]
 
 
-def _row(overrides: Sequence[str], run: Run | None, skipped: bool) -> _JobRow:
+def _row(overrides: Sequence[str], run: RunRecord | None, skipped: bool) -> _JobRow:
     if run is None:
         return _JobRow(overrides, "not run", "it left nothing behind")
     if run.state == "finished":
