@@ -22,7 +22,8 @@ def test_mean_and_spread_are_those_of_the_seeds(tmp_path: Path) -> None:
     comparison = compare(find_runs(tmp_path))
     assert comparison.keys == ["latent_dim"]
     two, sixteen = comparison.settings
-    assert (two.label, sixteen.label) == ("latent_dim=2", "latent_dim=16"), "sorted as numbers"
+    labels = [comparison.label(each.values) for each in (two, sixteen)]
+    assert labels == ["latent_dim=2", "latent_dim=16"], "sorted as numbers"
     assert len(two.runs) == 3
     assert two.mean("elbo") == pytest.approx(-112.0)
     assert two.spread("elbo") == pytest.approx(7**0.5)  # ((2^2 + 1^2 + 3^2) / 2)^(1/2)

@@ -29,7 +29,8 @@ _COLUMNS = {
 
 Rows = list[list[str]]
 """A table; the first row has the titles."""
-
+_Cell = str | tuple[str, str]
+"""A string, or the label and the path of a link to a file below the page."""
 
 _ESSENTIAL = ("nll", "elbo", "kl", "units_with_kl", "active_units")
 """Metrics that a screen is wide enough for."""
@@ -75,25 +76,25 @@ def _mean_and_spread(setting: Setting, metric: str) -> str:
     return mean if spread is None else f"{mean} ± {_rounded(spread, metric)}"
 
 
-def run_rows(comparison: Comparison, folder: Path) -> Rows:
+def run_rows(comparison: Comparison, folder: Path) -> list[list[_Cell]]:
     """Returns one row per finished run, with a link to its folder."""
     metrics = _metrics(comparison)
-    rows = [[*_keys(comparison), "seed", *(_COLUMNS[metric][0] for metric in metrics), "folder"]]
+    rows: list[list[_Cell]] = [[*_keys(comparison), "seed", *(_COLUMNS[metric][0] for metric in metrics), "folder"]]
     for group in comparison.settings:
         for run in group.runs:
             numbers = [_rounded(run.metrics[metric], metric) if metric in run.metrics else "" for metric in metrics]
-            rows.append([*_values(comparison, group), run.seed, *numbers, Link("folder", relative(run.folder, folder))])
+            rows.append([*_values(comparison, group), run.seed, *numbers, ("folder", relative(run.folder, folder))])
     return rows
 
 
-def other_rows(comparison: Comparison, folder: Path) -> Rows:
+def other_rows(comparison: Comparison, folder: Path) -> list[list[_Cell]]:
     """Returns the runs that did not finish, with the reason, and those with a broken file."""
-    rows = [["run", "state", "reason"]]
+    rows: list[list[_Cell]] = [["run", "state", "reason"]]
     for run in comparison.runs:
         if run.state != "finished" or run.reason:
             trace = run.folder / TRACEBACK
             target = trace if trace.is_file() else run.folder
-            rows.append([Link(_label(comparison, run), relative(target, folder)), run.state, why(run)])
+            rows.append([(_label(comparison, run), relative(target, folder)), run.state, why(run)])
     return rows
 
 
@@ -102,26 +103,16 @@ def why(run: RunRecord) -> str:
     return run.reason or "neither metrics.json nor failure.json: it still trains, or was ended before it was done"
 
 
-def markdown(rows: Rows) -> str:
+def markdown(rows: Sequence[Sequence[_Cell]]) -> str:
     """Returns a table of a Markdown page, which shows every string as it is."""
     return text.markdown_table([[_cell(cell) for cell in row] for row in rows])
 
 
-def _cell(cell: str) -> str:
-    shown = text.markdown(cell)
-    return f"[{shown}]({cell.target})" if isinstance(cell, Link) else shown
-
-
-class Link(str):
-    """A cell of a table that links to a file below the page."""
-
-    target: str
-
-    def __new__(cls, label: str, path: str) -> Link:
-        """Makes a cell of a label and the path of the file."""
-        link = super().__new__(cls, label)
-        link.target = quote(os.fsencode(path))
-        return link
+def _cell(cell: _Cell) -> str:
+    if isinstance(cell, str):
+        return text.markdown(cell)
+    label, path = cell
+    return f"[{text.markdown(label)}]({quote(os.fsencode(path))})"
 
 
 def comma_separated(comparison: Comparison, folder: Path) -> str:

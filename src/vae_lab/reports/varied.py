@@ -45,11 +45,6 @@ class Setting:
     runs: tuple[RunRecord, ...]
     copies: tuple[RunRecord, ...] = ()
 
-    @property
-    def label(self) -> str:
-        """A label such as ``latent_dim=2, model=vae``."""
-        return label_of(self.values)
-
     def numbers(self, metric: str) -> list[float]:
         """Returns the finite values of a metric, one per run."""
         found = (run.metrics.get(metric, math.nan) for run in self.runs)
@@ -70,7 +65,7 @@ def settings_of(runs: Iterable[RunRecord], keys: Sequence[str]) -> list[Setting]
     groups: dict[tuple[str, ...], list[RunRecord]] = {}
     for run in sorted(runs, key=lambda run: (run.seed.zfill(10), str(run.folder))):
         if run.state == "finished":
-            groups.setdefault(_values(run, keys), []).append(run)
+            groups.setdefault(tuple(value_of(run, key) for key in keys), []).append(run)
     ordered = sorted(groups.items(), key=lambda item: [order(value) for value in item[0]])
     return [Setting(dict(zip(keys, values, strict=True)), *_one_per_seed(members)) for values, members in ordered]
 
@@ -129,10 +124,6 @@ def as_number(value: str) -> float | None:
     except ValueError:
         return None
     return number if math.isfinite(number) else None
-
-
-def _values(run: RunRecord, keys: Sequence[str]) -> tuple[str, ...]:
-    return tuple(value_of(run, key) for key in keys)
 
 
 def value_of(run: RunRecord, key: str) -> str:
