@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from vae_lab.cli import command
 from vae_lab.cli.trainers import open_run
 from vae_lab.errors import naming_data_root
-from vae_lab.settings import EncodingSettings, settings_of
+from vae_lab.settings import EncodingSettings
 
 if TYPE_CHECKING:
     from vae_lab.data import ImageDataModule
@@ -25,7 +25,7 @@ def encode(cfg: DictConfig) -> None:
     from vae_lab.runs.folder import CODES  # noqa: PLC0415
     from vae_lab.runs.loading import find_run  # noqa: PLC0415
 
-    settings = settings_of(EncodingSettings, cfg)
+    settings = command.settings_of(EncodingSettings, cfg)
     run = find_run(cfg.run)
     if cfg.out:
         evaluation.check_format(Path(cfg.out))

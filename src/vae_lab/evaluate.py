@@ -14,7 +14,7 @@ from vae_lab.cli import command
 from vae_lab.cli.trainers import open_run
 from vae_lab.collapse import collapse_lines
 from vae_lab.errors import RunError, naming_data_root
-from vae_lab.settings import EvaluationSettings, settings_of
+from vae_lab.settings import EvaluationSettings
 
 if TYPE_CHECKING:
     from vae_lab.core import LatentVariableModel
@@ -34,7 +34,7 @@ def evaluate(cfg: DictConfig) -> None:
     from vae_lab.runs.evaluations import beside_better, evaluation_path, is_own_data  # noqa: PLC0415
     from vae_lab.runs.loading import find_run  # noqa: PLC0415
 
-    settings = settings_of(EvaluationSettings, cfg)
+    settings = command.settings_of(EvaluationSettings, cfg)
     run = find_run(cfg.run)
     step = run.step()  # before the weights: a training may save others meanwhile
     model, data, trainer = open_run(cfg, run)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from vae_lab.cli import command
-from vae_lab.settings import ExploreSettings, settings_of
+from vae_lab.settings import ExploreSettings
 
 
 def explore(cfg: DictConfig) -> None:
@@ -16,7 +15,7 @@ def explore(cfg: DictConfig) -> None:
     # Here and not above: --help and a wrong key must not wait for torch.
     from vae_lab.explorer.server import address_of, explorer_of, make_explorer_server  # noqa: PLC0415
 
-    explored = settings_of(ExploreSettings, cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True)))
+    explored = command.settings_of(ExploreSettings, cfg)
     paths = [Path(path).expanduser() for path in (cfg.run, cfg.run2) if path]
     if len(paths) == 2 and paths[0].absolute() == paths[1].absolute():
         raise ValueError(f"run2={cfg.run2}: is run itself; name another")

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from vae_lab.cli import command
 from vae_lab.errors import RunError
-from vae_lab.settings import ExportSettings, settings_of
+from vae_lab.settings import ExportSettings
 
 if TYPE_CHECKING:
     from vae_lab.exports.writing import Export
@@ -28,7 +28,7 @@ def export(cfg: DictConfig) -> None:
     from vae_lab.runs.folder import EXPORT, make_unique_folder  # noqa: PLC0415
     from vae_lab.runs.loading import find_run  # noqa: PLC0415
 
-    settings = settings_of(ExportSettings, cfg)
+    settings = command.settings_of(ExportSettings, cfg)
     formats_of(settings)
     if settings.push:
         check_push(settings.push)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from vae_lab.cli import command
 from vae_lab.errors import RunError, naming_data_root
 from vae_lab.runs.folder import SAMPLES
-from vae_lab.settings import Request, settings_of
+from vae_lab.settings import Request
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,7 +34,7 @@ def sample(cfg: DictConfig) -> None:
     from vae_lab.runs.evaluations import name_ending, other_root  # noqa: PLC0415
     from vae_lab.runs.loading import find_run  # noqa: PLC0415
 
-    request = settings_of(Request, cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True)))
+    request = command.settings_of(Request, cfg)
     run = find_run(cfg.run)
     model = run.model(cfg.packages, weights=cfg.weights)
     check_columns(model.spec, request.columns)

@@ -6,8 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from inspect import signature
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from vae_lab.types import SplitName
 
@@ -49,14 +48,6 @@ _USED_BY: dict[str, tuple[What, ...]] = {
     "split": ("reconstructions", "traversals", "interpolations", "progressive", "levels", "conditions"),
 }
 """Settings that apply only to some kinds of sheets."""
-
-
-T = TypeVar("T")
-
-
-def settings_of(kind: type[T], config: Mapping[Any, Any]) -> T:
-    """Returns the settings of a kind that the config of a command has."""
-    return kind(**{name: config[name] for name in signature(kind).parameters})
 
 
 class _Counts:

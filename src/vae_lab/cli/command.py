@@ -8,7 +8,9 @@ import sys
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from inspect import signature
 from string import Template
+from typing import Any, TypeVar
 
 import hydra
 from hydra import initialize_config_dir
@@ -26,6 +28,7 @@ from vae_lab.cli.repeated_words import completed_words
 from vae_lab.runs import locks
 
 Task = Callable[[DictConfig], None]
+T = TypeVar("T")
 
 _INTERRUPTED = 130
 """The exit code of a program that was stopped by Ctrl-C, as shells have it."""
@@ -76,6 +79,12 @@ def run(task: Task, config_name: str, run_job: Callable[[Task, DictConfig], None
         fail(error)
     finally:
         locks.AT_END.close()
+
+
+def settings_of(kind: type[T], cfg: DictConfig) -> T:
+    """Returns the settings of a kind that the config of a command has, as plain containers."""
+    plain: Any = OmegaConf.to_container(cfg, resolve=True)
+    return kind(**{name: plain[name] for name in signature(kind).parameters})
 
 
 def _print_help(config_name: str, words: Sequence[str]) -> None:
