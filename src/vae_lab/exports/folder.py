@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ from vae_lab.core import LatentVariableModel
 from vae_lab.files import write_text
 from vae_lab.runs.checkpoints import Weights
 from vae_lab.runs.evaluations import evaluation_path
-from vae_lab.runs.folder import CONFIG, EVALUATION, METRICS, WEIGHTS
+from vae_lab.runs.folder import CONFIG, EVALUATION, METRICS, WEIGHTS, save_json
 from vae_lab.runs.loading import SavedRun
 from vae_lab.runs.reading import is_of_other_weights
 from vae_lab.runs.tensor_files import save_safetensors
@@ -45,7 +44,7 @@ def write_run(folder: Path, run: SavedRun, model: LatentVariableModel, numbers: 
     save_safetensors(folder / WEIGHTS, model.state_dict())
     write_text(folder / CONFIG, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
     for name, record in numbers.items():
-        write_text(folder / name, json.dumps(record, indent=2) + "\n")
+        save_json(folder / name, record)
 
 
 def numbers_of(run: SavedRun, weights: Weights) -> dict[str, dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +13,7 @@ from vae_lab.exports.folder import numbers_of, write_run
 from vae_lab.exports.formats import FORMATS, PACKAGES, GraphFormat, check_installed, traced
 from vae_lab.exports.graphs import GRAPHS, Graph
 from vae_lab.exports.parity import BATCH_SIZES, TOLERANCE, largest_error
-from vae_lab.files import write_text
-from vae_lab.runs.folder import PARITY
+from vae_lab.runs.folder import PARITY, save_json
 from vae_lab.runs.loading import SavedRun, find_run
 from vae_lab.runs.provenance import provenance
 from vae_lab.settings import ExportSettings
@@ -146,4 +144,4 @@ def _write_parity(export: Export, run: SavedRun, settings: ExportSettings) -> No
         "run": run.summary() | {"checkpoint": run.checkpoint.name, "weights": settings.weights},
         **provenance(),
     }
-    write_text(export.folder / PARITY, json.dumps(record, indent=2) + "\n")
+    save_json(export.folder / PARITY, record)

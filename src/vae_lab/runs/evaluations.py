@@ -93,9 +93,9 @@ def is_own_data(run: SavedRun, data_root: str | None, data: ImageDataModule, spl
         data: data that are evaluated.
         split: split of these data.
     """
-    fingerprints = recorded(run.folder / METRICS, "fingerprints")  # None in runs that are older or unfinished
-    if isinstance(fingerprints, dict) and fingerprints.get(split) is not None:
-        return bool(fingerprints[split] == data.fingerprint(split))
+    known = _fingerprints(run, METRICS).get(split)
+    if known is not None:
+        return bool(known == data.fingerprint(split))
     own = run.config["data"].get("root")
     return data_root is None or (isinstance(own, str) and _resolved(data_root) == _resolved(own))
 
@@ -104,18 +104,23 @@ def is_other_data(run: SavedRun, data: ImageDataModule) -> bool:
     """True if the test set is known to be another one than that of the run, so that data without one are all new."""
     if value_at(run.config, "choices.data") == "loader":  # whose fingerprint is not that of arrays
         return False
-    fingerprints = recorded(run.folder / METRICS, "fingerprints")
-    known = fingerprints.get("test") if isinstance(fingerprints, dict) else None
+    known = _fingerprints(run, METRICS).get("test")
     return known is not None and known != data.fingerprint("test")
 
 
 def changed_splits(run: SavedRun, data: DataModule) -> list[str]:
     """Returns the splits that do not hold what they held when the run last began, went on or ended."""
+    known = _fingerprints(run, METRICS, FINGERPRINTS)  # the latter is the newer one
+    return [split for split in get_args(SplitName) if split in known and data.fingerprint(split) != known[split]]
+
+
+def _fingerprints(run: SavedRun, *files: str) -> dict[str, str]:
+    """Returns the digests of the data by split, later files overruling others; none in older or unfinished runs."""
     known: dict[str, str] = {}
-    for name in (METRICS, FINGERPRINTS):  # the latter is the newer one; runs of an older version have none
+    for name in files:
         found = recorded(run.folder / name, "fingerprints")
         known |= found if isinstance(found, dict) else {}
-    return [split for split in get_args(SplitName) if split in known and data.fingerprint(split) != known[split]]
+    return known
 
 
 def _resolved(folder: str) -> Path:
