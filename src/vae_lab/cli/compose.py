@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import hydra
+import omegaconf
 from hydra import initialize_config_dir, version
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -34,7 +35,6 @@ from vae_lab.cli.check import ConfigError
 from vae_lab.cli.messages import message
 from vae_lab.cli.overrides import check_words, quoted_names, without_keys
 from vae_lab.cli.paths import with_quoted_path
-from vae_lab.cli.resolvers import register_resolver
 from vae_lab.cli.trainers import OPTIMIZATION, build_trainer, refuse_blind_callbacks
 from vae_lab.cli.weights_memory import bounded_weights
 from vae_lab.errors import RunError
@@ -52,6 +52,15 @@ keys.install()  # at import, because a job in a process of another launcher comp
 # Hydra 1.4 announces what 1.5 will refuse; pyproject.toml excludes 1.5.
 for _start in ("The version_base", r"hydra\.utils\.instantiate\(\) resolved", "Hydra configured Python logging"):
     warnings.filterwarnings("ignore", _start)
+# OmegaConf 2.4 gives the function a new name, under which 2.3 has another function.
+_register = getattr(OmegaConf, "register_resolver" if omegaconf.__version__ >= "2.4" else "register_new_resolver")
+
+
+def register_resolver(name: str, function: Callable[..., Any]) -> None:
+    """Makes a function available to all configs of this process, which call it as ``${name:arguments}``."""
+    _register(name, function, replace=True)
+
+
 # For network=mlp_auto.
 register_resolver("batch_norm_with", lambda prior: not str(prior).endswith(".VampPrior"))
 

@@ -1,22 +1,36 @@
-"""Words of the command line that a run or a sweep was started with, to resume it or to train the run again."""
+"""Words of the command line that a run or a sweep was started with, to resume it or to train the run again.
+
+A record may be a stranger's, and Hydra calls whatever a `_target_` names. The user's own config tree and the words that
+the user types may name anything; recorded words may only choose among what that tree offers and set its values.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence, Set
+import re
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
 
 from vae_lab.cli.by_data import is_auto
 from vae_lab.cli.compose import composed_or_none
 from vae_lab.cli.keys import is_taken
 from vae_lab.cli.paths import path_of, quoted
-from vae_lab.cli.recorded_overrides import refusal
 from vae_lab.errors import RunError
-from vae_lab.nested import key_of, value_at
+from vae_lab.nested import key_of, value_at, walk
 from vae_lab.runs.folder import MULTIRUN
 from vae_lab.runs.reading import saved_config
 from vae_lab.runs.untrusted import read_yaml
+
+_PLACES = ("run_dir", "dirpath", "filename", "save_dir", "default_root_dir")
+"""Last parts of keys that say where files are written."""
+
+_READ_FROM = ("data", "init_from")
+"""First parts of keys that say where files are read; a run that goes on does not read its init_from again."""
 
 
 def completed_words(words: Sequence[str], multirun: bool = False) -> list[str]:
@@ -109,9 +123,9 @@ def _recorded_words(run: Path, given: Set[str]) -> list[str]:
 
 
 def _check_recorded(words: Sequence[Any], named_by: str, swept: bool = False) -> None:
-    """Raises RunError for a recorded word that is refused; ``swept`` as in `refusal`."""
+    """Raises RunError for a recorded word that is refused; ``swept`` as in `_refusal`."""
     for word in words:
-        if reason := refusal(word, swept):
+        if reason := _refusal(word, swept):
             shown = " ".join(str(word).split())[:200]
             raise RunError(
                 f"{named_by}: its record of the command line holds {shown}, which {reason}; "
@@ -165,4 +179,54 @@ def moved_choices(before: Mapping[str, Any], now: Mapping[str, Any], given: Set[
         for group, option in before.items()
         if group in now and now[group] != option and group not in given
     ]
-    return [word for word in moved if refusal(word) is None]
+    return [word for word in moved if _refusal(word) is None]
+
+
+def _refusal(word: Any, swept: bool = False) -> str | None:
+    """Returns why a recorded word, which may be any plain container, is refused; None if it is accepted.
+
+    With ``swept`` several values, as a sweep has them, are accepted if each of them is.
+    """
+    try:
+        override = OverridesParser.create().parse_override(word) if isinstance(word, str) else None
+    except (HydraException, RecursionError):
+        override = None
+    if override is None or (override.is_sweep_override() and not swept):
+        return "is not of the form key=value"
+    if override.is_choice_sweep() or override.is_range_sweep():
+        words = (f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator())
+        return next(filter(None, map(_refusal, words)), None)
+    return _refused_key(override) or _refused_value(override)
+
+
+def _refused_key(override: Override) -> str | None:
+    parts = re.split(r"[./]", f"{override.key_or_group}.{override.package or ''}")
+    if "hydra" in parts:
+        return "sets a key of Hydra's own"
+    return "names something to be called" if any(map(_calls, parts)) else None
+
+
+def _refused_value(override: Override) -> str | None:
+    key = override.key_or_group.split(".")
+    for text in [key[-1], *_texts(override.value())]:
+        if _calls(text):
+            return "names something to be called"
+        if re.search(r"\$\{[^}]*:", text) or ("${" in text and len(key) == 1):
+            return "computes its value"
+        if text in _PLACES or (key[0] not in _READ_FROM and (text.startswith("/") or ".." in Path(text).parts)):
+            return "says where files are"
+    return None
+
+
+def _calls(name: str) -> bool:
+    """True for a key that instantiation obeys: _target_, _partial_, _args_, ..."""
+    return re.fullmatch(r"_\w+_", name) is not None
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yields every string in a value, and every key."""
+    for _, node in walk(value):
+        if isinstance(node, Mapping):
+            yield from map(str, node)
+        elif not isinstance(node, list):
+            yield str(node)

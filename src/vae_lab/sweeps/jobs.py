@@ -16,11 +16,10 @@ from omegaconf import DictConfig
 
 from vae_lab.cli.check import check_config
 from vae_lab.cli.command import Task
-from vae_lab.cli.compose import overrides_of, words_for_other_processes
+from vae_lab.cli.compose import overrides_of, register_resolver, words_for_other_processes
 from vae_lab.cli.messages import is_expected, message
 from vae_lab.cli.overrides import without_keys
 from vae_lab.cli.paths import quoted
-from vae_lab.cli.resolvers import register_resolver
 from vae_lab.errors import RunError
 from vae_lab.nested import key_of
 from vae_lab.runs.folder import (
