@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import warnings
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,7 +13,7 @@ import torch
 from torch import Tensor
 
 from vae_lab.core import LatentVariableModel
-from vae_lab.pictures.classes import class_of
+from vae_lab.pictures.classes import class_of, class_tag
 from vae_lab.pictures.conditions import Chosen, Condition, conditions_of, example_of
 from vae_lab.pictures.decoded import decoded, digest_of
 from vae_lab.pictures.latents import first_varied, varied
@@ -20,7 +22,6 @@ from vae_lab.pictures.plane import latent_plane, manifold
 from vae_lab.pictures.reconstructions import interpolations, pairs, reconstructions
 from vae_lab.pictures.samples import condition_sheets, samples, samples_by_class
 from vae_lab.pictures.sheet import Sheet
-from vae_lab.pictures.sheet_names import sheet_name
 from vae_lab.pictures.traversals import traversals
 from vae_lab.settings import NUM, Label, Request
 from vae_lab.types import Batch, NoExampleError, Where, listed
@@ -32,6 +33,10 @@ _NUM_OF_EACH_CLASS = 8
 """Samples of each class if several classes stand side by side."""
 _POOL = 1000
 """Examples to choose from, as many as a training draws its pictures from, so that both show the same ones."""
+_MAX_JOINED = 120
+"""Bytes of several class names, or of a condition, in the name of a file."""
+_IN_NAMES = {"num": "num", "temperature": "t", "draw": "draw_", "split": "", "seed": "seed", "columns": "of_"}
+"""Prefix of the value of a setting in the name of a sheet."""
 
 
 def requested(request: Request, model: LatentVariableModel, examples: Examples) -> Iterator[tuple[str, Sheet]]:
@@ -56,24 +61,24 @@ def requested(request: Request, model: LatentVariableModel, examples: Examples) 
     each: Sequence[int | Condition | None] = chosen or [None]
     match request.what:
         case "samples":
-            yield sheet_name(request, model, chosen), _samples(request, model, examples, chosen)
+            yield _name(request, model, chosen), _samples(request, model, examples, chosen)
         case "reconstructions":
-            yield sheet_name(request, model, chosen), _reconstructions(request, model, examples, chosen)
+            yield _name(request, model, chosen), _reconstructions(request, model, examples, chosen)
         case "interpolations":
             found = varied(_enough(request, examples, 2 * _num(request), chosen))
             ends = pairs(found, _num(request), same_class=model.conditional)
-            yield sheet_name(request, model, chosen), interpolations(model, *ends, seed=request.seed)
+            yield _name(request, model, chosen), interpolations(model, *ends, seed=request.seed)
         case "progressive" | "levels":
-            yield sheet_name(request, model, chosen), _by_level(request, model, examples, chosen)
+            yield _name(request, model, chosen), _by_level(request, model, examples, chosen)
         case "decode":
             assert request.z is not None, "checked by the request"
             _refuse_no_condition(request, model, chosen)
             y = None if chosen is None else _rows(chosen)
             sheet = decoded(model, request.z, y, request.seed, request.draw)
-            yield sheet_name(request, model, chosen, digest_of(request.z)), sheet
+            yield _name(request, model, chosen, digest_of(request.z)), sheet
         case "conditions":
             for part, sheet in _conditions(request, model, examples, chosen).items():
-                yield sheet_name(request, model, chosen, part), sheet
+                yield _name(request, model, chosen, part), sheet
         case "traversals":
             yield from _all_traversals(request, model, examples, each)
         case "manifold":
@@ -89,7 +94,7 @@ def _manifolds(request: Request, model: LatentVariableModel, chosen: Chosen) -> 
     each: Sequence[int | Condition | None] = chosen or [None]
     for one in each:
         y = one.row() if isinstance(one, Condition) else one
-        yield sheet_name(request, model, None if one is None else [one]), manifold(model, y, _num(request))
+        yield _name(request, model, None if one is None else [one]), manifold(model, y, _num(request))
 
 
 def _refuse_no_condition(request: Request, model: LatentVariableModel, chosen: Chosen) -> None:
@@ -174,7 +179,7 @@ def _traversals(
     found = examples(_POOL, _where(chosen))
     every = range(1, model.num_levels + 1)
     for level in every if request.level is None else [request.level]:
-        name = sheet_name(request, model, chosen, f"level_{level}" if len(every) > 1 else "")
+        name = _name(request, model, chosen, f"level_{level}" if len(every) > 1 else "")
         yield name, traversals(model, found, level, _num(request), request.seed)
 
 
@@ -222,3 +227,34 @@ def _where(chosen: Chosen) -> Where:
 
 def _class_names(model: LatentVariableModel) -> tuple[str, ...]:
     return () if model.spec is None else model.spec.class_names
+
+
+def _name(request: Request, model: LatentVariableModel, chosen: Chosen, part: str = "") -> str:
+    """Returns a name such as ``traversals_level_2_y3_seed1`` of a sheet that shows ``part``, such as ``level_2``."""
+    parts = [request.what, *([part] if part else [])]
+    if chosen is not None and len(chosen) == 1:
+        parts.append(f"y{_joined(model, chosen)}")
+    elif chosen is not None and request.y is not None:
+        parts.append("y_all" if request.y == "all" else f"y{_joined(model, chosen)}")
+    parts += [f"{_IN_NAMES[key]}{_shown(value)}" for key, value in request.changes().items() if key in _IN_NAMES]
+    return "_".join(parts)
+
+
+def _shown(value: Any) -> str:
+    several = isinstance(value, list | tuple)
+    return "-".join(re.sub(r"[^\w.]", "_", str(each)) for each in value) if several else str(value)
+
+
+def _joined(model: LatentVariableModel, chosen: Chosen) -> str:
+    """Returns several classes for the name of a file; of very many a digest, because file systems limit its length."""
+    assert chosen is not None
+    conditions = [y for y in chosen if isinstance(y, Condition)]
+    classes = [y for y in chosen if not isinstance(y, Condition)]
+    tags = [condition.tag() for condition in conditions] + [class_tag(model.spec, y) for y in classes]
+    for names in (tags, [*([] if not conditions else tags), *map(str, classes)]):
+        joined = ("-and-" if conditions else "-").join(names)
+        if len(joined.encode()) <= _MAX_JOINED:
+            return joined
+    kind = "conditions" if conditions else "classes"
+    digest = zlib.crc32(repr(tags if conditions else list(classes)).encode())
+    return f"{len(chosen)}_{kind}_{digest:08x}"
