@@ -37,7 +37,6 @@ def collapse_lines(metrics: Mapping[str, Any], config: Mapping[str, Any]) -> lis
 
     Args:
         metrics: by name, such as ``kl_level_1`` or ``units_with_kl``, in nats per example.
-        config: config of the run, resolved.
     """
     levels = _levels(metrics)
     empty = {name: kl for name, kl in levels.items() if kl < _MIN_KL_OF_LEVEL}

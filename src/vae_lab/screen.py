@@ -29,9 +29,6 @@ def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]
     """Prints a table.
 
     Args:
-        title: title above the table.
-        header: titles of the columns.
-        rows: cells of each row.
         right: titles of the columns whose cells are aligned on the right.
     """
     columns = (Column(Text(name), overflow="fold", justify="right" if name in right else "left") for name in header)
@@ -45,7 +42,6 @@ def print_results(title: str, results: Mapping[str, Any], rows: Iterable[Sequenc
     """Prints metrics with their values and units.
 
     Args:
-        title: title above the table.
         results: numbers by name; a standard error ``NAME_error`` is shown beside its number.
         rows: cells of further rows: name, value and unit.
     """

@@ -53,7 +53,6 @@ def train_in_folder(composition: Composition, given: GivenData | None = None) ->
     """Trains one run in its folder, which this process has locked, and returns what was trained.
 
     Args:
-        composition: config of the run.
         given: data that a Python program holds; None: they are read as the config says.
     """
     # Here and not above: --help and a wrong key must not wait for torch.

@@ -24,12 +24,7 @@ _MAX_NAMES_SHOWN = 20
 
 
 class NoExampleError(ValueError):
-    """A split has no example of some classes.
-
-    Args:
-        name: names of the classes.
-        split: name of the split.
-    """
+    """A split has no example of some classes."""
 
     def __init__(self, name: str, split: str) -> None:
         super().__init__(f"y={name}: the {split} split has no such example")

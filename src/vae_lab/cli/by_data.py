@@ -32,13 +32,7 @@ def is_auto(cfg: DictConfig) -> bool:
 
 
 def set_likelihood(cfg: DictConfig, name: str, folder: Path, **defaults: Any) -> None:
-    """Replaces ``likelihood=auto`` by an option of the group; options that were given stay.
-
-    Args:
-        cfg: config of a run.
-        name: name of the option.
-        folder: Hydra tree.
-        defaults: values that replace those of the option.
+    """Replaces ``likelihood=auto`` by an option of the group, with other defaults; options that were given stay.
 
     Raises:
         ConfigError: for options that this likelihood does not take.
@@ -51,14 +45,7 @@ def set_likelihood(cfg: DictConfig, name: str, folder: Path, **defaults: Any) ->
 
 
 def choose_likelihood(cfg: DictConfig, choices: MutableMapping[str, str | None], spec: DataSpec, folder: Path) -> str:
-    """Replaces ``likelihood=auto``; returns a line about the choice, or nothing if there was none.
-
-    Args:
-        cfg: config of a run.
-        choices: option of each group.
-        spec: spec of the data.
-        folder: Hydra tree.
-    """
+    """Replaces ``likelihood=auto``; returns a line about the choice, or nothing if there was none."""
     if not is_auto(cfg):
         return ""
     name = _BY_SUPPORT[spec.support]

@@ -93,9 +93,6 @@ class Composition(NamedTuple):
 def composed(*words: str) -> Iterator[Composition]:
     """Context manager with the config of a training; afterwards Hydra's global state is what it was.
 
-    Args:
-        words: overrides of the command line.
-
     Raises:
         ConfigError: for a word or a key that is wrong.
     """

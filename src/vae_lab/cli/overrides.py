@@ -21,10 +21,6 @@ def check_words(words: Sequence[str], groups: Mapping[str, Sequence[str]]) -> No
     """Raises `ConfigError` for the first word that is not in Hydra's grammar, or that Hydra would not obey.
 
     It would not obey one that gives a group anything but the name of an option, or that deletes a group.
-
-    Args:
-        words: overrides, without options such as -m.
-        groups: options of each group of the config tree.
     """
     parser = OverridesParser.create()
     overrides = {word: _parsed(parser, word) for word in words}

@@ -39,7 +39,6 @@ def completed_words(words: Sequence[str], multirun: bool = False) -> list[str]:
     It has the words that the run or the sweep was started with, then those given now.
 
     Args:
-        words: overrides of the command line.
         multirun: True for a sweep, which cannot resume a run.
 
     Raises:
@@ -61,7 +60,6 @@ def started_with(run: Path, data_root: str | None = None) -> list[str]:
     """Returns the words that train a run again.
 
     Args:
-        run: folder of the run.
         data_root: folder of the data; None: where the run found them.
 
     Raises:

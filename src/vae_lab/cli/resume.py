@@ -76,10 +76,6 @@ def keep_own_defaults(cfg: DictConfig, given: Sequence[str]) -> None:
     """Sets the keys of `_OWN_DEFAULTS` to the values of the resumed run, unless the command line gives them.
 
     An option that was left to the data gets the value that the run has found.
-
-    Args:
-        cfg: config of the command line, with ``resume`` and ``run_dir``.
-        given: words of the command line.
     """
     run = Path(cfg.run_dir)
     if cfg.resume is None or last_checkpoint(run) is None:
@@ -101,7 +97,6 @@ def checkpoint_to_resume(config: dict[str, Any], run: Path) -> Path | None:
 
     Args:
         config: config of the command line as plain containers; ``init_from`` becomes what a resumed run recorded.
-        run: folder of the run.
 
     Raises:
         RunError: if there is nothing to resume, if a new run would write over another, or if the config

@@ -32,7 +32,6 @@ def make_trainer(node: Mapping[Any, Any], **parts: Any) -> Any:
     """Returns the Trainer of a config.
 
     Args:
-        node: config of the Trainer.
         parts: arguments that are objects already, such as its callbacks.
 
     Raises:

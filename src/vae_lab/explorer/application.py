@@ -74,7 +74,6 @@ class OpenRuns:
         """Returns a run that the page asks for, with the lock held by the caller.
 
         Args:
-            name: name of the run.
             stamp: stamp of the run that the page has shown; None: any.
 
         Raises:
@@ -96,8 +95,6 @@ class Explorer:
     """A WSGI application that serves the page and explores runs.
 
     Args:
-        runs: runs that may be explored.
-        guard: rules that requests must fulfil.
         first: names of the runs that the page opens at once, one or two; none: the user chooses from a list.
         uploads: answer with the codes of pictures that are sent.
     """

@@ -99,11 +99,6 @@ def json_body(request: Request) -> dict[str, Any]:
 def bounded_body(request: Request, limit: int, types: Collection[str]) -> bytes:
     """Returns the body of a request.
 
-    Args:
-        request: request with a Content-Length.
-        limit: largest number of bytes.
-        types: content types that are taken.
-
     Raises:
         RefusedError: for another type, no length, or too many bytes.
     """

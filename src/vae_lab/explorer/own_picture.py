@@ -21,8 +21,6 @@ def read_picture(content: bytes, spec: DataSpec, inverted: bool) -> Batch:
     """Returns a picture in the shape of the data: a centre crop, resampled; for binary data black and white.
 
     Args:
-        content: bytes of the file.
-        spec: spec of the data.
         inverted: exchange dark and bright, for ink on paper.
 
     Raises:

@@ -57,12 +57,7 @@ def write_card(
     """Writes README.md and samples.png.
 
     Args:
-        folder: folder of the export.
-        run: run that is exported.
-        model: its model.
-        graphs: graphs of the model.
         errors: largest error of each graph by format.
-        settings: settings of the export.
         numbers: records of the run's numbers; see `vae_lab.exports.folder.numbers_of`.
     """
     name = settings.push.partition("/")[2] if settings.push else str(run.config.get("name") or "vae")

@@ -30,14 +30,7 @@ Numbers = Mapping[str, Mapping[str, Any]]
 
 
 def write_run(folder: Path, run: SavedRun, model: LatentVariableModel, numbers: Numbers) -> None:
-    """Writes model.safetensors and config.yaml, and the records of the numbers that hold for these weights.
-
-    Args:
-        folder: folder of the export.
-        run: run that is exported.
-        model: its model, whose weights are written.
-        numbers: records of the run, as `numbers_of` returns them.
-    """
+    """Writes model.safetensors and config.yaml, and the records of the numbers that hold for these weights."""
     assert model.spec is not None
     config = {key: _portable(value) for key, value in run.config.items() if key not in _OF_TRAINING}
     config["spec"] = model.spec.plain()

@@ -16,9 +16,7 @@ def programs(graphs: Sequence[Graph], errors: Mapping[str, Mapping[str, float]],
     """Yields a paragraph with a program for each format that was written.
 
     Args:
-        graphs: graphs of the model.
         errors: largest error of each graph by format that was written.
-        weights: True if model.safetensors was written.
     """
     written = {
         name: [graph for graph in graphs if name in errors.get(graph.name, {})] for name in ("onnx", "torch_export")

@@ -27,8 +27,6 @@ def push(folder: Path, repository: str, private: bool) -> str:
     """Makes the repository if there is none, uploads the folder as one commit, and returns its address.
 
     Args:
-        folder: folder of the export.
-        repository: user/name.
         private: make a new repository private; one that exists stays as it is.
 
     Raises:

@@ -73,7 +73,6 @@ def export_run(
     """Writes a run to a folder in the formats that are asked for, with parity.json and the card README.md.
 
     Args:
-        run: run that is exported.
         folder: empty folder.
         settings: formats, weights and seed; None: the defaults.
         packages: further packages whose classes the run's config may name.

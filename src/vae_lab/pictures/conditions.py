@@ -100,7 +100,6 @@ def condition_of(spec: DataSpec, given: Any) -> Condition:
     """Returns the condition that a user means.
 
     Args:
-        spec: spec of data with attributes or numbers.
         given: words joined by ``+``, a mapping from names to values, one number, or a list of all numbers in order.
 
     Raises:

@@ -49,7 +49,6 @@ def image_grid(
 
     Args:
         images: (N, 1 or 3, height, width). Values outside [0, 1] are clamped.
-        columns: images in a row.
         row_labels: labels on the left, one for each row.
         column_labels: labels above, one for each column.
         corner: label in the corner of the two margins.

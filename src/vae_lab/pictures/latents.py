@@ -123,7 +123,6 @@ def decode(
     """Returns the means of p(x | z, context), the levels below those of ``z`` being the means of their priors.
 
     Args:
-        model: any model.
         z: codes of the top levels, (N, *event) each, nearest the data first; the last one is the top level's.
         context: context of each code, (N, C), or (1, C) for all of them.
         draw: mean or sample of the pixels.

@@ -41,7 +41,6 @@ def progressive(model: LatentVariableModel, examples: Batch, seed: int = 0) -> S
     What the top row lacks, the levels below it hold.
 
     Args:
-        model: any hierarchy.
         examples: B examples, a column each.
         seed: seed of the posterior's noise where a level's mean follows a sample of another level.
 
@@ -64,8 +63,6 @@ def redrawn(model: LatentVariableModel, example: Batch, seed: int = 0, num: int 
     """Redraws one group of levels of an example from the prior: those above keep their codes, those below follow.
 
     Args:
-        model: any hierarchy.
-        example: single example.
         seed: seed of the draws.
         num: draws in a row.
 
@@ -99,7 +96,6 @@ def kl_by_level(model: LatentVariableModel, examples: Batch, seed: int = 0) -> T
     """Draws the nats that each level costs as bars and, for grids of latents, as maps, (3, H, W).
 
     Args:
-        model: any hierarchy.
         examples: examples that the nats are averaged over.
         seed: seed of the posterior's noise.
     """

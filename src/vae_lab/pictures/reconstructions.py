@@ -16,7 +16,6 @@ def reconstructions(model: LatentVariableModel, examples: Batch, columns: int = 
     """Draws rows of originals, each above the row of their reconstructions from the means of their codes.
 
     Args:
-        model: any model.
         examples: B examples.
         columns: number of images in a row.
         seed: seed of the posterior's noise if a level's mean follows a sample of another level.
@@ -48,7 +47,6 @@ def interpolations(model: LatentVariableModel, starts: Batch, ends: Batch, num: 
     with the code, so that both ends are reconstructions; pairs of one class show what changes within it.
 
     Args:
-        model: any model.
         starts, ends: P examples each; every pair is a row.
         num: number of images between the originals, at least 2.
         seed: seed of the posterior's noise in a ladder; other models have none.
@@ -84,8 +82,6 @@ def pairs(examples: Batch, num: int, same_class: bool) -> tuple[Batch, Batch]:
     """Returns the ends of ``num`` interpolations, or of half the examples: each example with a later one.
 
     Args:
-        examples: 2 examples or more.
-        num: number of pairs.
         same_class: pair each example with the next one of its class; ignored for rows of attributes or numbers.
 
     Raises:

@@ -43,7 +43,6 @@ def requested(request: Request, model: LatentVariableModel, examples: Examples) 
     """Yields the sheets, each with a name that says what it shows and which settings are not the default.
 
     Args:
-        request: kind of the sheets and their settings.
         model: model with the ``spec`` of its data.
         examples: source of examples; called only if some are needed.
 

@@ -33,7 +33,6 @@ def samples(
     """Draws means of p(x|z) for z ~ p(z|y).
 
     Args:
-        model: any model.
         num: number of samples.
         y: class indices (num,) or rows of a condition (num, C) for a conditional model; a row of images that all have
             the same one is labelled with it.
@@ -65,7 +64,6 @@ def samples_by_class(
     The noise at every level is the same along a row. Only the label differs.
 
     Args:
-        model: conditional model.
         classes: classes, or rows of conditions (N, C), one for each column.
         num, temperature, seed, draw: see `samples`.
 

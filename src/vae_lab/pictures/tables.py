@@ -30,7 +30,6 @@ def table_figure(sets: Mapping[str, Tensor], spec: DataSpec | None, shown: Seque
 
     Args:
         sets: rows (N, D) by the name of the set; missing values are NaN.
-        spec: spec of the data.
         shown: names of the columns of the scatter, one or two; empty: the two with most variance in the first set.
 
     Raises:

@@ -37,7 +37,6 @@ def traversals(
     of their priors. So the middle column is always the same image: the code itself.
 
     Args:
-        model: any model.
         examples: B examples, over which the KL is averaged; for a conditional model, best all of one class.
         level: level that is moved; 1 is nearest the data.
         num_dimensions: number of rows, of the dimensions that carry most nats.
@@ -73,7 +72,6 @@ def traversals_by_factor(
     """Draws `traversals` with a row for each generative factor: of the dimension that says most about it.
 
     Args:
-        model: any model.
         examples: B examples; the one whose code is nearest the mean is moved, because an extreme one could leave the
             data.
         dimensions: dimension of each factor, by name, and its mutual information in nats.

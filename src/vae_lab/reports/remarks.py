@@ -13,12 +13,7 @@ from vae_lab.runs.reading import RunRecord
 
 
 def remarks(comparison: Comparison, folder: Path) -> list[str]:
-    """Returns the remarks on runs that can be compared.
-
-    Args:
-        comparison: these runs.
-        folder: folder of the report.
-    """
+    """Returns the remarks on runs that can be compared."""
     return [
         *_collapse(comparison),
         *_samples(comparison),

@@ -21,14 +21,7 @@ _MAX_NAME = 40
 
 
 def evaluation_path(run: SavedRun, other_root: str | None, split: str, weights: str = "average") -> Path:
-    """Returns the file of an evaluation of a whole split.
-
-    Args:
-        run: run with the checkpoint that was evaluated.
-        other_root: folder of the data if they are not those of the run; else None.
-        split: split of the data.
-        weights: kind of weights, average or raw.
-    """
+    """Returns the file of an evaluation of a whole split; arguments as of `name_ending`."""
     return run.folder / f"evaluation{name_ending(run, weights, other_root, '' if split == 'test' else split)}.json"
 
 
@@ -36,7 +29,6 @@ def name_ending(run: SavedRun, weights: str, other_root: str | None = None, spli
     """Returns the end of a file's name by what it is of, such as ``_last_raw_weights``; '' for the run's own.
 
     Args:
-        run: run with the checkpoint that was read.
         weights: kind of weights, average or raw.
         other_root: folder of the data if they are not those of the run; else None.
         split: split of the data, if the name says it.
@@ -58,11 +50,9 @@ def beside_better(path: Path, result: Mapping[str, Any], total: int) -> Path:
     """Returns the path for a result that may replace the one there, and another name for one of less.
 
     Args:
-        path: path of `evaluation_path`.
         result: result of `vae_lab.evaluation.evaluate`, its ``precision`` and the ``step`` of the weights. Less is a
             part of the split, or fewer examples, fewer samples, 16 bits or no log p(x) where the file has more, and is
             of the same step.
-        total: number of examples in the split.
     """
     before = record_of(path)
     if before.get("step") not in (None, result["step"]):
@@ -88,10 +78,7 @@ def is_own_data(run: SavedRun, data_root: str | None, data: ImageDataModule, spl
     """True if a split holds what it held when the run ended; of older runs, if it lies where it lay.
 
     Args:
-        run: run that was trained on its own data.
         data_root: folder of the data that was asked for; None for the one in the run's config.
-        data: data that are evaluated.
-        split: split of these data.
     """
     known = _fingerprints(run, METRICS).get(split)
     if known is not None:

@@ -84,10 +84,7 @@ def save_metrics(
     """Writes metrics.json: how the run went and how to repeat it.
 
     Args:
-        run: run folder.
         metrics: metrics by name, in nats per example.
-        seed: seed of the run.
-        seconds: duration of the training.
         skipped_steps: number of steps skipped because of a non-finite gradient.
         selection: examples by which best.ckpt was chosen: the validation set, or the test set if there is none; none
             if nothing was chosen.

@@ -92,9 +92,6 @@ def check_resumable(checkpoint: Mapping[str, Any]) -> None:
 def migrated(checkpoint: dict[str, Any]) -> dict[str, Any]:
     """Returns a checkpoint of any known format as one of today's.
 
-    Args:
-        checkpoint: content of a checkpoint file.
-
     Raises:
         RunError: for the format of a newer version.
         ValueError: for a format that is not a number.

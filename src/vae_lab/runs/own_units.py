@@ -63,7 +63,6 @@ def examples_as_read(x: Any, spec: DataSpec, pixels: Pixels) -> Tensor:
 
     Args:
         x: array, tensor or nested lists of numbers.
-        spec: spec of the model's data.
         pixels: what integers of pictures stand for.
 
     Raises:
@@ -82,8 +81,6 @@ def labels_as_read(y: Any, spec: DataSpec, num: int) -> Tensor | None:
         y: one class for all examples, or one for each, by name or by number; one-hot rows. For data with attributes or
             numbers a row of floats, or a condition by name such as ``heart+smiling+x:0.3`` or ``{"x": 0.3}``
             (`vae_lab.pictures.conditions`), for all examples, or one for each.
-        spec: spec of the model's data.
-        num: number of examples.
 
     Raises:
         ValueError: for a class that does not exist, or another number of labels.

@@ -45,10 +45,6 @@ class Reproduction(NamedTuple):
 def compared(run: Path, again: Path) -> Reproduction:
     """Returns the differences between two finished runs.
 
-    Args:
-        run: folder of the run.
-        again: folder of its repetition.
-
     Raises:
         OSError, ValueError, RunError: for a record or a checkpoint that is missing or broken.
     """

@@ -17,8 +17,6 @@ def saved_arrays(run: Path, config: Mapping[str, Any], changes: Mapping[str, Any
     Without test examples of their own they are the Dataset of the run, in the same order, and are split as it was.
 
     Args:
-        run: run folder.
-        config: config of the run.
         changes: settings of the data, among them ``root``, the folder of the arrays.
 
     Raises:

@@ -19,7 +19,6 @@ def run_folder(config: DictConfig, several_processes: bool) -> Path:
     """Makes the folder of a single run.
 
     Args:
-        config: config of the command, Hydra's own part included.
         several_processes: True if other processes of the same run choose a folder as well.
 
     Raises:
@@ -55,10 +54,6 @@ def sweep_folder(config: DictConfig) -> Path:
 
 def excluded_words(config: DictConfig, folder: Path) -> list[str]:
     """Returns the words and keys that the names of the jobs' folders leave out: of a resumed sweep those of before.
-
-    Args:
-        config: config of the sweep.
-        folder: folder of the sweep.
 
     Raises:
         RunError: for a record of the sweep that cannot be read.

@@ -44,9 +44,7 @@ class OptunaSearch:
 
     Args:
         config: config of the sweep, Hydra's own part included.
-        launcher: launcher of the jobs.
         max_batch_size: number of jobs that the launcher gets at once, unless search.at_once sets it.
-        overrides: overrides of the command line.
 
     Raises:
         RunError: if Optuna is not installed, or for a wrong setting of the search.
