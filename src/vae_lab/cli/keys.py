@@ -47,6 +47,9 @@ _OPEN_TO_ALL = (
 )
 """Keys of Hydra's own below which plugins and loggers add what they like."""
 
+_APPLIES = "_apply_overrides_to_config"
+"""The only inside of Hydra that is replaced."""
+
 
 class _Place(NamedTuple):
     """Place of a key that no YAML lists.
@@ -70,16 +73,16 @@ def install() -> None:
     Hydra has no public way to admit ``trainer.profiler=simple``: a ``+`` that is added to the words before Hydra reads
     them would change the names of the folders of a sweep and the words that a run records.
     """
-    if getattr(ConfigLoaderImpl._apply_overrides_to_config, "admits", False):
+    original = getattr(ConfigLoaderImpl, _APPLIES)
+    if getattr(original, "admits", False):
         return
-    original = ConfigLoaderImpl._apply_overrides_to_config
 
     def apply(overrides: list[Override], cfg: DictConfig) -> None:
         for override in overrides:
             original([admitted(override, cfg)], cfg)
 
-    apply.admits = True  # type: ignore[attr-defined]
-    ConfigLoaderImpl._apply_overrides_to_config = staticmethod(apply)  # type: ignore[method-assign]
+    vars(apply)["admits"] = True
+    setattr(ConfigLoaderImpl, _APPLIES, staticmethod(apply))
 
 
 def admitted(override: Override, cfg: DictConfig) -> Override:

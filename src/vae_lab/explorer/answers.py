@@ -167,8 +167,8 @@ def _codes(run: ExploredRun, z: Any) -> list[Tensor]:
         raise RefusedError(400, str(error)) from error
     if not run.model.discrete:
         return found
-    num_codes = int(run.model.prior.links[0].num_codes)  # type: ignore[arg-type]
-    return [code.round().clamp(0, num_codes - 1) for code in found]
+    links: Any = run.model.prior.links
+    return [code.round().clamp(0, links[0].num_codes - 1) for code in found]
 
 
 def _condition(run: ExploredRun, y: Any) -> Tensor | None:

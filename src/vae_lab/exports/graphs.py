@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -130,7 +130,7 @@ class _Named(nn.Module):
             return outputs
 
         kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-        forward.__signature__ = inspect.Signature([inspect.Parameter(n, kind) for n in graph.example])  # type: ignore[attr-defined]
+        vars(forward)["__signature__"] = inspect.Signature([inspect.Parameter(n, kind) for n in graph.example])
         self.forward = forward
 
 
@@ -176,8 +176,8 @@ _FUNCTIONS: dict[GraphName, Callable[[LatentVariableModel, Tensors, int], dict[s
 
 def _moments(model: LatentVariableModel, p: Distribution) -> dict[str, Tensor]:
     """Returns the mean of p(x|z) and, of a density, its standard deviation if it is known in closed form."""
-    outputs = {"x_mean": p.mean}
-    if not model.likelihood.head.discrete:  # type: ignore[union-attr]
+    outputs, likelihood = {"x_mean": p.mean}, cast(Any, model.likelihood)
+    if not likelihood.head.discrete:
         with contextlib.suppress(NotImplementedError):
             outputs["x_scale"] = p.variance.sqrt()
     return outputs

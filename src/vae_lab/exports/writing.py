@@ -92,7 +92,9 @@ def export_run(
             export.refuse(name, error)
     if "safetensors" in export.formats:
         write_run(folder, run, model, numbers)
-        _compare_reopened(export, find_run(folder).model(packages), settings.seed)
+        reopened = find_run(folder).model(packages)
+        for graph in export.graphs:
+            export.errors[graph.name] = {"safetensors": _reopened_error(graph, reopened, settings.seed)}
     for number, graph in enumerate(export.graphs, 1):
         report(f"writing      {graph.name}, {number} of {len(export.graphs)} graphs")
         _write_graph(graph, export, settings.seed)
@@ -101,11 +103,10 @@ def export_run(
     return export
 
 
-def _compare_reopened(export: Export, model: LatentVariableModel, seed: int) -> None:
-    for graph in export.graphs:
-        again = Graph(graph.name, model, seed)
-        error = largest_error(graph, lambda inputs, again=again: again(**inputs), seed)  # type: ignore[misc]
-        export.errors.setdefault(graph.name, {})["safetensors"] = error
+def _reopened_error(graph: Graph, model: LatentVariableModel, seed: int) -> float:
+    """Returns the largest error of a model that was written and opened again."""
+    again = Graph(graph.name, model, seed)
+    return largest_error(graph, lambda inputs: again(**inputs), seed)
 
 
 def _write_graph(graph: Graph, export: Export, seed: int) -> None:

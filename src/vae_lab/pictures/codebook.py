@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -22,7 +24,8 @@ def codebook_use(model: LatentVariableModel, examples: Batch, seed: int = 0) -> 
     """
     with evaluation_mode(model, seed):
         (codes,) = encode(model, batch_on_model(model, examples))
-    num_codes = int(model.prior.links[0].num_codes)  # type: ignore[arg-type]
+    links: Any = model.prior.links
+    num_codes = int(links[0].num_codes)
     share = codes.long().flatten().bincount(minlength=num_codes).double() / codes.numel()
     share = share.sort(descending=True).values.cpu()
     perplexity = float(torch.special.entr(share).sum().exp())

@@ -6,6 +6,7 @@ import textwrap
 import warnings
 from collections.abc import Sequence
 from math import ceil
+from typing import Any
 
 import numpy as np
 import torch
@@ -76,13 +77,13 @@ def displayable(images: Tensor) -> Tensor:
 
 def figure_picture(figure: Figure) -> Tensor:
     """Returns what matplotlib draws, as (3, H, W) in [0, 1]."""
-    canvas = FigureCanvasAgg(figure)
+    canvas: Any = FigureCanvasAgg(figure)
     with warnings.catch_warnings():
         # A class name in a script that the font lacks is shown as boxes.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         warnings.filterwarnings("ignore", message="Matplotlib currently does not support")
-        canvas.draw()  # type: ignore[no-untyped-call]
-    rgb = np.array(canvas.buffer_rgba())[..., :3]  # type: ignore[no-untyped-call]
+        canvas.draw()
+    rgb = np.array(canvas.buffer_rgba())[..., :3]
     return torch.from_numpy(rgb).permute(2, 0, 1).float() / 255
 
 
