@@ -63,13 +63,11 @@ class Run:
         model: LatentVariableModel,
         config: Mapping[str, Any],
         folder: Path | None = None,
-        metrics: Mapping[str, float] | None = None,
         tested: bool = True,
     ) -> None:
         self.model = model
         self.config = config
         self.folder = folder
-        self._metrics = dict(metrics or {})
         self._tested = tested
 
     @property
@@ -81,10 +79,10 @@ class Run:
     @property
     def metrics(self) -> dict[str, float]:
         """Test metrics by name, and those of an evaluation since; nats per example. Empty for weights never tested."""
-        if not self._tested:
+        if not self._tested or self.folder is None or not self.folder.is_dir():
             return {}
-        found = read_run(self.folder) if self.folder is not None and self.folder.is_dir() else None
-        return self._metrics if found is None else dict(found.metrics)
+        found = read_run(self.folder)
+        return {} if found is None else dict(found.metrics)
 
     def encode(self, x: Any, y: Any = None, seed: int | None = 0) -> list[Code]:
         """Returns the posterior of each level, nearest the data first: a `Code` of mean and scale, (N, *event) each.
