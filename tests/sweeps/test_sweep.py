@@ -154,6 +154,13 @@ def test_a_sweep_is_resumed_by_its_folder_alone(
     assert "goes on in its own folder" in train("-m", "sweep.resume=s", "hydra.sweep.dir=t").error_lines[0]
     assert not (tmp_path / "t").exists()
 
+    run = jobs["4"].relative_to(tmp_path)
+    before = sorted((tmp_path / run).iterdir())
+    outcome = train("-m", "latent_dim=2,4", *QUICK, f"hydra.sweep.dir={run}")
+    assert outcome.code == 1
+    assert "holds a run; " in outcome.error_lines[0], "whose reports would count the jobs as its own"
+    assert sorted((tmp_path / run).iterdir()) == before
+
     record = (tmp_path / "s" / "multirun.yaml").read_text()
     (tmp_path / "s" / "multirun.yaml").write_text(record.replace("latent_dim=2,4", "data._target_=os.system,a.b"))
     assert "names something to be called" in train("-m", "sweep.resume=s").error_lines[0]

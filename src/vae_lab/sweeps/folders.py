@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from vae_lab.errors import RunError
 from vae_lab.nested import key_of, value_at
-from vae_lab.runs.folder import MULTIRUN, make_unique_folder, remove_if_empty
+from vae_lab.runs.folder import MULTIRUN, is_run, make_unique_folder, remove_if_empty
 from vae_lab.runs.locks import AT_END
 from vae_lab.runs.untrusted import read_yaml
 from vae_lab.sweeps.grid import shared_words
@@ -33,7 +33,7 @@ def sweep_folder(config: DictConfig) -> Path:
     """Makes the folder of a new sweep, or returns that of the sweep which is resumed.
 
     Raises:
-        RunError: if the folder cannot be made, holds another sweep, or is not that of a sweep.
+        RunError: if the folder cannot be made, holds another sweep or a run, or is not that of a sweep.
     """
     if config.sweep.resume is not None:
         folder = Path(str(config.sweep.resume)).expanduser()
@@ -49,6 +49,8 @@ def sweep_folder(config: DictConfig) -> Path:
     folder = _made_folder(config, "hydra.sweep.dir")
     if (folder / MULTIRUN).is_file():
         raise RunError(f"hydra.sweep.dir={folder}: holds a sweep already; sweep.resume={folder} resumes it")
+    if is_run(folder):
+        raise RunError(f"hydra.sweep.dir={folder}: holds a run; name a folder of its own for the sweep")
     return folder
 
 
