@@ -80,18 +80,14 @@ def _remedies(config: Mapping[str, Any], hierarchy: bool) -> Iterator[str]:
             yield "objective.beta=1"
     else:
         yield "objective=elbo warmup=linear"
-    network = _node(config, "network")
-    if hierarchy and network.get("batch_norm") is False and not _is_vamp(config):
+    vamp = str(_node(config, "prior").get("_target_")).endswith(".VampPrior")
+    if hierarchy and _node(config, "network").get("batch_norm") is False and not vamp:
         yield "network.batch_norm=true"
 
 
 def _is_above_1(config: Mapping[str, Any]) -> bool:
     beta = _node(config, "objective").get("beta")
     return isinstance(beta, int | float) and beta > 1
-
-
-def _is_vamp(config: Mapping[str, Any]) -> bool:
-    return str(_node(config, "prior").get("_target_")).endswith(".VampPrior")
 
 
 def _node(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -81,8 +81,12 @@ def fit(
     >>> run.sample(3, y="dog").shape
     (3, 1, 8, 8)
     """
-    given = None if isinstance(data, str) else _given(data, val, test)
-    if given is None and (val is not None or test is not None):
+    given: GivenData | None = None
+    if not isinstance(data, str):
+        from vae_lab.data.given import given_data  # noqa: PLC0415  (torch takes seconds to import)
+
+        given = given_data(data, val, test)
+    elif val is not None or test is not None:
         raise ConfigError(f"val, test: data={data} has its own; leave them out")
     words = _words(given.option if given else data, model, latent_dim, overrides, folder, resume, verbose)
     with one_thread, _restored_process(verbose), composed(*words) as composition:
@@ -147,12 +151,6 @@ def compose(*words: str) -> ComposedRun:
             raise
         weakref.finalize(trainer, discard)
         return ComposedRun(data, module, trainer, composition.record())
-
-
-def _given(data: Any, val: Any, test: Any) -> GivenData:
-    from vae_lab.data.given import given_data  # noqa: PLC0415  (torch takes seconds to import)
-
-    return given_data(data, val, test)
 
 
 def _words(

@@ -195,7 +195,7 @@ class DataSpec:
 
     def plain(self) -> dict[str, Any]:
         """Returns the spec as plain containers, for a config file."""
-        plain = {
+        plain: dict[str, Any] = {
             "shape": list(self.shape),
             "num_classes": self.num_classes,
             "support": self.support,
@@ -206,15 +206,9 @@ class DataSpec:
         for key, scaling in (("scaling", self.scaling), ("numbers_scaling", self.numbers_scaling)):
             if scaling is not None:
                 plain[key] = {name: list(column) for name, column in scaling._asdict().items()}
-        if self.columns:
-            plain["columns"] = list(self.columns)
-        if self.categories:
-            plain["categories"] = list(self.categories)
-        if self.missing:
-            plain["missing"] = True
-        if self.numbers_range:
-            plain["numbers_range"] = [list(limits) for limits in self.numbers_range]
-        return plain
+        further = {"columns": list(self.columns), "categories": list(self.categories), "missing": self.missing}
+        further["numbers_range"] = [list(limits) for limits in self.numbers_range]
+        return plain | {key: value for key, value in further.items() if value}
 
     def name_of(self, y: int) -> str:
         """Returns the name of class ``y``: its number if the classes have no names."""

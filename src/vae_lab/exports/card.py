@@ -14,7 +14,7 @@ from vae_lab.collapse import UNITS, unit_title
 from vae_lab.core import LatentVariableModel
 from vae_lab.errors import RunError
 from vae_lab.exports.conditions import condition_of, example_conditions
-from vae_lab.exports.descriptions import described_inputs, described_outputs, described_values
+from vae_lab.exports.descriptions import described, described_values
 from vae_lab.exports.folder import Numbers
 from vae_lab.exports.graphs import Graph
 from vae_lab.exports.programs import programs
@@ -146,8 +146,8 @@ def _interface(graphs: Sequence[Graph], errors: Mapping[str, Mapping[str, float]
     outs = [("graph", "output", "shape", "what it is")]
     for graph in graphs:
         if set(errors.get(graph.name, {})) - {"safetensors"}:
-            rows += [_table_row(graph.name, *row) for row in described_inputs(graph)]
-            outs += [_table_row(graph.name, *row) for row in described_outputs(graph)]
+            rows += [_table_row(graph.name, *row) for row in described(graph.example, graph.model)]
+            outs += [_table_row(graph.name, *row) for row in described(graph.example_outputs, graph.model)]
     if len(rows) == 1:
         return ""
     both = f"{markdown_table(rows)}\n\n{markdown_table(outs)}"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from vae_lab.core import LatentVariableModel
-from vae_lab.exports.graphs import Graph
+from vae_lab.exports.graphs import Tensors
 from vae_lab.types import listed
 
 _OUTPUTS = {
@@ -27,18 +27,10 @@ _BY_LEVEL = {
     "u": "noise uniform in [0, 1) of level {}, which chooses the component of a mixture or the entry of a codebook",
 }
 
-Row = tuple[str, str, str]
-"""Name, shape and type, meaning."""
 
-
-def described_inputs(graph: Graph) -> list[Row]:
-    """Returns a row for each input."""
-    return [(name, _shape(value), _meaning(name, graph.model)) for name, value in graph.example.items()]
-
-
-def described_outputs(graph: Graph) -> list[Row]:
-    """Returns a row for each output."""
-    return [(name, _shape(value), _meaning(name, graph.model)) for name, value in graph.example_outputs.items()]
+def described(tensors: Tensors, model: LatentVariableModel) -> list[tuple[str, str, str]]:
+    """Returns name, shape and type, and meaning of each input or output of a graph."""
+    return [(name, _shape(value), _meaning(name, model)) for name, value in tensors.items()]
 
 
 def described_values(model: LatentVariableModel) -> str:

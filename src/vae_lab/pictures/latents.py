@@ -108,7 +108,9 @@ def codes(model: LatentVariableModel, examples: Batch, seed: int = 0) -> list[Le
     """Returns the posteriors of the examples, level by level from the data up."""
     with evaluation_mode(model, seed):
         batch = batch_on_model(model, examples)
-        chunks = [_posteriors(model, rows_of(batch, rows)) for rows in _slices(len(batch.x))]
+        parts = [rows_of(batch, rows) for rows in _slices(len(batch.x))]
+        inferred = (model.infer(part.x, model.context(part.y), _POSTERIOR_SAMPLES) for part in parts)
+        chunks = [[_level_codes(level) for level in levels] for levels in inferred]
     return [_joined(level) for level in zip(*chunks, strict=True)]
 
 
@@ -146,11 +148,6 @@ def by_level(z: Iterable[Tensor], first: int = 1) -> dict[str, Tensor]:
 
 def _slices(total: int) -> Iterator[slice]:
     yield from (slice(start, start + CHUNK) for start in range(0, total, CHUNK))
-
-
-def _posteriors(model: LatentVariableModel, batch: Batch) -> list[LevelCodes]:
-    levels = model.infer(batch.x, model.context(batch.y), _POSTERIOR_SAMPLES)
-    return [_level_codes(level) for level in levels]
 
 
 def _level_codes(level: LatentLevel) -> LevelCodes:

@@ -70,8 +70,7 @@ def page(comparison: Comparison, folder: Path, pictures: Iterable[str], problems
     if len(groups) > 1:
         parts.append(GROUPS)
     for number, (name, group) in enumerate(groups.items()):
-        named = [picture for picture in pictures if picture.startswith(_prefix(groups, number))]
-        parts += _section(group, folder, name, {picture: _title(picture) for picture in named})
+        parts += _section(group, folder, name, [each for each in pictures if each.startswith(_prefix(groups, number))])
     parts += [f"Not drawn: {text.markdown(problem)}." for problem in problems]
     others = tables.other_rows(comparison, folder)
     if len(others) > 1:
@@ -79,7 +78,7 @@ def page(comparison: Comparison, folder: Path, pictures: Iterable[str], problems
     return "\n\n".join(parts) + "\n"
 
 
-def _section(group: Comparison, folder: Path, name: str, pictures: Mapping[str, str]) -> list[str]:
+def _section(group: Comparison, folder: Path, name: str, pictures: Iterable[str]) -> list[str]:
     """Returns the tables and the pictures of runs that can be compared."""
     level, parts = "##", []
     if name:
@@ -90,7 +89,7 @@ def _section(group: Comparison, folder: Path, name: str, pictures: Mapping[str, 
         parts.append(tables.markdown(tables.setting_rows(group)))
     if found := remarks(group, folder):
         parts.append("\n".join(f"- {text.markdown(remark)}" for remark in found))
-    parts += [f"![{title}]({PICTURES}/{picture}.png)" for picture, title in pictures.items()]
+    parts += [f"![{picture.replace('_', ' ')}]({PICTURES}/{picture}.png)" for picture in pictures]
     if group.finished:
         parts += [f"{level} Runs", tables.markdown(tables.run_rows(group, folder))]
     return parts
@@ -147,10 +146,6 @@ def _draw(comparison: Comparison) -> tuple[dict[str, bytes], list[str]]:
 def _prefix(groups: Mapping[str, Comparison], number: int) -> str:
     """Opens the names of the pictures of a group, where there are several."""
     return f"group_{number + 1}_" if len(groups) > 1 else ""
-
-
-def _title(picture: str) -> str:
-    return picture.replace("_", " ")
 
 
 def _encoded(content: str) -> bytes:

@@ -139,7 +139,8 @@ def codes_as_read(z: Any) -> list[Tensor]:
         TypeError: for anything but numbers.
         ValueError: for no codes, or a single number.
     """
-    several = isinstance(z, list | tuple) and not isinstance(z, Code) and all(map(_is_array, z))
+    several = isinstance(z, list | tuple) and not isinstance(z, Code)
+    several = several and all(isinstance(level, Code | Tensor | np.ndarray) for level in z)
     levels = [level.mean if isinstance(level, Code) else level for level in (z if several else [z])]
     codes = [level if isinstance(level, Tensor) else _tensor("z", level) for level in levels]
     if not codes or not all(code.dim() for code in codes):
@@ -147,10 +148,6 @@ def codes_as_read(z: Any) -> list[Tensor]:
     if len({len(code) for code in codes}) > 1:
         raise ValueError(f"z: codes of {', '.join(str(len(code)) for code in codes)} examples, must be equally many")
     return [code if code.is_floating_point() else code.to(torch.get_default_dtype()) for code in codes]
-
-
-def _is_array(level: Any) -> bool:
-    return isinstance(level, Code | Tensor | np.ndarray)
 
 
 def _tensor(name: str, value: Any) -> Tensor:
