@@ -26,7 +26,7 @@ from vae_lab.runs.build import build
 from vae_lab.runs.folder import EVALUATION, METRICS, WEIGHTS
 from vae_lab.runs.loading import SavedRun
 from vae_lab.settings import ExportSettings
-from vae_lab.types import listed
+from vae_lab.types import DataSpec, listed
 
 _CARD, _PICTURE = "README.md", "samples"
 _NUM_SAMPLES = 64
@@ -60,20 +60,21 @@ def write_card(
         errors: largest error of each graph by format.
         numbers: records of the run's numbers; see `vae_lab.exports.folder.numbers_of`.
     """
+    assert model.spec is not None
     name = settings.push.partition("/")[2] if settings.push else str(run.config.get("name") or "vae")
     results = _results(numbers)
     front = yaml.safe_dump(_front_matter(name, run, results, errors), sort_keys=False, allow_unicode=True)
     picture = _draw_samples(folder, model, settings.seed)
     parts = [
         f"---\n{front}---\n\n# {name}\n",
-        _introduction(model, run, settings),
+        _introduction(model, model.spec, run, settings),
         f"![Samples]({picture})\n" if picture else "",
         _results_table(results, numbers),
         "## Use without vae_lab\n",
         *programs(graphs, errors, (folder / WEIGHTS).is_file()),
         _interface(graphs, errors),
         _parity_table(errors),
-        _data(model, run),
+        _data(model.spec, run),
     ]
     write_text(folder / _CARD, "\n".join(filter(None, parts)))
 
@@ -126,15 +127,14 @@ def _metric_name(key: str) -> str:
     return _NAMES.get(key) or f"{unit_title(key)}{f', {group}' if group else ''}".replace("_", " ")
 
 
-def _introduction(model: LatentVariableModel, run: SavedRun, settings: ExportSettings) -> str:
-    assert model.spec is not None
+def _introduction(model: LatentVariableModel, spec: DataSpec, run: SavedRun, settings: ExportSettings) -> str:
     choices = value_at(run.config, "choices") or {}
     parts = ", ".join(f"{key}={choices[key]}" for key in ("model", "network", "likelihood", "prior") if key in choices)
     seed = run.config.get("seed")
     levels = f"{model.num_levels} levels of latents" if model.num_levels > 1 else "one level of latents"
-    condition = f", given {listed(model.spec.context_names)}" if model.conditional else ""
+    condition = f", given {listed(spec.context_names)}" if model.conditional else ""
     weights = f", {settings.weights} weights" if run.config.get("average") is not None else ""
-    shape = " x ".join(map(str, model.spec.shape))
+    shape = " x ".join(map(str, spec.shape))
     return (
         f"A variational autoencoder ({type(model).__name__}) with {levels}, of data of shape {shape}{condition}. It was"
         f" trained by vae_lab ({parts}) with seed {seed}; these are its weights in {run.checkpoint.name}{weights}.\n"
@@ -146,8 +146,8 @@ def _interface(graphs: Sequence[Graph], errors: Mapping[str, Mapping[str, float]
     outs = [("graph", "output", "shape", "what it is")]
     for graph in graphs:
         if set(errors.get(graph.name, {})) - {"safetensors"}:
-            rows += [_table_row(graph.name, *row) for row in described(graph.example, graph.model)]
-            outs += [_table_row(graph.name, *row) for row in described(graph.example_outputs, graph.model)]
+            rows += [_table_row(graph.name, *row) for row in described(graph.example, graph.spec)]
+            outs += [_table_row(graph.name, *row) for row in described(graph.example_outputs, graph.spec)]
     if len(rows) == 1:
         return ""
     both = f"{markdown_table(rows)}\n\n{markdown_table(outs)}"
@@ -169,13 +169,13 @@ def _parity_table(errors: Mapping[str, Mapping[str, float]]) -> str:
     return f"{title}\n\n{markdown_table(rows)}\n"
 
 
-def _data(model: LatentVariableModel, run: SavedRun) -> str:
+def _data(spec: DataSpec, run: SavedRun) -> str:
     name = value_at(run.config, "choices.data") or "data"
     licence = _licence(run)
     return "\n".join(
         [
             "## Data and licence\n",
-            f"Trained on {name}. {described_values(model)}\n",
+            f"Trained on {name}. {described_values(spec)}\n",
             f"Licence of the data: {licence}.\n" if licence else "Licence of the data: not known to vae_lab.\n",
             "Licence of the weights: not stated; `license` in the front matter of this file states it.\n",
         ]

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from vae_lab.core import LatentVariableModel
 from vae_lab.exports.graphs import Tensors
-from vae_lab.types import listed
+from vae_lab.types import DataSpec, listed
 
 _OUTPUTS = {
     "x_mean": "mean of p(x given z), in the units of the data; of a category its probabilities",
@@ -28,15 +27,13 @@ _BY_LEVEL = {
 }
 
 
-def described(tensors: Tensors, model: LatentVariableModel) -> list[tuple[str, str, str]]:
+def described(tensors: Tensors, spec: DataSpec) -> list[tuple[str, str, str]]:
     """Returns name, shape and type, and meaning of each input or output of a graph."""
-    return [(name, _shape(value), _meaning(name, model)) for name, value in tensors.items()]
+    return [(name, _shape(value), _meaning(name, spec)) for name, value in tensors.items()]
 
 
-def described_values(model: LatentVariableModel) -> str:
+def described_values(spec: DataSpec) -> str:
     """Returns what the numbers of an example are, in one sentence."""
-    spec = model.spec
-    assert spec is not None
     if len(spec.shape) == 1 and spec.columns:
         return f"An example is a row of the columns {listed(spec.columns)}, in their own units."
     values = {
@@ -53,9 +50,7 @@ def _shape(value: Tensor) -> str:
     return f"({sizes}{',' if value.dim() == 1 else ''}) {str(value.dtype).removeprefix('torch.')}"
 
 
-def _meaning(name: str, model: LatentVariableModel) -> str:
-    spec = model.spec
-    assert spec is not None
+def _meaning(name: str, spec: DataSpec) -> str:
     kind, _, level = name.partition("_level_")
     if level:
         return _BY_LEVEL[kind].format(level)
@@ -68,5 +63,5 @@ def _meaning(name: str, model: LatentVariableModel) -> str:
         what, names = conditions[name]
         return f"{what}: {listed(names)}" if names else what
     if name == "x":
-        return f"examples: {described_values(model)[:1].lower()}{described_values(model)[1:-1]}"
+        return f"examples: {described_values(spec)[:1].lower()}{described_values(spec)[1:-1]}"
     return _OUTPUTS.get(name, "noise that the model draws")

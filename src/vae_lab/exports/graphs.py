@@ -48,8 +48,8 @@ class Graph(nn.Module):
 
     def __init__(self, name: GraphName, model: LatentVariableModel, seed: int = 0) -> None:
         super().__init__()
-        self.name = name
-        self.model = model
+        assert model.spec is not None
+        self.name, self.model, self.spec = name, model, model.spec
         given, draws = self._recorded(_TRACED, seed)
         self._noise_names = _noise_names(draws, _order(name, model))
         every = self._named(given, draws)

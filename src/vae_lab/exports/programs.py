@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from vae_lab.exports.graphs import Graph
+from vae_lab.types import DataSpec
 
 _NUM = 4
 
@@ -68,13 +69,13 @@ def _torch_export(graph: Graph) -> str:
 def _of_numpy(name: str, value: Tensor, graph: Graph) -> str:
     sizes, dtype = (_NUM, *value.shape[1:]), str(value.dtype).removeprefix("torch.")
     if name == "classes":
-        return f"np.arange({_NUM}) % {_classes(graph)}"
+        return f"np.arange({_NUM}) % {graph.spec.num_classes}"
     if name.startswith(("eps", "z")):
         return f'rng.standard_normal({sizes}, "{dtype}")'
     if name.startswith("u"):
         return f'rng.random({sizes}, "{dtype}")'
     if name == "numbers":
-        return f'np.tile(np.array({_means(graph)}, "{dtype}"), ({_NUM}, 1))'
+        return f'np.tile(np.array({_means(graph.spec)}, "{dtype}"), ({_NUM}, 1))'
     return f'np.zeros({sizes}, "{dtype}")'
 
 
@@ -82,26 +83,18 @@ def _of_torch(name: str, value: Tensor, graph: Graph) -> str:
     sizes = ", ".join(map(str, (_NUM, *value.shape[1:])))
     dtype = ", dtype=torch.float64" if value.dtype == torch.float64 else ""
     if name == "classes":
-        return f"torch.arange({_NUM}) % {_classes(graph)}"
+        return f"torch.arange({_NUM}) % {graph.spec.num_classes}"
     if name == "numbers":
-        return f"torch.tensor([{_means(graph)}]{dtype}).repeat({_NUM}, 1)"
+        return f"torch.tensor([{_means(graph.spec)}]{dtype}).repeat({_NUM}, 1)"
     kind = "randn" if name.startswith(("eps", "z")) else "rand" if name.startswith("u") else "zeros"
     return f"torch.{kind}({sizes}{dtype})"
 
 
-def _means(graph: Graph) -> list[float]:
+def _means(spec: DataSpec) -> list[float]:
     """Returns the mean of each number of the condition, to four digits."""
-    assert graph.model.spec is not None
-    scaling = graph.model.spec.numbers_scaling
-    means = scaling.mean if scaling else [0.0] * len(graph.model.spec.numbers)
+    means = spec.numbers_scaling.mean if spec.numbers_scaling else [0.0] * len(spec.numbers)
     return [float(f"{mean:.4g}") for mean in means]
 
 
-def _classes(graph: Graph) -> int:
-    assert graph.model.spec is not None
-    return graph.model.spec.num_classes
-
-
 def _shape(graph: Graph) -> tuple[int, ...]:
-    output: torch.Tensor = graph.example_outputs[graph.outputs[0]]
-    return (_NUM, *output.shape[1:])
+    return (_NUM, *graph.example_outputs[graph.outputs[0]].shape[1:])
