@@ -45,7 +45,7 @@ class _LabSweeper(Sweeper):
         """Runs the jobs of a sweep that is written as overrides."""
 
     def _save_config(self) -> None:
-        from vae_lab.runs.folder import MULTIRUN  # noqa: PLC0415
+        from vae_lab.runs.sweep_folder import MULTIRUN  # noqa: PLC0415
 
         assert self.config is not None
         OmegaConf.save(self.config, Path(self.config.hydra.sweep.dir) / MULTIRUN)

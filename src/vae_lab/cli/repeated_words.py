@@ -22,8 +22,8 @@ from vae_lab.cli.keys import is_taken
 from vae_lab.cli.paths import path_of, quoted
 from vae_lab.errors import RunError
 from vae_lab.nested import key_of, value_at, walk
-from vae_lab.runs.folder import MULTIRUN
 from vae_lab.runs.reading import saved_config
+from vae_lab.runs.sweep_folder import MULTIRUN
 from vae_lab.runs.untrusted import read_yaml
 
 _PLACES = ("run_dir", "dirpath", "filename", "save_dir", "default_root_dir")

@@ -20,7 +20,7 @@ from vae_lab.reports.comparison import Comparison, compare
 from vae_lab.reports.remarks import remarks
 from vae_lab.reports.sample_grid import sample_grid, with_unreadable_pictures
 from vae_lab.runs.reading import RunRecord, find_runs
-from vae_lab.runs.search_record import search_lines
+from vae_lab.runs.sweep_folder import search_lines
 
 MARK = "<!-- Written by python -m vae_lab.report, which will write over it. -->"
 """First line of every report, so that nothing else is ever written over."""

@@ -47,8 +47,6 @@ METRICS = "metrics.json"
 FINGERPRINTS = "fingerprints.json"
 EVALUATION = "evaluation.json"
 """The evaluation that reports read: the run's own weights on its own, whole test set."""
-MULTIRUN = "multirun.yaml"
-"""The file by which a folder is known as that of a sweep."""
 FAILURE, TRACEBACK, PRUNED = "failure.json", "failure.txt", "pruned.json"
 OUTCOMES = (FAILURE, TRACEBACK, PRUNED)
 """Outcomes of an attempt that did not finish the run; they are deleted when the run goes on."""

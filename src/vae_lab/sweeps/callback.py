@@ -84,7 +84,7 @@ class SweepCallback(Callback):
         with _ending_the_command():
             # Here and not above: only the end of a sweep needs what draws.
             from vae_lab.reports.page import write_report  # noqa: PLC0415
-            from vae_lab.runs.search_record import search_lines  # noqa: PLC0415
+            from vae_lab.runs.sweep_folder import search_lines  # noqa: PLC0415
             from vae_lab.sweeps.job_table import job_rows, print_jobs  # noqa: PLC0415
 
             folder = Path(config.hydra.sweep.dir)

@@ -9,8 +9,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from vae_lab.errors import RunError
 from vae_lab.nested import key_of, value_at
-from vae_lab.runs.folder import MULTIRUN, is_run, make_unique_folder, remove_if_empty
+from vae_lab.runs.folder import is_run, make_unique_folder, remove_if_empty
 from vae_lab.runs.locks import AT_END
+from vae_lab.runs.sweep_folder import MULTIRUN, is_sweep
 from vae_lab.runs.untrusted import read_yaml
 from vae_lab.sweeps.grid import shared_words
 
@@ -37,7 +38,7 @@ def sweep_folder(config: DictConfig) -> Path:
     """
     if config.sweep.resume is not None:
         folder = Path(str(config.sweep.resume)).expanduser()
-        if not (folder / MULTIRUN).is_file():
+        if not is_sweep(folder):
             reason = f"no sweep there; a sweep folder holds {MULTIRUN}" if folder.is_dir() else "no such folder"
             raise RunError(f"sweep.resume={config.sweep.resume}: {reason}")
         other = _resolved(config, "hydra.sweep.dir")
@@ -47,7 +48,7 @@ def sweep_folder(config: DictConfig) -> Path:
             )
         return folder
     folder = _made_folder(config, "hydra.sweep.dir")
-    if (folder / MULTIRUN).is_file():
+    if is_sweep(folder):
         raise RunError(f"hydra.sweep.dir={folder}: holds a sweep already; sweep.resume={folder} resumes it")
     if is_run(folder):
         raise RunError(f"hydra.sweep.dir={folder}: holds a run; name a folder of its own for the sweep")

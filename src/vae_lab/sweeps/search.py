@@ -18,7 +18,7 @@ from vae_lab.cli.paths import quoted
 from vae_lab.errors import RunError
 from vae_lab.runs.folder import save_failure
 from vae_lab.runs.reading import read_run
-from vae_lab.runs.search_record import DATABASE, save_search, sweep_name
+from vae_lab.runs.sweep_folder import DATABASE, save_search, sweep_name
 from vae_lab.sweeps.jobs import folder_name
 from vae_lab.sweeps.machine import jobs_at_once
 from vae_lab.sweeps.search_space import describe, extremes, search_space, suggest

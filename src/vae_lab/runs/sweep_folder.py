@@ -1,4 +1,4 @@
-"""The record of a search, which lies beside its trials."""
+"""A sweep's folder: the names of what lies in one beside the runs, and the record of a search."""
 
 from __future__ import annotations
 
@@ -12,10 +12,17 @@ from vae_lab.files import write_text
 from vae_lab.runs.folder import save_json
 from vae_lab.runs.untrusted import read_json
 
+MULTIRUN = "multirun.yaml"
+"""Hydra's config of the sweep, by which its folder is known."""
 _RECORD = "search.json"
 _NAME = "sweep_name.txt"
 DATABASE = "optuna.db"
 """Storage in the folder of the sweep, if the user names none."""
+
+
+def is_sweep(folder: Path) -> bool:
+    """True if a folder holds a sweep."""
+    return (folder / MULTIRUN).is_file()
 
 
 def save_search(folder: Path, record: Mapping[str, Any]) -> None:
