@@ -68,11 +68,6 @@ def _with_key(line: str, cfg: DictConfig) -> str:
     found = re.match(r"(\w+)=(.*?): ", line)
     if not found:
         return line
-    keys = [
-        key for key, value in leaves(OmegaConf.to_container(cfg, resolve=False)) if _is(key, value, *found.groups())
-    ]
+    config = OmegaConf.to_container(cfg, resolve=False)
+    keys = [key for key, value in leaves(config) if (key.rpartition(".")[2], str(value)) == found.groups()]
     return f"{keys[0].rpartition('.')[0]}.{line}" if len(keys) == 1 and "." in keys[0] else line
-
-
-def _is(key: str, value: Any, name: str, shown: str) -> bool:
-    return key.rpartition(".")[2] == name and str(value) == shown

@@ -19,10 +19,8 @@ if TYPE_CHECKING:
     from vae_lab.runs.loading import SavedRun
     from vae_lab.training import VariationalModule
 
-_ID = {"WandbLogger": "id", "MLFlowLogger": "run_id"}
-"""The argument of each tracking server's logger that names the run there."""
-
-_EXTRA = {"WandbLogger": "wandb", "MLFlowLogger": "mlflow"}
+_SERVERS = {"WandbLogger": ("id", "wandb"), "MLFlowLogger": ("run_id", "mlflow")}
+"""The argument of each tracking server's logger that names the run there, and the extra that brings its package."""
 
 OPTIMIZATION = ("gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches")
 """Keys of Lightning's Trainer that our module obeys, because it takes several optimizer steps in one of Lightning's."""
@@ -97,15 +95,14 @@ def _loggers(cfg: DictConfig) -> list[Any]:
     loggers = []
     for key, node in nodes_of("logger", cfg.logger).items():
         kind = str(node["_target_"]).rpartition(".")[2]
-        known = {_ID[kind]: ids[kind]} if kind in _ID and kind in ids else {}
+        name, extra = _SERVERS.get(kind, ("", ""))
+        known = {name: ids[kind]} if name and kind in ids else {}
         try:
             loggers.append(instantiate(node, **known, _convert_="all"))
         except InstantiationException as error:
             if not isinstance(error.__cause__, ModuleNotFoundError):
                 raise
-            package = (
-                str(error.__cause__).splitlines()[0] if kind not in _ID else f"pip install 'vae-lab[{_EXTRA[kind]}]'"
-            )
+            package = f"pip install 'vae-lab[{extra}]'" if extra else str(error.__cause__).splitlines()[0]
             raise RunError(f"{key}._target_={node['_target_']}: its package is missing; {package}") from error
     return loggers
 

@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from tensorboard.plugins import base_plugin
 
@@ -31,7 +30,8 @@ class ExplorePlugin(base_plugin.TBPlugin):  # type: ignore[misc]
 
     def __init__(self, context: base_plugin.TBContext) -> None:
         self._runs = _ListedRuns(_folders(context))
-        local = _is_local(context.flags)
+        flags, host = context.flags, getattr(context.flags, "host", None)
+        local = not getattr(flags, "bind_all", False) and (not host or host in _LOCAL_HOSTS)  # this machine alone
         guard = Guard(token=None, framed=True, any_host=not local)
         self._explorer = Explorer(OpenRuns(self._runs, ExploreSettings()), guard, uploads=local)
 
@@ -85,9 +85,3 @@ def _folders(context: base_plugin.TBContext) -> dict[str, Path]:
         return {"": Path(context.logdir).expanduser()} if context.logdir else {}
     named = [part.rpartition(":")[::2] for part in spec.split(",")]
     return {name: Path(path).expanduser() for name, path in named if path}
-
-
-def _is_local(flags: Any) -> bool:
-    """True if TensorBoard listens on this machine alone, as it does unless it is told otherwise."""
-    host = getattr(flags, "host", None)
-    return not getattr(flags, "bind_all", False) and (not host or host in _LOCAL_HOSTS)

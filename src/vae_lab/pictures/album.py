@@ -10,9 +10,8 @@ from torch import Tensor
 
 from vae_lab.core import LatentVariableModel
 from vae_lab.pictures.classes import class_tag
-from vae_lab.pictures.codebook import codebook_use
 from vae_lab.pictures.latents import first_varied, rows_of, varied
-from vae_lab.pictures.levels import kl_by_level, most_used_levels, progressive, redrawn
+from vae_lab.pictures.levels import codebook_use, kl_by_level, most_used_levels, progressive, redrawn
 from vae_lab.pictures.plane import code_scatter, latent_plane, manifold
 from vae_lab.pictures.reconstructions import interpolations, pairs, reconstructions
 from vae_lab.pictures.samples import class_rows, condition_sheets, samples, samples_by_class

@@ -1,4 +1,4 @@
-"""Pictures of what each level of a hierarchy adds to an image and costs; levels of one group stand together.
+"""Pictures of what each level of latents adds to an image and costs; levels of one group stand together.
 
 Shapes: B examples, G groups of levels, from the data up.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
+from typing import Any
 
 import torch
 from matplotlib.figure import Figure
@@ -122,6 +123,30 @@ def _map(kls: Sequence[Tensor | None], levels: range) -> Tensor | None:
     found = (kls[level] for level in levels)
     grids = [kl.sum(0) for kl in found if kl is not None and kl.dim() == 3]
     return torch.stack(grids).sum(0).float().cpu() if grids else None
+
+
+def codebook_use(model: LatentVariableModel, examples: Batch, seed: int = 0) -> Tensor:
+    """Draws the share of each entry among the codes of examples, most used first, as a picture (3, H, W).
+
+    Args:
+        model: model with a codebook, of one level.
+        examples: examples whose codes are counted.
+        seed: seed of the noise, which a quantiser does not use.
+    """
+    with evaluation_mode(model, seed):
+        (codes,) = encode(model, batch_on_model(model, examples))
+    links: Any = model.prior.links
+    num_codes = int(links[0].num_codes)
+    share = codes.long().flatten().bincount(minlength=num_codes).double() / codes.numel()
+    share = share.sort(descending=True).values.cpu()
+    perplexity = float(torch.special.entr(share).sum().exp())
+    figure = Figure(figsize=(5.0, 2.6), dpi=DPI, layout="constrained")
+    axes = figure.subplots()
+    axes.bar(range(1, num_codes + 1), share.numpy(), width=1.0)
+    axes.set_xlabel("entry of the codebook, most used first")
+    axes.set_ylabel("share of the codes")
+    axes.set_title(f"{int((share > 0).sum())} of {num_codes} used, perplexity {perplexity:.1f}", fontsize=9)
+    return figure_picture(figure)
 
 
 def most_used_levels(model: LatentVariableModel, examples: Batch, num: int, seed: int = 0) -> list[int]:
