@@ -74,7 +74,7 @@ def train_in_folder(composition: Composition, given: GivenData | None = None) ->
     data, module, trainer = assemble(composition, given.give if given else None, recorded)
     config |= {key: part for key, part in composition.record().items() if key in ("likelihood", "model", "choices")}
     if given is not None:
-        config["in_memory"] = given.description()
+        config["in_memory"] = given.description(data)
     if resumed:
         _check_same_arrays(config, folder)
         resumed.check_resumed_data(data.spec)
