@@ -118,7 +118,7 @@ def test_values_far_below_white_are_refused_unless_said(tmp_path: Path, highest:
     images = (np.arange(40 * 64).reshape(40, 8, 8) % (highest + 1)).astype(np.uint8)
     root = str(saved(tmp_path, train_images=images, test_images=images[:9]))
     with pytest.raises(ValueError, match=rf"no value is above {highest}; set data\.images\.max_value"):
-        _ = ArrayFiles(root).binary
+        _ = ArrayFiles(root).support
     for white in (highest, 255):
         loaded = ArrayFiles(root, max_value=white).load(train=True).x[:, 0]
         np.testing.assert_array_equal(loaded, np.round(images * 255.0 / white))
@@ -131,7 +131,7 @@ def test_one_bright_image_among_dark_ones_is_found(tmp_path: Path) -> None:
     images[:, 0] = 3
     images[1234] = 200
     own = ArrayFiles(str(saved(tmp_path, train_images=images)), test_fraction=0.5)
-    assert not own.binary
+    assert own.support != "binary"
     assert max(own.load(train=train).x.max() for train in (True, False)) == 200
 
 
@@ -310,7 +310,7 @@ def test_other_members_of_an_archive_are_never_opened(tmp_path: Path) -> None:
     metadata = np.array({"author": "somebody"}, object)  # as dSprites has it
     np.savez(tmp_path / "d.npz", imgs=masks(), metadata=metadata, latents_classes=np.zeros((40, 6)))
     own = ArrayFiles(str(tmp_path / "d.npz"))
-    assert (own.binary, own.num_classes, len(own.load(train=True))) == (True, 0, 36)
+    assert (own.support, own.num_classes, len(own.load(train=True))) == ("binary", 0, 36)
     np.savez(tmp_path / "d.npz", imgs=masks(), labels=metadata.repeat(40))
     with pytest.raises(ValueError, match=r"d\.npz: labels: holds Python objects, which are never loaded"):
         _ = ArrayFiles(str(tmp_path / "d.npz")).num_classes

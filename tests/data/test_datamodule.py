@@ -15,8 +15,8 @@ from torch import Tensor
 from tests.data.small_sets import image_set
 from vae_lab import noise
 from vae_lab.data import BatchLoader, EpochSampler, ImageDataModule, Mnist
-from vae_lab.data.binarize import binarized
-from vae_lab.data.splits import evenly_spread
+from vae_lab.data.arrays import evenly_spread
+from vae_lab.data.split_rows import binarized
 from vae_lab.types import Batch, DataSpec, Shard
 
 

@@ -131,7 +131,7 @@ def test_continuous_factors_and_other_names_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"factor factor_0 has 2000 values, .* at most 1000; save np\.dig"):
         ArrayFiles(str(tmp_path)).load(train=True)
     (tmp_path / "factor_names.txt").write_text("a\nb\n")
-    with pytest.raises(ValueError, match=r"factor_names\.txt: 2 names for 1 columns"):
+    with pytest.raises(ValueError, match=r"factor_names\.txt: 2 names, but .*train_factors\.npy has 1"):
         ArrayFiles(str(tmp_path)).load(train=True)
 
 

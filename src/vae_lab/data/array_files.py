@@ -11,23 +11,18 @@ from numpy.typing import NDArray
 
 from vae_lab.data import missing_values
 from vae_lab.data.array_conditions import ArrayConditions
-from vae_lab.data.array_factors import ArrayFactors
 from vae_lab.data.array_forms import Asked, Form, Kind, check_beside, form_of
-from vae_lab.data.array_memory import ArraysInMemory
-from vae_lab.data.array_scan import Range
-from vae_lab.data.array_store import ArrayStore, Stored
-from vae_lab.data.array_values import Layout, MaxValue, all_black
+from vae_lab.data.array_store import Stored
+from vae_lab.data.array_values import Layout, MaxValue, Range, all_black
 from vae_lab.data.arrays import GIGABYTE, Arrays, Examples, Indices, allocate, chunks, release
-from vae_lab.data.conditions import written_names
 from vae_lab.data.framing import Fit, ImageSize
-from vae_lab.data.source import VALUES, DataSource, Missing, readable
-from vae_lab.data.splits import TestByChance
+from vae_lab.data.source import VALUES, readable
 from vae_lab.types import IN_MEMORY, SplitName, Support, listed
 
 _MAX_WHITE = 2**32 - 1
 
 
-class ArrayFiles(DataSource):
+class ArrayFiles(ArrayConditions):
     """``train.npy`` or ``train_images.npy`` under ``root`` and, where there are any, ``train_labels.npy``.
 
     The same for ``val`` and ``test``; or a .npz file with such arrays, also under the names ``x_train``, ``y_train``.
@@ -73,20 +68,14 @@ class ArrayFiles(DataSource):
         max_value: MaxValue = "auto",
         kind: Kind = "auto",
         fit: Fit = "crop",
-        missing: Missing = "refuse",
+        missing: missing_values.Missing = "refuse",
     ) -> None:
-        super().__init__(root, image_size, memory_limit_gb, fit)
+        super().__init__(root, image_size, memory_limit_gb, test_fraction, split_seed, fit)
         if max_value != "auto" and not 1 <= max_value <= _MAX_WHITE:
             raise ValueError(f"max_value={max_value}: must be auto or lie in 1..{_MAX_WHITE}")
-        self.test_by_chance: TestByChance = TestByChance(test_fraction, split_seed)
         self._asked = Asked(kind, layout, max_value, mask=missing_values.is_masked(missing))
         self._masked: dict[SplitName, str] = {}
         self._checked_splits: set[SplitName] = set()
-
-    def hold(self, arrays: ArraysInMemory) -> None:
-        """Reads these arrays instead of the files under ``root``."""
-        self.root = IN_MEMORY
-        self._store = arrays
 
     def ask_support(self, support: Support) -> None:
         self.asked_support = support
@@ -102,23 +91,12 @@ class ArrayFiles(DataSource):
         return self._form.support
 
     @property
-    def binary(self) -> bool:
-        """True if every value is 0 or 1."""
-        return self.support == "binary"
-
-    @cached_property
-    def has_val(self) -> bool:
-        return ("val", "images") in self._store.found
-
-    @property
     def place(self) -> str:
         return "" if self.root == IN_MEMORY else self.root
 
     def origin(self, split: SplitName) -> str:
-        stored = self._store.found.get((split, "images"))
-        if stored is None:
-            return self.test_by_chance.origin
-        return stored.member or stored.path.name
+        stored = self._files.get(split)
+        return stored.member or stored.path.name if stored else super().origin(split)
 
     def passed_over(self) -> list[str]:
         names = [readable(name) for name in self._store.passed_over]
@@ -138,65 +116,28 @@ class ArrayFiles(DataSource):
             found["max_value"] = int(white)
         return found
 
-    @property
-    def num_classes(self) -> int:
-        return self._conditions.num_classes
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        return self._conditions.class_names
-
-    @cached_property
-    def factor_names(self) -> tuple[str, ...]:  # type: ignore[override]
-        return self._factors.names
-
-    @property
-    def missing_labels(self) -> str:
-        return self._conditions.missing_labels
-
-    @property
-    def attributes(self) -> tuple[str, ...]:
-        return self._conditions.attributes
-
-    @property
-    def numbers(self) -> tuple[str, ...]:
-        return self._conditions.numbers
-
     @cached_property
     def columns(self) -> tuple[str, ...]:
         """The lines of ``column_names.txt``, if it is there; in memory the columns of a data frame."""
-        names = self._written_names
+        names = self._store.names("images")
         if names and len(names) != self.native_shape[0]:
             raise ValueError(f"column_names.txt: {len(names)} names for {self.native_shape[0]} columns")
         return names
-
-    @cached_property
-    def _written_names(self) -> tuple[str, ...]:
-        if isinstance(self._store, ArraysInMemory):
-            return self._store.names.get("images", ())
-        folder = self._store.place if self._store.place.is_dir() else self._store.place.parent
-        return written_names(folder / "column_names.txt")
 
     @property
     def missing(self) -> bool:
         return self._asked.mask
 
-    def read(self, train: bool) -> Arrays:
-        if ("test", "images") in self._store.found:
-            return self._read("train" if train else "test")
-        return self._read("train", self.test_by_chance.rows(len(self._examples("train")), train))
-
-    def read_val(self) -> Arrays:
-        return self._read("val")
-
-    def _read(self, split: SplitName, rows: Indices | None = None) -> Arrays:
-        examples, source = self._examples(split), self._source(split)
+    def _read(self, split: SplitName) -> Arrays:
+        rows = self._rows(split, len(self._examples("train")))
+        split = split if rows is None else "train"
+        examples, source = self._examples(split), self._files[split]
         if examples.shape[1:] != self.native_shape:
             raise ValueError(
                 f"{source}: examples of {_sizes(examples)}, but those of the training set are"
                 f" {_sizes(self._examples('train'))}; save all splits at one size"
             )
-        y, factors = self._conditions.read(split, len(examples)), self._factors.read(split, len(examples))
+        y, factors = self._condition(split, len(examples)), self._factors(split, len(examples))
         as_they_are = rows is None and self._form.is_stored(examples) and isinstance(examples, np.memmap)
         if as_they_are and examples.nbytes > self.memory_limit_gb * GIGABYTE:
             found = Arrays(examples, y, factors)
@@ -210,7 +151,7 @@ class ArrayFiles(DataSource):
         return found
 
     def _copied(self, split: SplitName, examples: Examples, rows: Indices) -> Examples:
-        source = self._source(split)
+        source = self._files[split]
         copy = allocate((len(rows), *examples.shape[1:]), self.memory_limit_gb, self._form.dtype)
         for chunk in chunks(len(rows), examples[0].nbytes):
             copy[chunk] = self._form.stored(examples[rows[chunk]], source, rows[chunk])
@@ -218,22 +159,14 @@ class ArrayFiles(DataSource):
             release(examples)
         return copy
 
-    @cached_property
-    def _store(self) -> ArrayStore | ArraysInMemory:
-        return ArrayStore(self.root, self.memory_limit_gb)
-
-    @cached_property
-    def _factors(self) -> ArrayFactors:
-        return ArrayFactors(self._store)
-
-    @cached_property
-    def _conditions(self) -> ArrayConditions:
-        return ArrayConditions(self._store)
+    @property
+    def _files(self) -> dict[SplitName, Stored]:
+        return {split: stored for (split, kind), stored in self._store.found.items() if kind == "images"}
 
     @cached_property
     def _form(self) -> Form:
-        array, source = self._store.open(("train", "images")), self._source("train")
-        form = form_of(array, self._asked._replace(columns=self._written_names), source)
+        array, source = self._store.open(("train", "images")), self._files["train"]
+        form = form_of(array, self._asked._replace(columns=self._store.names("images")), source)
         self._note_missing("train", form.values, array)
         return form
 
@@ -245,13 +178,10 @@ class ArrayFiles(DataSource):
         """Returns a view of a split, (N, *shape), whose values are those of the file."""
         array = self._store.open((split, "images"))
         if split != "train" and split not in self._checked_splits:
-            asked = self._asked._replace(columns=self._written_names)
-            self._note_missing(split, check_beside(array, self._form, asked, self._source(split)), array)
+            asked = self._asked._replace(columns=self._store.names("images"))
+            self._note_missing(split, check_beside(array, self._form, asked, self._files[split]), array)
             self._checked_splits.add(split)
         return self._form.arranged(array)
-
-    def _source(self, split: SplitName) -> Stored:
-        return self._store.found[split, "images"]
 
 
 def _sizes(examples: Examples) -> str:

@@ -12,14 +12,17 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from vae_lab.data.array_scan import Range, first_bad, refuse_empty, scanned
 from vae_lab.data.array_values import (
     WHITE,
     Layout,
     MaxValue,
+    Range,
     check_grey,
+    first_bad,
     picture_layout,
+    refuse_empty,
     rescaled,
+    scanned,
     white_beside,
     white_of,
 )

@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vae_lab.data.array_store import Kind, Role, Stored
-from vae_lab.data.arrays import Arrays
-from vae_lab.data.fingerprint import fingerprint
+from vae_lab.data.arrays import Arrays, fingerprint
 from vae_lab.data.frames import column_names, is_missing, numbers_of_frame
 from vae_lab.plain_values import as_array
-from vae_lab.types import IN_MEMORY, SplitName
+from vae_lab.types import SplitName
 
 _CONDITIONS: tuple[Kind, ...] = ("labels", "attributes", "numbers")
 
@@ -35,10 +34,9 @@ class ArraysInMemory:
     def __init__(self, train: tuple[Any, Any], val: tuple[Any, Any] | None = None, test: Any = None) -> None:
         given: dict[SplitName, tuple[Any, Any] | None] = {"train": train, "val": val, "test": test}
         self.arrays: dict[Role, NDArray[Any]] = {}
-        self.place = Path(IN_MEMORY)
         self.found: dict[Role, Stored] = {}
         self.passed_over: list[str] = []
-        self.names: dict[Kind, tuple[str, ...]] = {}
+        self._names: dict[Kind, tuple[str, ...]] = {}
         for split, pair in given.items():
             if pair is None:
                 continue
@@ -53,14 +51,18 @@ class ArraysInMemory:
         stored = self.found[split, kind] = Stored(Path(name if split == "train" else f"{split} {name}"))
         names = column_names(value)
         if kind != "labels" or len(names) > 1:  # one column of labels may hold strings
-            value = numbers_of_frame(str(stored), value, self.names.get(kind, ()))
+            value = numbers_of_frame(str(stored), value, self.names(kind))
             if split == "train" and names:
-                self.names[kind] = names
+                self._names[kind] = names
         self.arrays[split, kind] = _array(str(stored), value)
 
     def open(self, role: Role) -> NDArray[Any]:
         """Returns an array."""
         return self.arrays[role]
+
+    def names(self, kind: Kind) -> tuple[str, ...]:
+        """Returns the names of the columns of a data frame; empty for anything else."""
+        return self._names.get(kind, ())
 
     def description(self) -> dict[str, str]:
         """Returns dtype and shape of each array, and a digest of all values, by which the data are recognised."""

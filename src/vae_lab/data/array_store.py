@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from vae_lab.data import hdf5
 from vae_lab.data.arrays import allocate
+from vae_lab.data.conditions import written_names
 from vae_lab.data.splits import split_named
 from vae_lab.types import IN_MEMORY, SplitName, listed
 
@@ -112,6 +113,21 @@ class ArrayStore:
                     f"{stored}: holds Python objects, which are never loaded; save a plain array of numbers or strings"
                 ) from error
             raise ValueError(f"{stored}: corrupt, truncated or not an array ({reason})") from error
+
+    def names(self, kind: Kind) -> tuple[str, ...]:
+        """Returns the lines of the file of names beside the arrays, such as ``class_names.txt``; empty if none.
+
+        Raises:
+            ValueError: as `written_names`, and for names without the array that they belong to.
+        """
+        one = {"images": "column", "labels": "class"}.get(kind, kind.removesuffix("s"))
+        folder = self.place if self.place.is_dir() else self.place.parent
+        path = folder / f"{one}_names.txt"
+        names = written_names(path)
+        if names and ("train", kind) not in self.found:
+            what = "classes" if kind == "labels" else kind
+            raise ValueError(f"{path}: names of {what}, but {folder / f'train_{kind}.npy'} is missing")
+        return names
 
     def _find_in_folder(self) -> None:
         files, arrays = self._files()

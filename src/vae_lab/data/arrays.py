@@ -6,6 +6,7 @@ import mmap
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ GIGABYTE = 10**9
 CHUNK = 4096
 """Rows handled at once where a whole array would need too much working memory."""
 _CHUNK_BYTES = 2**28
+_MAX_BYTES = 10**9
+"""Bytes of examples that a digest reads; of a larger split it holds examples that are evenly spread over it."""
 
 
 @dataclass(frozen=True)
@@ -72,3 +75,22 @@ def chunks(size: int, row_bytes: int = 1) -> Iterator[slice]:
     """Returns consecutive slices that cover ``size`` rows, of at most `CHUNK` rows and about `_CHUNK_BYTES` each."""
     step = max(1, min(CHUNK, _CHUNK_BYTES // row_bytes))
     return (slice(start, min(start + step, size)) for start in range(0, size, step))
+
+
+def evenly_spread(rows: Indices, num: int) -> Indices:
+    """Returns at most ``num`` of the rows, evenly spread."""
+    return rows[np.linspace(0, len(rows) - 1, min(num, len(rows))).round().astype(np.int64)]
+
+
+def fingerprint(arrays: Arrays, rows: Indices) -> str:
+    """Returns a digest of the number, shape, values and labels of some rows of a data set."""
+    shape = arrays.x.shape[1:]
+    digest = blake2b(repr((len(rows), shape)).encode(), digest_size=16)
+    if arrays.y is not None:
+        digest.update(arrays.y[rows].tobytes())
+    row_bytes = int(np.prod(shape)) * arrays.x.itemsize
+    picked = evenly_spread(rows, max(1, _MAX_BYTES // row_bytes))
+    for chunk in chunks(len(picked), row_bytes):
+        digest.update(arrays.x[picked[chunk]].tobytes())
+        release(arrays.x)
+    return digest.hexdigest()

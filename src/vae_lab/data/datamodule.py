@@ -11,18 +11,17 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 
 from vae_lab import noise
-from vae_lab.data.arrays import Indices
+from vae_lab.data.arrays import Indices, evenly_spread, fingerprint
 from vae_lab.data.batches import StoredRows, as_batch
-from vae_lab.data.binarize import Binarization
 from vae_lab.data.choosing import chosen_places
 from vae_lab.data.facts import Facts
-from vae_lab.data.fingerprint import fingerprint
 from vae_lab.data.framing import ImageSize
 from vae_lab.data.loader import BalancedSampler, BatchLoader, EpochSampler, batch_sizes, resident_device
+from vae_lab.data.missing_values import Missing
 from vae_lab.data.scaling import mean_example
-from vae_lab.data.source import DataSource, Missing, readable, source_of
-from vae_lab.data.split_rows import Split, Splits
-from vae_lab.data.splits import evenly_spread
+from vae_lab.data.source import DataSource, readable, source_of
+from vae_lab.data.split_rows import Binarization, Split, Splits
+from vae_lab.data.splits import OwnData
 from vae_lab.types import Batch, DataSpec, SplitName, Support, Where
 
 
@@ -130,8 +129,8 @@ class ImageDataModule(LightningDataModule):
 
     def test_on_all(self) -> None:
         """Makes all examples the test set of a source that brings none, because no part of them was trained on."""
-        if self.images.test_by_chance is not None:
-            self.images.test_by_chance.is_whole = True
+        if isinstance(self.images, OwnData):
+            self.images.test_on_all()
             self._splits.forget_test()
             self._fingerprints.pop("test", None)
 

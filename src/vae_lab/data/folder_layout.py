@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from vae_lab.data.arrays import Indices
-from vae_lab.data.folders import files_within, is_passed_over
+from vae_lab.data.picture_files import files_within, is_passed_over
 from vae_lab.data.source import readable
 from vae_lab.data.splits import may_be_split, split_of_folder
 from vae_lab.types import SplitName, listed

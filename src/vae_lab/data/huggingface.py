@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from vae_lab.data.arrays import Arrays, Images, allocate
+from vae_lab.data.arrays import Examples, Images, Indices, allocate
 from vae_lab.data.framing import Fit, Fitted, ImageSize, Sides, check_fit, fitted_picture, is_changed, is_enlarged
+from vae_lab.data.missing_values import Missing
 from vae_lab.data.picture_files import over_white
-from vae_lab.data.source import Missing
 from vae_lab.data.splits import split_named
 from vae_lab.data.table import Table
 from vae_lab.data.table_columns import others_in_words
@@ -145,20 +145,13 @@ class HuggingFace(Table):
             return super().found()
         return {"image": self._image} if self._asked_image is None else {}
 
-    def read(self, train: bool) -> Arrays:
-        if self._image is None or "test" in self._splits:
-            return super().read(train)
-        rows = self.test_by_chance.rows(len(self._splits["train"]), train)
-        y = self._y("train")
-        return Arrays(self._pictures("train", rows), None if y is None else y[rows], rows=rows)
+    def _size(self) -> int:
+        return len(self._splits["train"])
 
-    def _read(self, split: SplitName) -> Arrays:
+    def _x(self, split: SplitName, rows: Indices | None = None) -> Examples:
         if self._image is None:
-            return super()._read(split)
-        return Arrays(self._pictures(split, np.arange(len(self._splits[split]))), self._y(split))
-
-    def _pictures(self, split: SplitName, rows: np.ndarray) -> Images:
-        """Returns pictures of one size, (N, C, H, W), resized if that is asked for."""
+            return super()._x(split, rows)
+        rows = np.arange(len(self._splits[split])) if rows is None else rows
         images, changed, enlarged = allocate((len(rows), *self.native_shape), self.memory_limit_gb), 0, 0
         for place, (row, picture) in enumerate(self._decoded(split, rows)):
             images[place] = self._as_array(picture, f"{self._files[split]}: column {self._image}, row {row + 1}")

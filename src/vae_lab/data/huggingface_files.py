@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from vae_lab.data.folders import files_within
+from vae_lab.data.picture_files import files_within
 from vae_lab.data.splits import split_named
 from vae_lab.types import listed
 

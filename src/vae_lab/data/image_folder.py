@@ -6,6 +6,7 @@ import os
 import warnings
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -14,13 +15,12 @@ from vae_lab.data.arrays import Arrays
 from vae_lab.data.decoding import Decoder, decoded, ensure_decoded
 from vae_lab.data.folder_layout import FolderLayout, Layout, Listing
 from vae_lab.data.framing import Fit, Fitted, ImageSize
-from vae_lab.data.image_set import ImageSet
 from vae_lab.data.picture_depth import DepthOfSet, MaxValue, check_max_value
-from vae_lab.data.splits import TestByChance
-from vae_lab.types import SplitName
+from vae_lab.data.splits import OwnData
+from vae_lab.types import SplitName, Support
 
 
-class ImageFolder(ImageSet):
+class ImageFolder(OwnData):
     """Pictures under ``root``, in one of these layouts:
 
     - ``train/<class>/*``, ``val/<class>/*`` and ``test/<class>/*``, or ``train/*``, ... without labels; also under the
@@ -67,13 +67,12 @@ class ImageFolder(ImageSet):
         max_value: MaxValue = "auto",
         fit: Fit = "crop",
     ) -> None:
-        super().__init__(root, image_size, memory_limit_gb, fit)
+        super().__init__(root, image_size, memory_limit_gb, test_fraction, split_seed, fit)
         if channels not in (1, 3):
             raise ValueError(f"channels={channels}: must be 1 (grey) or 3 (colour)")
         if not 0 <= max_skipped <= 1:
             raise ValueError(f"max_skipped={max_skipped}: must lie in 0..1")
         self._decoder = Decoder(self.sides or 64, channels, fit=fit)
-        self.test_by_chance: TestByChance = TestByChance(test_fraction, split_seed)
         self.max_skipped = max_skipped
         self.layout: Layout = layout
         check_max_value(max_value)
@@ -96,18 +95,13 @@ class ImageFolder(ImageSet):
         return self._folders.classes
 
     @property
-    def has_val(self) -> bool:
-        return "val" in self._folders.splits
-
-    @property
-    def place(self) -> str:
-        return self.root
+    def support(self) -> Support:
+        return "uint8"
 
     def origin(self, split: SplitName) -> str:
-        folders = self._folders.splits
-        if split in folders and folders[split] != self._folders.root:
-            return f"{folders[split].name}/"
-        return self.test_by_chance.origin if split == "test" else ""
+        if self._files.get(split, self._folders.root) != self._folders.root:
+            return f"{self._files[split].name}/"
+        return super().origin(split)
 
     def passed_over(self) -> list[str]:
         return [
@@ -131,12 +125,6 @@ class ImageFolder(ImageSet):
             ensure_decoded(self.name, self.root, self._listing(split).paths, self._scaling_decoder, self.max_skipped)
         self._depth.save()
 
-    def read(self, train: bool) -> Arrays:
-        return self._read("train" if train else "test")
-
-    def read_val(self) -> Arrays:
-        return self._read("val")
-
     def _read(self, split: SplitName) -> Arrays:
         paths, labels = self._listing(split)
         how = (self._scaling_decoder, self.max_skipped, self.memory_limit_gb)
@@ -157,6 +145,10 @@ class ImageFolder(ImageSet):
     def _folders(self) -> FolderLayout:
         return FolderLayout(self.root, self.layout)
 
+    @property
+    def _files(self) -> dict[SplitName, Path]:
+        return self._folders.splits
+
     @cached_property
     def _depth(self) -> DepthOfSet:
         return DepthOfSet(self.root, self._folders.listing("train").paths, self.max_value)
@@ -166,8 +158,9 @@ class ImageFolder(ImageSet):
         return replace(self._decoder, white=self._depth.white)
 
     def _listing(self, split: SplitName) -> Listing:
-        if split == "val" or "test" in self._folders.splits:
+        train = self._folders.listing("train")
+        rows = self._rows(split, len(train.paths))
+        if rows is None:
             return self._folders.listing(split)
-        paths, labels = self._folders.listing("train")
-        rows = self.test_by_chance.rows(len(paths), split == "train")
+        paths, labels = train
         return Listing([paths[row] for row in rows], None if labels is None else labels[rows])

@@ -11,11 +11,12 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
+from vae_lab.data.arrays import evenly_spread
 from vae_lab.data.batches import as_batch
 from vae_lab.data.choosing import chosen_places
 from vae_lab.data.loader_scan import Scan, as_numbers, scan, spec_of
 from vae_lab.data.seeded_loader import SeededLoader, is_repeatable
-from vae_lab.data.splits import evenly_spread, held_out
+from vae_lab.data.splits import held_out
 from vae_lab.types import Batch, DataSpec, SplitName, Where
 
 Loaders = Mapping[SplitName, Iterable[Any]]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import get_args
+from typing import Literal, get_args
 
-from vae_lab.data.source import Missing
 from vae_lab.types import listed
+
+Missing = Literal["refuse", "mask"]
+"""Missing values are an error, or NaN that the likelihood leaves out."""
 
 
 def is_masked(missing: Missing) -> bool:

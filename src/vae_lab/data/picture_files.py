@@ -1,4 +1,4 @@
-"""Picture files: opened without running a program, and recognised by their sizes and times."""
+"""Files below a folder, and pictures: found, recognised by sizes and times, opened without running a program."""
 
 from __future__ import annotations
 
@@ -8,6 +8,30 @@ from functools import cache
 from pathlib import Path
 
 from PIL import Image
+
+_ARTEFACTS = ("__MACOSX", "@eaDir")
+"""Folders that archives and storage servers leave, with a file of metadata for each picture."""
+
+
+def is_passed_over(name: str) -> bool:
+    """True for the name of a hidden file or folder, or of a folder that an archive or a storage server leaves."""
+    return name.startswith(".") or name in _ARTEFACTS
+
+
+def files_within(folder: Path) -> Sequence[Path]:
+    """Returns the files in a folder and in those within, in order; links to folders are followed, each folder once.
+
+    Pipes and broken links count as files, so that they are named among those that cannot be read.
+    """
+    files: list[Path] = []
+    seen: set[str] = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        whole = os.path.realpath(place)
+        folders[:] = [] if whole in seen else [name for name in folders if not is_passed_over(name)]
+        if whole not in seen:
+            files += [Path(place, name) for name in names if not name.startswith(".")]
+        seen.add(whole)
+    return sorted(files)
 
 
 def open_picture(path: Path) -> Image.Image:

@@ -7,7 +7,7 @@ import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -16,11 +16,8 @@ from vae_lab.data import framing
 from vae_lab.data.arrays import Arrays, Examples, allocate, chunks
 from vae_lab.data.conditions import check_rows
 from vae_lab.data.framing import Fit, Fitted, ImageSize, Sides, check_fit, sides_of
-from vae_lab.data.splits import TestByChance
+from vae_lab.data.missing_values import Missing, is_masked
 from vae_lab.types import SplitName, Support
-
-Missing = Literal["refuse", "mask"]
-"""Missing values are an error, or NaN that the likelihood leaves out."""
 
 VALUES: dict[Support, str] = {
     "binary": "0 and 1",
@@ -54,8 +51,6 @@ class DataSource(ABC):
     """Licence of the published data, with its address if it has one; empty if it is not known."""
     factor_names: tuple[str, ...] = ()
     """Names of the generative factors, the columns of `Arrays.factors`; empty if they are not known."""
-    test_by_chance: TestByChance | None = None
-    """The test set of user's data that bring none."""
     reads_root: ClassVar[bool] = True
     """False for a set that is made here, or part of the package."""
 
@@ -268,9 +263,7 @@ def source_of(make: Callable[..., DataSource], missing: Missing, **shared: Any) 
     Raises:
         ValueError: for values to be masked of a source that has no missing ones.
     """
-    if missing not in get_args(Missing):
-        raise ValueError(f"missing={missing}: choose one of {', '.join(get_args(Missing))}")
-    if missing == "refuse":
+    if not is_masked(missing):
         return make(**shared)
     if "missing" not in inspect.signature(make).parameters:
         raise ValueError(f"missing={missing}: only of data=array, table and huggingface; leave it out")

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-from vae_lab.data.arrays import Arrays, Examples, Indices
-from vae_lab.data.binarize import Binarization, binarized
+from vae_lab.data.arrays import Arrays, Examples, Indices, allocate, chunks, release
 from vae_lab.data.source import DataSource
 from vae_lab.data.splits import held_out
 from vae_lab.types import SplitName
 
+Binarization = Literal["none", "dynamic", "static", "threshold"]
+"""Never; training images at each reading, evaluation images once; all images once; above one half."""
 _BINARIZATION_SEED = 0
 """Seed of fixed binarizations, the same for every run: otherwise test figures of different seeds would not compare."""
 
@@ -121,3 +122,19 @@ class Splits:
             None if arrays.y is None else arrays.y[rows],
             None if arrays.factors is None else arrays.factors[rows],
         )
+
+
+def binarized(x: Examples, rows: Indices, seed: int, memory_limit_gb: float) -> Examples:
+    """Returns a sample of 0 or 255 for each number of ``x[rows]``, the same for the same seed on any machine.
+
+    R. Salakhutdinov, I. Murray, "On the Quantitative Analysis of Deep Belief Networks" (2008).
+    """
+    rng = np.random.default_rng(seed)
+    sample = allocate((len(rows), *x.shape[1:]), memory_limit_gb)
+    for chunk in chunks(len(rows)):
+        grey = x[rows[chunk]]
+        # A whole number below 255 is smaller than g with probability g / 255, exactly.
+        draw = rng.integers(0, 255, grey.shape, np.uint8) if x.dtype == np.uint8 else rng.random(grey.shape, np.float32)
+        sample[chunk] = np.where(draw < grey, np.uint8(255), np.uint8(0))
+        release(sample)
+    return sample

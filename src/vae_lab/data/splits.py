@@ -1,12 +1,17 @@
-"""The splits of a data set: their usual names, and examples that a seed holds out."""
+"""The splits of a data set: their usual names, examples that a seed holds out, and those of a user's own data."""
 
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
-from vae_lab.data.arrays import Indices
+from vae_lab.data.arrays import Arrays, Indices
+from vae_lab.data.framing import Fit, ImageSize
+from vae_lab.data.source import DataSource
 from vae_lab.types import SplitName
 
 _NAMES: dict[str, SplitName] = {
@@ -53,47 +58,77 @@ def held_out(size: int, num: int, seed: int) -> tuple[Indices, Indices]:
     return np.sort(shuffled[num:]), np.sort(shuffled[:num])
 
 
-def evenly_spread(rows: Indices, num: int) -> Indices:
-    """Returns at most ``num`` of the rows, evenly spread."""
-    return rows[np.linspace(0, len(rows) - 1, min(num, len(rows))).round().astype(np.int64)]
-
-
 def train_and_test_rows(size: int, test_fraction: float, seed: int) -> tuple[Indices, Indices]:
-    """Returns the rows of the training set and of the test set, at least one of each.
-
-    Raises:
-        ValueError: for fewer than two rows.
-    """
+    """Returns the rows of the training set and of the test set, one of each at least; a single row is a ValueError."""
     if size < 2:
         raise ValueError(f"{size} example: at least 2 are needed for a training set and a test set")
     return held_out(size, min(max(round(test_fraction * size), 1), size - 1), seed)
 
 
-class TestByChance:
-    """The test set of a source that brings none: a part of its training examples, or all of them.
+class OwnData(DataSource):
+    """Examples of a user; without test examples a part of the training examples, chosen by chance, is the test set.
 
     Args:
-        test_fraction: fraction of the examples that is the test set.
+        test_fraction: fraction of the examples that is that part.
         split_seed: seed of the choice.
+        root, image_size, memory_limit_gb, fit: see `DataSource`.
 
     Raises:
-        ValueError: for a fraction outside (0, 1).
+        ValueError: for a fraction outside (0, 1), and as `DataSource`.
     """
 
-    def __init__(self, test_fraction: float, split_seed: int) -> None:
+    def __init__(
+        self,
+        root: str,
+        image_size: ImageSize,
+        memory_limit_gb: float,
+        test_fraction: float,
+        split_seed: int,
+        fit: Fit = "crop",
+    ) -> None:
+        super().__init__(root, image_size, memory_limit_gb, fit)
         if not 0 < test_fraction < 1:
             raise ValueError(f"test_fraction={test_fraction}: must lie between 0 and 1")
         self.test_fraction = test_fraction
         self.split_seed = split_seed
-        self.is_whole = False
+        self._tests_on_all = False
 
-    def rows(self, size: int, train: bool) -> Indices:
-        """Returns the rows of the training or the test set among ``size``; raises as `train_and_test_rows`."""
-        if self.is_whole and not train:
-            return np.arange(size)
-        return train_and_test_rows(size, self.test_fraction, self.split_seed)[0 if train else 1]
+    def test_on_all(self) -> None:
+        """Makes all examples the test set of data that bring none, because no part of them was trained on."""
+        self._tests_on_all = True
 
     @property
-    def origin(self) -> str:
-        """The test set in a few words, for the start of a run."""
-        return "all examples" if self.is_whole else f"chosen by chance, {self.test_fraction:.0%}"
+    @abstractmethod
+    def _files(self) -> Mapping[SplitName, Any]:
+        """The file, or the folder, of each split that the data bring."""
+
+    @abstractmethod
+    def _read(self, split: SplitName) -> Arrays:
+        """Reads a split; raises as `read`."""
+
+    @property
+    def has_val(self) -> bool:
+        return "val" in self._files
+
+    @property
+    def place(self) -> str:
+        return self.root
+
+    def origin(self, split: SplitName) -> str:
+        if split == "test" and split not in self._files:
+            return "all examples" if self._tests_on_all else f"chosen by chance, {self.test_fraction:.0%}"
+        return ""
+
+    def read(self, train: bool) -> Arrays:
+        return self._read("train" if train else "test")
+
+    def read_val(self) -> Arrays:
+        return self._read("val")
+
+    def _rows(self, split: SplitName, size: int) -> Indices | None:
+        """Returns which of the training examples a split has; None if the data bring the split."""
+        if split == "val" or "test" in self._files:
+            return None
+        if split == "test" and self._tests_on_all:
+            return np.arange(size)
+        return train_and_test_rows(size, self.test_fraction, self.split_seed)[0 if split == "train" else 1]

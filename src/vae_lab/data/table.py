@@ -10,13 +10,19 @@ from typing import Any
 import numpy as np
 
 from vae_lab.data import missing_values
-from vae_lab.data.array_labels import as_indices, class_names, label_values
-from vae_lab.data.arrays import Arrays, Indices
-from vae_lab.data.conditions import Rows, attribute_values, condition_rows, number_values
+from vae_lab.data.arrays import Arrays, Examples, Indices
+from vae_lab.data.conditions import (
+    Rows,
+    as_indices,
+    attribute_values,
+    class_names,
+    condition_rows,
+    label_values,
+    number_values,
+)
 from vae_lab.data.framing import ImageSize
 from vae_lab.data.scaling import as_single
-from vae_lab.data.source import DataSource, Missing
-from vae_lab.data.splits import TestByChance
+from vae_lab.data.splits import OwnData
 from vae_lab.data.table_columns import (
     categories_of,
     check_column,
@@ -35,7 +41,7 @@ from vae_lab.data.table_files import find_tables, is_text, read_table, unread_ta
 from vae_lab.types import SplitName, Support
 
 
-class Table(DataSource):
+class Table(OwnData):
     """``train.csv`` under ``root`` and, if there are any, ``val.csv`` and ``test.csv``; or one table, split by chance.
 
     Formats: CSV (separated by commas, semicolons, tabs or bars), Parquet, Feather and Arrow. The first line of a CSV
@@ -69,17 +75,16 @@ class Table(DataSource):
         attributes: Sequence[str] = (),
         numbers: Sequence[str] = (),
         categorical: Sequence[str] = (),
-        missing: Missing = "refuse",
+        missing: missing_values.Missing = "refuse",
         test_fraction: float = 0.1,
         split_seed: int = 0,
     ) -> None:
-        super().__init__(root, image_size, memory_limit_gb)
+        super().__init__(root, image_size, memory_limit_gb, test_fraction, split_seed)
         self._asked = None if columns is None else list(columns)
         self._label = label
         self._attributes, self._numbers = tuple(attributes), tuple(numbers)
         self._categorical = list(categorical)
         self._mask = missing_values.is_masked(missing)
-        self.test_by_chance: TestByChance = TestByChance(test_fraction, split_seed)
         self._masked: dict[SplitName, str] = {}
         self._check_names()
 
@@ -141,16 +146,8 @@ class Table(DataSource):
     def numbers(self) -> tuple[str, ...]:
         return self._numbers
 
-    @property
-    def has_val(self) -> bool:
-        return "val" in self._files
-
-    @property
-    def place(self) -> str:
-        return self.root
-
     def origin(self, split: SplitName) -> str:
-        return self._files[split].name if split in self._files else self.test_by_chance.origin
+        return self._files[split].name if split in self._files else super().origin(split)
 
     def passed_over(self) -> list[str]:
         used = {*self._modelled, *self._of_condition}
@@ -160,17 +157,18 @@ class Table(DataSource):
     def found(self) -> dict[str, Any]:
         return {"columns": self._modelled} if self._asked is None else {}
 
-    def read(self, train: bool) -> Arrays:
-        if "test" in self._files:
-            return self._read("train" if train else "test")
-        arrays = self._read("train")
-        rows = self.test_by_chance.rows(len(arrays), train)
-        return Arrays(arrays.x[rows], None if arrays.y is None else arrays.y[rows], rows=rows)
-
-    def read_val(self) -> Arrays:
-        return self._read("val")
-
     def _read(self, split: SplitName) -> Arrays:
+        rows = self._rows(split, self._size())
+        if rows is None:
+            return Arrays(self._x(split), self._y(split))
+        y = self._y("train")
+        return Arrays(self._x("train", rows), None if y is None else y[rows], rows=rows)
+
+    def _size(self) -> int:
+        return int(self._table("train").num_rows)
+
+    def _x(self, split: SplitName, rows: Indices | None = None) -> Examples:
+        """Returns the examples of a split, or of some of its rows, (N, *native_shape)."""
         table, path = self._table(split), self._files[split]
         numbers = [numbers_of(table, name, path) for name in self._numeric]
         parts = [as_single(np.stack(numbers, axis=1), self._numeric, path)] if numbers else []
@@ -178,7 +176,7 @@ class Table(DataSource):
             parts.append(one_hot(*categories_of(table, name, path), known, f"{path}: column {name}"))
         x = np.concatenate(parts, axis=1)
         self._check_missing(x, split)
-        return Arrays(x, self._y(split))
+        return x if rows is None else x[rows]
 
     def _y(self, split: SplitName) -> Rows | Indices | None:
         """Returns the condition of a split, as `Arrays` has it."""
