@@ -53,7 +53,7 @@ def test_every_orientation_is_turned_upright(tmp_path: Path, suffix: str) -> Non
         exif = Image.Exif()
         exif[0x0112] = orientation
         Image.fromarray(stored).save(tmp_path / f"a.{suffix}", exif=exif)
-        seen = Decoder(32, 1)(tmp_path / f"a.{suffix}")[0]
+        seen = Decoder(32, 1).decode(tmp_path / f"a.{suffix}").picture[0]
         np.testing.assert_allclose(seen[4::8, 4::8].astype(int), turned(stored)[4::8, 4::8], atol=6)
 
 

@@ -246,16 +246,16 @@ def test_every_kind_of_picture_becomes_what_it_shows(
     tmp_path: Path, make: Callable[[Path], None], name: str, expected: tuple[int, int, int]
 ) -> None:
     make(tmp_path / name)
-    colours = Decoder(8, 3)(tmp_path / name)
+    colours = Decoder(8, 3).decode(tmp_path / name).picture
     assert colours.shape == (3, 8, 8)
     np.testing.assert_allclose(colours.mean((1, 2)), expected, atol=2)
-    assert Decoder(8, 1)(tmp_path / name).shape == (1, 8, 8)
+    assert Decoder(8, 1).decode(tmp_path / name).picture.shape == (1, 8, 8)
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png"])
 def test_pictures_are_turned_upright(tmp_path: Path, name: str) -> None:
     rotated(tmp_path / name)
-    upper, lower = np.split(Decoder(32, 1)(tmp_path / name).astype(float), 2, axis=1)
+    upper, lower = np.split(Decoder(32, 1).decode(tmp_path / name).picture.astype(float), 2, axis=1)
     assert upper.mean() < 5
     assert lower.mean() > 250
 
@@ -266,7 +266,7 @@ def test_the_central_square_is_kept(tmp_path: Path) -> None:
     image.save(tmp_path / "wide.png")
     image.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "tall.png")
     for name in ("wide.png", "tall.png"):
-        assert Decoder(16, 1)(tmp_path / name).max() == 0
+        assert Decoder(16, 1).decode(tmp_path / name).picture.max() == 0
 
 
 # Arrays

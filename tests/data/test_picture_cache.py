@@ -203,7 +203,7 @@ def test_pictures_are_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     first = folder_of_pictures(tmp_path)
     first.prepare()
     expected = first.load(train=True).x
-    monkeypatch.setattr(decoding.Decoder, "__call__", None)
+    monkeypatch.setattr(decoding.Decoder, "decode", None)
     np.testing.assert_array_equal(ImageFolder(str(tmp_path), image_size=4, channels=1).load(train=True).x, expected)
 
 

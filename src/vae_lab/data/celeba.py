@@ -11,7 +11,7 @@ import numpy as np
 from torchvision import datasets
 
 from vae_lab.data.arrays import Arrays
-from vae_lab.data.decoding import Decoder, decoded, ensure_decoded
+from vae_lab.data.decoding import Decoder, PictureSet
 from vae_lab.data.framing import Fit, Fitted, ImageSize
 from vae_lab.data.image_set import ImageSet
 from vae_lab.data.published_files import locate
@@ -96,21 +96,21 @@ class CelebA(ImageSet):
 
     def prepare(self) -> None:
         for train in (True, False):
-            ensure_decoded(self.name, str(self._folder), self._pictures(train), self._decoder, max_skipped=0)
+            self._pictures(train).ensure_decoded()
 
     def read(self, train: bool) -> Arrays:
-        paths = self._pictures(train)
-        names = np.array([path.name for path in paths])
-        images, _, findings = decoded(self.name, str(self._folder), paths, self._decoder, 0, self.memory_limit_gb)
+        pictures = self._pictures(train)
+        names = [path.name for path in pictures.paths]
+        images, _, findings = pictures.read(self.memory_limit_gb)
         self.fitted["train" if train else "test"] = Fitted(findings.changed, findings.enlarged, len(images))
         wanted = (self.attribute,) if self.attribute else self.attributes
         if not wanted:
-            return Arrays(images, names=names)
+            return Arrays(images, names=np.array(names))
         values = self._attribute_values(wanted)
-        if unknown := {path.name for path in paths} - values.keys():
+        if unknown := set(names) - values.keys():
             raise ValueError(f"{self._folder / _ATTRIBUTES}: corrupt or truncated: {min(unknown)} is not in it")
-        flags = np.array([values[path.name] for path in paths], np.int64)
-        return Arrays(images, flags[:, 0] if self.attribute else flags.astype(np.float32), names=names)
+        flags = np.array([values[name] for name in names], np.int64)
+        return Arrays(images, flags[:, 0] if self.attribute else flags.astype(np.float32), names=np.array(names))
 
     @cached_property
     def _folder(self) -> Path:
@@ -121,7 +121,7 @@ class CelebA(ImageSet):
     def _download(folder: str) -> None:
         datasets.CelebA(folder, download=True)
 
-    def _pictures(self, train: bool) -> Sequence[Path]:
+    def _pictures(self, train: bool) -> PictureSet:
         path = self._folder / _PARTITION
         heads, rows = _rows(path)
         _check_columns(path, rows, 2, len(heads))
@@ -132,7 +132,7 @@ class CelebA(ImageSet):
         missing = [file for file in files if not file.is_file()]
         if missing:
             raise FileNotFoundError(f"{missing[0]}: missing, as are {len(missing) - 1} others named in {path}")
-        return files
+        return PictureSet(self.name, str(self._folder), files, self._decoder)
 
     def _attribute_values(self, wanted: Sequence[str]) -> dict[str, list[int]]:
         """Returns the wanted attributes of each picture: 1 for 1 in the file, 0 for -1 or 0."""
@@ -159,19 +159,13 @@ def _known(attributes: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(attributes))
 
 
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text("utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: corrupt ({error})") from error
-
-
 def _rows(path: Path) -> tuple[list[list[str]], list[list[str]]]:
     """Returns the words of the lines above those of pictures, and of these; a comma separates words as a space does."""
-    rows = [line.replace(",", " ").split() for line in _lines(path)]
-    first = next(
-        (i for i, row in enumerate(rows) if row and Path(row[0]).suffix.lower() in (".jpg", ".png")), len(rows)
-    )
+    try:
+        rows = [line.replace(",", " ").split() for line in path.read_text("utf-8").splitlines()]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: corrupt ({error})") from error
+    first = next((i for i, row in enumerate(rows) if row and row[0].lower().endswith((".jpg", ".png"))), len(rows))
     return rows[:first], rows[first:]
 
 

@@ -95,12 +95,8 @@ class Decoder:
     def shape(self) -> tuple[int, int, int]:
         return (self.channels, *self.sides)
 
-    def __call__(self, path: Path) -> Images:
-        """Returns the picture, (channels, height, width); raises as `open_picture`, and ValueError for its values."""
-        return self.decode(path).picture
-
     def decode(self, path: Path) -> _Decoded:
-        """Returns the picture and what is known of its file; raises as `__call__`."""
+        """Returns the picture and what is known of its file; raises as `open_picture`, and ValueError for values."""
         with open_picture(path) as image:
             if self.crop is None:
                 # A JPEG is decoded at a fraction of its size where that leaves enough: far faster for photographs.
@@ -134,87 +130,92 @@ def _refuse_deep_colour(image: Image.Image, white: White) -> None:
         )
 
 
-def ensure_decoded(
-    name: str,
-    root: str,
-    paths: Sequence[Path],
-    decoder: Decoder,
-    max_skipped: float,
-) -> Path:
-    """Returns the cache of the decoded files, written now if it does not exist.
+@dataclass(frozen=True)
+class PictureSet:
+    """Picture files that are decoded once, into a cache.
 
-    Args:
+    Attributes:
         name: name of the data set.
         root: folder that the files are in.
         paths: picture files, in order.
         decoder: decoder that is applied to each.
         max_skipped: largest fraction of files that may be unreadable; they are skipped with one warning.
-
-    Raises:
-        ValueError: naming the unreadable files, if they are more than that.
     """
-    white = [] if decoder.white == USUAL else astuple(decoder.white)
-    key = [stamps(root, paths), decoder.size, decoder.channels, decoder.crop, white, decoder.fit]
-    folder = picture_cache.cache_folder(root, name, key)
-    if not folder.is_dir():
-        findings = Findings()
-        pictures = _decode_all(name, paths, decoder, max_skipped, findings)
-        picture_cache.write(folder, pictures, lambda: asdict(findings))
-    return folder
 
+    name: str
+    root: str
+    paths: Sequence[Path]
+    decoder: Decoder
+    max_skipped: float = 0
 
-def decoded(
-    name: str,
-    root: str,
-    paths: Sequence[Path],
-    decoder: Decoder,
-    max_skipped: float,
-    memory_limit_gb: float,
-) -> tuple[Images, Indices, Findings]:
-    """Returns the decoded files (N, *decoder.shape), the place of each in ``paths``, and findings; see above."""
-    folder = ensure_decoded(name, root, paths, decoder, max_skipped)
-    images, kept = picture_cache.read(folder, decoder.shape, len(paths), memory_limit_gb)
-    return images, kept, Findings.of(picture_cache.notes(folder))
+    def ensure_decoded(self) -> Path:
+        """Returns the cache of the decoded files, written now if it does not exist.
 
+        Raises:
+            ValueError: naming the unreadable files, if they are more than `max_skipped`.
+        """
+        decoder = self.decoder
+        white = [] if decoder.white == USUAL else astuple(decoder.white)
+        key = [stamps(self.root, self.paths), decoder.size, decoder.channels, decoder.crop, white, decoder.fit]
+        folder = picture_cache.cache_folder(self.root, self.name, key)
+        if not folder.is_dir():
+            findings = Findings()
+            picture_cache.write(folder, self._decode_all(findings), lambda: asdict(findings))
+        return folder
 
-def _decode_all(
-    name: str, paths: Sequence[Path], decoder: Decoder, max_skipped: float, findings: Findings
-) -> Iterator[tuple[int, Images]]:
-    skipped, masks, brightest, frames = [], [], 0, 0
-    findings.grey = decoder.channels == 3
-    pool = ThreadPoolExecutor(os.cpu_count())
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="PIL")  # of metadata that have nothing to do with the pixels
-        warnings.simplefilter("error", Image.DecompressionBombWarning)  # refused like any other unreadable file
-        try:
-            results = pool.map(lambda path: _try(decoder, path), paths)
-            bar = tqdm(results, f"decoding {name}", len(paths), unit="picture", file=sys.stdout)
-            for place, result in enumerate(bar):
-                if isinstance(result, str):
-                    skipped.append(result)
-                else:
-                    picture = result.picture
-                    findings.changed += result.changed
-                    findings.enlarged += result.enlarged
-                    frames += result.has_frames
-                    findings.grey = findings.grey and bool((picture == picture[0]).all())
-                    largest = int(picture.max())
-                    brightest = max(brightest, largest)
-                    if largest == 1 and picture.min() == 0:
-                        masks.append(readable(str(paths[place])))
-                    yield place, picture
-        finally:
-            pool.shutdown(cancel_futures=True)
-    if brightest <= _ALMOST_BLACK and len(skipped) < len(paths):
-        findings.remarks.append(_darkness(brightest, decoder.white))
-    elif masks:
-        findings.remarks.append(_masks_among(masks, len(paths) - len(skipped)))
-    if frames:
-        findings.remarks.append(
-            f"{frames} of {len(paths)} files have several frames or pages; the first of each is read"
+    def read(self, memory_limit_gb: float) -> tuple[Images, Indices, Findings]:
+        """Returns the decoded files (N, *decoder.shape), the place of each in ``paths``, and findings; see above."""
+        folder = self.ensure_decoded()
+        images, kept = picture_cache.read(folder, self.decoder.shape, len(self.paths), memory_limit_gb)
+        return images, kept, Findings.of(picture_cache.notes(folder))
+
+    def _decode_all(self, findings: Findings) -> Iterator[tuple[int, Images]]:
+        skipped, masks, brightest, frames = [], [], 0, 0
+        findings.grey = self.decoder.channels == 3
+        pool = ThreadPoolExecutor(os.cpu_count())
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="PIL")  # of metadata that have nothing to do with the pixels
+            warnings.simplefilter("error", Image.DecompressionBombWarning)  # refused like any other unreadable file
+            try:
+                results = pool.map(lambda path: _try(self.decoder, path), self.paths)
+                bar = tqdm(results, f"decoding {self.name}", len(self.paths), unit="picture", file=sys.stdout)
+                for place, result in enumerate(bar):
+                    if isinstance(result, str):
+                        skipped.append(result)
+                    else:
+                        picture = result.picture
+                        findings.changed += result.changed
+                        findings.enlarged += result.enlarged
+                        frames += result.has_frames
+                        findings.grey = findings.grey and bool((picture == picture[0]).all())
+                        largest = int(picture.max())
+                        brightest = max(brightest, largest)
+                        if largest == 1 and picture.min() == 0:
+                            masks.append(readable(str(self.paths[place])))
+                        yield place, picture
+            finally:
+                pool.shutdown(cancel_futures=True)
+        if brightest <= _ALMOST_BLACK and len(skipped) < len(self.paths):
+            findings.remarks.append(_darkness(brightest, self.decoder.white))
+        elif masks:
+            findings.remarks.append(_masks_among(masks, len(self.paths) - len(skipped)))
+        if frames:
+            findings.remarks.append(
+                f"{frames} of {len(self.paths)} files have several frames or pages; the first of each is read"
+            )
+        if skipped:
+            self._report(skipped)
+
+    def _report(self, skipped: Sequence[str]) -> None:
+        total = len(self.paths)
+        message = (
+            f"{self.name}: {len(skipped)} of {total} files cannot be read as pictures: {listed(skipped, _MAX_NAMED)}"
         )
-    if skipped:
-        _report(name, skipped, len(paths), max_skipped)
+        if self.max_skipped and len(skipped) > self.max_skipped * total:
+            raise ValueError(f"{message}; data.images.max_skipped={self.max_skipped} allows no more")
+        if not self.max_skipped or len(skipped) == total:
+            raise ValueError(message)
+        warnings.warn(message, stacklevel=2)
 
 
 def _darkness(brightest: int, white: White) -> str:
@@ -244,12 +245,3 @@ def _try(decoder: Decoder, path: Path) -> _Decoded | str:
         raise ValueError(f"{readable(str(path))}: {error}") from error
     except Exception as error:  # a broken file makes Pillow's plugins fail in dozens of ways
         return f"{readable(str(path))} ({' '.join(str(error).split()) or type(error).__name__})"
-
-
-def _report(name: str, skipped: Sequence[str], total: int, max_skipped: float) -> None:
-    message = f"{name}: {len(skipped)} of {total} files cannot be read as pictures: {listed(skipped, _MAX_NAMED)}"
-    if max_skipped and len(skipped) > max_skipped * total:
-        raise ValueError(f"{message}; data.images.max_skipped={max_skipped} allows no more")
-    if not max_skipped or len(skipped) == total:
-        raise ValueError(message)
-    warnings.warn(message, stacklevel=2)

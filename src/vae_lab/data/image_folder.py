@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from vae_lab.data.arrays import Arrays
-from vae_lab.data.decoding import Decoder, decoded, ensure_decoded
+from vae_lab.data.decoding import Decoder, PictureSet
 from vae_lab.data.folder_layout import FolderLayout, Layout, Listing
 from vae_lab.data.framing import Fit, Fitted, ImageSize
 from vae_lab.data.picture_depth import DepthOfSet, MaxValue, check_max_value
@@ -122,13 +123,12 @@ class ImageFolder(OwnData):
     def prepare(self) -> None:
         splits: tuple[SplitName, ...] = ("train", "val", "test") if self.has_val else ("train", "test")
         for split in splits:
-            ensure_decoded(self.name, self.root, self._listing(split).paths, self._scaling_decoder, self.max_skipped)
+            self._pictures(self._listing(split).paths).ensure_decoded()
         self._depth.save()
 
     def _read(self, split: SplitName) -> Arrays:
         paths, labels = self._listing(split)
-        how = (self._scaling_decoder, self.max_skipped, self.memory_limit_gb)
-        images, kept, findings = decoded(self.name, self.root, paths, *how)
+        images, kept, findings = self._pictures(paths).read(self.memory_limit_gb)
         self.fitted[split] = Fitted(findings.changed, findings.enlarged, len(kept))
         self._grey[split] = findings.grey
         new = [note for note in (*self._depth.notes(), *findings.remarks) if note not in self._printed]
@@ -153,9 +153,10 @@ class ImageFolder(OwnData):
     def _depth(self) -> DepthOfSet:
         return DepthOfSet(self.root, self._folders.listing("train").paths, self.max_value)
 
-    @cached_property
-    def _scaling_decoder(self) -> Decoder:
-        return replace(self._decoder, white=self._depth.white)
+    def _pictures(self, paths: Sequence[Path]) -> PictureSet:
+        return PictureSet(
+            self.name, self.root, paths, replace(self._decoder, white=self._depth.white), self.max_skipped
+        )
 
     def _listing(self, split: SplitName) -> Listing:
         train = self._folders.listing("train")

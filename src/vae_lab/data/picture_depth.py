@@ -38,11 +38,9 @@ class White:
 
     @classmethod
     def of(cls, max_value: MaxValue) -> White:
-        """Returns the white of a ``max_value``; for ``auto`` the usual one.
+        """Returns the white of the one value that a user gives for all grey pictures, or of those that were found.
 
-        Args:
-            max_value: one value that a user gives for all grey pictures, or those that were found, by the type of the
-                numbers; pictures of a type that was not found have the usual white.
+        Pictures of a type of numbers that was not found have the usual white.
         """
         if isinstance(max_value, dict):
             return cls(int(max_value.get("integers", SIXTEEN_BITS)), float(max_value.get("floats", 1.0)))
@@ -86,16 +84,6 @@ class _Largest(NamedTuple):
     integers: float | None
     floats: float | None
     colours: float | None  # the upper 8 of 16 bits, which is all that Pillow reads
-
-    def checked(self) -> _Largest:
-        """Returns itself.
-
-        Raises:
-            ValueError: for anything but finite numbers of 0 or more.
-        """
-        if not all(value is None or (type(value) in (int, float) and 0 <= value < math.inf) for value in self):
-            raise ValueError(f"{self}: not the largest values of pictures")
-        return self
 
 
 @dataclass
@@ -161,9 +149,12 @@ class DepthOfSet:
     def _largest(self) -> _Largest:
         """The largest values, from the cache of an earlier run if the files are the same."""
         try:
-            return _Largest(*json.loads(self._cached.read_text("utf-8"))).checked()
+            found = _Largest(*json.loads(self._cached.read_text("utf-8")))
+            if all(value is None or (type(value) in (int, float) and 0 <= value < math.inf) for value in found):
+                return found
         except (OSError, ValueError, TypeError):
-            return _largest_values(self.paths)
+            pass
+        return _largest_values(self.paths)
 
     def save(self) -> None:
         """Saves what was found beside the decoded pictures, so that the next run need not open every file."""
