@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from vae_lab.data.choosing import chosen_places
+from vae_lab.data.conditions import chosen_places
 from vae_lab.distributions import Bernoulli, LabelConditional
 from vae_lab.models import MHVAE, VAE
 from vae_lab.networks import MlpArchitecture

@@ -91,7 +91,8 @@ class ArrayConditions(OwnData):
         for kind, part in (("labels", labels), ("attributes", attributes), ("numbers", numbers)):
             if part is not None and len(part) != num:
                 raise ValueError(f"{self._store.found[split, kind]}: {len(part)} {kind} for {num} examples")  # type: ignore[index]
-        return condition_rows(labels, self.num_classes, attributes, numbers)
+        columns = [part for part in (attributes, numbers) if part is not None]
+        return condition_rows(labels, self.num_classes, columns)
 
     def _factors(self, split: SplitName, num: int) -> Indices | None:
         """Returns the index of the value of each factor of ``num`` examples, (N, F); None if there are none.

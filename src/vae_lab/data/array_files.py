@@ -96,7 +96,7 @@ class ArrayFiles(ArrayConditions):
 
     def origin(self, split: SplitName) -> str:
         stored = self._files.get(split)
-        return stored.member or stored.path.name if stored else super().origin(split)
+        return stored.name if stored else super().origin(split)
 
     def passed_over(self) -> list[str]:
         names = [readable(name) for name in self._store.passed_over]

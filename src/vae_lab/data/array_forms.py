@@ -7,12 +7,13 @@ out. What cannot be mistaken is recognised by the shape and the values; anything
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vae_lab.data.array_values import (
+    DARK,
     WHITE,
     Layout,
     MaxValue,
@@ -35,8 +36,6 @@ _AXES: dict[Kind, int] = {"table": 1, "signals": 2, "pictures": 3, "volumes": 4}
 """Axes of an example, channels included."""
 _FEW = (1, 2, 3, 4)
 """Numbers of channels that are told from the sides of a volume."""
-_DARK = 128
-"""Value that the brightest pixel reaches if its number of bits is likely to be the number that holds it."""
 
 
 class Asked(NamedTuple):
@@ -98,7 +97,6 @@ class Form:
 
         Args:
             rows: some rows of what `arranged` returned.
-            source: file of the array, for errors.
             numbers: number of each row in the file, for errors.
 
         Raises:
@@ -249,8 +247,6 @@ def _support_and_white(
 ) -> tuple[Support, float | None]:
     """Returns the support, and the value that becomes 1; None for values that stay as they are."""
     asked_support, pixels = asked.support, kind in ("pictures", "volumes")
-    if asked_support not in (None, *get_args(Support)):
-        raise ValueError(f"data.support={asked_support}: choose auto or one of {', '.join(get_args(Support))}")
     if asked_support == "real":
         return "real", None
     bytes_ = array.dtype in (np.uint8, np.bool_)
@@ -282,7 +278,7 @@ def _white_of_integers(array: NDArray[Any], pixels: bool, values: Range, source:
     """Returns the white of whole numbers that are not bytes: the least 2^bits - 1 that holds them; 0 for no pixels."""
     if values.low < 0 or not (pixels or values.high <= 1):
         return 0
-    if 1 < values.high < _DARK:
+    if 1 < values.high < DARK:
         if array.dtype.kind == "f":
             return 0
         raise ValueError(

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from vae_lab.data import hdf5
 from vae_lab.data.arrays import allocate
 from vae_lab.data.conditions import written_names
+from vae_lab.data.picture_files import looks_like_picture
 from vae_lab.data.splits import split_named
 from vae_lab.types import IN_MEMORY, SplitName, listed
 
@@ -42,6 +43,11 @@ class Stored(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.path}: {self.member}" if self.member else str(self.path)
+
+    @property
+    def name(self) -> str:
+        """Name of the array in its archive, or of its file."""
+        return self.member or self.path.name
 
 
 class ArrayStore:
@@ -89,7 +95,7 @@ class ArrayStore:
         if ("train", "images") not in self.found:
             raise FileNotFoundError(self._nothing_found())
         alone = [stored for (split, _), stored in self.found.items() if (split, "images") not in self.found]
-        self.passed_over += [f"{stored.member or stored.path.name} without its examples" for stored in alone]
+        self.passed_over += [f"{stored.name} without its examples" for stored in alone]
 
     def open(self, role: Role) -> _Array:
         """Opens an array: a memory map of a .npy file, or what a member of an archive or an HDF5 file holds.
@@ -163,7 +169,7 @@ class ArrayStore:
         for name, stored in _sole_is_images(named):
             role = _role(name)
             if role is None:
-                self.passed_over.append(stored.member or stored.path.name)
+                self.passed_over.append(stored.name)
             elif role in self.found:
                 raise ValueError(
                     f"data.root={self.root}: {self.found[role]} and {stored} are both {role[0]} {role[1]};"
@@ -192,7 +198,7 @@ class ArrayStore:
 
     def _other_names(self) -> str:
         """Returns the names of what there is instead of training images."""
-        others = [stored.member or stored.path.name for stored in self.found.values()]
+        others = [stored.name for stored in self.found.values()]
         return listed(list(dict.fromkeys([*others, *self.passed_over])), _MAX_NAMED) or "nothing"
 
     def _unpack(self, stored: Stored) -> _Array:
@@ -268,11 +274,6 @@ def _listed(paths: Iterable[Path]) -> str:
 
 def _hint(paths: list[Path]) -> str:
     """Returns the remedy if somebody's pictures were taken for arrays."""
-    from PIL import Image  # noqa: PLC0415
-
-    Image.init()
-    folders = any(path.is_dir() for path in paths)
-    pictures = any(path.suffix.lower() in Image.EXTENSION for path in paths)
-    if pictures or folders:
+    if any(path.is_dir() or looks_like_picture(path) for path in paths):
         return "; for pictures, set data=image_folder"
     return f" (it holds {_listed(paths)})" if paths else ""

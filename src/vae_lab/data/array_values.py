@@ -15,22 +15,16 @@ Layout = Literal["auto", "channels_first", "channels_last"]
 MaxValue = int | Literal["auto"]
 
 WHITE = 255
-_DARK = 128
-"""Value that the brightest pixel reaches if 255 is likely to be the value of white."""
+DARK = 128
+"""Value that the brightest pixel reaches if the least 2^bits - 1 that holds it is likely to be the value of white."""
 _SAMPLE_BYTES = 4 * 10**6
 _SAMPLE_ROWS = 1024
 
 
 def check_grey(shape: tuple[int, ...], layout: Layout, found: str) -> None:
-    """Checks that an array (N, H, W) is not (H, W, N), nor one picture (H, W, C).
+    """Raises ValueError for a shape (N, H, W) that may be (H, W, N), or one picture (H, W, C).
 
-    Args:
-        shape: shape of the array.
-        layout: place of the channels; anything but auto says that the axes are in order.
-        found: file, type and shape, for errors.
-
-    Raises:
-        ValueError: for a shape that can be read in two ways.
+    A layout other than auto says that the axes are in order.
     """
     num, height, width = shape
     if layout == "auto" and num == height != width:
@@ -68,8 +62,6 @@ def white_of(array: NDArray[Any], images: Images, max_value: MaxValue, source: o
 
     Args:
         array, images: array, and the same as uint8.
-        max_value: what the user says, or auto.
-        source: file of the array, for errors.
         of_bytes: True if these are known to be grey values of 8 bits, however dark.
 
     Raises:
@@ -82,12 +74,12 @@ def white_of(array: NDArray[Any], images: Images, max_value: MaxValue, source: o
     highest = _sampled_maximum(images)
     if highest == 1:
         return 1
-    if highest >= _DARK or of_bytes:
+    if highest >= DARK or of_bytes:
         return WHITE
     for rows in chunks(len(images)):
         highest = max(highest, int(images[rows].max()))
         release(images)
-        if highest >= _DARK:
+        if highest >= DARK:
             return WHITE
     if highest == 0:
         return WHITE
@@ -150,7 +142,7 @@ class Range(NamedTuple):
     @property
     def levels(self) -> bool:
         """True for whole numbers that look like the grey values of 8 bits."""
-        return self.whole and self.low >= 0 and (_DARK <= self.high <= WHITE or self.high <= 1)
+        return self.whole and self.low >= 0 and (DARK <= self.high <= WHITE or self.high <= 1)
 
     @property
     def real(self) -> bool:
@@ -221,8 +213,7 @@ def first_bad(
 
     Args:
         wrong: True for each wrong value.
-        rows: some rows of an array.
-        numbers: number of each of these rows.
+        rows: some rows of an array, whose numbers in it are ``numbers``.
         columns: names of the columns of a table; empty: their numbers.
     """
     place = np.unravel_index(int(wrong.argmax()), wrong.shape)

@@ -1,8 +1,8 @@
-"""Conditions of examples: labels in the forms in which people save them, attributes and numbers."""
+"""Conditions of examples: labels in the forms in which people save them, attributes and numbers; choice by them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from vae_lab.data.arrays import Indices
 from vae_lab.data.scaling import as_single
-from vae_lab.types import listed
+from vae_lab.types import DataSpec, NoExampleError, listed
 
 Rows = NDArray[np.float32]
 Values = NDArray[Any]
@@ -21,34 +21,25 @@ _NO_CLASS = "numbers and yes/no attributes are arrays of their own (train_number
 """Remedy for a condition that is not one class."""
 
 
-def condition_rows(
-    labels: Indices | None, num_classes: int, attributes: Rows | None = None, numbers: Rows | None = None
-) -> Indices | Rows | None:
+def condition_rows(labels: Indices | None, num_classes: int, columns: Sequence[NDArray[Any]]) -> Indices | Rows | None:
     """Returns y of a data set: the labels alone, (N,), or rows of one-hot classes, attributes and numbers, (N, C).
 
     Args:
         labels: class of each example; None for data without classes.
         num_classes: number of classes.
-        attributes: attributes as 0 and 1, (N, A); None for data without attributes.
-        numbers: numbers in the user's units, (N, M); None for data without numbers.
+        columns: attributes as 0 and 1, then numbers in the user's units, (N,) or (N, columns) each; may be empty.
     """
-    parts = [part for part in (attributes, numbers) if part is not None]
-    if not parts:
+    if not columns:
         return labels
     one_hot = [] if labels is None else [np.eye(num_classes, dtype=np.float32)[labels]]
-    return np.concatenate([*one_hot, *parts], axis=1)
+    return np.column_stack([*one_hot, *columns]).astype(np.float32)
 
 
 def attribute_values(array: NDArray[Any], names: Sequence[str], source: object) -> Rows:
-    """Returns attributes as 0 and 1, (N, A).
-
-    Args:
-        array: booleans or numbers, (N, A) or (N,).
-        names: names of the A attributes.
-        source: file of the attributes, for errors.
+    """Returns attributes as 0 and 1, (N, A), from booleans or numbers, (N, A) or (N,).
 
     Raises:
-        ValueError: naming the row and the column of a value other than 0 and 1.
+        ValueError: naming the row and the column of a value other than 0 and 1, and their file, the source.
     """
     columns = _columns(array, names, source)
     _refuse((columns != 0) & (columns != 1), columns, names, source, "an attribute is 0 or 1")
@@ -169,12 +160,7 @@ def label_values(array: NDArray[Any], source: object) -> Values:
 
 
 def class_names(classes: Sequence[Any], labels: NDArray[Any]) -> tuple[str, ...]:
-    """Returns the name of each class: its label, unless these are 0, 1, 2, ... themselves.
-
-    Args:
-        classes: label of each class, in order.
-        labels: labels as they were saved; booleans are named False and True.
-    """
+    """Returns the name of each class, its label; none if these are 0, 1, 2, ... themselves and no booleans."""
     if tuple(classes) == (0, 1) and labels.dtype == np.bool_ and labels.size == len(labels):
         return ("False", "True")
     return () if tuple(classes) == tuple(range(len(classes))) else tuple(map(str, classes))
@@ -204,3 +190,30 @@ def _from_one_hot(array: NDArray[Any], source: object) -> NDArray[Any]:
         )
     indices: Indices = array.argmax(1)
     return indices
+
+
+def chosen_places(
+    spec: DataSpec, y: NDArray[Any], wanted: Sequence[int | Mapping[int, float]], split: str
+) -> NDArray[np.int64]:
+    """Returns the places of the wanted examples in a split; NoExampleError if there are none.
+
+    Args:
+        y: class of each example, (N,), or its condition, (N, C).
+    """
+    found = np.zeros(len(y), bool)
+    for each in wanted:
+        columns = {each: 1.0} if isinstance(each, int) else each
+        if y.ndim == 1:
+            found |= np.isin(y, list(columns))
+        else:
+            found |= np.all([y[:, column] == value for column, value in columns.items()], axis=0)
+    if not found.any():
+        raise NoExampleError(listed([_wanted_name(spec, each) for each in wanted]), split)
+    return np.flatnonzero(found)
+
+
+def _wanted_name(spec: DataSpec, wanted: int | Mapping[int, float]) -> str:
+    if isinstance(wanted, int):
+        return spec.name_of(wanted)
+    names = spec.context_names
+    return "+".join(names[column] if value else f"{names[column]}:{value:g}" for column, value in wanted.items())

@@ -13,7 +13,7 @@ from torch import Tensor
 from vae_lab import noise
 from vae_lab.data.arrays import Indices, evenly_spread, fingerprint
 from vae_lab.data.batches import StoredRows, as_batch
-from vae_lab.data.choosing import chosen_places
+from vae_lab.data.conditions import chosen_places
 from vae_lab.data.facts import Facts
 from vae_lab.data.framing import ImageSize
 from vae_lab.data.loader import BalancedSampler, BatchLoader, EpochSampler, batch_sizes, resident_device

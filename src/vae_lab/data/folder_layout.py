@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from vae_lab.data.arrays import Indices
-from vae_lab.data.picture_files import files_within, is_passed_over
+from vae_lab.data.picture_files import files_within, is_passed_over, looks_like_picture
 from vae_lab.data.source import readable
 from vae_lab.data.splits import may_be_split, split_of_folder
 from vae_lab.types import SplitName, listed
@@ -96,7 +95,7 @@ class FolderLayout:
         for folder in self.splits.values():
             if unknown := [name for name in self._with_pictures(folder) if name not in classes]:
                 raise ValueError(f"{folder}: class {unknown[0]} has no folder with pictures in {train}")
-        beside = [path for path in _beside(train) if _looks_like_picture(path)]
+        beside = [path for path in _beside(train) if looks_like_picture(path)]
         within = [path for name in classes for path in self._files_of(train, name) if _may_be_picture(path)]
         if classes and self.layout == "auto" and len(beside) > len(within):
             raise ValueError(
@@ -124,7 +123,7 @@ class FolderLayout:
                     f" {listed(list(self.classes))}; sort them into such folders, or move {folder} away"
                 )
         hint = _array_hint(paths)
-        if not paths or (hint and not any(map(_looks_like_picture, paths))):
+        if not paths or (hint and not any(map(looks_like_picture, paths))):
             raise FileNotFoundError(f"{folder}: no pictures; expected files in it or in class folders{hint}")
         return Listing(paths, labels)
 
@@ -188,13 +187,8 @@ def _beside(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if not path.is_dir() and not path.name.startswith("."))
 
 
-def _looks_like_picture(path: Path) -> bool:
-    Image.init()
-    return path.suffix.lower() in Image.EXTENSION
-
-
 def _may_be_picture(path: Path) -> bool:
-    return not path.suffix or _looks_like_picture(path)
+    return not path.suffix or looks_like_picture(path)
 
 
 def _array_hint(paths: Sequence[Path]) -> str:

@@ -113,14 +113,7 @@ def fitted_tensor(images: Tensor, wanted: Sides, fit: Fit) -> Tensor:
 
 
 def fitted_picture(picture: Image.Image, wanted: Sides, fit: Fit, crop: int | None = None) -> Image.Image:
-    """Returns a picture of the sides ``wanted``, resampled bilinearly with antialiasing.
-
-    Args:
-        picture: picture of any sides.
-        wanted: sides of the result.
-        fit: what happens to a picture of other proportions.
-        crop: side of a centre crop that comes first; None: none.
-    """
+    """Returns a picture of the sides ``wanted``, resampled bilinearly with antialiasing, after a centre ``crop``."""
     if crop is not None:
         side = min(crop, *picture.size)
         picture = _centre(picture, Sides(side, side))

@@ -135,11 +135,9 @@ class BatchLoader:
 
 
 def batch_sizes(num: int, batch_size: int, world: int = 1, even: bool = False, drop_last: bool = False) -> list[int]:
-    """Returns the number of examples in each batch of an epoch, all processes together; the last may be 0.
+    """Returns the number of examples in each batch of an epoch of ``num``, all processes together; see `BatchLoader`.
 
-    Args:
-        num: number of examples in an epoch.
-        batch_size, world, even, drop_last: see `BatchLoader`.
+    The last may be 0.
     """
     full, last = divmod(num, batch_size)
     if even:

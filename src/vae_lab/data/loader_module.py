@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Subset
 
 from vae_lab.data.arrays import evenly_spread
 from vae_lab.data.batches import as_batch
-from vae_lab.data.choosing import chosen_places
+from vae_lab.data.conditions import chosen_places
 from vae_lab.data.loader_scan import Scan, as_numbers, scan, spec_of
 from vae_lab.data.seeded_loader import SeededLoader, is_repeatable
 from vae_lab.data.splits import held_out
@@ -60,10 +60,9 @@ class LoaderDataModule(LightningDataModule):
         self._recorded: DataSpec | None = None
 
     def hold(self, loaders: Loaders, inner: LightningDataModule | None = None, spec: DataSpec | None = None) -> None:
-        """Serves these loaders.
+        """Serves the loader of each split, without one for test that of the validation set.
 
         Args:
-            loaders: loader of each split; without one for test the validation set tests.
             inner: data module that they come from, whose transfer hooks are called; None: there is none.
             spec: spec of the data; None: found by reading them.
         """

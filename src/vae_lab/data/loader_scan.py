@@ -169,11 +169,7 @@ class Scan:
 
 
 def scan(name: str, loader: Iterable[Any]) -> Scan:
-    """Reads all batches of a loader.
-
-    Args:
-        name: name of the split, for messages.
-        loader: loader of batches.
+    """Reads all batches of the loader of a split.
 
     Raises:
         TypeError, ValueError: in one line, for batches that no model can read, or no batch.

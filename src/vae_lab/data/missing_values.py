@@ -19,12 +19,10 @@ def is_masked(missing: Missing) -> bool:
 
 
 def refusal(num: int, first: str, source: object, by_column: Mapping[str, int] | None = None) -> str:
-    """Returns the message that refuses missing values.
+    """Returns the message that refuses ``num`` missing values.
 
     Args:
-        num: number of missing values.
         first: place of the first one, in words.
-        source: file of the values.
         by_column: number of missing values in each column that has some; None: there are no columns.
     """
     counts = remedy = ""

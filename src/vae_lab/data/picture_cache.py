@@ -74,13 +74,7 @@ def notes(folder: Path) -> object:
 
 
 def read(folder: Path, shape: tuple[int, int, int], num_files: int, memory_limit_gb: float) -> tuple[Images, Indices]:
-    """Returns the pictures (N, *shape), memory-mapped above the limit, and the place of each in the list.
-
-    Args:
-        folder: folder of the cache.
-        shape: shape of one picture.
-        num_files: number of files in the list.
-        memory_limit_gb: see `vae_lab.data.ImageSet`.
+    """Returns the pictures (N, *shape), memory-mapped above the limit, and the place of each in the list of files.
 
     Raises:
         ValueError: naming a file that is corrupt or truncated.

@@ -34,6 +34,12 @@ def files_within(folder: Path) -> Sequence[Path]:
     return sorted(files)
 
 
+def looks_like_picture(path: Path) -> bool:
+    """True for a file whose suffix is that of a format of pictures."""
+    Image.init()
+    return path.suffix.lower() in Image.EXTENSION
+
+
 def open_picture(path: Path) -> Image.Image:
     """Opens a picture file.
 

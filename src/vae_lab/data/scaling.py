@@ -52,10 +52,7 @@ def as_single(rows: NDArray[Any], names: Sequence[str], source: object) -> NDArr
 def mean_example(arrays: Arrays, rows: Indices, threshold: bool = False) -> _Numbers:
     """Returns the mean of what is known of some rows, (*shape); of uint8 values as numbers in [0, 1].
 
-    Args:
-        arrays: arrays.
-        rows: rows that count.
-        threshold: count numbers above one half as 1, others as 0.
+    With ``threshold`` numbers above one half count as 1, others as 0.
     """
     return _mean_and_known(arrays, rows, threshold)[0]
 
@@ -135,13 +132,7 @@ def _step(mean: _Numbers) -> _Numbers:
 def numbers_spec(arrays: Arrays, rows: Indices, numbers: Sequence[str]) -> dict[str, Any]:
     """Returns scaling and range of a condition's numbers in some rows, as entries of a `DataSpec`.
 
-    Args:
-        arrays: arrays whose y has the numbers in its last columns.
-        rows: rows of the training split.
-        numbers: names of the numbers.
-
-    Raises:
-        ValueError: as `scaling_of`.
+    The numbers are the last columns of y; raises as `scaling_of`.
     """
     assert arrays.y is not None, "numbers are columns of y"
     values = np.asarray(arrays.y[:, -len(numbers) :], np.float32)

@@ -136,14 +136,8 @@ class Sprites(ImageSet):
         of = {
             name: values[column] for (name, values), column in zip(self.factor_values.items(), factors.T, strict=True)
         }
-        flags = [_ATTRIBUTES[name](of).astype(np.float32) for name in self.attributes]
-        numbers = [of[name].astype(np.float32) for name in self.numbers]
-        return condition_rows(
-            factors[:, 0] if self.num_classes else None,
-            self.num_classes,
-            np.stack(flags, axis=1) if flags else None,
-            np.stack(numbers, axis=1) if numbers else None,
-        )
+        columns = [*(_ATTRIBUTES[name](of) for name in self.attributes), *(of[name] for name in self.numbers)]
+        return condition_rows(factors[:, 0] if self.num_classes else None, self.num_classes, columns)
 
     @property
     def _grid(self) -> tuple[int, ...]:

@@ -14,7 +14,6 @@ from vae_lab.data.arrays import Arrays, Examples, Indices
 from vae_lab.data.conditions import (
     Rows,
     as_indices,
-    attribute_values,
     class_names,
     condition_rows,
     label_values,
@@ -183,14 +182,10 @@ class Table(OwnData):
         if not self._of_condition:
             return None
         table, path = self._table(split), self._files[split]
-        attributes = [condition_of(table, name, path, flags=True) for name in self._attributes]
+        flags = [condition_of(table, name, path, flags=True) for name in self._attributes]
         values = [condition_of(table, name, path) for name in self._numbers]
-        return condition_rows(
-            self._labels(split),
-            self.num_classes,
-            attribute_values(np.stack(attributes, axis=1), self._attributes, path) if attributes else None,
-            number_values(np.stack(values, axis=1), self._numbers, path) if values else None,
-        )
+        numbers = [number_values(np.stack(values, axis=1), self._numbers, path)] if values else []
+        return condition_rows(self._labels(split), self.num_classes, [*flags, *numbers])
 
     def _check_missing(self, x: np.ndarray, split: SplitName) -> None:
         """Raises ValueError for missing values that are not masked, and for a column of which none is known."""

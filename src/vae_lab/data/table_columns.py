@@ -77,8 +77,6 @@ def one_hot(values: Sequence[str], places: NDArray[np.int64], known: Sequence[st
     Args:
         values: distinct values of the column.
         places: place of each row's value among them; -1: missing.
-        known: categories of the training split.
-        where: file and column, for messages.
 
     Raises:
         ValueError: for a value that the training split does not have.
