@@ -102,6 +102,7 @@ def test_a_single_split_is_split_by_chance_and_pictures_are_resized(tmp_path: Pa
     assert train.x.shape == (18, 1, 4, 4)
     assert test.x.shape == (2, 1, 4, 4)
     assert sorted(np.concatenate((train.y, test.y))[:, 3].tolist()) == list(map(float, range(20)))
+    assert source.fit_note().startswith("20 of 20 pictures"), "those of both splits"
     assert source.passed_over() == []
     plain = HuggingFace(str(tmp_path / "one"))
     assert plain.num_classes == 0

@@ -148,13 +148,14 @@ class HuggingFace(Table):
     def _size(self) -> int:
         return len(self._splits["train"])
 
-    def _x(self, split: SplitName, rows: Indices | None = None) -> Examples:
+    def _x(self, split: SplitName, rows: Indices | None) -> Examples:
         if self._image is None:
             return super()._x(split, rows)
+        held: SplitName = split if rows is None else "train"
         rows = np.arange(len(self._splits[split])) if rows is None else rows
         images, changed, enlarged = allocate((len(rows), *self.native_shape), self.memory_limit_gb), 0, 0
-        for place, (row, picture) in enumerate(self._decoded(split, rows)):
-            images[place] = self._as_array(picture, f"{self._files[split]}: column {self._image}, row {row + 1}")
+        for place, (row, picture) in enumerate(self._decoded(held, rows)):
+            images[place] = self._as_array(picture, f"{self._files[held]}: column {self._image}, row {row + 1}")
             if self.sides:
                 sides = Sides(picture.height, picture.width)
                 changed += is_changed(sides, self.sides)

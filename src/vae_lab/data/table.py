@@ -158,23 +158,22 @@ class Table(OwnData):
 
     def _read(self, split: SplitName) -> Arrays:
         rows = self._rows(split, self._size())
-        if rows is None:
-            return Arrays(self._x(split), self._y(split))
-        y = self._y("train")
-        return Arrays(self._x("train", rows), None if y is None else y[rows], rows=rows)
+        x, y = self._x(split, rows), self._y(split if rows is None else "train")
+        return Arrays(x, y if rows is None or y is None else y[rows], rows=rows)
 
     def _size(self) -> int:
         return int(self._table("train").num_rows)
 
-    def _x(self, split: SplitName, rows: Indices | None = None) -> Examples:
-        """Returns the examples of a split, or of some of its rows, (N, *native_shape)."""
-        table, path = self._table(split), self._files[split]
+    def _x(self, split: SplitName, rows: Indices | None) -> Examples:
+        """Returns the examples of a split, (N, *native_shape), which are these rows in training; None: its own."""
+        held: SplitName = split if rows is None else "train"
+        table, path = self._table(held), self._files[held]
         numbers = [numbers_of(table, name, path) for name in self._numeric]
         parts = [as_single(np.stack(numbers, axis=1), self._numeric, path)] if numbers else []
         for name, known in self._known.items():
             parts.append(one_hot(*categories_of(table, name, path), known, f"{path}: column {name}"))
         x = np.concatenate(parts, axis=1)
-        self._check_missing(x, split)
+        self._check_missing(x, held)
         return x if rows is None else x[rows]
 
     def _y(self, split: SplitName) -> Rows | Indices | None:
