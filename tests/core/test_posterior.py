@@ -3,6 +3,11 @@ from __future__ import annotations
 import pytest
 import torch
 from linear_gaussian import LinearGaussian, random_model, within
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from vae_lab.core import BottomUpPosterior, Chain, LatentVariableModel, MarkovChain, TopDownPosterior
+from vae_lab.distributions.gaussian import diagonal_gaussian
 
 every_kind = pytest.mark.parametrize("kind", ["bottom_up", "ladder"])
 
@@ -58,3 +63,80 @@ def test_the_precision_merge_makes_a_ladder_level_surer_than_its_prior_and_its_e
     evidence = numbers.evidence_moments(options["widen"])
     for level, e, s in zip(levels[:-1], evidence, numbers.variances, strict=False):
         assert torch.allclose(level.q.variance, (1 / (1 / e + 1 / s)).expand_as(level.q.variance), atol=1e-12)
+
+
+class Constant(nn.Module):
+    """N(0, I) of two dimensions, whatever is given."""
+
+    def forward(self, given: Tensor | None, context: Tensor | None = None) -> Distribution:
+        return diagonal_gaussian(torch.zeros(2).double(), torch.ones(2).double(), 1)
+
+
+class Affine(nn.Linear):
+    """N(W given + b, I / 4) of two dimensions."""
+
+    def forward(self, given: Tensor, context: Tensor | None = None) -> Distribution:
+        mean = super().forward(given)
+        return diagonal_gaussian(mean, torch.full_like(mean, 0.5), 1)
+
+
+class Stacked(Chain):
+    """A chain whose state has all values above."""
+
+    def absorb(self, i: int, state: Tensor | None, value: Tensor, context: Tensor | None) -> Tensor:
+        return value if state is None else torch.cat((state, value), -1)
+
+
+class MeanField(TopDownPosterior):
+    """q(z_1|x) q(z_2|x)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoders = nn.ModuleList(Affine(3, 2) for _ in range(2))
+
+    def observe(self, x: Tensor, context: Tensor | None) -> list[Distribution]:
+        return [encoder(x, context) for encoder in self.encoders]
+
+    def infer(self, i: int, seen: Distribution, p: Distribution, state: Tensor | None) -> Distribution:
+        return seen
+
+    def top(self, given: Tensor, context: Tensor | None) -> Distribution:
+        return self.encoders[-1](given, context)
+
+
+def test_levels_that_read_no_other_have_draws_of_their_own_for_every_sample_and_example() -> None:
+    torch.manual_seed(0)
+    model = LatentVariableModel(Stacked([Constant(), Constant()]), MeanField(), Affine(4, 3)).double()
+    x = torch.randn(5, 3).double()
+    for level in model(x, num_samples=4).levels:
+        assert level.z.shape == (4, 5, 2)
+        assert len(level.z.flatten(0, 1).unique(dim=0)) == 20
+    assert model(x, num_samples=4).kl.shape == (4, 5, 2)
+    estimates = []
+    for chunk in (3, 50):
+        torch.manual_seed(1)
+        estimates.append(model.log_marginal(x, num_samples=50, chunk=chunk))
+    assert torch.allclose(*estimates, atol=1e-12)
+    assert [len(z.unique(dim=0)) for z in model.sample_prior(6)] == [6, 6]
+    given = model.sample_prior(6)[1:]
+    assert model.decode(given).mean.shape == (6, 3)
+    assert len(model.decode([given[0][:1].expand(6, 2)], temperature=1.0).mean.unique(dim=0)) == 6
+
+
+def test_a_chain_whose_links_read_no_value_below_draws_each_for_every_sample() -> None:
+    chain = MarkovChain([Affine(3, 2), Constant()]).double()
+    values = chain.rsample(torch.randn(5, 3).double(), None, (4,)).values
+    assert [len(value.reshape(-1, 2).unique(dim=0)) for value in values] == [20, 20]
+
+
+class EqualLabels(nn.Module):
+    def forward(self, y: Tensor) -> Tensor:
+        return torch.nn.functional.one_hot(y, 3).double()
+
+
+def test_a_prior_that_reads_no_label_draws_for_each() -> None:
+    posterior = BottomUpPosterior(MarkovChain([Affine(3, 2)]))
+    model = LatentVariableModel(MarkovChain([Constant()]), posterior, Affine(2, 3), embed=EqualLabels()).double()
+    y = torch.zeros(6, dtype=torch.long)
+    assert len(model.generate(6, y).mean.unique(dim=0)) == 6
+    assert model.sample_prior(6, y)[0].shape == (6, 2)

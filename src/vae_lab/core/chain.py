@@ -8,7 +8,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vae_lab.distributions.gaussian import rsample
+from vae_lab.distributions.gaussian import rsample_rows
 
 Choose = Callable[[int, Distribution, Tensor | None], Tensor]
 """(number of the link, its conditional distribution, the state that it was given) -> the value at this link."""
@@ -81,13 +81,17 @@ class Chain(nn.Module):
         Args:
             given: input of the chain, (*batch, *in_shape) or None.
             context: (B, C) or None.
-            sample_shape: shape of independent draws of the first value; the others depend on it.
+            sample_shape: shape of independent draws of each value.
             temperature: factor of each standard deviation, one number or one for each link.
         """
         temperatures = temperature if isinstance(temperature, Sequence) else [temperature] * len(self.links)
 
+        shape: Sequence[int] = ()
+
         def draw(i: int, conditional: Distribution, state: Tensor | None) -> Tensor:
-            return rsample(conditional, () if i else sample_shape, temperatures[i])
+            nonlocal shape
+            shape = shape if i else (*sample_shape, *conditional.batch_shape)
+            return rsample_rows(conditional, shape, temperatures[i])
 
         return self.descend(draw, given, context)
 

@@ -19,7 +19,7 @@ from vae_lab.core.chain import Chain, Walk
 from vae_lab.core.inputs import check_codes, check_data, check_labels, check_number, temperatures_of
 from vae_lab.core.posterior import Posterior
 from vae_lab.core.terms import ElboTerms, ImportanceEstimate, LatentLevel
-from vae_lab.distributions.gaussian import rsample
+from vae_lab.distributions.gaussian import rsample_rows
 from vae_lab.distributions.missing import Observed, filled
 from vae_lab.distributions.rescaled import Standardisation
 from vae_lab.types import DataSpec
@@ -172,9 +172,9 @@ class LatentVariableModel(nn.Module):
     def _drawn(self, num: int, y: Tensor | None, temperature: float | Sequence[float]) -> Walk:
         check_number(num=num)
         check_labels(self, y, num)
-        temperatures = temperatures_of(temperature, self.num_levels)
+        temperatures = temperatures_of(temperature, self.num_levels)[::-1]
         context = self.context(y, num, check=False)
-        return self.prior.rsample(None, context, (num,) if context is None else (), temperatures[::-1])
+        return self.prior.descend(lambda i, p, state: rsample_rows(p, (num,), temperatures[i]), None, context)
 
     def decode(
         self,
@@ -206,14 +206,14 @@ class LatentVariableModel(nn.Module):
             raise ValueError(f"z: codes of {len(z)} levels, must be those of the top 1 to {self.num_levels} levels")
         temperatures = temperatures_of(temperature, self.num_levels)[::-1]
         check_codes(self, z)
-        if context is None:
-            context = self.context(y, len(z[0]))
-        values = z[::-1]
+        num, values = z[0].shape[0], z[::-1]
+        context = self.context(y, num) if context is None else context
 
         def choose(i: int, p: Distribution, state: Tensor | None) -> Tensor:
-            if i < len(values):
-                return values[i]
-            return p.mean if temperatures[i] == 0 else rsample(p, (), temperatures[i])
+            if i >= len(values):
+                means = temperatures[i] == 0
+                return p.mean.expand(num, *p.event_shape) if means else rsample_rows(p, (num,), temperatures[i])
+            return values[i]
 
         return self.observed(self.prior.descend(choose, None, context).states[-1], context)
 

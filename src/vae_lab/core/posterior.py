@@ -23,7 +23,7 @@ from torch.distributions import Distribution
 
 from vae_lab.core.chain import Chain
 from vae_lab.core.terms import LatentLevel
-from vae_lab.distributions.gaussian import precision_merge, rsample
+from vae_lab.distributions.gaussian import precision_merge, rsample_rows
 
 
 class Posterior(nn.Module, ABC):
@@ -98,7 +98,7 @@ class TopDownPosterior(Posterior):
 
         def draw(i: int, p: Distribution, state: Tensor | None) -> Tensor:
             posteriors.append(self.infer(i, seen[i], p, state))
-            return rsample(posteriors[-1], () if i else (num_samples,))
+            return rsample_rows(posteriors[-1], (num_samples, x.shape[0]))
 
         walk = prior.descend(draw, None, context)
         levels = zip(walk.values, posteriors, walk.conditionals, walk.states, strict=True)

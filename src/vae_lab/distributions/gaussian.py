@@ -79,6 +79,18 @@ def rsample(distribution: Distribution, sample_shape: Sequence[int] = (), temper
     return torch.addcmul(loc, scale, eps, value=temperature)
 
 
+def rsample_rows(distribution: Distribution, shape: Sequence[int], temperature: float = 1.0) -> Tensor:
+    """Draws samples (*shape, *event_shape) by `rsample`: independent ones also along what the batch shape lacks.
+
+    Args:
+        distribution: distribution of batch shape (), or of the last of the dimensions in ``shape``.
+        shape: leading dimensions of the result, such as (K, B).
+        temperature: factor of the standard deviation.
+    """
+    missing = max(0, len(shape) - len(distribution.batch_shape))
+    return rsample(distribution, shape[:missing], temperature)
+
+
 def _drawn_components(mixture: MixtureSameFamily, sample_shape: Sequence[int]) -> Distribution:
     """Draws a component for each sample; returns Gaussians of batch shape (*sample_shape, *batch_shape)."""
     batch_shape, parameters = mixture.batch_shape, loc_and_scale(mixture.component_distribution)
