@@ -133,6 +133,7 @@ def test_a_context_asked_for_by_hand_checks_its_labels() -> None:
 @pytest.mark.parametrize("temperature", [torch.ones(2), np.ones(2)], ids=["tensor", "array"])
 def test_a_temperature_is_one_number(temperature: Any) -> None:
     refused(lambda: vae().generate(2, temperature=temperature), "of several numbers, must be one number")
+    assert vae().generate(2, temperature=temperature[:1]).mean.shape == (2, *SHAPE)
 
 
 @pytest.mark.parametrize(

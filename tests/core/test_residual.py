@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 import torch
@@ -10,6 +11,9 @@ from linear_gaussian import within
 from residual_gaussian import Link, ResidualGaussian, Update
 
 from vae_lab.core import ResidualChain
+from vae_lab.distributions import Bernoulli
+from vae_lab.models import Deep
+from vae_lab.types import DataSpec
 
 levels = pytest.mark.parametrize("num_levels", [1, 2, 4, 8])
 labels = pytest.mark.parametrize("num_classes", [0, 3])
@@ -126,3 +130,19 @@ def test_codes_that_are_none_are_refused_in_one_line() -> None:
             model.decode(wrong)
     with pytest.raises(ValueError, match="codes of 2, 3 examples, must be equally many"):
         model.decode([z[0][:2], z[1]])
+
+
+def test_codes_of_another_shape_are_refused_with_their_level() -> None:
+    """A grid of one place would silently be spread over the whole picture."""
+    deep = Deep(DataSpec((1, 8, 6), 0, "binary"), 3, Bernoulli, (1, 1), (2, 2), (4, 4), 6, (0, 0))
+    z = deep.sample_prior(3)
+    with pytest.raises(TypeError, match=r"z\[0\]: dtype float64, but the model computes in float32; z\[0\].to"):
+        deep.decode([z[1].double(), z[2]])
+    for wrong, message in (
+        ([z[0][..., :1, :1], *z[1:]], r"z[0]: shape (3, 2, 1, 1), must be (N, 2, 4, 3)"),
+        ([z[1][:, :1], z[2]], r"z[0]: shape (3, 1, 2, 2), must be (N, 2, 2, 2)"),
+        ([z[1], z[2][:, :2]], r"z[1]: shape (3, 2), must be (N, 3)"),
+        ([z[2][:, None]], r"z[0]: shape (3, 1, 3), must be (N, 3)"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            deep.decode(wrong)

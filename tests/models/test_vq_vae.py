@@ -47,6 +47,13 @@ def test_the_bound_is_exact(conditional: bool) -> None:
     assert torch.allclose(model.log_marginal(x, y, num_samples=4, chunk=2), terms.elbo)
 
 
+@pytest.mark.parametrize("number", [-1.0, 0.5, 5.0])
+def test_codes_that_no_entry_has_are_refused(number: float) -> None:
+    model, _, _ = model_and_data()
+    with pytest.raises(ValueError, match=rf"z\[0\]: {number:g}, must be a whole number from 0 to 4"):
+        model.decode([torch.full((2, 3, 2), number)])
+
+
 def test_a_code_is_the_entry_nearest_what_the_encoder_gives() -> None:
     model, x, _ = model_and_data()
     level = model(x).levels[0]

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
 from vae_lab.core.condition_rows import check_rows, check_values, columns
+from vae_lab.distributions.codes import UniformCodes
 from vae_lab.types import listed
 
 if TYPE_CHECKING:
@@ -96,12 +98,14 @@ def on_model(model: LatentVariableModel, value: Tensor) -> Tensor:
 
 
 def check_codes(model: LatentVariableModel, z: Sequence[Any]) -> None:
-    """Checks codes of latent levels, one tensor per level; the networks check their shapes.
+    """Checks codes of latent levels, one tensor per level; `check_code` checks their shapes.
 
     Raises:
-        TypeError: for anything but dense tensors of floating-point numbers.
-        ValueError: for different numbers of examples in different levels.
+        TypeError: for anything but dense tensors of floating-point numbers in the model's precision.
+        ValueError: for no level, too many, or different numbers of examples in different levels.
     """
+    if not 1 <= len(z) <= model.num_levels:
+        raise ValueError(f"z: codes of {len(z)} levels, must be those of the top 1 to {model.num_levels} levels")
     if _tracing():
         return
     for number, code in enumerate(z):
@@ -113,8 +117,26 @@ def check_codes(model: LatentVariableModel, z: Sequence[Any]) -> None:
         if not code.is_floating_point() or code.dim() < 2:
             raise TypeError(f"{name}: {_name(code.dtype)} of shape {tuple(code.shape)}, must be floats, (N, *event)")
         _check_device(model, name, code)
+        if not model.discrete:  # numbers of entries are in float32 always
+            _check_dtype(model, name, code)
     if len({len(code) for code in z}) > 1:
         raise ValueError(f"z: codes of {', '.join(str(len(code)) for code in z)} examples, must be equally many")
+
+
+def check_code(name: str, code: Tensor, p: Distribution) -> None:
+    """Checks that a code is one of the values of its level, whose prior is ``p``.
+
+    Raises:
+        ValueError: for another shape than (N, *event), or numbers that are not those of a codebook's entries.
+    """
+    if _tracing():
+        return
+    if code.shape[1:] != p.event_shape:
+        raise ValueError(f"{name}: shape {tuple(code.shape)}, must be (N, {_sizes(tuple(p.event_shape))})")
+    if isinstance(p, UniformCodes) and _readable(code):
+        wrong = (code != code.floor()) | (code < 0) | (code >= p.num_codes)
+        if wrong.any():
+            raise ValueError(f"{name}: {code[wrong][0]:g}, must be a whole number from 0 to {p.num_codes - 1}")
 
 
 def check_number(**values: Any) -> None:
@@ -133,41 +155,6 @@ def check_number(**values: Any) -> None:
             raise ValueError(f"{name}={value}: must be at least 1")
         if value > _MAX_NUMBER:
             raise ValueError(f"{name}={value}: must be at most {_MAX_NUMBER}; call several times for more")
-
-
-def temperatures_of(temperature: Any, num_levels: int) -> list[float]:
-    """Returns the temperature of each level, nearest the data first.
-
-    Args:
-        temperature: one number for all levels, or one for each.
-        num_levels: L.
-
-    Raises:
-        TypeError, ValueError: for a temperature that cannot scale a standard deviation, or another number of them.
-    """
-    if not isinstance(temperature, list | tuple):
-        _check_temperature(temperature)
-        return [temperature] * num_levels
-    temperatures = list(temperature)
-    if len(temperatures) != num_levels:
-        levels = f"{num_levels} level{'s' if num_levels > 1 else ''}"
-        raise ValueError(f"temperature={temperatures}: {len(temperatures)} numbers for a model of {levels}")
-    for each in temperatures:
-        _check_temperature(each)
-    return temperatures
-
-
-def _check_temperature(temperature: Any) -> None:
-    if _tracing():
-        return
-    if not hasattr(temperature, "__float__"):
-        raise TypeError(f"temperature={temperature}: a {type(temperature).__name__}, must be a number of 0 or more")
-    try:
-        number = float(temperature)
-    except (TypeError, ValueError, RuntimeError):
-        raise TypeError(f"temperature: a {type(temperature).__name__} of several numbers, must be one number") from None
-    if not 0 <= number < math.inf:
-        raise ValueError(f"temperature={temperature}: must be a finite number of 0 or more")
 
 
 def _check_precision(model: LatentVariableModel, x: Tensor) -> None:
@@ -204,13 +191,7 @@ def _check_shape_and_values(model: LatentVariableModel, x: Tensor) -> None:
         remedy = "" if plain else " / 255 for pixels of 0..255"
         raise TypeError(f"x: dtype {_name(x.dtype)}, must be floating-point numbers; x.float(){remedy} makes them")
     _check_device(model, "x", x)
-    parameter = _parameter(model)
-    autocast = torch.is_autocast_enabled(x.device.type)
-    if parameter is not None and parameter.is_floating_point() and x.dtype != parameter.dtype and not autocast:
-        wanted = _name(parameter.dtype)
-        raise TypeError(
-            f"x: dtype {_name(x.dtype)}, but the model computes in {wanted}; x.to(torch.{wanted}) converts it"
-        )
+    _check_dtype(model, "x", x)
     if _readable(x):
         _check_range(x.nan_to_num(0.0, torch.inf, -torch.inf) if model.spec.missing else x, model.spec.support)
 
@@ -242,6 +223,17 @@ def _check_device(model: LatentVariableModel, name: str, value: Tensor) -> None:
     if parameter is not None and value.device != parameter.device:
         place = parameter.device
         raise ValueError(f"{name}: on {value.device}, but the model is on {place}; {name}.to('{place}') moves it")
+
+
+def _check_dtype(model: LatentVariableModel, name: str, value: Tensor) -> None:
+    parameter = _parameter(model)
+    autocast = torch.is_autocast_enabled(value.device.type)
+    if parameter is not None and parameter.is_floating_point() and value.dtype != parameter.dtype and not autocast:
+        wanted = _name(parameter.dtype)
+        raise TypeError(
+            f"{name}: dtype {_name(value.dtype)}, but the model computes in {wanted}; {name}.to(torch.{wanted})"
+            " converts it"
+        )
 
 
 def _parameter(model: LatentVariableModel) -> Tensor | None:

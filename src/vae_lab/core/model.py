@@ -16,8 +16,9 @@ from torch.distributions import Distribution
 
 from vae_lab import noise
 from vae_lab.core.chain import Chain, Walk
-from vae_lab.core.inputs import check_codes, check_data, check_labels, check_number, temperatures_of
+from vae_lab.core.inputs import check_code, check_codes, check_data, check_labels, check_number
 from vae_lab.core.posterior import Posterior
+from vae_lab.core.temperatures import temperatures_of
 from vae_lab.core.terms import ElboTerms, ImportanceEstimate, LatentLevel
 from vae_lab.distributions.gaussian import rsample_rows
 from vae_lab.distributions.missing import Observed, filled
@@ -199,13 +200,11 @@ class LatentVariableModel(nn.Module):
             Distribution of batch shape (N,).
 
         Raises:
-            TypeError, ValueError: for codes that are not tensors, different numbers of codes, no level or too many, or
-                labels that `context` refuses.
+            TypeError, ValueError: for codes that are not tensors, different numbers of codes, codes of another shape
+                than their level's, no level or too many, or labels that `context` refuses.
         """
-        if not 1 <= len(z) <= self.num_levels:
-            raise ValueError(f"z: codes of {len(z)} levels, must be those of the top 1 to {self.num_levels} levels")
-        temperatures = temperatures_of(temperature, self.num_levels)[::-1]
         check_codes(self, z)
+        temperatures = temperatures_of(temperature, self.num_levels)[::-1]
         num, values = z[0].shape[0], z[::-1]
         context = self.context(y, num) if context is None else context
 
@@ -213,6 +212,7 @@ class LatentVariableModel(nn.Module):
             if i >= len(values):
                 means = temperatures[i] == 0
                 return p.mean.expand(num, *p.event_shape) if means else rsample_rows(p, (num,), temperatures[i])
+            check_code(f"z[{len(values) - 1 - i}]", values[i], p)
             return values[i]
 
         return self.observed(self.prior.descend(choose, None, context).states[-1], context)
