@@ -96,3 +96,19 @@ def test_a_posterior_that_is_not_gaussian_is_refused() -> None:
     q = Independent(Laplace(level.q.base_dist.loc, level.q.base_dist.scale), 1)
     with pytest.raises(ValueError, match="posterior of independent Gaussians"):
         IwaeDreg(2)(replace(terms, levels=(replace(level, q=q),)), 0)
+
+
+def test_a_density_that_sampling_has_computed_already_carries_no_gradient_either() -> None:
+    numbers = random_model(2)
+    model = numbers.model(widen=[2.0], shift=0.5)
+    torch.manual_seed(0)
+    terms = model(*numbers.data(6), 5)
+    (level,) = terms.levels
+    known = replace(terms, levels=(replace(level, log_q=level.q.log_prob(level.z)),))
+    expected = encoder_gradients(IwaeDreg(5), model_terms(model, numbers))
+    assert torch.allclose(encoder_gradients(IwaeDreg(5), known), expected, atol=1e-12)
+
+
+def model_terms(model: LatentVariableModel, numbers: LinearGaussian) -> ElboTerms:
+    torch.manual_seed(0)
+    return model(*numbers.data(6), 5)

@@ -43,7 +43,7 @@ class IwaeDreg(Objective):
 
     def loss(self, terms: ElboTerms, scheduled: Scheduled) -> Loss:
         (level,) = terms.levels
-        terms = replace(terms, levels=(replace(level, q=_without_gradient(level.q)),))
+        terms = replace(terms, levels=(replace(level, q=_without_gradient(level.q), log_q=None),))
         if level.z.requires_grad:
             normalised = terms.log_weight.detach().softmax(0)  # (K, B)
             factor = normalised.reshape(normalised.shape + (1,) * len(level.q.event_shape))
