@@ -81,8 +81,9 @@ class FactorVae(Objective):
         (level,) = terms.levels
         z = level.z.flatten(2)  # (K, B, D)
         fixed = {name: parameter.detach() for name, parameter in self.discriminator.named_parameters()}
-        tc = functional_call(self.discriminator, fixed, (z,)).mean()
-        joint, product = self.discriminator(z.detach()), self.discriminator(shuffled(z.detach()))
+        tc = functional_call(self.discriminator, fixed, (z,)).to(z.dtype).mean()  # of 16 bits under autocast
+        codes = (z.detach(), shuffled(z.detach()))
+        joint, product = (self.discriminator(each).to(z.dtype) for each in codes)
         discriminator_loss = (softplus(-joint) + softplus(product)).mean() / 2
         accuracy = ((joint > 0).float().mean() + (product < 0).float().mean()) / 2
         value = terms.kl.mean((0, 1)).sum() - terms.log_likelihood.mean() + self.gamma * tc + discriminator_loss
