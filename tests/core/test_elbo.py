@@ -4,7 +4,8 @@ import math
 
 import pytest
 import torch
-from torch.distributions import Categorical, Distribution, MixtureSameFamily
+from torch.distributions import Categorical, Distribution, MixtureSameFamily, TransformedDistribution
+from torch.distributions.transforms import AffineTransform
 
 from vae_lab.core import ElboTerms, LatentLevel
 from vae_lab.distributions.gaussian import diagonal_gaussian
@@ -46,3 +47,12 @@ def test_a_prior_without_closed_form_is_taken_at_the_sample() -> None:
     level = LatentLevel(torch.randn(3, 4, 2).double(), gaussian(4, 2), mixture, analytic_kl=True)
     assert torch.equal(level.kl, level.log_ratio)
     assert level.kl_per_dimension is None
+
+
+def test_a_density_that_moves_all_dimensions_at_once_has_no_kl_of_each() -> None:
+    """With as many examples as dimensions, the shapes alone would not tell."""
+    torch.manual_seed(3)
+    q = TransformedDistribution(gaussian(4, 4), AffineTransform(0.0, 3.0, event_dim=1))
+    level = LatentLevel(q.rsample((4,)), q, gaussian(4), analytic_kl=True)
+    assert level.kl_per_dimension is None
+    assert level.kl.shape == (4, 4)

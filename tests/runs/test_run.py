@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 import torch
 from linear_gaussian import random_model
+from torch.distributions import Independent, Normal
 
 import vae_lab
 from tests.conftest import FAST, trained_run
 from vae_lab import noise
-from vae_lab.core.codes import Code, posterior_codes
+from vae_lab.core import LatentLevel
+from vae_lab.core.codes import Code, code_of, posterior_codes
 from vae_lab.distributions import Bernoulli, DiscretizedLogistic, Gaussian
 from vae_lab.models import MHVAE, VAE
 from vae_lab.networks import MlpArchitecture
@@ -344,3 +346,20 @@ def test_conditions_are_given_by_name_by_mapping_or_as_rows() -> None:
         run.sample(y=[0, 1, 2, 0.25, 2])
     with pytest.raises(ValueError, match="hat is not in this model's condition"):
         run.sample(y="dog+hat+x:0+size:1")
+
+
+class Unmeasured(Independent):
+    """Gaussians without a variance in closed form."""
+
+    @property
+    def variance(self) -> torch.Tensor:
+        raise NotImplementedError
+
+
+def test_the_scale_of_a_level_without_a_variance_is_that_of_its_samples() -> None:
+    """The spread of the means is in it already: sqrt(4 + 1), not sqrt(4 + 5)."""
+    torch.manual_seed(0)
+    mean = 2 * torch.randn(100_000, 3, 2)
+    q = Unmeasured(Normal(mean, torch.ones_like(mean)), 1)
+    code = code_of(LatentLevel(q.rsample(), q, q, analytic_kl=False))
+    assert torch.allclose(code.scale, torch.full((3, 2), math.sqrt(5)), rtol=0.02)

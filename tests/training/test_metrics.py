@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.distributions import Distribution
+from torch.distributions import Distribution, ExpTransform, TransformedDistribution
 
 from vae_lab.core import ElboTerms, LatentLevel
 from vae_lab.distributions import MixtureOfGaussians
@@ -122,3 +122,15 @@ def test_the_levels_of_a_group_are_added() -> None:
     assert metric.term_names == ["log_likelihood", "kl_grid", "kl_grid", "kl_top"]
     counts = unit_counts([UnitCounts(1, 2), UnitCounts(3, 4), UnitCounts(None, 6)], ["grid", "grid", "top"])
     assert counts == {"units_with_kl_grid": 4, "active_units": 12, "active_units_grid": 6, "active_units_top": 6}
+
+
+def test_a_posterior_without_a_mean_in_closed_form_is_counted_by_its_samples() -> None:
+    """Dimension 0 of E[log-normal | x] varies over the data, dimension 1 does not, though its samples do."""
+    torch.manual_seed(0)
+    loc = torch.stack((torch.randn(20_000), torch.zeros(20_000)), -1)
+    q = TransformedDistribution(gaussian(loc), ExpTransform())
+    level = LatentLevel(q.rsample((2,)), q, gaussian(torch.zeros(2)), analytic_kl=True)
+    metric = ActiveUnitsMetric()
+    metric.THRESHOLD = 0.5
+    metric.update(level)
+    assert metric.compute() == UnitCounts(units_with_kl=None, active_units=1)

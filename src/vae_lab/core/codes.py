@@ -56,12 +56,8 @@ def posterior_codes(model: LatentVariableModel, x: Tensor, y: Tensor | None = No
 def code_of(level: LatentLevel) -> Code:
     """Returns mean and scale of a level, (B, *event): Var[z] = Var[E[z | others]] + E[Var[z | others]]."""
     center = level.center
-    return Code(center.mean(0), (center.var(0, correction=0) + _variance(level)).sqrt())
-
-
-def _variance(level: LatentLevel) -> Tensor:
     try:
-        variance: Tensor = level.q.variance.expand(level.z.shape)
+        variance = center.var(0, correction=0) + level.q.variance.expand(level.z.shape).mean(0)
     except NotImplementedError:
-        return level.z.var(0, correction=0)
-    return variance.mean(0)
+        variance = level.z.var(0, correction=0)
+    return Code(center.mean(0), variance.sqrt())

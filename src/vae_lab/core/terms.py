@@ -12,7 +12,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, Independent
 
 from vae_lab.distributions.gaussian import gaussian_kl, is_diagonal_gaussian
 
@@ -87,18 +87,23 @@ class LatentLevel:
 
     @_computed_once
     def kl_per_dimension(self) -> Tensor | None:
-        """`kl` before the sum over the event, (K, B, *event); None if p does not factorise over dimensions."""
-        q, p = getattr(self.q, "base_dist", None), getattr(self.p, "base_dist", None)
-        if q is None or p is None or q.batch_shape[-1:] != p.batch_shape[-1:]:
-            return None
+        """`kl` before the sum over the event, (K, B, *event); None if q or p does not factorise over dimensions."""
         if self._closed_form:
             return gaussian_kl(self.q, self.p).expand(self.z.shape)
-        log_ratio: Tensor = q.log_prob(self.z) - p.log_prob(self.z)
-        return log_ratio
+        log_q, log_p = (_log_prob_per_dimension(each, self.z) for each in (self.q, self.p))
+        return None if log_q is None or log_p is None else log_q - log_p
 
     @property
     def _closed_form(self) -> bool:
         return self.analytic_kl and is_diagonal_gaussian(self.q) and is_diagonal_gaussian(self.p)
+
+
+def _log_prob_per_dimension(distribution: Distribution, z: Tensor) -> Tensor | None:
+    """Returns the log-density of each dimension, (K, B, *event); None if the dimensions depend on each other."""
+    if not isinstance(distribution, Independent) or distribution.base_dist.event_shape:
+        return None
+    log_prob: Tensor = distribution.base_dist.log_prob(z)
+    return log_prob
 
 
 @dataclass(frozen=True)

@@ -91,9 +91,9 @@ class UnitCounts(NamedTuple):
 class ActiveUnitsMetric(Metric):
     """Counts the dimensions of a level that carry information; see `UnitCounts`.
 
-    Where the mean of a level depends on the sampled level beside it, it is averaged over the K samples, and the
-    variance that the averaging leaves (that of the mean of K) is taken off, so that two samples are enough for an
-    estimate without bias.
+    Where the mean of a level depends on the sampled level beside it, or has no closed form, it is averaged over the K
+    samples, and the variance that the averaging leaves (that of the mean of K) is taken off, so that two samples are
+    enough for an estimate without bias.
     """
 
     full_state_update = False
@@ -117,7 +117,10 @@ class ActiveUnitsMetric(Metric):
         if isinstance(level.p, UniformCodes):
             self.codes = self.codes + level.z[0].long().flatten().bincount(minlength=level.p.num_codes)
             return
-        means = level.q.mean.detach().double()
+        try:
+            means = level.q.mean.detach().double()
+        except NotImplementedError:  # the samples vary as the mean does, and by noise that is taken off below
+            means = level.z.detach().double()
         if means.dim() < level.z.dim():  # the same for every sample
             means = means[None]
         mean = means.mean(0)
