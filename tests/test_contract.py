@@ -41,7 +41,7 @@ LIKELIHOODS: dict[str, tuple[Callable[..., Head], Support]] = {
     "gaussian-pixel": (partial(Gaussian, scale="per_dimension"), "unit"),
     "logistic": (DiscretizedLogistic, "uint8"),
     "logistic-mixture": (partial(LogisticMixture, num_components=2), "uint8"),
-    "categorical": (partial(Categorical, levels=4), "uint8"),
+    "categorical": (Categorical, "uint8"),
 }
 NETWORKS = {"mlp": MlpArchitecture([12], "silu"), "conv": ConvArchitecture([4, 5], features=8)}
 LATENT = MlpArchitecture([7], "silu")

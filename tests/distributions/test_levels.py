@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import nullcontext
 from itertools import product
 
 import pytest
@@ -9,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from vae_lab.distributions import Bernoulli, Categorical, DiscretizedLogistic, Head
+from vae_lab.distributions import Bernoulli, Categorical, DiscretizedLogistic, Head, LogisticMixture
 
 KINDS = {"categorical": Categorical, "discretized_logistic": DiscretizedLogistic}
 every_kind = pytest.mark.parametrize("kind", KINDS)
@@ -45,6 +47,18 @@ def test_masses_sum_to_one_and_give_the_mean(kind: str, levels: int) -> None:
     assert (log_mass.exp().sum(-1) - 1).abs().max() < 1e-9
     values = torch.arange(levels, dtype=torch.float64) / (levels - 1)
     assert (log_mass.exp() @ values - d.mean[:, 0]).abs().max() < 1e-7
+
+
+@pytest.mark.parametrize("kind", [Categorical, DiscretizedLogistic, LogisticMixture])
+def test_only_256_levels_are_a_mass_over_bytes(kind: Callable[..., Head]) -> None:
+    """Any other number warns and has no bits per dimension."""
+    bytes_ = (torch.arange(256, dtype=torch.float64) / 255).reshape(-1, 1, 1, 1)
+    for levels in (2, 16, 255, 256, 511):
+        head = kind((1, 1, 1), levels=levels)
+        mass = head(torch.zeros(1, *head.param_shape, dtype=torch.float64)).log_prob(bytes_).exp().sum()
+        with nullcontext() if levels == 256 else pytest.warns(UserWarning, match=f"levels={levels}: 8-bit data have"):
+            head.check_support("uint8")
+        assert (head.bits_per_dim(-1.0, "uint8") is not None) == (abs(mass - 1) < 1e-9) == (levels == 256)
 
 
 @every_kind

@@ -53,7 +53,7 @@ class Bernoulli(Head):
     """
 
     discrete: ClassVar[bool] = True
-    exact_on: ClassVar[frozenset[Support]] = frozenset({"binary"})
+    exact_on: frozenset[Support] = frozenset({"binary"})
     tolerates: ClassVar[frozenset[Support]] = frozenset({"unit", "uint8"})
 
     def raw_of_mean(self, mean: Tensor) -> Tensor:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.distributions import Categorical as TorchCategorical
 from torch.distributions import Distribution, Independent
 
-from vae_lab.distributions.conditional import Head
+from vae_lab.distributions.conditional import LevelsHead
 from vae_lab.types import Support
 
 
@@ -42,7 +41,7 @@ class LevelsCategorical(Distribution):
         return indices.to(self.indices.probs.dtype) / self.top
 
 
-class Categorical(Head):
+class Categorical(LevelsHead):
     """Independent categorical pixels over ``levels`` grey levels. Raw output: the logits of each level.
 
     Args:
@@ -53,13 +52,10 @@ class Categorical(Head):
         ValueError: for fewer than two levels.
     """
 
-    discrete: ClassVar[bool] = True
-    exact_on: ClassVar[frozenset[Support]] = frozenset({"uint8", "binary"})
+    exact_on: frozenset[Support] = frozenset({"uint8", "binary"})
 
     def __init__(self, event_shape: Sequence[int], levels: int = 256) -> None:
-        super().__init__(event_shape)
-        if levels < 2:
-            raise ValueError(f"levels={levels}: must be at least 2")
+        super().__init__(event_shape, levels)
         self.params_per_dim = levels
 
     def build(self, params: Sequence[Tensor]) -> Distribution:

@@ -14,6 +14,8 @@ from torch.distributions import Distribution
 
 from vae_lab.types import Support
 
+_BYTES = 256
+"""Values of 8-bit data."""
 _SUITABLE: dict[Support, str] = {
     "binary": "Bernoulli",
     "unit": "Gaussian",
@@ -35,7 +37,7 @@ class Head(nn.Module, ABC):
     params_per_dim: int = 1
     discrete: ClassVar[bool] = False
     """True for a probability mass, False for a density."""
-    exact_on: ClassVar[frozenset[Support]] = frozenset({"unit", "uint8", "real"})
+    exact_on: frozenset[Support] = frozenset({"unit", "uint8", "real"})
     """Supports of data over which this is a true density or mass."""
     tolerates: ClassVar[frozenset[Support]] = frozenset()
     """Supports of data that are accepted with a warning, because the result is not a density there."""
@@ -98,6 +100,39 @@ class Head(nn.Module, ABC):
             return None
         bits = -nats / (math.prod(self.event_shape) * math.log(2))
         return bits if self.discrete or support != "uint8" else bits + math.log2(255)
+
+
+class LevelsHead(Head):
+    """A probability mass over pixels of the values {0, 1/(n-1), ..., 1}.
+
+    Args:
+        event_shape: shape of one example.
+        levels: number of values of a pixel, n; 256 for 8-bit pictures, over which another number is not a mass.
+
+    Raises:
+        ValueError: for fewer than two levels.
+    """
+
+    discrete = True
+    exact_on: frozenset[Support] = frozenset({"uint8"})
+
+    def __init__(self, event_shape: Sequence[int], levels: int) -> None:
+        super().__init__(event_shape)
+        if levels < 2:
+            raise ValueError(f"levels={levels}: must be at least 2")
+        self.levels = levels
+        if levels != _BYTES:
+            self.exact_on = self.exact_on - {"uint8"}
+
+    def check_support(self, support: Support) -> None:
+        if support == "uint8" and self.levels != _BYTES:
+            warnings.warn(
+                f"levels={self.levels}: 8-bit data have {_BYTES} values, over which this likelihood is not a mass: its"
+                f" numbers compare only with themselves; set {_BYTES}",
+                stacklevel=2,
+            )
+        else:
+            super().check_support(support)
 
 
 def by_support(event_shape: Sequence[int], **options: Any) -> Head:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -11,8 +10,7 @@ from torch.distributions import Distribution, Independent
 from torch.nn.functional import logsigmoid
 
 from vae_lab import noise
-from vae_lab.distributions.conditional import Head
-from vae_lab.types import Support
+from vae_lab.distributions.conditional import LevelsHead
 
 _LEVELS_AT_ONCE = 16
 """Levels of which a mean is summed up at once."""
@@ -64,7 +62,7 @@ class LevelsLogistic(Distribution):
         return ((self.loc + self.scale * torch.logit(u)) * top).round().clamp(0, top) / top
 
 
-class DiscretizedLogistic(Head):
+class DiscretizedLogistic(LevelsHead):
     """Independent discretized logistic pixels. Raw output: location (0 is mid-grey) and log-scale.
 
     Args:
@@ -76,14 +74,9 @@ class DiscretizedLogistic(Head):
     """
 
     params_per_dim = 2
-    discrete: ClassVar[bool] = True
-    exact_on: ClassVar[frozenset[Support]] = frozenset({"uint8"})
 
     def __init__(self, event_shape: Sequence[int], levels: int = 256) -> None:
-        super().__init__(event_shape)
-        if levels < 2:
-            raise ValueError(f"levels={levels}: must be at least 2")
-        self.levels = levels
+        super().__init__(event_shape, levels)
 
     def raw_of_mean(self, mean: Tensor) -> Tensor:
         return torch.stack([mean - 0.5, torch.zeros_like(mean)])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -11,9 +10,8 @@ from torch.distributions import Distribution
 from torch.nn.functional import log_softmax
 
 from vae_lab import noise
-from vae_lab.distributions.conditional import Head
+from vae_lab.distributions.conditional import LevelsHead
 from vae_lab.distributions.discretized_logistic import LevelsLogistic
-from vae_lab.types import Support
 
 
 class _PixelMixture(Distribution):
@@ -78,7 +76,7 @@ class _PixelMixture(Distribution):
         return LevelsLogistic(loc, self.scale[..., c, :, :], self.levels)
 
 
-class LogisticMixture(Head):
+class LogisticMixture(LevelsHead):
     """Mixture of discretized logistics for each pixel (Salimans et al. 2017, arXiv:1701.05517).
 
     Raw output of each place: the M weights, M locations (0 is mid-grey) and M log-scales of each channel, and M
@@ -93,18 +91,13 @@ class LogisticMixture(Head):
         ValueError: for data that are not pictures, fewer than one component, or fewer than two levels.
     """
 
-    discrete: ClassVar[bool] = True
-    exact_on: ClassVar[frozenset[Support]] = frozenset({"uint8"})
-
     def __init__(self, event_shape: Sequence[int], num_components: int = 10, levels: int = 256) -> None:
-        super().__init__(event_shape)
+        super().__init__(event_shape, levels)
         if len(self.event_shape) != 3:
             raise ValueError(f"LogisticMixture: needs pictures, not examples of shape {self.event_shape}")
         if num_components < 1:
             raise ValueError(f"num_components={num_components}: must be at least 1")
-        if levels < 2:
-            raise ValueError(f"levels={levels}: must be at least 2")
-        self.num_components, self.levels = num_components, levels
+        self.num_components = num_components
         channels = self.event_shape[0]
         self.params_per_dim = num_components * (1 + 2 * channels + channels * (channels - 1) // 2)
 
