@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 import vae_lab
 from vae_lab.cli.check import ConfigError
-from vae_lab.cli.paths import PATHS, ROOTS, _Parser, ordered, path_of, with_quoted_path
+from vae_lab.cli.command import _ordered, _Parser
+from vae_lab.cli.paths import PATHS, ROOTS, path_of, with_quoted_path
 from vae_lab.evaluate import main as evaluate_main
 from vae_lab.files import absolute
 from vae_lab.report import main as report_main
@@ -91,11 +92,11 @@ def test_a_printed_command_can_be_pasted(train: Callable[..., Outcome], tmp_path
 
 
 def test_options_stand_anywhere() -> None:
-    front = ordered(["-m", "--config-dir", "mine", "model=vae", "latent_dim=2,3"])
-    assert ordered(["model=vae", "-m", "latent_dim=2,3", "--config-dir=mine"]) == front
+    front = _ordered(["-m", "--config-dir", "mine", "model=vae", "latent_dim=2,3"])
+    assert _ordered(["model=vae", "-m", "latent_dim=2,3", "--config-dir=mine"]) == front
     assert front == (["--multirun", "--config-dir=mine"], ["model=vae", "latent_dim=2,3"])
     with pytest.raises(ConfigError, match="--modle"):
-        ordered(["model=vae", "--modle"])
+        _ordered(["model=vae", "--modle"])
 
 
 def test_the_options_are_those_of_hydra() -> None:
@@ -108,7 +109,7 @@ def test_the_options_are_those_of_hydra() -> None:
     assert options(_Parser()) == options(get_args_parser())
     for word in ("--info=nonsense", "--cfg=nonsense", "-version"):
         with pytest.raises(ConfigError, match=r"nonsense|-version"):
-            ordered([word])
+            _ordered([word])
 
 
 def test_hydra_applies_words_where_the_lab_admits_them() -> None:

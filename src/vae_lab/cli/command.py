@@ -6,11 +6,12 @@ import logging
 import os
 import sys
 import warnings
+from argparse import ArgumentParser
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from inspect import signature
 from string import Template
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import hydra
 from hydra import initialize_config_dir
@@ -18,11 +19,11 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from vae_lab.cli.check import check_config
+from vae_lab.cli.check import ConfigError, check_config
 from vae_lab.cli.compose import config_dir, groups
 from vae_lab.cli.messages import FULL_ERROR, fail, naming_what_takes_memory
 from vae_lab.cli.overrides import check_words, quoted_names
-from vae_lab.cli.paths import ordered, with_quoted_path
+from vae_lab.cli.paths import with_quoted_path
 from vae_lab.cli.remedies import formatted_warning, naming_keys
 from vae_lab.cli.repeated_words import completed_words
 from vae_lab.runs import locks
@@ -32,6 +33,14 @@ T = TypeVar("T")
 
 _INTERRUPTED = 130
 """The exit code of a program that was stopped by Ctrl-C, as shells have it."""
+
+_FLAGS = ("--help -h", "--hydra-help", "--version", "--resolve", "--run -r", "--multirun -m", "--shell-completion -sc")
+"""Names of Hydra's options without a value."""
+
+_VALUES = ("--package -p", "--config-path -cp", "--config-name -cn", "--config-dir -cd", "--experimental-rerun")
+"""Names of Hydra's options with a value."""
+
+_INFO = ("all", "aliases", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 
 
 def run(task: Task, config_name: str, run_job: Callable[[Task, DictConfig], None] | None = None) -> None:
@@ -64,7 +73,7 @@ def run(task: Task, config_name: str, run_job: Callable[[Task, DictConfig], None
         sys.path.insert(0, os.getcwd())
     command = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=config_name)(job)
     try:
-        options, typed = ordered(sys.argv[1:])
+        options, typed = _ordered(sys.argv[1:])
         multirun = "--multirun" in options
         words = completed_words([with_quoted_path(word, multirun) for word in typed], multirun)
         sys.argv[1:] = [*options, *(words if multirun else map(quoted_names, words))]
@@ -79,6 +88,37 @@ def run(task: Task, config_name: str, run_job: Callable[[Task, DictConfig], None
         fail(error)
     finally:
         locks.AT_END.close()
+
+
+class _Parser(ArgumentParser):
+    """Parser of Hydra's options, whose mistakes end the command as others do."""
+
+    def __init__(self) -> None:
+        super().__init__(add_help=False)
+        for names in _FLAGS:
+            self.add_argument(*names.split(), action="store_true")
+        for names in _VALUES:
+            self.add_argument(*names.split())
+        self.add_argument("--cfg", "-c", choices=("job", "hydra", "all"))
+        self.add_argument("--info", "-i", nargs="?", const="all", choices=_INFO)
+        self.add_argument("words", nargs="*")
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; --help lists the options")
+
+
+def _ordered(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Returns the options of a command line, each as one word, and its overrides: Hydra takes none between overrides.
+
+    Raises:
+        ConfigError: for an unknown option.
+    """
+    found = vars(_Parser().parse_intermixed_args(list(words)))
+    overrides = found.pop("words")
+    if found["config_dir"]:
+        found["config_dir"] = os.path.expanduser(found["config_dir"])
+    options = {f"--{name.replace('_', '-')}": value for name, value in found.items() if value not in (None, False)}
+    return [name if value is True else f"{name}={value}" for name, value in options.items()], overrides
 
 
 def settings_of(kind: type[T], cfg: DictConfig) -> T:

@@ -1,14 +1,8 @@
-"""Prepares the command line for Hydra: quotes paths, and puts options such as -m before the overrides.
-
-Hydra's grammar refuses many characters of paths, and its parser an option between two overrides.
-"""
+"""Quotes the paths of a command line for Hydra, whose grammar refuses many characters of paths."""
 
 from __future__ import annotations
 
 import os
-from argparse import ArgumentParser
-from collections.abc import Sequence
-from typing import NoReturn
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Quote, QuotedString
@@ -37,44 +31,6 @@ ROOTS = ("data.root", "data_root")
 
 _NO_PATHS = ("null", "auto")
 """Values of these keys that are not paths; a folder of that name is ./null or ./auto."""
-
-
-_FLAGS = ("--help -h", "--hydra-help", "--version", "--resolve", "--run -r", "--multirun -m", "--shell-completion -sc")
-"""Names of Hydra's options without a value."""
-
-_VALUES = ("--package -p", "--config-path -cp", "--config-name -cn", "--config-dir -cd", "--experimental-rerun")
-"""Names of Hydra's options with a value."""
-
-_INFO = ("all", "aliases", "config", "defaults", "defaults-tree", "plugins", "searchpath")
-
-
-class _Parser(ArgumentParser):
-    def __init__(self) -> None:
-        super().__init__(add_help=False)
-        for names in _FLAGS:
-            self.add_argument(*names.split(), action="store_true")
-        for names in _VALUES:
-            self.add_argument(*names.split())
-        self.add_argument("--cfg", "-c", choices=("job", "hydra", "all"))
-        self.add_argument("--info", "-i", nargs="?", const="all", choices=_INFO)
-        self.add_argument("words", nargs="*")
-
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}; --help lists the options")
-
-
-def ordered(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Returns the options of a command line, each as one word, and its overrides, in whatever order they stand.
-
-    Raises:
-        ConfigError: for an unknown option.
-    """
-    found = vars(_Parser().parse_intermixed_args(list(words)))
-    overrides = found.pop("words")
-    if found["config_dir"]:
-        found["config_dir"] = os.path.expanduser(found["config_dir"])
-    options = {f"--{name.replace('_', '-')}": value for name, value in found.items() if value not in (None, False)}
-    return [name if value is True else f"{name}={value}" for name, value in options.items()], overrides
 
 
 def with_quoted_path(word: str, multirun: bool = False) -> str:
