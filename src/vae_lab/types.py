@@ -63,6 +63,11 @@ class Batch(NamedTuple):
     shard: Shard | None = None
     grey: Tensor | None = None
 
+    @property
+    def original(self) -> Tensor:
+        """The data as a picture shows them: before they were binarized, if that is known."""
+        return self.x if self.grey is None else self.grey
+
 
 class Scaling(NamedTuple):
     """Mean and standard deviation of some columns, as found in the training split.

@@ -192,17 +192,15 @@ def _is_number(value: Any) -> bool:
 
 def _encoded(run: ExploredRun, batch: Batch) -> Answer:
     seen = {} if batch.grey is None else {"seen": shown(batch.x[0], run.spec)}
-    original = batch.x if batch.grey is None else batch.grey
     label = "" if batch.y is None else row_label(run.spec, batch.y[0])
     y = _plain(batch.y) if run.model.conditional else None
-    return {**run.measured(batch), **seen, "original": shown(original[0], run.spec), "label": label, "y": y}
+    return {**run.measured(batch), **seen, "original": shown(batch.original[0], run.spec), "label": label, "y": y}
 
 
 def _strip(run: ExploredRun) -> list[Answer]:
     if run.examples is None:
         return []
-    x = run.examples.x if run.examples.grey is None else run.examples.grey
-    y = run.examples.y
+    x, y = run.examples.original, run.examples.y
     return [
         {"picture": shown(x[i], run.spec), "label": "" if y is None else row_label(run.spec, y[i])}
         for i in range(min(len(x), _NUM_IN_STRIP))

@@ -67,8 +67,7 @@ def interpolations(model: LatentVariableModel, starts: Batch, ends: Batch, num: 
         both = zip(codes(model, start, seed), codes(model, end, seed), strict=True)
         z = [_between(first.mean, last.mean, steps) for first, last in both]
         images = decode(model, z, _contexts_between(model, start, end, steps))
-    outer = [side.x if side.grey is None else side.grey for side in (starts, ends)]
-    first, last = (side.to(images)[:, None] for side in outer)
+    first, last = (side.original.to(images)[:, None] for side in (starts, ends))
     rows = torch.cat((first, images.reshape(-1, num, *images.shape[1:]), last), dim=1)
     y = None if starts.y is None or ends.y is None else torch.stack((starts.y, ends.y), dim=1)
     grey = None if starts.grey is None or ends.grey is None else torch.stack((starts.grey, ends.grey), dim=1)
