@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 
@@ -43,3 +43,8 @@ def value_at(config: Any, key: str, default: Any = None) -> Any:
 def key_of(word: str) -> str:
     """Returns the key of a word of the command line, such as ``trainer.profiler`` of ``+trainer.profiler=simple``."""
     return word.lstrip("+~").partition("=")[0]
+
+
+def key_around(key: str, keys: Iterable[str]) -> str | None:
+    """Returns the first of some keys that is this key or holds it; None if none does."""
+    return next((outer for outer in keys if f"{key}.".startswith(f"{outer}.")), None)

@@ -16,7 +16,7 @@ from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, OmegaConf
 
 from vae_lab.cli.check import INSTANTIATION, ConfigError, did_you_mean, locate, no_such_option, parameters_of
-from vae_lab.nested import value_at, walk
+from vae_lab.nested import key_around, value_at, walk
 
 _SUPPLIED = {
     "run_dir": "use hydra.run.dir",
@@ -148,14 +148,13 @@ def _refuse_deletion(key: str, config: Any) -> None:
 def _refuse_unknown_to_hydra(key: str, config: Any) -> None:
     """Raises for a key of Hydra's own that it never reads, such as ``+hydra.foo=1``, which Hydra accepts silently."""
     place = _place(config, key) if key.startswith("hydra.") else None
-    if place is not None and place.component is None and not f"{key}.".startswith(tuple(f"{k}." for k in _OPEN_TO_ALL)):
+    if place is not None and place.component is None and key_around(key, _OPEN_TO_ALL) is None:
         raise ConfigError(f"{key}: no such key of Hydra's")
 
 
 def _refuse_supplied(key: str) -> None:
-    for name, instead in _SUPPLIED.items():
-        if f"{key}.".startswith(f"{name}."):
-            raise ConfigError(f"{key}: is set by the program itself; {instead}")
+    if name := key_around(key, _SUPPLIED):
+        raise ConfigError(f"{key}: is set by the program itself; {_SUPPLIED[name]}")
 
 
 def _place(config: Any, key: str) -> _Place | None:

@@ -13,29 +13,26 @@ from vae_lab.cli.compose import config_dir, groups
 from vae_lab.cli.repeated_words import moved_choices
 from vae_lab.errors import RunError
 from vae_lab.files import absolute
-from vae_lab.nested import key_of, leaves, value_at
-from vae_lab.runs.folder import CHECKPOINTS, CONFIG, LAST, first_result, is_run, last_checkpoint, relative_to_run
+from vae_lab.nested import key_around, key_of, leaves, value_at
+from vae_lab.runs.folder import (
+    CHECKPOINTS,
+    CONFIG,
+    LAST,
+    UNTRAINED,
+    first_result,
+    is_run,
+    last_checkpoint,
+    relative_to_run,
+)
 from vae_lab.runs.reading import saved_config
 
-_UNTRAINED_KEYS = (
+_MAY_DIFFER = (
+    *UNTRAINED,
     "trainer.max_epochs",
     "trainer.max_steps",
     "trainer.max_time",
-    "trainer.enable_progress_bar",
     "steps_per_pass",
-    "checkpoint",
-    "callbacks.last_checkpoint",
-    "callbacks.progress",
     "logger._target_",
-    "resume",
-    "resume_changed",
-    "overrides",
-    "choices",
-    "sweep",
-    "search",
-    "callbacks.pruning",
-    "spec",
-    "run_dir",
     "data.root",
     "in_memory",
 )
@@ -183,7 +180,7 @@ def _refuse_kept(before: Mapping[str, Any], now: Mapping[str, Any], run: Path) -
     new = dict(leaves(now))
     for key in sorted(new, key=lambda key: (key.count("."), key)):  # seed before data.seed
         was = value_at(before, key, new[key])
-        name = next((kept for kept in _FIXED_KEYS if key == kept or key.startswith(f"{kept}.")), None)
+        name = key_around(key, _FIXED_KEYS)
         reason = _FIXED_KEYS[name or "decoder_bias"] if name or key.endswith(".initialization") else None
         if reason and was != new[key]:
             raise RunError(f"{key}={new[key]}: resume={run} keeps {was}, because {reason}; start a new run for it")
@@ -195,6 +192,5 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return [
         f"{key} was {old.get(key)}, is {new.get(key)}"
         for key in sorted(old.keys() | new.keys())
-        if old.get(key, _DEFAULTS_OF_OLDER_RUNS.get(key)) != new.get(key)
-        and not any(key == name or key.startswith(f"{name}.") for name in _UNTRAINED_KEYS)
+        if old.get(key, _DEFAULTS_OF_OLDER_RUNS.get(key)) != new.get(key) and key_around(key, _MAY_DIFFER) is None
     ]

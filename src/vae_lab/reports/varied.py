@@ -7,27 +7,10 @@ import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from vae_lab.nested import leaves
-from vae_lab.runs.folder import relative_to_run
+from vae_lab.nested import key_around, leaves
+from vae_lab.runs.folder import UNTRAINED, relative_to_run
 from vae_lab.runs.reading import RunRecord, shown
 
-_NOT_SETTINGS = (
-    "overrides",
-    "choices",
-    "spec",
-    "run_dir",
-    "sweep",
-    "search",
-    "resume",
-    "resume_changed",
-    "launcher",
-    "checkpoint",
-    "callbacks.last_checkpoint",
-    "callbacks.progress",
-    "callbacks.pruning",
-    "trainer.enable_progress_bar",
-)
-"""Keys without a part in what is trained, and those of which others are records."""
 _PUBLISHED = ("mnist", "fashion_mnist", "kmnist", "cifar10", "svhn", "celeba", "sprites")
 
 
@@ -139,7 +122,7 @@ def is_published(run: RunRecord) -> bool:
 
 
 def _is_setting(key: str) -> bool:
-    return key != "seed" and not any(key == name or key.startswith(f"{name}.") for name in _NOT_SETTINGS)
+    return key != "seed" and key_around(key, UNTRAINED) is None
 
 
 def _settings(run: RunRecord) -> Iterator[tuple[str, str]]:

@@ -48,6 +48,23 @@ FINGERPRINTS = "fingerprints.json"
 EVALUATION = "evaluation.json"
 """The evaluation that reports read: the run's own weights on its own, whole test set."""
 FAILURE, TRACEBACK, PRUNED = "failure.json", "failure.txt", "pruned.json"
+UNTRAINED = (
+    "overrides",
+    "choices",
+    "spec",
+    "run_dir",
+    "sweep",
+    "search",
+    "resume",
+    "resume_changed",
+    "launcher",
+    "checkpoint",
+    "callbacks.last_checkpoint",
+    "callbacks.progress",
+    "callbacks.pruning",
+    "trainer.enable_progress_bar",
+)
+"""Keys of config.yaml without a part in what is trained, and those of which others are records."""
 OUTCOMES = (FAILURE, TRACEBACK, PRUNED)
 """Outcomes of an attempt that did not finish the run; they are deleted when the run goes on."""
 
