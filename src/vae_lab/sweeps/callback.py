@@ -22,7 +22,7 @@ from vae_lab.errors import RunError
 from vae_lab.runs.locks import hold
 from vae_lab.runs.reading import RunRecord, find_runs
 from vae_lab.sweeps import jobs
-from vae_lab.sweeps.folders import excluded_words, run_folder, sweep_folder
+from vae_lab.sweeps.folders import excluded_words, is_set, made_folder, sweep_folder
 from vae_lab.sweeps.grid import planned_jobs
 
 
@@ -40,7 +40,9 @@ class SweepCallback(Callback):
                 raise RunError(f"launcher={launcher}: runs the jobs of a sweep; add -m (one job is a sweep, too)")
             if (search := config.hydra.runtime.choices.search) and config.search.trial is None:
                 raise RunError(f"search={search}: searches with the jobs of a sweep; add -m")
-            folder = run_folder(config, jobs.started_together())
+            if jobs.started_together() and not is_set(config, "hydra.run.dir"):
+                raise RunError("hydra.run.dir: must be given to torchrun and srun, whose processes share the folder")
+            folder = made_folder(config, "hydra.run.dir")
             with read_write(config.hydra):
                 config.hydra.run.dir = str(folder)
 

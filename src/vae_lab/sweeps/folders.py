@@ -16,20 +16,6 @@ from vae_lab.runs.untrusted import read_yaml
 from vae_lab.sweeps.grid import shared_words
 
 
-def run_folder(config: DictConfig, several_processes: bool) -> Path:
-    """Makes the folder of a single run.
-
-    Args:
-        several_processes: True if other processes of the same run choose a folder as well.
-
-    Raises:
-        RunError: if the folder cannot be made, or if each process would choose another one.
-    """
-    if several_processes and not _is_set(config, "hydra.run.dir"):
-        raise RunError("hydra.run.dir: must be given to torchrun and srun, whose processes share the folder")
-    return _made_folder(config, "hydra.run.dir")
-
-
 def sweep_folder(config: DictConfig) -> Path:
     """Makes the folder of a new sweep, or returns that of the sweep which is resumed.
 
@@ -42,12 +28,12 @@ def sweep_folder(config: DictConfig) -> Path:
             reason = f"no sweep there; a sweep folder holds {MULTIRUN}" if folder.is_dir() else "no such folder"
             raise RunError(f"sweep.resume={config.sweep.resume}: {reason}")
         other = _resolved(config, "hydra.sweep.dir")
-        if _is_set(config, "hydra.sweep.dir") and other.resolve() != folder.resolve():
+        if is_set(config, "hydra.sweep.dir") and other.resolve() != folder.resolve():
             raise RunError(
                 f"hydra.sweep.dir={other}: sweep.resume={folder} goes on in its own folder; leave hydra.sweep.dir out"
             )
         return folder
-    folder = _made_folder(config, "hydra.sweep.dir")
+    folder = made_folder(config, "hydra.sweep.dir")
     if is_sweep(folder):
         raise RunError(f"hydra.sweep.dir={folder}: holds a sweep already; sweep.resume={folder} resumes it")
     if is_run(folder):
@@ -71,7 +57,7 @@ def excluded_words(config: DictConfig, folder: Path) -> list[str]:
     return [word for word in before if isinstance(word, str)] if isinstance(before, list) else []
 
 
-def _made_folder(config: DictConfig, key: str) -> Path:
+def made_folder(config: DictConfig, key: str) -> Path:
     """Makes the folder that a key of Hydra's names: the user's own, or a new one.
 
     If the command makes it and leaves it empty, because it is refused, it is removed at the end.
@@ -80,7 +66,7 @@ def _made_folder(config: DictConfig, key: str) -> Path:
         RunError: if it cannot be made; it names the key.
     """
     folder = _resolved(config, key)
-    if not _is_set(config, key):
+    if not is_set(config, key):
         folder = make_unique_folder(folder)
         AT_END.callback(remove_if_empty, folder)
         return folder
@@ -96,7 +82,7 @@ def _made_folder(config: DictConfig, key: str) -> Path:
     return folder
 
 
-def _is_set(config: DictConfig, key: str) -> bool:
+def is_set(config: DictConfig, key: str) -> bool:
     """Returns True if the user chose the folder: by a word, or in a YAML by a name that is not of the present time."""
     named = value_at(OmegaConf.to_container(config.hydra, resolve=False), key.removeprefix("hydra."))
     return "${now:" not in str(named) or any(key_of(word) == key for word in config.hydra.overrides.hydra)
