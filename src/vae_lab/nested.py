@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 
@@ -29,6 +29,15 @@ def leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
             yield from leaves(child, f"{key}.{name}" if key else str(name))
     else:
         yield key, node
+
+
+def with_strings(node: Any, change: Callable[[str], str]) -> Any:
+    """Returns a config in which each string that is a value is changed."""
+    if isinstance(node, Mapping):
+        return {name: with_strings(child, change) for name, child in node.items()}
+    if isinstance(node, list):
+        return [with_strings(child, change) for child in node]
+    return change(node) if isinstance(node, str) else node
 
 
 def value_at(config: Any, key: str, default: Any = None) -> Any:

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from vae_lab.cli.check import check_config
 from vae_lab.errors import RunError
-from vae_lab.nested import value_at
+from vae_lab.nested import value_at, with_strings
 from vae_lab.types import DataSpec, Support
 
 _AUTO = "vae_lab.distributions.by_support"
@@ -72,7 +72,8 @@ def keep_found(cfg: DictConfig, saved: Mapping[str, Any]) -> None:
         value = value_at(saved, key)
         left = OmegaConf.select(cfg, key, default="") in ("auto", None)
         if left and (_is_name(value) or _is_numbers(value)):
-            OmegaConf.update(cfg, key, _literal(value))
+            # An interpolation, which no run has found, stays as it is written.
+            OmegaConf.update(cfg, key, with_strings(value, lambda text: text.replace("${", "\\${")))
 
 
 def _is_name(value: Any) -> bool:
@@ -84,10 +85,3 @@ def _is_numbers(value: Any) -> bool:
     """True for one number, or several by name."""
     values = list(value.values()) if isinstance(value, Mapping) else [value]
     return all(type(number) in (int, float) for number in values)
-
-
-def _literal(value: Any) -> Any:
-    """Returns a value in which an interpolation, which no run has found, stays as it is written."""
-    if isinstance(value, list):
-        return [_literal(name) for name in value]
-    return value.replace("${", "\\${") if isinstance(value, str) else value

@@ -11,6 +11,7 @@ import yaml
 
 from vae_lab.core import LatentVariableModel
 from vae_lab.files import write_text
+from vae_lab.nested import with_strings
 from vae_lab.runs.checkpoints import Weights
 from vae_lab.runs.evaluations import evaluation_path
 from vae_lab.runs.folder import CONFIG, EVALUATION, METRICS, WEIGHTS, save_json
@@ -32,7 +33,7 @@ Numbers = Mapping[str, Mapping[str, Any]]
 def write_run(folder: Path, run: SavedRun, model: LatentVariableModel, numbers: Numbers) -> None:
     """Writes model.safetensors and config.yaml, and the records of the numbers that hold for these weights."""
     assert model.spec is not None
-    config = {key: _portable(value) for key, value in run.config.items() if key not in _OF_TRAINING}
+    config = {key: with_strings(value, _portable) for key, value in run.config.items() if key not in _OF_TRAINING}
     config["spec"] = model.spec.plain()
     save_safetensors(folder / WEIGHTS, model.state_dict())
     write_text(folder / CONFIG, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
@@ -59,12 +60,6 @@ def _read(path: Path) -> dict[str, Any] | None:
     return record if isinstance(record, dict) else None
 
 
-def _portable(node: Any) -> Any:
-    """Returns plain containers in which an absolute path is its last part."""
-    if isinstance(node, Mapping):
-        return {key: _portable(value) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_portable(value) for value in node]
-    if isinstance(node, str) and (os.path.isabs(node) or node.startswith("~")):
-        return Path(node).name or "data"
-    return node
+def _portable(text: str) -> str:
+    """Returns the last part of an absolute path; any other string as it is."""
+    return Path(text).name or "data" if os.path.isabs(text) or text.startswith("~") else text

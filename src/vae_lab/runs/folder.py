@@ -32,6 +32,7 @@ import yaml
 
 from vae_lab.errors import RunError
 from vae_lab.files import why_not_a_file, write_text
+from vae_lab.nested import with_strings
 from vae_lab.runs.provenance import provenance
 
 CONFIG = "config.yaml"
@@ -238,16 +239,12 @@ def relative_to_run(config: Mapping[str, Any]) -> dict[str, Any]:
         config: config of a run; ``run_dir`` is its folder, and ``.`` if the paths are relative already.
     """
     folder = str(config.get("run_dir", "."))
+    if folder == ".":
+        return dict(config)
+
+    def relative(text: str) -> str:
+        return text[len(folder) + 1 :] or "." if f"{text}/".startswith(f"{folder}/") else text
+
     data = {"data": config["data"]} if "data" in config else {}
-    return dict(config) if folder == "." else _relative(config, folder) | data
-
-
-def _relative(node: Any, folder: str) -> Any:
-    """Returns plain containers with ``folder/part`` as ``part`` and the folder itself as ``.``."""
-    if isinstance(node, Mapping):
-        return {name: _relative(child, folder) for name, child in node.items()}
-    if isinstance(node, list):
-        return [_relative(child, folder) for child in node]
-    if isinstance(node, str) and (node == folder or node.startswith(f"{folder}/")):
-        return node[len(folder) + 1 :] or "."
-    return node
+    changed: dict[str, Any] = with_strings(config, relative)
+    return changed | data
