@@ -95,36 +95,31 @@ class ExploredRun:
             return None, ""
         return found.mean.flatten(1).float().var(0, correction=0), "var"
 
-    def decode(self, z: Sequence[Tensor], y: Tensor | None, context: Tensor | None = None) -> Walked:
-        """Decodes one code of the top levels, (1, *event) each, nearest the data first; the rest follow the prior.
+    def context(self, y: Tensor | None) -> Tensor | None:
+        """Returns the context, (1, C), of a condition, (1,) or (1, C); None for an unconditional model."""
+        with evaluation_mode(self.model, seed=0):
+            return None if y is None else self.model.context(on_model(self.model, y))
 
-        Args:
-            z: codes.
-            y: condition, (1,) or (1, C).
-            context: context instead of the condition, between two of them.
-        """
-        model = self.model
-        with evaluation_mode(model, seed=0):
+    def decode(self, z: Sequence[Tensor], context: Tensor | None) -> Walked:
+        """Decodes one code of the top levels, (1, *event) each, nearest the data first; the rest follow the prior."""
+        with evaluation_mode(self.model, seed=0):
             values = [on_model(self.model, code) for code in reversed(z)]
-            context = model.context(on_model(self.model, y)) if context is None and y is not None else context
-            walk = model.prior.descend(
+            walk = self.model.prior.descend(
                 lambda i, p, _: values[i] if i < len(values) else p.mean.expand(1, *p.event_shape), None, context
             )
-            picture = model.observed(walk.states[-1], context).mean[0]
+            picture = self.model.observed(walk.states[-1], context).mean[0]
             moments = [_moments(p) for p in reversed(walk.conditionals)]
         return Walked(picture, [mean for mean, _ in moments], [std for _, std in moments])
 
     def between(self, ends: Sequence[tuple[Sequence[Tensor], Tensor | None]], steps: int) -> list[Tensor]:
         """Returns what the codes from one end to the other decode to; conditions move along with the codes."""
         (start, y_start), (end, y_end) = ends
-        with evaluation_mode(self.model, seed=0):
-            contexts = [None if y is None else self.model.context(on_model(self.model, y)) for y in (y_start, y_end)]
+        first, last = self.context(y_start), self.context(y_end)
         pictures = []
         for weight in torch.linspace(0, 1, steps).tolist():
-            z = [torch.lerp(first, last, weight) for first, last in zip(start, end, strict=True)]
-            first, last = contexts
-            between = None if first is None or last is None else torch.lerp(first, last, weight)
-            pictures.append(self.decode(z, None, between).picture)
+            z = [torch.lerp(one, other, weight) for one, other in zip(start, end, strict=True)]
+            context = None if first is None or last is None else torch.lerp(first, last, weight)
+            pictures.append(self.decode(z, context).picture)
         return pictures
 
     def example(self, index: int) -> Batch:
