@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from vae_lab.nested import value_at
+
 MIN_KL_OF_UNIT = 0.01
 """Nats per example that a latent dimension must exceed to count as one with a KL."""
 
@@ -63,16 +65,15 @@ def _levels(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 def _size(config: Mapping[str, Any]) -> int:
     """Returns the number of latent dimensions of all levels together; 0 if the config does not say."""
-    model = _node(config, "model")
-    dims = model.get("latent_dims", [model.get("latent_dim")])
+    dims = value_at(config, "model.latent_dims", [value_at(config, "model.latent_dim")])
     return sum(dims) if isinstance(dims, list) and all(type(dim) is int for dim in dims) else 0
 
 
 def _remedies(config: Mapping[str, Any], hierarchy: bool) -> Iterator[str]:
     """Yields the overrides that act on the KL and are not set yet."""
-    objective = _node(config, "objective")
-    if "beta" in objective and "warmup" in objective:  # the ELBO
-        if str(_node(objective, "warmup").get("_target_", "Constant")).endswith("Constant"):
+    objective = config.get("objective")
+    if isinstance(objective, Mapping) and {"beta", "warmup"} <= objective.keys():  # the ELBO
+        if str(value_at(objective, "warmup._target_", "Constant")).endswith("Constant"):
             yield "warmup=linear"
         if not objective.get("free_bits"):
             yield "objective.free_bits=1"
@@ -80,16 +81,11 @@ def _remedies(config: Mapping[str, Any], hierarchy: bool) -> Iterator[str]:
             yield "objective.beta=1"
     else:
         yield "objective=elbo warmup=linear"
-    vamp = str(_node(config, "prior").get("_target_")).endswith(".VampPrior")
-    if hierarchy and _node(config, "network").get("batch_norm") is False and not vamp:
+    vamp = str(value_at(config, "prior._target_")).endswith(".VampPrior")
+    if hierarchy and value_at(config, "network.batch_norm") is False and not vamp:
         yield "network.batch_norm=true"
 
 
 def _is_above_1(config: Mapping[str, Any]) -> bool:
-    beta = _node(config, "objective").get("beta")
+    beta = value_at(config, "objective.beta")
     return isinstance(beta, int | float) and beta > 1
-
-
-def _node(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    found = config.get(key)
-    return found if isinstance(found, Mapping) else {}

@@ -10,7 +10,7 @@ import sys
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
@@ -24,7 +24,7 @@ from vae_lab.cli.remedies import formatted_warning, naming_keys
 from vae_lab.cli.repeated_words import completed_words
 from vae_lab.cli.resume import refuse_to_overwrite
 from vae_lab.errors import RunError
-from vae_lab.nested import key_of
+from vae_lab.nested import key_of, value_at
 from vae_lab.runs.folder import CHECKPOINTS, make_unique_folder, remove_if_empty
 from vae_lab.runs.locks import locked
 from vae_lab.runs.reading import saved_config
@@ -188,8 +188,7 @@ def _words(
 
 def _refuse_other_data(run: Path, data: str) -> None:
     """Raises RunError for data of another kind than those that a resumed run began with."""
-    choices = saved_config(run).get("choices")
-    before = choices.get("data", data) if isinstance(choices, Mapping) else data
+    before = value_at(saved_config(run), "choices.data", data)
     if before != data:
         raise RunError(f"resume={run}: was trained on data={before}, not {data}; give the same, or start a new run")
 

@@ -13,7 +13,9 @@ from typing import Any
 from torch import Tensor
 
 from vae_lab.errors import RunError
+from vae_lab.nested import value_at
 
+_MISSING = object()
 FORMAT = 1
 """Format of the checkpoints that this version writes. Those of format 0 carry no number."""
 
@@ -63,17 +65,15 @@ RESUMED: dict[str, tuple[type, ...]] = {
 def check_resumable(checkpoint: Mapping[str, Any]) -> None:
     """Raises ValueError naming the first part that a migrated checkpoint lacks, or that is of another type."""
     for name, types in RESUMED.items():
-        outer, _, inner = name.rpartition(".")
-        place = checkpoint.get(outer) if outer else checkpoint
-        if not isinstance(place, Mapping) or inner not in place:
+        part = value_at(checkpoint, name, _MISSING)
+        if part is _MISSING:
             raise ValueError(f"it lacks {name}")
-        if not isinstance(place[inner], types):
-            raise ValueError(f"{name} is a {type(place[inner]).__name__}")
+        if not isinstance(part, types):
+            raise ValueError(f"{name} is a {type(part).__name__}")
     if not re.match(r"\d+\.\d+", checkpoint["pytorch-lightning_version"]):
         raise ValueError(f"pytorch-lightning_version={checkpoint['pytorch-lightning_version']!r} is not a version")
     for name in ("callbacks", "progress.ranks", "optimizer_states"):
-        outer, _, inner = name.rpartition(".")
-        parts = (checkpoint[outer] if outer else checkpoint)[inner]
+        parts = value_at(checkpoint, name)
         if not all(isinstance(part, dict) for part in (parts.values() if isinstance(parts, dict) else parts)):
             raise ValueError(f"{name} holds other things than dictionaries")
     if not all({"random", "train_bound"} <= rank.keys() for rank in checkpoint["progress"]["ranks"]):
