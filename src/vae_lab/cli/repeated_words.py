@@ -51,9 +51,11 @@ def completed_words(words: Sequence[str], multirun: bool = False) -> list[str]:
     if multirun:
         raise RunError(f"resume={path}: goes on with one run, not with -m; sweep.resume=FOLDER goes on with a sweep")
     _refuse_another_folder(words, path)
-    recorded = _without_foreign(_recorded_words(path, given), words, saved_config(path).get("choices"))
+    config = saved_config(path)
+    recorded = _without_foreign(_recorded_words(path, config, given), words, config.get("choices"))
     classes = [word for word in words if key_of(word).endswith("._target_")]  # first: their options were recorded
-    return [*_former_defaults(path, recorded, given), *classes, *recorded, *words, f"hydra.run.dir={quoted(str(path))}"]
+    former = _former_defaults(config, recorded, given)
+    return [*former, *classes, *recorded, *words, f"hydra.run.dir={quoted(str(path))}"]
 
 
 def started_with(run: Path, data_root: str | None = None) -> list[str]:
@@ -66,14 +68,14 @@ def started_with(run: Path, data_root: str | None = None) -> list[str]:
         RunError: for a folder that is not a run, or whose record holds a word that a record may not.
     """
     config = saved_config(run)
-    recorded = _recorded_words(run, {"data.root", "init_from"})
+    recorded = _recorded_words(run, config, {"data.root", "init_from"})
     # As config.yaml has them: whole, whatever working directory the words were typed in.
     paths = {"data.root": data_root or value_at(config, "data.root"), "init_from": config.get("init_from")}
     whole = [f"{key}={quoted(path)}" for key, path in paths.items() if isinstance(path, str)]
     # A likelihood that was left to the data is chosen by them again, with the options that this choice sets.
     left = composed_or_none(recorded)
     given = {"likelihood"} if left is not None and is_auto(left.cfg) else set()
-    return [*_former_defaults(run, recorded, given), *recorded, *whole]
+    return [*_former_defaults(config, recorded, given), *recorded, *whole]
 
 
 def _named_folder(words: Sequence[str], key: str) -> Path | None:
@@ -109,13 +111,13 @@ def _refuse_another_folder(words: Sequence[str], run: Path) -> None:
             )
 
 
-def _recorded_words(run: Path, given: Set[str]) -> list[str]:
+def _recorded_words(run: Path, config: Mapping[str, Any], given: Set[str]) -> list[str]:
     """Returns the words that the run was started with, except for keys that are given again.
 
     A relative data.root, as older runs recorded it, is left out too: config.yaml has the whole path.
     """
-    words = saved_config(run)["overrides"]
-    recorded = [word for word in words if key_of(str(word)) not in given and not _is_relative_root(str(word))]
+    words = [word for word in config["overrides"] if key_of(str(word)) not in given]
+    recorded = [word for word in words if key_of(str(word)) != "data.root" or os.path.isabs(path_of(str(word)))]
     _check_recorded(recorded, f"resume={run}")
     return recorded
 
@@ -129,10 +131,6 @@ def _check_recorded(words: Sequence[Any], named_by: str, swept: bool = False) ->
                 f"{named_by}: its record of the command line holds {shown}, which {reason}; "
                 "where you trust it, type it yourself"
             )
-
-
-def _is_relative_root(word: str) -> bool:
-    return key_of(word) == "data.root" and not os.path.isabs(path_of(word))
 
 
 def _without_foreign(recorded: Sequence[str], words: Sequence[str], before: object) -> list[str]:
@@ -156,9 +154,9 @@ def _component_of(word: str) -> str | None:
     return first if dot else None
 
 
-def _former_defaults(run: Path, recorded: Sequence[str], given: Set[str]) -> list[str]:
+def _former_defaults(config: Mapping[str, Any], recorded: Sequence[str], given: Set[str]) -> list[str]:
     """Returns ``group=option`` of each group whose default has changed since the run began."""
-    before = saved_config(run).get("choices")
+    before = config.get("choices")
     if not isinstance(before, Mapping) or "experiment" in given:
         return []
     composition = composed_or_none(recorded)
