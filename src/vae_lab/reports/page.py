@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 from matplotlib.figure import Figure
 
@@ -19,7 +20,7 @@ from vae_lab.reports.charts import DPI, TITLES, charts
 from vae_lab.reports.comparison import Comparison, compare
 from vae_lab.reports.remarks import remarks
 from vae_lab.reports.sample_grid import sample_grid, with_unreadable_pictures
-from vae_lab.runs.reading import RunRecord, find_runs
+from vae_lab.runs.reading import RunRecord, State, find_runs
 from vae_lab.runs.sweep_folder import search_lines
 
 MARK = "<!-- Written by python -m vae_lab.report, which will write over it. -->"
@@ -107,11 +108,8 @@ _EXPLANATION = (
 
 def _counts(runs: Iterable[RunRecord]) -> str:
     states = [run.state for run in runs]
-    counts = [f"{states.count(state)} {state}" for state in dict.fromkeys(sorted(states, key=_STATES.index))]
+    counts = [f"{states.count(state)} {state}" for state in get_args(State) if state in states]
     return f"{len(states)} run{'s' * (len(states) != 1)}: {', '.join(counts)}."
-
-
-_STATES = ["finished", "pruned", "failed", "unfinished", "unreadable"]
 
 
 def _check_own(folder: Path) -> None:
