@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from vae_lab.core import BottomUpPosterior, Chain, LatentVariableModel, MarkovChain, TopDownPosterior
+from vae_lab.core.codes import latent_shapes
 from vae_lab.distributions.gaussian import diagonal_gaussian
 
 every_kind = pytest.mark.parametrize("kind", ["bottom_up", "ladder"])
@@ -129,14 +130,27 @@ def test_a_chain_whose_links_read_no_value_below_draws_each_for_every_sample() -
     assert [len(value.reshape(-1, 2).unique(dim=0)) for value in values] == [20, 20]
 
 
-class EqualLabels(nn.Module):
+class Labels(nn.Module):
     def forward(self, y: Tensor) -> Tensor:
         return torch.nn.functional.one_hot(y, 3).double()
 
 
+class Shifted(Constant):
+    """N(the context, I / 4) of three dimensions, whatever else is given."""
+
+    def forward(self, given: Tensor | None, context: Tensor | None = None) -> Distribution:
+        return diagonal_gaussian(context, torch.full_like(context, 0.5), 1)
+
+
+def test_shapes_of_levels_some_of_which_read_the_label() -> None:
+    prior, decoder = Stacked([Shifted(), Constant()]), Affine(5, 3)
+    model = LatentVariableModel(prior, MeanField(), decoder, embed=Labels()).double()
+    assert latent_shapes(model) == [(2,), (3,)]
+
+
 def test_a_prior_that_reads_no_label_draws_for_each() -> None:
     posterior = BottomUpPosterior(MarkovChain([Affine(3, 2)]))
-    model = LatentVariableModel(MarkovChain([Constant()]), posterior, Affine(2, 3), embed=EqualLabels()).double()
+    model = LatentVariableModel(MarkovChain([Constant()]), posterior, Affine(2, 3), embed=Labels()).double()
     y = torch.zeros(6, dtype=torch.long)
     assert len(model.generate(6, y).mean.unique(dim=0)) == 6
     assert model.sample_prior(6, y)[0].shape == (6, 2)
