@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from linear_gaussian import random_model, within
 
 from vae_lab.core import LatentVariableModel
 from vae_lab.core import model as model_module
+from vae_lab.distributions import Bernoulli, Categorical, Gaussian, Head
+from vae_lab.models import VAE
+from vae_lab.networks import MlpArchitecture
+from vae_lab.types import DataSpec
 
 
 @pytest.mark.parametrize("levels", [1, 3])
@@ -90,6 +96,16 @@ def test_log_marginal_keeps_to_its_budget(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(model_module, "_MARGINAL_BUDGET", 1)  # less than one sample needs
     model.log_marginal(x, None, 2)
     assert posterior.asked == [1, 1]
+
+
+@pytest.mark.parametrize(("head", "numbers"), [(Bernoulli, 6), (Gaussian, 6), (Categorical, 128 * 6)])
+def test_log_marginal_counts_what_the_decoder_gives(head: type[Head], numbers: int, monkeypatch: Any) -> None:
+    """256 logits for each pixel take 128 times the memory of a mean and a scale."""
+    model = VAE(DataSpec((1, 2, 3), 0, "binary" if head is Bernoulli else "uint8"), 2, MlpArchitecture([4]), head)
+    model.posterior = Counting(model.posterior)
+    monkeypatch.setattr(model_module, "_MARGINAL_BUDGET", 3 * 5 * numbers + 1)
+    model.log_marginal(torch.zeros(5, 1, 2, 3), None, 7)
+    assert model.posterior.asked == [3, 3, 1]
 
 
 def test_a_gpu_takes_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -173,9 +173,9 @@ class LatentVariableModel(nn.Module):
     def _drawn(self, num: int, y: Tensor | None, temperature: float | Sequence[float]) -> Walk:
         check_number(num=num)
         check_labels(self, y, num)
-        temperatures = temperatures_of(temperature, self.num_levels)[::-1]
+        factors = temperatures_of(temperature, self.num_levels)[::-1]
         context = self.context(y, num, check=False)
-        return self.prior.descend(lambda i, p, state: rsample_rows(p, (num,), temperatures[i]), None, context)
+        return self.prior.descend(lambda i, p, state: rsample_rows(p, (num,), factors[i]), None, context)
 
     def decode(
         self,
@@ -204,14 +204,13 @@ class LatentVariableModel(nn.Module):
                 than their level's, no level or too many, or labels that `context` refuses.
         """
         check_codes(self, z)
-        temperatures = temperatures_of(temperature, self.num_levels)[::-1]
+        factors = temperatures_of(temperature, self.num_levels)[::-1]
         num, values = z[0].shape[0], z[::-1]
         context = self.context(y, num) if context is None else context
 
         def choose(i: int, p: Distribution, state: Tensor | None) -> Tensor:
             if i >= len(values):
-                means = temperatures[i] == 0
-                return p.mean.expand(num, *p.event_shape) if means else rsample_rows(p, (num,), temperatures[i])
+                return rsample_rows(p, (num,), factors[i]) if factors[i] else p.mean.expand(num, *p.event_shape)
             check_code(f"z[{len(values) - 1 - i}]", values[i], p)
             return values[i]
 
@@ -274,8 +273,7 @@ class LatentVariableModel(nn.Module):
         chunk = chunk or max(1, _numbers_at_once(x.device) // self._numbers_per_sample(x))
         seed = noise.fresh_seed()
         precise = x.dtype if x.device.type == "mps" else torch.float64  # in float32 a long sum would stop growing
-        total = torch.full((x.shape[0],), -math.inf, dtype=precise, device=x.device)
-        squares = total
+        total = squares = torch.full((x.shape[0],), -math.inf, dtype=precise, device=x.device)
         for first in range(0, num_samples, chunk):
             with noise.by_sample(seed, first):
                 log_weight = self(x, y, min(chunk, num_samples - first), check=False).log_weight.to(precise)
@@ -286,7 +284,9 @@ class LatentVariableModel(nn.Module):
     def _numbers_per_sample(self, x: Tensor) -> int:
         """Returns how many numbers one sample of each example needs: pixels, features, or densities of a mixture."""
         components: int = getattr(self.prior.links[0], "num_components", 0)
-        return x.shape[0] * max(math.prod(x.shape[1:]), components, self.widest_state)
+        # A mean and a scale of each pixel are as many as the pixels; of categorical ones there are 256 logits.
+        pairs = math.prod(getattr(getattr(self.likelihood, "head", None), "param_shape", ())) // 2
+        return x.shape[0] * max(math.prod(x.shape[1:]), pairs, components, self.widest_state)
 
 
 def _rows(y: Tensor | None) -> int:
