@@ -12,6 +12,7 @@ import pytest
 import torch
 from conftest import Outcome
 from pytorch_lightning import LightningModule
+from pytorch_lightning.plugins import Precision
 
 from tests.training.same_run import assert_same
 from tests.training.test_resume import QUICK, stopped_at
@@ -91,7 +92,7 @@ class Stepping(LightningModule):
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(()))
         self.skipped_last_step = False
-        self._trainer = SimpleNamespace(global_step=0)
+        self._trainer = SimpleNamespace(global_step=0, precision_plugin=Precision())
 
     @property
     def trainer(self) -> SimpleNamespace:
@@ -118,6 +119,12 @@ def test_a_run_that_no_longer_averages_goes_on_with_what_was_trained(
     assert train(f"resume={run}", "average=null", "trainer.max_epochs=2", "resume_changed=true").code == 0
     states = [torch.load(each / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for each in (plain, run)]
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
+def test_weights_in_double_precision_are_averaged_in_it(train: Callable[..., Outcome], tmp_path: Path) -> None:
+    outcome = train(*WORDS, "average=0.8", "trainer.precision=64-true", f"hydra.run.dir={tmp_path}")
+    assert outcome.code == 0, outcome.err
+    assert {weight.dtype for weight in load_run(tmp_path).parameters()} == {torch.float64}
 
 
 @pytest.mark.parametrize("decay", ["0", "1", "-0.5", "1.5"])

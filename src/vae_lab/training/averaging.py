@@ -36,6 +36,11 @@ class WeightAverage(WeightAveraging):
         self.decay = decay
         self.steps = 0
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        super().setup(trainer, pl_module, stage)
+        if self._average_model is not None:  # the module itself is converted later
+            self._average_model = trainer.precision_plugin.convert_module(self._average_model)  # type: ignore[assignment]
+
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *args: Any) -> None:
         if not pl_module.skipped_last_step:
             super().on_train_batch_end(trainer, pl_module, *args)
