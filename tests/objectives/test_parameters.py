@@ -44,6 +44,21 @@ def test_parameters_of_an_objective_are_trained_saved_and_resumed(
     assert_same(run, reference)
 
 
+def test_a_run_goes_on_with_the_parameters_of_its_objective_or_starts_anew(
+    train: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    small = ["objective.widths=[4]", "trainer.max_epochs=1"]
+    assert train(*WORDS, "objective=factor_vae", *small, f"hydra.run.dir={run}").code == 0
+    last = run / "checkpoints" / "last.ckpt"
+    for change in (["objective=elbo"], ["objective.widths=[5]"]):
+        outcome = train(f"resume={run}", *change, "trainer.max_epochs=2", "resume_changed=true")
+        assert outcome.code == 1
+        assert "the weights of another objective (objective.discriminator.layers.0.weight" in outcome.error_lines[0]
+        assert outcome.error_lines[0].endswith(f"init_from={last} starts a new run from the weights of the model alone")
+    assert train(*WORDS, "objective=elbo", f"init_from={last}", f"hydra.run.dir={tmp_path / 'new'}").code == 0
+
+
 def test_parameters_of_an_objective_are_clipped_with_the_models(train: Callable[..., Outcome], tmp_path: Path) -> None:
     sgd = ["optimizer=sgd", "optimizer.lr=1", "optimizer.momentum=0", "trainer.gradient_clip_val=1e-3"]
     outcome = train(*words("1"), *sgd, f"hydra.run.dir={tmp_path}")

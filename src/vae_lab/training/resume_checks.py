@@ -47,10 +47,10 @@ def check_resume(trainer: Trainer, module: VariationalModule, saved: Mapping[str
             f"keep it, or start a new run with init_from={checkpoint}"
         )
     if reason := other_weights(module.state_dict(), saved["state_dict"]):
-        raise RunError(
-            f"resume={run}: the weights of another model ({reason}); "
-            "model, network, prior, likelihood, latent_dim and the data's shape must stay"
-        )
+        whose, remedy = "model", "model, network, prior, likelihood, latent_dim and the data's shape must stay"
+        if reason.startswith("objective."):
+            whose, remedy = "objective", f"init_from={checkpoint} starts a new run from the weights of the model alone"
+        raise RunError(f"resume={run}: the weights of another {whose} ({reason}); {remedy}")
     if reason := non_finite(module, saved["state_dict"]):
         raise RunError(
             f"resume={run}: {checkpoint}: {reason}; init_from={checkpoint.with_name('best.ckpt')} starts a new run "
