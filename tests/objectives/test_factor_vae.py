@@ -113,7 +113,14 @@ def test_models_and_numbers_that_do_not_fit_are_refused_before_training() -> Non
         FactorVae(4).check(VAE(spec, 3, net, Bernoulli))
     with pytest.raises(ValueError, match="needs a model of one level"):
         FactorVae(3).check(MHVAE(spec, [4, 3], net, net, Bernoulli))
-    for options in ({"gamma": -1.0}, {"gamma": math.inf}, {"lr": 0.0}, {"widths": (0,)}):
+    for options in (
+        {"gamma": -1.0},
+        {"gamma": math.inf},
+        {"lr": 0.0},
+        {"widths": (0,)},
+        {"betas": [0.5]},
+        {"betas": [0.5, 1.0]},
+    ):
         with pytest.raises(ValueError, match=next(iter(options))):
             FactorVae(3, **options)
 

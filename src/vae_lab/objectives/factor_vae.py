@@ -36,8 +36,8 @@ class FactorVae(Objective):
         num_samples: K, samples that are averaged.
 
     Raises:
-        ValueError: for a negative or non-finite gamma, a learning rate that is not positive, or a width below 1; in
-            `check`, for codes of another size.
+        ValueError: for a negative or non-finite gamma, a learning rate that is not positive, betas that Adam cannot use,
+            or a width below 1; in `check`, for codes of another size.
     """
 
     one_level = True
@@ -57,6 +57,8 @@ class FactorVae(Objective):
             raise ValueError(f"gamma={gamma}: must be a finite number, 0 or more")
         if not 0 < lr < math.inf:
             raise ValueError(f"lr={lr}: must be a finite number above 0")
+        if betas is not None and not (len(betas) == 2 and all(0 <= beta < 1 for beta in betas)):
+            raise ValueError(f"betas={list(betas)}: must be two numbers of at least 0 and below 1, or null")
         self.gamma, self.lr, self.betas = gamma, lr, betas
         self.discriminator = Mlp((latent_dim,), (), widths=widths, activation="leaky_relu")
         for layer in self.discriminator.layers:
