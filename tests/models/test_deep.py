@@ -156,9 +156,9 @@ def test_a_grid_is_the_rounded_up_part_of_the_one_below(length: int, factor: int
     [
         ({"levels": []}, "one number for each grid"),
         ({"widths": [4]}, "one number for each grid"),
-        ({"levels": [1, 0]}, "at least 1"),
-        ({"blocks": [-1, 1]}, "blocks 0 or more"),
-        ({"stem": 0}, "at least 1"),
+        ({"levels": [1, 0]}, r"levels=\[1, 0\]: must be at least 1"),
+        ({"blocks": [-1, 1]}, r"blocks=\[-1, 1\]: must be at least 0"),
+        ({"stem": 0}, "stem=0: must be at least 1"),
         ({"spec": DataSpec((784,), 0, "binary")}, "needs pictures"),
     ],
 )

@@ -176,7 +176,7 @@ def test_what_does_not_fit_is_refused() -> None:
         VqVae(DataSpec((5,), support="binary"), 4, Bernoulli)
     with pytest.raises(ValueError, match="one number for each grid"):
         VqVae(SPEC, 4, Bernoulli, widths=(4,), blocks=(1, 1))
-    with pytest.raises(ValueError, match="must be at least 1"):
+    with pytest.raises(ValueError, match="num_codes=0: must be at least 1"):
         VqVae(SPEC, 4, Bernoulli, num_codes=0)
     with pytest.raises(ValueError, match="codebook=ema: choose free or linear"):
         SMALL(codebook="ema")

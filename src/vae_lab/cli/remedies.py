@@ -29,7 +29,7 @@ _REMEDIES = {
     r"needs a model of one level": "choose model=vae or cvae",
     r"does not train a codebook": "model=vq_vae needs objective=vq",
     r"needs a model with a codebook": "objective=vq needs model=vq_vae",
-    r"this posterior is not Gaussian|needs a posterior of independent": "choose another option than posterior=flow",
+    r"this posterior is not Gaussian|needs a posterior of independent": "choose posterior=gaussian",
     r"needs pictures, \(channels": "choose model=vae, cvae, mhvae or ladder",
     r"^LogisticMixture: needs pictures": "choose likelihood=discretized_logistic",
     r"^ConvArchitecture: needs signals": "choose network=mlp, or data.images.kind=signals for (N, T)",

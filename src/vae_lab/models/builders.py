@@ -66,6 +66,15 @@ def check_latent_dims(latent_dims: Sequence[int]) -> None:
         raise ValueError(f"{name}={sizes}: every level needs at least 1 dimension")
 
 
+def check_sizes(least: int, **sizes: int | Sequence[int]) -> None:
+    """Raises ValueError for a size below ``least``, also in a list of sizes."""
+    for name, size in sizes.items():
+        numbers = list(size) if isinstance(size, Sequence) else [size]
+        if min(numbers, default=least) < least:
+            shown = numbers if isinstance(size, Sequence) else size
+            raise ValueError(f"{name}={shown}: must be at least {least}")
+
+
 def prior_chain(
     event_shapes: Sequence[Sequence[int]], context_features: int, architecture: Architecture, top: PriorFactory
 ) -> MarkovChain:

@@ -16,6 +16,7 @@ from vae_lab.models.builders import (
     LikelihoodFactory,
     check_kinds,
     check_latent_dims,
+    check_sizes,
     label_embedding,
     likelihood_head,
     share_posterior,
@@ -149,5 +150,5 @@ def _check_sizes(
     if not len(levels) == len(channels) == len(widths) == len(blocks) or not levels:
         lists = f"levels={list(levels)}, channels={list(channels)}, widths={list(widths)}, blocks={list(blocks)}"
         raise ValueError(f"{lists}: name one number for each grid, from the data up")
-    if min(*levels, *channels, *widths, stem, top_width) < 1 or min(blocks) < 0:
-        raise ValueError("levels, channels, widths, stem and top_width must be at least 1, and blocks 0 or more")
+    check_sizes(1, levels=levels, channels=channels, widths=widths, stem=stem, top_width=top_width)
+    check_sizes(0, blocks=blocks)

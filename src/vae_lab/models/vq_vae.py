@@ -14,7 +14,7 @@ from vae_lab.core import LatentLevel, LatentVariableModel, MarkovChain, Posterio
 from vae_lab.core.chain import Chain
 from vae_lab.distributions import ConditionalDistribution
 from vae_lab.distributions.codes import CertainCodes, CodePrior
-from vae_lab.models.builders import LikelihoodFactory, label_embedding, likelihood_head
+from vae_lab.models.builders import LikelihoodFactory, check_sizes, label_embedding, likelihood_head
 from vae_lab.networks.spatial import Enlarge, Grid, Residual, StateToPicture, UpwardPass, conv, convolve
 from vae_lab.types import DataSpec
 
@@ -223,5 +223,5 @@ def _check_sizes(spec: DataSpec, latent_dim: int, num_codes: int, widths: Sequen
         raise ValueError(f"VqVae needs pictures, (channels, height, width), but an example has shape {spec.shape}")
     if len(widths) != len(blocks) or not widths:
         raise ValueError(f"widths={list(widths)}, blocks={list(blocks)}: name one number for each grid")
-    if min(latent_dim, num_codes, *widths) < 1 or min(blocks) < 0:
-        raise ValueError("latent_dim, num_codes and widths must be at least 1, and blocks 0 or more")
+    check_sizes(1, latent_dim=latent_dim, num_codes=num_codes, widths=widths)
+    check_sizes(0, blocks=blocks)
