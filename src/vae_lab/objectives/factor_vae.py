@@ -36,7 +36,7 @@ class FactorVae(Objective):
         num_samples: K, samples that are averaged.
 
     Raises:
-        ValueError: for a negative or non-finite gamma, a learning rate that is not positive, betas that Adam cannot use,
+        ValueError: for a negative or non-finite gamma, a learning rate that is not positive, betas outside [0, 1),
             or a width below 1; in `check`, for codes of another size.
     """
 
