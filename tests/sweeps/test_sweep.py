@@ -161,6 +161,11 @@ def test_a_sweep_is_resumed_by_its_folder_alone(
     assert "holds a run; " in outcome.error_lines[0], "whose reports would count the jobs as its own"
     assert sorted((tmp_path / run).iterdir()) == before
 
+    outcome = train("latent_dim=2", *QUICK, "hydra.run.dir=s")
+    assert outcome.code == 1
+    assert "s: holds a sweep; " in outcome.error_lines[0], "whose reports would count the run as a job"
+    assert not (tmp_path / "s" / "config.yaml").exists()
+
     record = (tmp_path / "s" / "multirun.yaml").read_text()
     (tmp_path / "s" / "multirun.yaml").write_text(record.replace("latent_dim=2,4", "data._target_=os.system,a.b"))
     assert "names something to be called" in train("-m", "sweep.resume=s").error_lines[0]

@@ -25,6 +25,7 @@ from vae_lab.runs.folder import (
     relative_to_run,
 )
 from vae_lab.runs.reading import saved_config
+from vae_lab.runs.sweep_folder import is_sweep
 
 _MAY_DIFFER = (
     *UNTRAINED,
@@ -139,10 +140,12 @@ def _own_config(run: Path) -> Mapping[str, Any]:
 
 
 def refuse_to_overwrite(run: Path) -> None:
-    """Raises RunError if a new run would write over results of another one, or over files that are not of a run.
+    """Raises RunError if a new run would write over results of another one, over files of no run, or into a sweep.
 
     A run that was killed before its first checkpoint has none, and starts again.
     """
+    if is_sweep(run) and not is_run(run):
+        raise RunError(f"{run}: holds a sweep; a run needs another hydra.run.dir")
     if last_checkpoint(run):
         raise RunError(
             f"{run}: holds a run already; resume=auto goes on with it, a new one needs another hydra.run.dir"
