@@ -193,10 +193,9 @@ def _tested(run: Path, key: str) -> Path:
 
 def _tests_the_last(run: Path) -> bool:
     try:
-        config = read_yaml(run / CONFIG)
+        return bool(value_at(read_yaml(run / CONFIG), "test_checkpoint") == "last")
     except (OSError, ValueError):  # whoever reads more of it says what is wrong
         return False
-    return isinstance(config, Mapping) and config.get("test_checkpoint") == "last"
 
 
 def _check_is_file(path: Path, checkpoint: Path, key: str) -> None:

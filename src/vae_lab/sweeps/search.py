@@ -146,7 +146,7 @@ class OptunaSearch:
         elif run.state == "failed":
             self.study.tell(number, state=TrialState.FAIL)
             return not run.reason.startswith("search.")  # an error that every trial would have
-        return run.state in ("finished", "pruned", "failed")
+        return run.state in ("finished", "pruned")
 
     def _value(self, number: int) -> float:
         curve = self.study.get_trials(deepcopy=False)[number].intermediate_values.values()
