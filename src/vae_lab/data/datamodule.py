@@ -14,7 +14,6 @@ from vae_lab import noise
 from vae_lab.data.arrays import Indices, evenly_spread, fingerprint
 from vae_lab.data.batches import StoredRows, as_batch
 from vae_lab.data.conditions import chosen_places
-from vae_lab.data.facts import Facts
 from vae_lab.data.framing import ImageSize
 from vae_lab.data.loader import BalancedSampler, BatchLoader, EpochSampler, batch_sizes, resident_device
 from vae_lab.data.missing_values import Missing
@@ -88,8 +87,7 @@ class ImageDataModule(LightningDataModule):
         self.drop_last = drop_last
         self.balance = balance
         self.seed = seed
-        self._splits = Splits(self.images, val_size, binarization, seed)
-        self._facts = Facts(self.images, self._splits, support, standardize, horizontal_flip)
+        self._splits = Splits(self.images, val_size, binarization, seed, support, standardize, horizontal_flip)
         self._fingerprints: dict[SplitName, str] = {}
         self.dtype = torch.float32  # of the numbers in a batch; that of the model
         self.test_split: SplitName = "test"  # what `test_dataloader` serves; an evaluation may ask for another,
@@ -97,12 +95,12 @@ class ImageDataModule(LightningDataModule):
 
     @property
     def spec(self) -> DataSpec:
-        """Spec of these data, for which nothing is read of published sets; see `Facts`."""
-        return self._facts.spec
+        """Spec of these data, for which nothing is read of published sets; see `Splits`."""
+        return self._splits.spec
 
     def keep_scaling(self, recorded: DataSpec) -> None:
         """Keeps the scaling and the support of the run that these data belong to, whatever they have themselves."""
-        self._facts.keep(recorded)
+        self._splits.keep(recorded)
 
     def prepare_data(self) -> None:
         self.images.prepare()
@@ -124,7 +122,6 @@ class ImageDataModule(LightningDataModule):
 
     def split(self, name: SplitName) -> Split:
         """Returns the arrays and rows of one split, read at the first call."""
-        self._facts.ask_support()  # before anything is read
         return self._splits[name]
 
     def test_on_all(self) -> None:
