@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from vae_lab import compose
 from vae_lab.core.codes import posterior_codes
-from vae_lab.data.batches import as_batch
+from vae_lab.data.loader import as_batch
 from vae_lab.distributions import Bernoulli
 from vae_lab.errors import RunError
 from vae_lab.models import VAE

@@ -12,10 +12,17 @@ from torch import Tensor
 
 from vae_lab import noise
 from vae_lab.data.arrays import Indices, evenly_spread, fingerprint
-from vae_lab.data.batches import StoredRows, as_batch
 from vae_lab.data.conditions import chosen_places
 from vae_lab.data.framing import ImageSize
-from vae_lab.data.loader import BalancedSampler, BatchLoader, EpochSampler, batch_sizes, resident_device
+from vae_lab.data.loader import (
+    BalancedSampler,
+    BatchLoader,
+    EpochSampler,
+    StoredRows,
+    as_batch,
+    batch_sizes,
+    resident_device,
+)
 from vae_lab.data.missing_values import Missing
 from vae_lab.data.scaling import mean_example
 from vae_lab.data.source import DataSource, readable, source_of

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from vae_lab.data.arrays import evenly_spread
-from vae_lab.data.batches import as_batch
 from vae_lab.data.conditions import chosen_places
+from vae_lab.data.loader import as_batch
 from vae_lab.data.loader_scan import Scan, as_numbers, scan, spec_of
 from vae_lab.data.seeded_loader import SeededLoader, is_repeatable
 from vae_lab.data.splits import held_out

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vae_lab.data.batches import as_batch
+from vae_lab.data.loader import as_batch
 from vae_lab.data.scaling import as_single, scaling_from
 from vae_lab.data.source import VALUES
 from vae_lab.types import Batch, DataSpec, Scaling, Support

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from vae_lab.core.inputs import check_data
-from vae_lab.data.batches import as_batch
+from vae_lab.data.loader import as_batch
 from vae_lab.types import Batch
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from vae_lab.data.batches import StoredRows
+from vae_lab.data.loader import StoredRows
 from vae_lab.objectives import Scheduled
 from vae_lab.training.device_steps import DeviceStep, StepNumbers
 from vae_lab.training.optimization import zero_grad

@@ -17,7 +17,7 @@ from pytorch_lightning import Trainer
 from torch import Tensor
 
 from vae_lab.core import LatentVariableModel
-from vae_lab.data.batches import as_batch
+from vae_lab.data.loader import as_batch
 from vae_lab.objectives import Objective
 from vae_lab.runs.formats import FORMAT, migrated
 from vae_lab.training import resumed_optimizer

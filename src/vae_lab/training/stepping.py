@@ -22,7 +22,7 @@ from torch.optim import Optimizer
 
 from vae_lab import noise
 from vae_lab.core import LatentVariableModel
-from vae_lab.data.batches import StoredRows
+from vae_lab.data.loader import StoredRows
 from vae_lab.objectives import Objective, Scheduled
 from vae_lab.training import interrupts
 from vae_lab.training.batch_hooks import (
