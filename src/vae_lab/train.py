@@ -18,7 +18,6 @@ from vae_lab.errors import PrunedError, RunError
 from vae_lab.nested import key_of
 from vae_lab.runs.folder import save_pruned
 from vae_lab.runs.locks import locked
-from vae_lab.runs.reading import saved_config
 from vae_lab.sweeps import jobs
 from vae_lab.types import IN_MEMORY
 
@@ -76,9 +75,9 @@ def train_in_folder(composition: Composition, given: GivenData | None = None) ->
     if given is not None:
         config["in_memory"] = given.description(data)
     if resumed:
-        _check_same_arrays(config, folder)
+        _check_same_arrays(resumed.config, config, folder)
         resumed.check_resumed_data(data.spec)
-        if trainer.is_global_zero and (line := moved_data(folder, config["data"].get("root"))):
+        if trainer.is_global_zero and (line := moved_data(resumed.config, config["data"].get("root"))):
             print(printable(line))
         if trainer.is_global_zero and (changed := changed_splits(resumed, data)):
             print(
@@ -102,9 +101,9 @@ def train_in_folder(composition: Composition, given: GivenData | None = None) ->
     return module
 
 
-def _check_same_arrays(config: Mapping[str, Any], run: Path) -> None:
+def _check_same_arrays(recorded: Mapping[str, Any], config: Mapping[str, Any], run: Path) -> None:
     """Raises RunError for other arrays in memory than those that a resumed run began with."""
-    before, now = saved_config(run).get("in_memory"), config.get("in_memory")
+    before, now = recorded.get("in_memory"), config.get("in_memory")
     if not isinstance(before, Mapping) or not isinstance(now, Mapping):
         return
     if "fingerprint" not in before or "fingerprint" not in now:  # of loaders of older runs, and of random examples

@@ -170,12 +170,12 @@ def _names_same_source(before: Mapping[str, Any], now: Mapping[str, Any]) -> boo
     return asked in (None, was) or (path is not None and str(Path(path).expanduser().absolute()) == before["init_from"])
 
 
-def moved_data(run: Path, root: str) -> str | None:
-    """Returns a line for a run that goes on with data in another folder than before; None for the same folder."""
-    before = dict(leaves(saved_config(run))).get("data.root")
-    if not isinstance(before, str) or absolute(before) == root:
+def moved_data(before: Mapping[str, Any], root: str) -> str | None:
+    """Returns a line for a run that goes on with data in another folder than its config has; None for the same one."""
+    was = value_at(before, "data.root")
+    if not isinstance(was, str) or absolute(was) == root:
         return None
-    return f"data.root={root}: the run goes on with the data there; so far they were in {before}"
+    return f"data.root={root}: the run goes on with the data there; so far they were in {was}"
 
 
 def _refuse_kept(before: Mapping[str, Any], now: Mapping[str, Any], run: Path) -> None:
