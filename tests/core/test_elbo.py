@@ -56,3 +56,17 @@ def test_a_density_that_moves_all_dimensions_at_once_has_no_kl_of_each() -> None
     level = LatentLevel(q.rsample((4,)), q, gaussian(4), analytic_kl=True)
     assert level.kl_per_dimension is None
     assert level.kl.shape == (4, 4)
+
+
+@pytest.mark.parametrize(
+    ("q", "p", "shapes"),
+    [
+        (gaussian(4, 3), diagonal_gaussian(torch.zeros(1), torch.full((1,), 2.0), 1), r"\(3,\), its p of \(1,\)"),
+        (gaussian(4, 3).base_dist, gaussian(3), r"\(\), its p of \(3,\)"),
+        (gaussian(4, 3).base_dist, gaussian(3).base_dist, r"\(\), its p of \(\)"),
+    ],
+)
+def test_a_level_is_over_the_same_events_under_q_and_p(q: Distribution, p: Distribution, shapes: str) -> None:
+    """A prior of one dimension would be broadcast, and its scale counted once; a Normal has no sum over dimensions."""
+    with pytest.raises(ValueError, match=f"a level's q has events of shape {shapes}; give both"):
+        LatentLevel(q.sample((2,)), q, p, analytic_kl=True)

@@ -48,6 +48,9 @@ class LatentLevel:
         state: the state of the prior's chain once z is known, (K, B, *state), which the level below, or the likelihood,
             reads; None: z itself, the state of a Markov chain.
         log_q: log q(z), (K, B), if sampling has computed it already; None: it is computed by q.
+
+    Raises:
+        ValueError: for a q and a p over events of different shapes, or over single numbers.
     """
 
     z: Tensor
@@ -58,6 +61,12 @@ class LatentLevel:
     log_q: Tensor | None = None
 
     def __post_init__(self) -> None:
+        if not self.q.event_shape or self.q.event_shape != self.p.event_shape:
+            q, p = tuple(self.q.event_shape), tuple(self.p.event_shape)
+            raise ValueError(
+                f"a level's q has events of shape {q}, its p of {p}; give both the shape of one example's latents,"
+                " where torch.distributions.Independent makes batch dimensions part of the event"
+            )
         if self.state is None:
             object.__setattr__(self, "state", self.z)
 
