@@ -23,6 +23,7 @@ from vae_lab.errors import RunError
 from vae_lab.evaluation.code_table import Array, CodeTable, check_format, write_table
 from vae_lab.settings import EncodingSettings
 from vae_lab.training.trainer_checks import dtype_of
+from vae_lab.training.trainer_parts import all_callbacks
 from vae_lab.types import Batch, DataSpec, SplitName
 
 
@@ -60,7 +61,7 @@ def encode(
     with tempfile.TemporaryDirectory(prefix=".codes-", dir=path.parent) as folder:
         described = _described(data, splits)
         table = CodeTable(Path(folder), len(described["row"]))
-        trainer.callbacks.append(_Rows(table, described))  # type: ignore[attr-defined]
+        all_callbacks(trainer).append(_Rows(table, described))
         for split in splits:
             data.test_split = split
             with torch.no_grad():

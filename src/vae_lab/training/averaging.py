@@ -11,8 +11,8 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import WeightAveraging
 from torch import Tensor, nn
 
-from vae_lab.training.callback_list import callbacks_of
 from vae_lab.training.sharding import whole_weights
+from vae_lab.training.trainer_parts import all_callbacks, callbacks_of
 
 
 class WeightAverage(WeightAveraging):
@@ -67,9 +67,8 @@ def keep_trained_weights(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
 
 def end_averaging(trainer: Trainer) -> None:
     """Removes the callbacks after the training: they would load weights of a checkpoint that are not averaged."""
-    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
     for callback in averages(trainer):
-        callbacks.remove(callback)
+        all_callbacks(trainer).remove(callback)
 
 
 def averages(trainer: Trainer) -> list[WeightAveraging]:

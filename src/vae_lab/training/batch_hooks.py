@@ -24,7 +24,7 @@ from pytorch_lightning.core.hooks import DataHooks, ModelHooks
 from pytorch_lightning.profilers import PassThroughProfiler
 from pytorch_lightning.strategies import SingleDeviceStrategy
 
-from vae_lab.training.callback_list import callbacks_of
+from vae_lab.training.trainer_parts import callbacks_of
 
 BATCH_HOOKS = (
     "on_train_batch_start",

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from vae_lab.training.batch_hooks import PASS_SAFE
-from vae_lab.training.callback_list import callbacks_of
 from vae_lab.training.optimization import Optimization
+from vae_lab.training.trainer_parts import callbacks_of
 
 NO_PROMISE = "no capturable = True"
 """Why a part that may work on the host is an obstacle."""

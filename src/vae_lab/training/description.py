@@ -19,6 +19,7 @@ from vae_lab.runs.folder import CONFIG, FIGURES, METRICS
 from vae_lab.training.callbacks import LastCheckpoint, Pictures
 from vae_lab.training.loggers import what_it_records
 from vae_lab.training.module import VariationalModule
+from vae_lab.training.trainer_parts import callbacks_of, is_trial
 
 
 def description(trainer: Trainer, module: VariationalModule, data: DataModule, run: Path, selects: bool) -> str:
@@ -47,11 +48,11 @@ def description(trainer: Trainer, module: VariationalModule, data: DataModule, r
 
 def _written(trainer: Any) -> list[str]:
     """Returns two lines that say what will lie in the run folder, and where the curves are recorded."""
-    result, skipped = ([], ModelCheckpoint) if trainer.fast_dev_run else ([METRICS], ())
-    kept = [each for each in trainer.callbacks if isinstance(each, Checkpoint) and not isinstance(each, skipped)]
+    result, skipped = ([], ModelCheckpoint) if is_trial(trainer) else ([METRICS], ())
+    kept = [each for each in callbacks_of(trainer, Checkpoint) if not isinstance(each, skipped)]
     named = [_checkpoint_of(callback) for callback in kept]
     checkpoints = f"checkpoints ({', '.join(named)})" if named else "no checkpoints: it cannot be resumed or opened"
-    pictures = [_pictures_of(callback) for callback in trainer.callbacks if isinstance(callback, Pictures)]
+    pictures = [_pictures_of(callback) for callback in callbacks_of(trainer, Pictures)]
     loggers = [name for logger in trainer.loggers if (name := what_it_records(logger))]
     return [
         f"writes       {', '.join([CONFIG, *result, *pictures, checkpoints])}",

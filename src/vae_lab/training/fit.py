@@ -30,7 +30,6 @@ from vae_lab.runs.checkpoints import read_checkpoint
 from vae_lab.screen import print_lines, print_results
 from vae_lab.training import curves, interrupts, tensorboard
 from vae_lab.training.averaging import averages, end_averaging
-from vae_lab.training.callback_list import callbacks_of, first_callback
 from vae_lab.training.callbacks import LastCheckpoint
 from vae_lab.training.callbacks.further_curves import FurtherCurves
 from vae_lab.training.callbacks.last_checkpoint import how_to_resume
@@ -45,6 +44,7 @@ from vae_lab.training.resume_checks import check_resume, fresh_callbacks
 from vae_lab.training.sharding import refuse_own_parameters
 from vae_lab.training.stopping import why_nothing_is_left
 from vae_lab.training.trainer_checks import dtype_of
+from vae_lab.training.trainer_parts import all_callbacks, callbacks_of, first_callback, is_trial
 from vae_lab.types import SplitName
 
 TestCheckpoint = Literal["best", "last"]
@@ -147,7 +147,7 @@ def _train(
 
     opening = Opening(record.run, write_beginning)
     further = FurtherCurves(sum(plan.train) / max(len(plan.train), 1) * module.optimization.accumulate_grad_batches)
-    trainer.callbacks[:] = [opening, further, *trainer.callbacks]  # type: ignore[attr-defined]
+    all_callbacks(trainer)[:0] = [opening, further]
     started = time.monotonic()
     with _naming_last_checkpoint(trainer), opening.undone_on_failure():
         trainer.fit(module, datamodule=cast(Any, data), ckpt_path=resume)
@@ -173,7 +173,7 @@ def _finish(
     weights = best.best_model_path if best and test_checkpoint == "best" else None
     with _naming_last_checkpoint(trainer):
         metrics = _test(trainer, module, data, weights or None) if tests else {}
-    if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+    if trainer.is_global_zero and not is_trial(trainer):
         selection = data.selection if _selects(trainer, test_checkpoint) else "none"
         prints = _fingerprints(data, ("train", "val", "test") if tests else ("train", "val"))
         skipped, step = module.guard.skipped, _step(weights) if weights else trainer.global_step
@@ -199,8 +199,7 @@ def _fingerprints(data: DataModule, splits: Collection[SplitName]) -> dict[str, 
 def _save_before_averaging(trainer: Trainer) -> None:
     """Has the last checkpoint written before the average replaces the weights: a longer run goes on from those."""
     if averages(trainer):
-        callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
-        callbacks.sort(key=lambda callback: not isinstance(callback, LastCheckpoint))
+        all_callbacks(trainer).sort(key=lambda callback: not isinstance(callback, LastCheckpoint))
 
 
 def _selects(trainer: Trainer, test_checkpoint: TestCheckpoint) -> bool:

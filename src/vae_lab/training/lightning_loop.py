@@ -21,7 +21,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.strategies.launchers import _MultiProcessingLauncher
 
-from vae_lab.training.callback_list import callbacks_of
+from vae_lab.training.trainer_parts import callbacks_of, log_interval
 
 
 def exhausted(dataloader_iter: Any) -> bool:
@@ -73,7 +73,7 @@ def _steps_to_events(trainer: Trainer, batch_index: int) -> Iterator[int]:
     if trainer.max_steps != -1:
         yield trainer.max_steps - step
     savers = callbacks_of(trainer, ModelCheckpoint)
-    for interval in (trainer.log_every_n_steps, *(saver._every_n_train_steps for saver in savers)):  # type: ignore[attr-defined]
+    for interval in (log_interval(trainer), *(saver._every_n_train_steps for saver in savers)):
         if interval:
             yield interval - step % interval
     if refresh := getattr(trainer.progress_bar_callback, "refresh_rate", 0):

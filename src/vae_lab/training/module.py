@@ -22,6 +22,7 @@ from vae_lab.training.optimization import Optimization, Step, StepTerms
 from vae_lab.training.resuming import ResumableModule
 from vae_lab.training.sharding import is_sharded, shard
 from vae_lab.training.trainer_checks import refuse_callbacks
+from vae_lab.training.trainer_parts import log_interval
 from vae_lab.types import Batch, DataSpec
 
 EVALUATION_SEED = 0
@@ -88,7 +89,7 @@ class VariationalModule(ResumableModule):
 
     def log_steps(self, steps: list[Step], first_step: int) -> None:
         self._update_train_bound(steps, first_step)
-        interval = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        interval = log_interval(self.trainer)
         if interval and self.global_step % interval == 0:
             last = steps[-1].batches[-1]
             self.log("train/loss", last.loss, prog_bar=True, sync_dist=True, batch_size=1)

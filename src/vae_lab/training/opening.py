@@ -11,9 +11,9 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 
 from vae_lab.runs.folder import EVENTS, HPARAMS
-from vae_lab.training.callback_list import callbacks_of
 from vae_lab.training.callbacks import LastCheckpoint
 from vae_lab.training.lightning_loop import ends_within_epoch, position, skip_after_epoch
+from vae_lab.training.trainer_parts import callbacks_of
 
 _EARLY_FILES = (EVENTS, HPARAMS)
 """Files that Lightning's logger creates before the run has started."""

@@ -12,7 +12,7 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities import rank_zero_warn
 
-from vae_lab.training.callback_list import callbacks_of
+from vae_lab.training.trainer_parts import callbacks_of
 
 _PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")
 """Keys of the state of a `ModelCheckpoint`; "" stands for none. The keys of ``best_k_models`` are paths, too."""

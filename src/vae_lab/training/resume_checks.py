@@ -12,10 +12,10 @@ from pytorch_lightning.strategies import ModelParallelStrategy
 
 from vae_lab.errors import RunError
 from vae_lab.runs.checkpoints import non_finite, other_weights
-from vae_lab.training.callback_list import callbacks_of
 from vae_lab.training.callbacks import LastCheckpoint
 from vae_lab.training.module import VariationalModule
 from vae_lab.training.resumed_optimizer import why_fresh
+from vae_lab.training.trainer_parts import callbacks_of, is_trial
 
 _LOSES = {
     ModelCheckpoint: "best.ckpt is replaced by the best from here on",
@@ -33,7 +33,7 @@ def check_resume(trainer: Trainer, module: VariationalModule, saved: Mapping[str
         checkpoint: path of that checkpoint.
     """
     run = checkpoint.parent.parent
-    if trainer.fast_dev_run:  # type: ignore[attr-defined]
+    if is_trial(trainer):
         raise RunError(f"trainer.fast_dev_run: a trial keeps nothing of a run; resume={run} without it")
     epochs = saved["progress"]["epoch"]
     if trainer.max_epochs is not None and 0 <= trainer.max_epochs < epochs:

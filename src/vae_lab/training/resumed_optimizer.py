@@ -12,9 +12,9 @@ from torch import nn, zeros
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
-from vae_lab.training.callback_list import callbacks_of
 from vae_lab.training.lightning_loop import total_steps
 from vae_lab.training.optimization import Optimization, OptimizerFactory
+from vae_lab.training.trainer_parts import callbacks_of
 
 Options = Sequence[Mapping[str, Any]]
 """The options of each parameter group."""

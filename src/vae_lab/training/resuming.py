@@ -31,6 +31,7 @@ from vae_lab.training.places import make_absolute, make_relative
 from vae_lab.training.processes import gathered
 from vae_lab.training.stepping import SteppedModule
 from vae_lab.training.stopping import monitored_values, settle_early_stopping
+from vae_lab.training.trainer_parts import datamodule_of
 
 Progress = Mapping[str, Any]
 """Plain containers and tensors:
@@ -161,7 +162,7 @@ def _done_batches(trainer: Trainer, progress: Progress) -> int:
 
 
 def _batch_size(trainer: Trainer) -> int | None:
-    return getattr(trainer.datamodule, "batch_size", None)  # type: ignore[attr-defined]
+    return getattr(datamodule_of(trainer), "batch_size", None)
 
 
 def random_states() -> dict[str, Any]:

@@ -69,6 +69,7 @@ from vae_lab.training.optimization import (
 )
 from vae_lab.training.sharding import refuse_fused_sgd
 from vae_lab.training.skipping import UnusualGradients
+from vae_lab.training.trainer_parts import datamodule_of
 from vae_lab.types import Batch
 
 MAX_STEPS = 32
@@ -254,7 +255,7 @@ class SteppedModule(LightningModule):
 
     def _to_device(self, batch: Any) -> Any:
         """Returns the batch as the hooks of the data module, or those of the module, make it for the device."""
-        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        data = datamodule_of(self.trainer)
         if self._direct and data is not None:
             batch = data.on_before_batch_transfer(batch, 0)
             return data.on_after_batch_transfer(data.transfer_batch_to_device(batch, self.device, 0), 0)

@@ -10,7 +10,7 @@ import torch
 from pytorch_lightning import Trainer
 from pytorch_lightning.callbacks import EarlyStopping
 
-from vae_lab.training.callback_list import callbacks_of
+from vae_lab.training.trainer_parts import callbacks_of
 
 _KEPT_BY_STOP = {"stopped_epoch": 0, "stopping_reason": 0, "stopping_reason_message": None}
 """State of early stopping that records a stop, as it is without one."""

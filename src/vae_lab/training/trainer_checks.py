@@ -24,8 +24,8 @@ from pytorch_lightning.strategies import ModelParallelStrategy
 from torch import nn
 
 from vae_lab.errors import RunError
-from vae_lab.training.callback_list import callbacks_of
 from vae_lab.training.lightning_loop import starts_processes
+from vae_lab.training.trainer_parts import callbacks_of
 
 _PRECISIONS = ("32-true", "64-true", "bf16-mixed", "16-mixed")
 """Precisions by Lightning's names; weights of 16 bits are too coarse for the small steps of an optimizer."""

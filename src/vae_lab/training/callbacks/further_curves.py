@@ -8,6 +8,7 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from vae_lab.training.tensorboard import KL_OF_DIMENSIONS, tensorboard_writer
+from vae_lab.training.trainer_parts import log_interval
 
 _MAX_DIMENSIONS = 64
 """Largest number of latent dimensions that have a curve each."""
@@ -34,7 +35,7 @@ class FurtherCurves(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        interval = trainer.log_every_n_steps  # type: ignore[attr-defined]
+        interval = log_interval(trainer)
         if not interval or trainer.global_step % interval:
             return
         step, now = trainer.global_step, time.monotonic()

@@ -18,6 +18,7 @@ from vae_lab.pictures.columns import check_columns
 from vae_lab.runs.folder import FIGURES
 from vae_lab.training.averaging import shown_weights
 from vae_lab.training.loggers import publish_image
+from vae_lab.training.trainer_parts import datamodule_of
 from vae_lab.types import DataSpec
 
 
@@ -33,7 +34,7 @@ def data_of(trainer: Trainer, callback: Callback) -> Any:
     Raises:
         RunError: for a loader, or a data module of another kind, of which nothing can be drawn.
     """
-    data: Any = trainer.datamodule  # type: ignore[attr-defined]
+    data = datamodule_of(trainer)
     if not (hasattr(data, "spec") and hasattr(data, "examples")):
         name = type(callback).__name__
         raise RunError(f"callbacks: {name} draws the examples of a data module with spec and examples; leave it out")
