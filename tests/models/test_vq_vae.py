@@ -154,7 +154,7 @@ def test_its_pictures_leave_out_what_moves_codes() -> None:
     drawn = dict(Album(Batch(x.float())).full(model))
     assert set(drawn) == {"samples", "reconstructions", "codebook"}
     assert drawn["codebook"].shape[0] == 3
-    with pytest.raises(ValueError, match="what=traversals: moves codes by small steps"):
+    with pytest.raises(ValueError, match="what=traversals: needs codes that are points of a space"):
         list(requested(Request(what="traversals"), model, lambda *_: Batch(x)))
 
 

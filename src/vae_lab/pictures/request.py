@@ -53,8 +53,8 @@ def requested(request: Request, model: LatentVariableModel, examples: Examples) 
         request = replace(request, y=None)
     if model.discrete and request.what not in ("samples", "reconstructions", "conditions"):
         raise ValueError(
-            f"what={request.what}: moves codes by small steps, and those of this model are numbers of a codebook's "
-            "entries; choose samples or reconstructions"
+            f"what={request.what}: needs codes that are points of a space, and those of this model are numbers of a"
+            " codebook's entries; choose samples, reconstructions or, with labels, conditions"
         )
     chosen = _chosen(request, model)
     each: Sequence[int | Condition | None] = chosen or [None]
