@@ -60,7 +60,7 @@ def train_in_folder(composition: Composition, given: GivenData | None = None) ->
     from vae_lab.training import Record, fit, prepare_process  # noqa: PLC0415
 
     cfg = composition.cfg
-    keep_own_defaults(cfg, composition.overrides)
+    keep_own_defaults(composition)
     name_whole_root(cfg)
     if given is not None and "root" in cfg.data:
         OmegaConf.update(cfg, "data.root", IN_MEMORY)

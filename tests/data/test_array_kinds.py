@@ -231,6 +231,22 @@ def test_standardisation_can_be_left_out_and_is_for_real_numbers(tmp_path: Path)
 WORDS = ("data=array", "data.root=own", "network=mlp", "logger=none", *FAST)
 
 
+def test_a_run_that_is_resumed_again_and_again_records_the_same_choices(
+    train: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    """By ``resume=auto``, as a cluster and a resumed sweep start it, what was left to the data stays what it was."""
+    own(tmp_path, unit(40, 2))
+    words = (*WORDS, f"data.root={tmp_path}", "hydra.run.dir=run", "resume=auto")
+    records = []
+    for epochs in (1, 2, 3):
+        outcome = train(*words, f"trainer.max_epochs={epochs}")
+        assert outcome.code == 0, outcome.err
+        records.append(find_run(tmp_path / "run").config)
+    assert [record["choices"]["likelihood"] for record in records] == ["gaussian"] * 3
+    assert records[1]["choices"] == records[0]["choices"]
+    assert records[1]["likelihood"] == records[0]["likelihood"]
+
+
 def test_a_table_trains_resumes_and_evaluates_in_its_own_units(
     train: Callable[..., Outcome], command: Callable[..., Outcome], tmp_path: Path
 ) -> None:

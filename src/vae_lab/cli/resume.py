@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from vae_lab.cli.by_data import is_auto, keep_found, set_likelihood
-from vae_lab.cli.compose import config_dir, groups
+from vae_lab.cli.compose import Composition, config_dir, groups
 from vae_lab.cli.repeated_words import moved_choices
 from vae_lab.errors import RunError
 from vae_lab.files import absolute
@@ -70,17 +70,19 @@ _OWN_DEFAULTS = frozenset({"data.val_size", "data.root", "data.split_seed", "lik
 """Keys whose defaults another version, folder or kind of data changes: a run goes on with its own value."""
 
 
-def keep_own_defaults(cfg: DictConfig, given: Sequence[str]) -> None:
+def keep_own_defaults(composition: Composition) -> None:
     """Sets the keys of `_OWN_DEFAULTS` to the values of the resumed run, unless the command line gives them.
 
-    An option that was left to the data gets the value that the run has found.
+    An option that was left to the data gets the value that the run has found, in ``choices`` too: the run is resumed
+    again from what it records now.
     """
+    cfg = composition.cfg
     run = Path(cfg.run_dir)
     if cfg.resume is None or last_checkpoint(run) is None:
         return
     saved = saved_config(run)
     recorded = _DEFAULTS_OF_OLDER_RUNS | dict(leaves(saved))
-    for key in _OWN_DEFAULTS - {key_of(word) for word in given}:
+    for key in _OWN_DEFAULTS - {key_of(word) for word in composition.overrides}:
         if key in recorded and OmegaConf.select(cfg, key) is not None:
             OmegaConf.update(cfg, key, recorded[key])
     keep_found(cfg, saved)
@@ -88,6 +90,7 @@ def keep_own_defaults(cfg: DictConfig, given: Sequence[str]) -> None:
     if is_auto(cfg) and chosen in groups()["likelihood"]:
         scale = value_at(saved, "likelihood.scale")
         set_likelihood(cfg, chosen, config_dir(), **({} if scale is None else {"scale": scale}))
+        composition.choices["likelihood"] = chosen
 
 
 def checkpoint_to_resume(config: dict[str, Any], run: Path) -> Path | None:
