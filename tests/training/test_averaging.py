@@ -37,6 +37,20 @@ def test_the_test_is_that_of_the_best_averaged_weights(train: Callable[..., Outc
     assert any(not torch.equal(value, raw[name]) for name, value in best["state_dict"].items())
 
 
+@pytest.mark.parametrize("average", ["average=0.8", EMA], ids=["ours", "Lightning's"])
+@pytest.mark.parametrize("words", [("test_checkpoint=last",), ("trainer.limit_val_batches=0",)], ids=" ".join)
+def test_a_test_that_is_repeated_is_of_the_averaged_weights(
+    train: Callable[..., Outcome], tmp_path: Path, words: tuple[str, ...], average: str
+) -> None:
+    """A run that was killed in its test has nothing left to train, so that no training ends."""
+    assert train(*WORDS, *words, average, f"hydra.run.dir={tmp_path}").code == 0
+    first = (tmp_path / "metrics.json").read_text()
+    (tmp_path / "metrics.json").unlink()
+    outcome = train(f"resume={tmp_path}", average)
+    assert outcome.code == 0, outcome.err
+    assert json.loads((tmp_path / "metrics.json").read_text())["metrics"] == json.loads(first)["metrics"]
+
+
 @pytest.mark.slow
 def test_an_averaged_run_goes_on_within_an_epoch_and_longer(
     train: Callable[..., Outcome],

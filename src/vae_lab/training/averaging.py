@@ -65,9 +65,14 @@ def keep_trained_weights(trainer: Trainer, checkpoint: dict[str, Any]) -> None:
         checkpoint["state_dict"] = checkpoint["current_model_state"]
 
 
-def end_averaging(trainer: Trainer) -> None:
-    """Removes the callbacks after the training: they would load weights of a checkpoint that are not averaged."""
+def end_averaging(trainer: Trainer, module: LightningModule) -> None:
+    """Gives the module the average after the training, and removes the callbacks.
+
+    Lightning gives it at the end of a training, which does not come if a resumed run has nothing left to train. The
+    callbacks would load weights of a checkpoint that are not averaged.
+    """
     for callback in averages(trainer):
+        callback.on_train_end(trainer, module)
         all_callbacks(trainer).remove(callback)
 
 

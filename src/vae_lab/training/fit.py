@@ -154,7 +154,7 @@ def _train(
         opening.open()  # if there was nothing to train
     if saved is not None and trainer.global_step == saved["progress"]["step"] and trainer.is_global_zero:
         print(f"nothing was left to train: {why_nothing_is_left(trainer)}")
-    end_averaging(trainer)
+    end_averaging(trainer, module)
     last = first_callback(trainer, LastCheckpoint)
     return plan, last.seconds if last else time.monotonic() - started
 
