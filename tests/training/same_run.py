@@ -13,6 +13,7 @@ def state_of(run: Path) -> dict[str, Any]:
     """All that the last checkpoint holds, but for the time it took and where it lies."""
     state = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     del state["curves"], state["callbacks"]["LastCheckpoint"]
+    state.pop("ended_curves", None)  # of a run that ended within an epoch
     return plain(state, str(run))
 
 

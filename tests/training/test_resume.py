@@ -21,7 +21,7 @@ from tests.training.same_run import assert_same, state_of
 from vae_lab.cli.resume import checkpoint_to_resume
 from vae_lab.errors import RunError
 from vae_lab.runs.folder import EVENTS, last_checkpoint
-from vae_lab.training import curves
+from vae_lab.training import AtomicCheckpointIO, curves
 from vae_lab.training.callbacks import LastCheckpoint
 from vae_lab.training.module import VariationalModule
 
@@ -114,6 +114,47 @@ def test_two_epochs_and_one_more_are_three(train: Callable[..., Outcome], tmp_pa
     again = train(f"resume={run}", f"trainer.max_epochs={EPOCHS}")  # nothing is left to do but the test
     assert again.code == 0
     assert_same(run, reference)
+
+
+def kill_after_saving(patch: pytest.MonkeyPatch, number: int) -> None:
+    """The run ends at once when last.ckpt has been written after step n."""
+    whole = AtomicCheckpointIO.save_checkpoint
+
+    def save(self: AtomicCheckpointIO, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        whole(self, checkpoint, path)
+        if Path(path).name == "last.ckpt" and checkpoint["global_step"] >= number:
+            raise SystemExit(137)
+
+    patch.setattr(AtomicCheckpointIO, "save_checkpoint", save)
+
+
+ENDS = {
+    "plain": ((), EPOCHS * BATCHES),
+    "average": (("average=0.8",), EPOCHS * BATCHES),
+    "within an epoch": (("trainer.max_steps=9",), 9),
+    "within an epoch, average": (("trainer.max_steps=9", "average=0.8"), 9),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_the_last_pictures_and_points_come_before_the_last_checkpoint(
+    train: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, end: str
+) -> None:
+    """A run that is killed right after it has nothing left to train, so that nothing would draw or log them again."""
+    reference, run = tmp_path / "reference", tmp_path / "run"
+    more, last_step = ENDS[end]
+    words = (*(word for word in QUICK if not word.startswith("callbacks")), "callbacks.projector=null", *more)
+    assert train(*words, "logger=many", f"hydra.run.dir={reference}").code == 0
+    with monkeypatch.context() as patch:
+        kill_after_saving(patch, last_step)
+        assert train(*words, "logger=many", f"hydra.run.dir={run}").code == 137
+    assert train(*words, "logger=many", "resume=auto", f"hydra.run.dir={run}").code == 0
+    assert_same(run, reference)
+    assert pictures_of(run) == pictures_of(reference)
+
+
+def pictures_of(run: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (run / "figures").iterdir()}
 
 
 def test_resume_auto_is_one_command_for_a_cluster(

@@ -78,6 +78,8 @@ def check_resumable(checkpoint: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} holds other things than dictionaries")
     if not all({"random", "train_bound"} <= rank.keys() for rank in checkpoint["progress"]["ranks"]):
         raise ValueError("progress.ranks lacks random states or sums")
+    if not isinstance(checkpoint.get("ended_curves", {}), dict):  # of runs that ended within an epoch
+        raise ValueError("ended_curves is not a dictionary")
     norms = checkpoint.get("gradient_norms")  # of runs with gradient_skip
     kinds = {"norms": Tensor, "seen": int, "skipped": Tensor}
     if norms is not None and not (

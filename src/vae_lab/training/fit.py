@@ -135,8 +135,9 @@ def _train(
 
     def write_beginning(earlier: frozenset[Path]) -> None:
         if trainer.is_global_zero:
-            _clear_up(record.run, earlier, saved)
-            if saved is not None and trainer.global_step > saved["progress"]["step"]:
+            goes_on = saved is not None and trainer.global_step > saved["progress"]["step"]
+            _clear_up(record.run, earlier, saved, goes_on)
+            if saved is not None and goes_on:
                 runs.set_aside_results(record.run, saved["progress"]["step"])
             config = runs.with_found(record.config, data.found())
             runs.save_config(record.run, {**config, "spec": module.spec.plain()})
@@ -197,9 +198,15 @@ def _fingerprints(data: DataModule, splits: Collection[SplitName]) -> dict[str, 
 
 
 def _save_before_averaging(trainer: Trainer) -> None:
-    """Has the last checkpoint written before the average replaces the weights: a longer run goes on from those."""
-    if averages(trainer):
-        all_callbacks(trainer).sort(key=lambda callback: not isinstance(callback, LastCheckpoint))
+    """Has the last checkpoint written before the average replaces the weights: a longer run goes on from those.
+
+    The last pictures still come before it: they would be lost if the run is killed between the two.
+    """
+    callbacks = all_callbacks(trainer)
+    last = first_callback(trainer, LastCheckpoint)
+    if last and (average := averages(trainer)):
+        callbacks.remove(last)
+        callbacks.insert(callbacks.index(average[0]), last)
 
 
 def _selects(trainer: Trainer, test_checkpoint: TestCheckpoint) -> bool:
@@ -225,10 +232,15 @@ def _place(name: str) -> int:
     return first.index(name) if name in first else len(first)
 
 
-def _clear_up(run: Path, earlier: frozenset[Path], saved: Mapping[str, Any] | None) -> None:
-    """Removes what earlier attempts left in the run folder after their checkpoint, or without one."""
+def _clear_up(run: Path, earlier: frozenset[Path], saved: Mapping[str, Any] | None, goes_on: bool) -> None:
+    """Removes what earlier attempts left in the run folder after their checkpoint, or without one.
+
+    A run that ended within an epoch keeps the last points and pictures of its curves unless it goes on.
+    """
     if runs.is_run(run):  # otherwise the folder may be anybody's
-        curves.rewind(run, {runs.CSV: 0} if saved is None else saved["curves"], earlier)
+        sizes = {runs.CSV: 0} if saved is None else saved["curves"]
+        ended = None if saved is None or goes_on else saved.get("ended_curves")
+        curves.rewind(run, ended or sizes, earlier)
         remove_unfinished(run)
         for name in runs.OUTCOMES:
             (run / name).unlink(missing_ok=True)

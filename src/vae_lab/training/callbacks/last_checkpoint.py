@@ -11,6 +11,7 @@ from typing import Any
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 
+from vae_lab.runs.checkpoints import read_checkpoint
 from vae_lab.runs.folder import LAST
 from vae_lab.training import curves, interrupts
 from vae_lab.training.loggers import flush
@@ -35,6 +36,7 @@ class LastCheckpoint(Checkpoint):
         if every_minutes < 0:
             raise ValueError(f"checkpoint.every_minutes={every_minutes}: must be 0 (only after epochs) or more")
         self.path = Path(dirpath) / LAST
+        self._cut = self.path.with_name(f".{LAST}.cut.part")
         self.every_minutes = every_minutes
         self._started = self._saved_at = time.monotonic()
         self._seconds = 0.0  # of training before this process
@@ -64,12 +66,18 @@ class LastCheckpoint(Checkpoint):
         self._stop_if_asked(trainer)
 
     def save_cut_epoch(self, trainer: Trainer) -> None:
-        """Saves a run that ends within an epoch as it stands there, so that a longer one goes on with the epoch."""
-        self._save(trainer)
+        """Saves a run that ends within an epoch as it stands there, so that a longer one goes on with the epoch.
+
+        It becomes last.ckpt once the run has ended: one that is killed before goes on from an earlier checkpoint, and
+        draws its last pictures again.
+        """
+        trainer.save_checkpoint(self._cut, weights_only=False)
         self._saved_within_epoch = True
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not self._saved_within_epoch:
+        if self._saved_within_epoch:
+            self._end_cut_epoch(trainer)
+        else:
             self._save(trainer)
         self._stop_if_asked(trainer)
 
@@ -97,6 +105,15 @@ class LastCheckpoint(Checkpoint):
     def _save(self, trainer: Trainer) -> None:
         trainer.save_checkpoint(self.path, weights_only=False)
         self._saved_at = time.monotonic()
+
+    def _end_cut_epoch(self, trainer: Trainer) -> None:
+        """Makes last.ckpt of what `save_cut_epoch` saved, with the sizes of the curves at the end as well."""
+        if trainer.is_global_zero:
+            flush(trainer)
+            ended = {"ended_curves": curves.sizes(self.path.parent.parent)}
+            trainer.strategy.checkpoint_io.save_checkpoint(read_checkpoint(self._cut) | ended, self.path)
+            self._cut.unlink()
+        trainer.strategy.barrier()
 
     def _stop_if_asked(self, trainer: Trainer) -> None:
         if not self._any(trainer, interrupts.received() is not None):
