@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,12 +36,17 @@ def export(cfg: DictConfig) -> None:
     run = find_run(cfg.run)
     if cfg.out and Path(cfg.out).expanduser().exists():
         raise RunError(f"out={cfg.out}: exists already; name a new folder")
-    folder = make_unique_folder(Path(cfg.out).expanduser() if cfg.out else run.folder / EXPORT)
+    wanted = Path(cfg.out).expanduser() if cfg.out else run.folder / EXPORT
+    unfinished = wanted.with_name(f".{wanted.name}.{os.getpid()}.part")
+    unfinished.mkdir(parents=True)
     try:
-        written = export_run(run, folder, settings, cfg.packages, print)
+        written = export_run(run, unfinished, settings, cfg.packages, print)
+        written.folder = make_unique_folder(wanted)
+        unfinished.replace(written.folder)  # whole, or absent if the command is killed
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)  # it was empty
+        shutil.rmtree(unfinished, ignore_errors=True)
         raise
+    folder = written.folder
     show(written)
     if not written.largest <= TOLERANCE:
         raise RunError(f"{folder}: differs from the run by {written.largest:.1e}, more than {TOLERANCE:g}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -71,9 +72,12 @@ def write_bytes(path: Path, content: bytes | memoryview, sync: bool = False) -> 
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Deletes the unfinished files of processes that were killed."""
-    for unfinished in folder.rglob(".*.part"):
-        unfinished.unlink()
+    """Deletes the unfinished files and folders of processes that were killed."""
+    for unfinished in list(folder.rglob(".*.part")):
+        if unfinished.is_dir() and not unfinished.is_symlink():
+            shutil.rmtree(unfinished)
+        else:
+            unfinished.unlink(missing_ok=True)  # it may have lain in such a folder
 
 
 def why_not_a_file(path: Path) -> str:

@@ -20,7 +20,8 @@ import vae_lab
 from tests.conftest import FAST, Outcome, trained_run
 from vae_lab.errors import RunError
 from vae_lab.export import main
-from vae_lab.exports import formats, push
+from vae_lab.exports import formats, push, writing
+from vae_lab.files import remove_unfinished
 from vae_lab.runs.reading import find_runs
 
 WITHOUT = "import sys; sys.modules.update(dict.fromkeys({names!r})); exec(open(sys.argv[1]).read())"
@@ -259,6 +260,27 @@ def test_mistakes_are_one_line_before_any_work(
     assert error("push=me/model").startswith("push=me/model: HF_HUB_OFFLINE is set")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     assert error("format=onnx") == "format=onnx needs onnxruntime; pip install 'vae-lab[export]'"
+
+
+def test_an_export_is_there_only_once_it_is_whole(
+    run: Path, export: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command that is killed leaves no half export, and a run that goes on deletes what it leaves."""
+    whole, seen = writing.write_card, []
+
+    def write_card(folder: Path, *args: Any) -> None:
+        whole(folder, *args)
+        seen.append((run / "export").exists())
+        shutil.copytree(folder, run / ".export.99999.part")  # as a kill would leave it
+
+    monkeypatch.setattr(writing, "write_card", write_card)
+    outcome = export("run=run", "format=safetensors")
+    assert outcome.code == 0, outcome.err
+    assert seen == [False]
+    assert (run / "export" / "README.md").is_file()
+    assert f"written to   {Path('run') / 'export'}" in outcome.out
+    remove_unfinished(run)
+    assert not list(run.rglob(".*"))
 
 
 def test_a_broken_file_of_weights_is_reported_in_one_line(run: Path, export: Callable[..., Outcome]) -> None:
