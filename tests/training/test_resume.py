@@ -116,6 +116,18 @@ def test_two_epochs_and_one_more_are_three(train: Callable[..., Outcome], tmp_pa
     assert_same(run, reference)
 
 
+def test_weights_in_double_precision_go_on_in_it(
+    train: Callable[..., Outcome], stopped_at: Callable[..., None], tmp_path: Path
+) -> None:
+    reference, run = tmp_path / "reference", tmp_path / "run"
+    words = (*QUICK, "trainer.precision=64-true", "average=0.8", "trainer.max_epochs=2")
+    assert train(*words, f"hydra.run.dir={reference}").code == 0
+    stopped_at(BATCHES + 3, signal.SIGTERM)
+    assert train(*words, f"hydra.run.dir={run}").code == 143
+    assert train(f"resume={run}").code == 0
+    assert_same(run, reference)
+
+
 def kill_after_saving(patch: pytest.MonkeyPatch, number: int) -> None:
     """The run ends at once when last.ckpt has been written after step n."""
     whole = AtomicCheckpointIO.save_checkpoint

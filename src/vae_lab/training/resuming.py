@@ -95,6 +95,8 @@ class ResumableModule(SteppedModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint.update(migrated(checkpoint))  # a strategy may have read it by itself
+        # Lightning does it after the weights are restored, which would round those of trainer.precision=64-true.
+        self.trainer.precision_plugin.convert_module(self)
         make_absolute(self.trainer, checkpoint)
         resumed_optimizer.drop_absent_callbacks(self.trainer, checkpoint)
         keep_trained_weights(self.trainer, checkpoint)
