@@ -116,6 +116,28 @@ def test_two_epochs_and_one_more_are_three(train: Callable[..., Outcome], tmp_pa
     assert_same(run, reference)
 
 
+@pytest.mark.parametrize("which", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_stopped_within_the_test(
+    train: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, which: signal.Signals
+) -> None:
+    reference, run = tmp_path / "reference", tmp_path / "run"
+    assert train(*QUICK, f"hydra.run.dir={reference}").code == 0
+    whole = VariationalModule.test_step
+
+    def step(self: VariationalModule, batch: Any, batch_idx: int) -> None:
+        os.kill(os.getpid(), which)
+        whole(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(VariationalModule, "test_step", step)
+        outcome = train(*QUICK, f"hydra.run.dir={run}")
+        assert outcome.code == 128 + which, outcome.err
+        assert f"python -m vae_lab.train resume={run}" in outcome.out
+    assert not (run / "metrics.json").exists()
+    assert train(f"resume={run}").code == 0
+    assert_same(run, reference)
+
+
 def test_weights_in_double_precision_go_on_in_it(
     train: Callable[..., Outcome], stopped_at: Callable[..., None], tmp_path: Path
 ) -> None:

@@ -81,6 +81,9 @@ class LastCheckpoint(Checkpoint):
             self._save(trainer)
         self._stop_if_asked(trainer)
 
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        interrupts.listen()  # again, after Lightning has set a handler of its own, which would let the test go on
+
     def on_test_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
