@@ -234,6 +234,13 @@ def test_what_cannot_be_resumed_says_so(train: Callable[..., Outcome], tmp_path:
     assert "no checkpoint there yet" in gone.error_lines[0]
 
 
+def test_a_second_writer_of_the_last_checkpoint_is_refused(train: Callable[..., Outcome], tmp_path: Path) -> None:
+    outcome = train(*QUICK, "+callbacks.checkpoint.save_last=true", f"hydra.run.dir={tmp_path / 'run'}")
+    assert outcome.code == 1
+    assert "ModelCheckpoint with save_last=true would write last.ckpt within an epoch" in outcome.error_lines[0]
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("asked", [None, "auto"])
 @pytest.mark.parametrize("name", ["checkpoints/best.ckpt", "metrics.json", "evaluation_val.json", "config.yaml"])
 def test_a_new_run_writes_over_no_results_and_no_files_of_others(name: str, asked: str | None, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from pytorch_lightning.callbacks import (
     Callback,
     GradientAccumulationScheduler,
     LearningRateFinder,
+    ModelCheckpoint,
     StochasticWeightAveraging,
     Timer,
     WeightAveraging,
@@ -78,9 +79,9 @@ def check_trainer(trainer: Trainer) -> None:
 
     Raises:
         RunError: for a precision that is none of `_PRECISIONS`, processes that are forked or spawned from this one,
-            `_UNSUPPORTED` callbacks, averages of sharded weights, an interval of validation that is not a number of
-            batches, a least number of epochs or steps above the largest, no time at all, or several nodes of which
-            nothing says which one this is.
+            `_UNSUPPORTED` callbacks, averages of sharded weights, a second writer of last.ckpt, an interval of
+            validation that is not a number of batches, a least number of epochs or steps above the largest, no time at
+            all, or several nodes of which nothing says which one this is.
     """
     if trainer.precision not in _PRECISIONS:
         choice = ", ".join(_PRECISIONS)
@@ -90,6 +91,11 @@ def check_trainer(trainer: Trainer) -> None:
     refuse_callbacks(trainer)
     if callbacks_of(trainer, WeightAveraging) and isinstance(trainer.strategy, ModelParallelStrategy):
         raise RunError("callbacks: WeightAveraging cannot average sharded weights; use trainer=ddp")
+    if any(saver.save_last for saver in callbacks_of(trainer, ModelCheckpoint)):
+        raise RunError(
+            "callbacks: ModelCheckpoint with save_last=true would write last.ckpt within an epoch, from which a run "
+            "does not go on exactly; leave save_last out, because callbacks.last_checkpoint writes last.ckpt"
+        )
     _check_nodes(trainer)
     if any(timer.time_remaining() == 0 for timer in callbacks_of(trainer, Timer)):
         raise RunError(f"trainer.max_time=00:00:00:00: leaves no time to train; {_REMEDIES['max_time']}")
