@@ -31,8 +31,9 @@ def write_results(folder: Path) -> Path:
         Path of the page.
 
     Raises:
-        RunError: for a folder without published.yaml, a file that is not an evaluation, or an evaluation worse than
-            published by more than `EXPLAINED_ABOVE` nats without a note.
+        RunError: for a folder without published.yaml, a file that is not an evaluation, an evaluation worse than
+            published by more than `EXPLAINED_ABOVE` nats without a note, or an experiment neither run nor with its
+            expected time.
     """
     page = folder.with_suffix(".md")
     write_text(page, render_results(folder))
@@ -74,7 +75,8 @@ The published ones are of all 737,280 images of dSprites."""
 
 NOT_RUN = """## Not run yet
 
-Set-ups that are ready, with the published figure (of disentanglement the MIG):"""
+Set-ups that are ready, with the published figure (of disentanglement the MIG) and the time that the training is
+expected to take on one quiet core: measured seconds per step times the steps."""
 
 SCORES = ("mig", "sap", "dci_disentanglement", "factor_vae_score")
 SCORES_HEADER = ("experiment", "published MIG", "MIG", "SAP", "DCI", "FactorVAE", "ELBO", "seed", "training")
@@ -110,8 +112,10 @@ def _row(entry: Mapping[str, Any], record: Mapping[str, Any]) -> Sequence[str]:
 
 
 def _not_run(entry: Mapping[str, Any]) -> str:
-    note = f". {entry['note'].strip()}" if "note" in entry else ""
-    return f"- {_name(entry)}; published {entry['published']} ({entry['source']}){note}"
+    if "expected" not in entry:
+        raise RunError(f"{entry['record']}: not run, and published.yaml does not say how long it is expected to take")
+    published = f"published {entry['published']} ({entry['source']})"
+    return f"- {_name(entry)}; {published}; expected to take {entry['expected']}"
 
 
 def _scores(entry: Mapping[str, Any], record: Mapping[str, Any]) -> Sequence[str]:

@@ -22,6 +22,7 @@ def kept(folder: Path, entry: dict[str, Any], **result: float) -> Path:
         "command": "experiment=one",
         "metric": "nll",
         "source": "A. Author",
+        "expected": "40 min",
     } | entry
     (folder / "published.yaml").write_text(yaml.safe_dump([whole]))
     if result:
@@ -57,8 +58,17 @@ def test_scores_stand_side_by_side(tmp_path: Path) -> None:
 def test_what_was_not_run_is_in_a_list_of_its_own(tmp_path: Path) -> None:
     table, _, listed = render_results(kept(tmp_path / "results", {"published": 86.76})).partition("## Not run yet")
     assert "One" not in table
-    assert "- One: `experiment=one`; published 86.76 (A. Author)" in listed
+    assert "- One: `experiment=one`; published 86.76 (A. Author); expected to take 40 min" in listed
     assert "Not run" not in render_results(kept(tmp_path / "other", {"published": 86.76}, nll=86.0))
+
+
+def test_what_was_not_run_says_how_long_it_would_take(tmp_path: Path) -> None:
+    folder = kept(tmp_path / "results", {"published": 86.76})
+    (entry,) = yaml.safe_load((folder / "published.yaml").read_text())
+    del entry["expected"]
+    (folder / "published.yaml").write_text(yaml.safe_dump([entry]))
+    with pytest.raises(RunError, match=r"one: not run, and published\.yaml does not say how long"):
+        render_results(folder)
 
 
 def test_a_large_shortfall_needs_an_explanation(tmp_path: Path) -> None:
