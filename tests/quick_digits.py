@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from vae_lab.data import datamodule, split_rows
+from vae_lab.data import split_rows
 from vae_lab.data.arrays import Arrays, Examples, Indices
 from vae_lab.data.mnist import _embedded_split
 
-BINARIZED, FINGERPRINT = split_rows.binarized, datamodule.fingerprint
+BINARIZED, FINGERPRINT = split_rows.binarized, split_rows.fingerprint
 samples: dict[tuple[Any, ...], Examples] = {}
 digests: dict[tuple[Any, ...], str] = {}
 
@@ -16,7 +16,7 @@ digests: dict[tuple[Any, ...], str] = {}
 def remember() -> None:
     """Lets runs remember what depends on the digits alone, which is half of the time of a short one."""
     split_rows.binarized = binarized
-    datamodule.fingerprint = fingerprint
+    split_rows.fingerprint = fingerprint
 
 
 def place(x: Examples) -> int | None:

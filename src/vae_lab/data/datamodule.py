@@ -11,7 +11,7 @@ from pytorch_lightning import LightningDataModule
 from torch import Tensor
 
 from vae_lab import noise
-from vae_lab.data.arrays import Indices, evenly_spread, fingerprint
+from vae_lab.data.arrays import Indices, evenly_spread
 from vae_lab.data.conditions import chosen_places
 from vae_lab.data.framing import ImageSize
 from vae_lab.data.loader import (
@@ -95,7 +95,6 @@ class ImageDataModule(LightningDataModule):
         self.balance = balance
         self.seed = seed
         self._splits = Splits(self.images, val_size, binarization, seed, support, standardize, horizontal_flip)
-        self._fingerprints: dict[SplitName, str] = {}
         self.dtype = torch.float32  # of the numbers in a batch; that of the model
         self.test_split: SplitName = "test"  # what `test_dataloader` serves; an evaluation may ask for another,
         self.num_test_examples: int | None = None  # and for a part of it
@@ -136,7 +135,6 @@ class ImageDataModule(LightningDataModule):
         if isinstance(self.images, OwnData):
             self.images.test_on_all()
             self._splits.forget_test()
-            self._fingerprints.pop("test", None)
 
     @property
     def selection(self) -> Literal["validation set", "test set"]:
@@ -172,9 +170,7 @@ class ImageDataModule(LightningDataModule):
 
     def fingerprint(self, name: SplitName) -> str:
         """Returns a digest of a split, the same wherever the data lie."""
-        if name not in self._fingerprints:  # it may read a gigabyte, and a run asks for it two or three times
-            self._fingerprints[name] = fingerprint(*self.split(name))
-        return self._fingerprints[name]
+        return self._splits.fingerprint(name)
 
     def train_dataloader(self) -> BatchLoader:
         train = self.split("train")

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
-from vae_lab.data.arrays import Arrays, Examples, Indices, allocate, chunks, release
+from vae_lab.data.arrays import Arrays, Examples, Indices, allocate, chunks, fingerprint, release
 from vae_lab.data.scaling import numbers_spec, scaling_of
 from vae_lab.data.source import DataSource, readable
 from vae_lab.data.splits import held_out
@@ -60,6 +60,7 @@ class Splits:
         self.standardize = standardize
         self.horizontal_flip = horizontal_flip
         self._recorded: DataSpec | None = None
+        self._fingerprints: dict[SplitName, str] = {}
 
     def __getitem__(self, name: SplitName) -> Split:
         """Returns the arrays and rows of one split, read at the first call."""
@@ -71,6 +72,13 @@ class Splits:
     def forget_test(self) -> None:
         """Has the test split read again."""
         self.__dict__.pop("_test", None)
+        self._fingerprints.pop("test", None)
+
+    def fingerprint(self, name: SplitName) -> str:
+        """Returns the digest of a split; it may read a gigabyte, and a run asks for it two or three times."""
+        if name not in self._fingerprints:
+            self._fingerprints[name] = fingerprint(*self[name])
+        return self._fingerprints[name]
 
     def evaluated_train(self) -> Split:
         """Returns the training split as an evaluation sees it: under dynamic binarization, one fixed sample."""
