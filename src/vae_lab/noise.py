@@ -208,6 +208,11 @@ def mixed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
+def seed_of_batch(seed: int, index: int) -> int:
+    """Returns the seed of a batch: ``seed`` for the first, and for no other one the seed of another seed's batch."""
+    return mixed(seed, index) if index else seed
+
+
 def fresh_seed() -> int:
     """Draws a seed for `by_sample` from the random numbers of this process."""
     return int(torch.randint(2**62, ()))

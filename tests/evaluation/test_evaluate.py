@@ -14,10 +14,14 @@ import torch
 
 import vae_lab
 from tests.conftest import FAST, Outcome
+from tests.linear_gaussian import random_model
 from tests.training.processes import run_forked
 from vae_lab import noise
 from vae_lab.evaluate import main
-from vae_lab.evaluation.estimator import MeanAndError
+from vae_lab.evaluation.encoding import _EncodingModule
+from vae_lab.evaluation.estimator import EvaluationModule, MeanAndError
+from vae_lab.settings import EncodingSettings
+from vae_lab.types import Batch
 
 QUICK = ("trainer=cpu", "trainer.limit_test_batches=3", "trainer.enable_progress_bar=false", "num_samples=20")
 
@@ -51,6 +55,22 @@ def test_the_mean_has_the_standard_error_of_its_examples() -> None:
     assert errors == pytest.approx((values.std(1) / math.sqrt(101)).tolist(), abs=1e-12)
 
 
+def test_no_two_seeds_share_the_noise_of_a_batch() -> None:
+    numbers = random_model(0)
+    batch, model = Batch(numbers.data(5)[0]), numbers.model("bottom_up", widen=[2.0])
+    nats, codes = set(), set()
+    for seed in range(3):
+        evaluation = EvaluationModule(model, 2, 2, None, False, seed)
+        encoding = _EncodingModule(model, EncodingSettings(num_samples=2, seed=seed))
+        for index in range(3):
+            evaluation.marginal.reset()
+            with torch.no_grad():
+                evaluation.test_step(batch, index)
+                codes.add(float(encoding.predict_step(batch, index)["log_prob"].sum()))
+            nats.add(evaluation.marginal.compute()[0][0])
+    assert len(nats) == len(codes) == 9, "seed 0 and batch 1 had the noise of seed 1 and batch 0"
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_a_run_is_evaluated(train: Callable[..., Outcome], evaluate: Callable[..., Outcome], tmp_path: Path) -> None:
     run = trained(train, tmp_path / "run", "model=cvae")
@@ -73,7 +93,7 @@ def test_a_run_is_evaluated(train: Callable[..., Outcome], evaluate: Callable[..
     log_probs = []
     for index, batch in zip(range(3), data.test_dataloader(), strict=False):
         x = data.transform(batch, training=False).x if batch.x.dtype == torch.uint8 else batch.x
-        with noise.fixed_seed(index, torch.device("cpu")):
+        with noise.fixed_seed(noise.seed_of_batch(0, index), torch.device("cpu")):
             log_probs.append(model.log_marginal(x, batch.y, 20))
     assert found["nll"] == pytest.approx(-float(torch.cat(log_probs).double().mean()), rel=1e-6)
 

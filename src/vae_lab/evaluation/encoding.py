@@ -155,7 +155,7 @@ class _EncodingModule(LightningModule):
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         y = batch.y if self.model.conditional else None
         columns: dict[str, Tensor] = {}
-        with noise.fixed_seed(self.settings.seed + batch_idx, self.device):
+        with noise.fixed_seed(noise.seed_of_batch(self.settings.seed, batch_idx), self.device):
             if self.settings.num_samples is not None:
                 columns["log_prob"] = self.model.log_marginal(
                     batch.x, y, self.settings.num_samples, self.settings.chunk

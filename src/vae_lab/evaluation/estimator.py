@@ -76,7 +76,7 @@ class EvaluationModule(LightningModule):
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         y = batch.y if self.model.conditional else None
-        with noise.fixed_seed(self.seed + batch_idx, self.device), noise.sharded(batch.shard):
+        with noise.fixed_seed(noise.seed_of_batch(self.seed, batch_idx), self.device), noise.sharded(batch.shard):
             estimate = self.model.importance_estimate(batch.x, y, self.num_samples, self.chunk)
             terms = self.model(batch.x, y, self.elbo_samples)
             rows = [estimate.log_prob, estimate.effective_samples]

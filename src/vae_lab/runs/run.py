@@ -244,6 +244,4 @@ class Run:
             return one_thread  # a seed in another thread keeps its numbers
         if isinstance(seed, bool) or not hasattr(seed, "__index__") or seed < 0:
             raise ValueError(f"seed={seed}: must be an integer of 0 or more, or None")
-        # Not seed + index: that would be the noise of another seed's batch.
-        mixed = noise.mixed(int(seed), index) if index else int(seed)
-        return noise.fixed_seed(mixed, self.device)
+        return noise.fixed_seed(noise.seed_of_batch(int(seed), index), self.device)
