@@ -17,7 +17,7 @@ import torch
 import yaml
 from conftest import FAST, Outcome
 
-from tests.training.same_run import assert_same, state_of
+from tests.training.same_run import assert_same, curves_of, state_of
 from vae_lab.cli.resume import checkpoint_to_resume
 from vae_lab.errors import RunError
 from vae_lab.runs.folder import EVENTS, last_checkpoint
@@ -90,17 +90,32 @@ def test_stopped_again_before_the_first_step(
     stopped_at(BATCHES + 3, signal.SIGTERM)
     assert train(*QUICK, f"hydra.run.dir={run}").code == 143
 
-    whole = LastCheckpoint.on_train_epoch_start
+    whole = LastCheckpoint.save_between_epochs
 
     def stopped(*args: Any) -> None:
         whole(*args)
         os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(LastCheckpoint, "on_train_epoch_start", stopped)
+        patch.setattr(LastCheckpoint, "save_between_epochs", stopped)
         assert train(f"resume={run}").code == 143
     assert train(f"resume={run}").code == 0
     assert_same(run, reference)
+
+
+def test_a_point_that_a_callback_of_lightning_writes_before_a_batch_is_not_doubled(
+    train: Callable[..., Outcome], stopped_at: Callable[..., None], tmp_path: Path
+) -> None:
+    reference, run = tmp_path / "reference", tmp_path / "run"
+    monitor = "_target_:pytorch_lightning.callbacks.LearningRateMonitor,logging_interval:step"
+    words = (*QUICK, f"+callbacks.lr={{{monitor}}}")
+    assert train(*words, f"hydra.run.dir={reference}").code == 0
+    for stop in (2, BATCHES, BATCHES + 3):
+        stopped_at(stop, signal.SIGTERM)
+        assert train(*words, "resume=auto", f"hydra.run.dir={run}").code == 143
+    assert train(*words, "resume=auto", f"hydra.run.dir={run}").code == 0
+    assert_same(run, reference)
+    assert "lr-Adam" in curves_of(run)
 
 
 def test_two_epochs_and_one_more_are_three(train: Callable[..., Outcome], tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from vae_lab.runs.folder import EVENTS, HPARAMS
 from vae_lab.training.callbacks import LastCheckpoint
 from vae_lab.training.lightning_loop import ends_within_epoch, position, skip_after_epoch
-from vae_lab.training.trainer_parts import callbacks_of
+from vae_lab.training.trainer_parts import callbacks_of, first_callback
 
 _EARLY_FILES = (EVENTS, HPARAMS)
 """Files that Lightning's logger creates before the run has started."""
@@ -22,8 +22,9 @@ _EARLY_FILES = (EVENTS, HPARAMS)
 class Opening(Callback):
     """Writes the beginning of a run once its first step is taken, or before its first checkpoint.
 
-    It is the first callback. So at the end of an epoch that is cut off (by max_steps or max_time) it also has the run
-    saved as it stands, before anything is averaged, drawn or counted.
+    It is the first callback. So it also has the run saved before others log anything of the step or the epoch that
+    comes: a resumed run calls them again there. At the end of an epoch that is cut off (by max_steps or max_time) it
+    has the run saved as it stands, before anything is averaged, drawn or counted.
 
     Args:
         run: path of the run folder.
@@ -54,6 +55,14 @@ class Opening(Callback):
                 for path in self._early_files() - self._before:
                     path.unlink(missing_ok=True)
             raise
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if last := first_callback(trainer, LastCheckpoint):
+            last.save_between_epochs(trainer)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if last := first_callback(trainer, LastCheckpoint):
+            last.save_if_due(trainer)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

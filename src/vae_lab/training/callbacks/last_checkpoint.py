@@ -52,15 +52,15 @@ class LastCheckpoint(Checkpoint):
         self._started = self._saved_at = time.monotonic()
         self._first_epoch = trainer.current_epoch
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        # Not at the end of the pass before: Lightning writes the curves of a pass after that hook.
+    def save_if_due(self, trainer: Trainer) -> None:
+        """Saves before a pass of steps, and not after one: Lightning writes its curves after the hooks at its end."""
         due = 0 < self.every_minutes * 60 <= time.monotonic() - self._saved_at
         if self._any(trainer, due or interrupts.received() is not None):
             self._save(trainer)
             self._stop_if_asked(trainer)
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # Nor at the end of the epoch before.
+    def save_between_epochs(self, trainer: Trainer) -> None:
+        """Saves before an epoch, for the same reason."""
         if trainer.current_epoch > self._first_epoch:
             self._save(trainer)
         self._stop_if_asked(trainer)
