@@ -537,11 +537,12 @@ def test_the_kl_of_codes_is_the_mean_over_all_examples() -> None:
     torch.testing.assert_close(code.mean, level.q.mean)
 
 
-def test_a_class_without_examples_borrows_the_others() -> None:
-    album = Album(Batch(torch.rand(4, *SPEC.shape), torch.tensor([0, 0, 2, 2])), 3)
-    assert album._of_class(2).y.tolist() == [2, 2]
-    assert torch.equal(album._of_class(2).x, album.examples.x[2:])
-    assert album._of_class(1).y.tolist() == [1, 1, 1, 1]
+def test_a_class_without_examples_has_no_traversals_of_anothers() -> None:
+    model, batch = every_model()["cvae"], Batch(torch.rand(4, *SPEC.shape), torch.tensor([0, 0, 2, 2]))
+    drawn = dict(Album(batch, 3).others(model))
+    assert sorted(tag for tag in drawn if "traversals" in tag) == ["traversals/class_0", "traversals/class_2"]
+    of_last = Batch(batch.x[2:], torch.tensor([2, 2]))
+    assert torch.equal(drawn["traversals/class_2"], traversals(model, of_last).draw())
 
 
 # --- the plane

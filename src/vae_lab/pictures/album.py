@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
 from vae_lab.core import LatentVariableModel
@@ -140,8 +139,9 @@ class Album:
             if not model.conditional or _has_rows(model):
                 yield tag, traversals(model, self.examples, level, seed=self.seed).draw()
                 continue
-            for y in range(self.num_classes):
-                sheet = traversals(model, self._of_class(y), level, seed=self.seed)
+            assert self.examples.y is not None
+            for y in sorted({*self.examples.y.tolist()} & {*range(self.num_classes)}):  # with an example to start from
+                sheet = traversals(model, rows_of(self.examples, self.examples.y == y), level, seed=self.seed)
                 yield f"{tag}/class_{class_tag(model.spec, y)}", sheet.draw()
 
     def _plane(self, model: LatentVariableModel) -> Iterator[Picture]:
@@ -157,12 +157,6 @@ class Album:
             return
         for y in range(self.num_classes):
             yield f"manifold/class_{class_tag(model.spec, y)}", manifold(model, y).draw()
-
-    def _of_class(self, y: int) -> Batch:
-        """Returns the examples of class ``y``; without any, all examples labelled as that class."""
-        assert self.examples.y is not None
-        chosen = rows_of(self.examples, self.examples.y == y)
-        return chosen if len(chosen.x) else Batch(self.examples.x, torch.full_like(self.examples.y, y))
 
 
 def _has_rows(model: LatentVariableModel) -> bool:
