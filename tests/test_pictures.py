@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -93,6 +94,11 @@ def tiles(picture: Tensor, rows: int, columns: int, height: int = SIDE, width: i
 def levels(picture: Tensor, rows: int, columns: int) -> Tensor:
     """The grey level of each tile of a one-pixel model, (rows, columns)."""
     return tiles(picture, rows, columns).mean((2, 3, 4))
+
+
+def without_note(sheet: Sheet) -> Tensor:
+    """The picture of a sheet without the line below it, so that `tiles` finds its images."""
+    return replace(sheet, note="").draw()
 
 
 class Diagonal(nn.Module):
@@ -441,10 +447,11 @@ def test_dimensions_are_ordered_by_their_kl() -> None:
     q = Diagonal([0.5, 0.0, 2.0, 1.0], [1.0, 1.0, 1.0, 1.0])  # KLs of 0.125, 0, 2 and 0.5 nats
     model = pixel_model(q, StandardNormal([4]))
     sheet = traversals(model, Batch(torch.rand(70, 1, 1, 1)), num_dimensions=3)
+    assert sheet.note == "σ is the standard deviation of the prior"
     assert sheet.row_labels == ["z[2]  2.00 nats", "z[3]  0.50 nats", "z[0]  0.12 nats"]
     assert sheet.arrays["dimensions"].tolist() == [2, 3, 0]
     assert sheet.arrays["kl"].tolist() == [2.0, 0.5, 0.125]
-    drawn = levels(sheet.draw(), 3, len(STEPS))
+    drawn = levels(without_note(sheet), 3, len(STEPS))
     code = 0.5 + 0.1 * 0.5
     assert torch.allclose(drawn[:2], torch.tensor(code)), "the image shows z[0], which must not move in other rows"
     torch.testing.assert_close(drawn[2], code + 0.1 * torch.tensor(STEPS), atol=1e-5, rtol=0)
@@ -459,7 +466,7 @@ def test_each_factor_has_a_row_that_moves_its_dimension() -> None:
     model = pixel_model(Encoder(), StandardNormal([2]))
     batch = Batch(torch.tensor([0.0, 1.0, 0.4, 0.5]).reshape(4, 1, 1, 1))  # the last is nearest to the mean
     sheet = traversals_by_factor(model, batch, {"shape": (1, 0.254), "x": (0, 1.5)})
-    drawn = levels(sheet.draw(), 2, len(STEPS))
+    drawn = levels(without_note(sheet), 2, len(STEPS))
     assert sheet.row_labels == ["shape: z[1]  0.25 nats", "x: z[0]  1.50 nats"]
     assert torch.allclose(drawn[0], torch.tensor(0.55))
     torch.testing.assert_close(drawn[1], 0.55 + 0.1 * torch.tensor(STEPS), atol=1e-5, rtol=0)
@@ -468,7 +475,7 @@ def test_each_factor_has_a_row_that_moves_its_dimension() -> None:
 
 def test_steps_are_standard_deviations_of_the_prior() -> None:
     model = pixel_model(Diagonal([1.0], [1.0]), Diagonal([0.3], [0.25]))
-    drawn = levels(traversals(model, Batch(torch.rand(2, 1, 1, 1))).draw(), 1, len(STEPS))[0]
+    drawn = levels(without_note(traversals(model, Batch(torch.rand(2, 1, 1, 1)))), 1, len(STEPS))[0]
     torch.testing.assert_close(drawn, 0.6 + 0.1 * 0.25 * torch.tensor(STEPS), atol=1e-5, rtol=0)
 
 
@@ -480,7 +487,7 @@ def test_the_scale_of_an_inner_level_is_that_given_the_code_above() -> None:
     prior = MarkovChain([StandardNormal([1]), ScaledByAbove()])
     posterior = BottomUpPosterior(MarkovChain([Diagonal([1.0], [1.0]), Diagonal([0.7], [1e-6])]))
     model = LatentVariableModel(prior, posterior, Copy())
-    drawn = levels(traversals(model, Batch(torch.rand(2, 1, 1, 1)), level=1).draw(), 1, len(STEPS))[0]
+    drawn = levels(without_note(traversals(model, Batch(torch.rand(2, 1, 1, 1)), level=1)), 1, len(STEPS))[0]
     torch.testing.assert_close(drawn, 0.6 + 0.1 * 0.7 * torch.tensor(STEPS), atol=1e-5, rtol=0)
 
 
@@ -509,7 +516,7 @@ def test_the_middle_of_a_traversal_is_the_code_itself(name: str) -> None:
     levels = codes(model, batch)
     for level, code in enumerate(levels, start=1):
         rows = min(10, code.mean.shape[1])
-        middle = tiles(traversals(model, batch, level).draw(), rows, len(STEPS))[:, len(STEPS) // 2, :1]
+        middle = tiles(without_note(traversals(model, batch, level)), rows, len(STEPS))[:, len(STEPS) // 2, :1]
         expected = displayable(decode(model, [upper.mean[:1] for upper in levels[level - 1 :]], context))
         torch.testing.assert_close(middle, expected.expand_as(middle))
 

@@ -31,6 +31,7 @@ class Sheet:
         spec: spec of the data, which says how they are drawn.
         compared: sets of examples, which are drawn instead if the data are a table, each in its colour; of signals the
             last set is drawn over the first one.
+        note: line below the images.
     """
 
     tiles: Tensor
@@ -41,6 +42,7 @@ class Sheet:
     corner: str = ""
     spec: DataSpec | None = None
     compared: Mapping[str, Tensor] = field(default_factory=dict)
+    note: str = ""
 
     @property
     def drawable(self) -> bool:
@@ -64,7 +66,8 @@ class Sheet:
             under, tiles = (list(self.compared.values())[place][:most] for place in (0, -1))
             labels = ()
         drawn = tiles_of(tiles, self.spec, under)
-        return image_grid(drawn.pictures, self.columns, labels, self.column_labels, self.corner, drawn.note)
+        note = "; ".join(filter(None, (self.note, drawn.note)))
+        return image_grid(drawn.pictures, self.columns, labels, self.column_labels, self.corner, note)
 
     @property
     def shows_numbers(self) -> bool:

@@ -114,7 +114,8 @@ def _sheet(
     columns = [f"{step:+.1f} σ" if step else "code" for step in STEPS]
     shown = row_label(model.spec, original.y[0]) if model.conditional and original.y is not None else ""
     arrays = {**moved, **measure, **originals(original)}
-    return Sheet(images, len(STEPS), arrays, labels, columns, shown, model.spec)
+    note = "σ is the standard deviation of the prior"
+    return Sheet(images, len(STEPS), arrays, labels, columns, shown, model.spec, note=note)
 
 
 def _use_of_dimensions(level: LevelCodes) -> tuple[Tensor, str]:
