@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +9,7 @@ from omegaconf import DictConfig
 
 from vae_lab.cli import command
 from vae_lab.errors import RunError
+from vae_lab.files import unfinished_folder
 from vae_lab.settings import ExportSettings
 
 if TYPE_CHECKING:
@@ -37,15 +36,10 @@ def export(cfg: DictConfig) -> None:
     if cfg.out and Path(cfg.out).expanduser().exists():
         raise RunError(f"out={cfg.out}: exists already; name a new folder")
     wanted = Path(cfg.out).expanduser() if cfg.out else run.folder / EXPORT
-    unfinished = wanted.with_name(f".{wanted.name}.{os.getpid()}.part")
-    unfinished.mkdir(parents=True)
-    try:
+    with unfinished_folder(wanted) as unfinished:
         written = export_run(run, unfinished, settings, cfg.packages, print)
         written.folder = make_unique_folder(wanted)
         unfinished.replace(written.folder)  # whole, or absent if the command is killed
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
     folder = written.folder
     show(written)
     if not written.largest <= TOLERANCE:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import glob
 import os
+import re
 import shutil
+import socket
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,7 +38,7 @@ def atomic_path(path: Path, sync: bool = False) -> Iterator[Path]:
         OSError: if it cannot be written, as on a full disk.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
+    unfinished = _unfinished_path(path)
     try:
         yield unfinished
         if sync:
@@ -71,13 +75,52 @@ def write_bytes(path: Path, content: bytes | memoryview, sync: bool = False) -> 
         unfinished.write_bytes(content)
 
 
+@contextmanager
+def unfinished_folder(path: Path) -> Iterator[Path]:
+    """Context manager with an empty folder beside ``path``, which is deleted at the end unless it has been renamed."""
+    unfinished = _unfinished_path(path)
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    try:
+        yield unfinished
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _unfinished_path(path: Path) -> Path:
+    """Returns the hidden path that this process writes to; deletes what killed processes have left for ``path``."""
+    for unfinished in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        if _is_written(unfinished) is False:
+            _delete(unfinished)
+    return path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.part")
+
+
+def _is_written(unfinished: Path) -> bool | None:
+    """True if the process that writes a file lives, False if it has ended; None for one of another machine."""
+    match = re.fullmatch(rf".*\.{re.escape(socket.gethostname())}\.(\d+)\.part", unfinished.name)
+    if match is None or sys.platform == "win32":  # where os.kill would end the process
+        return None
+    try:
+        os.kill(int(match[1]), 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # a process of another user, or a number that is none
+        return True
+    return True
+
+
 def remove_unfinished(folder: Path) -> None:
-    """Deletes the unfinished files and folders of processes that were killed."""
+    """Deletes the unfinished files and folders of a run, but for those that a process of this machine still writes."""
     for unfinished in list(folder.rglob(".*.part")):
-        if unfinished.is_dir() and not unfinished.is_symlink():
-            shutil.rmtree(unfinished)
-        else:
-            unfinished.unlink(missing_ok=True)  # it may have lain in such a folder
+        if not _is_written(unfinished):
+            _delete(unfinished)
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)  # it may have lain in such a folder
 
 
 def why_not_a_file(path: Path) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -220,3 +223,25 @@ def test_columns_stay_on_disk(tmp_path: Path) -> None:
     assert isinstance(whole.columns["mean"], np.memmap)
     write_table(whole, tmp_path / "codes.npz")
     np.testing.assert_array_equal(table(tmp_path / "codes.npz")["mean"][3:], [[3, 4, 5], [6, 7, 8]])
+
+
+def killed(run: Path) -> None:
+    """The command, killed once every row is computed."""
+    from vae_lab.evaluation import encoding
+
+    encoding.write_table = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+    sys.argv = ["encode", *QUIET, f"run={run}"]
+    main()
+
+
+def test_a_killed_command_leaves_nothing_to_the_next_one(
+    runs: dict[str, Path], command: Callable[..., Outcome], forks: Any
+) -> None:
+    run = runs["cvae"]
+    process = forks.Process(target=killed, args=(run,))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert len(list((run / "codes").glob(".*"))) == 1
+    encoded(command, f"run={run}")
+    assert [path.name for path in (run / "codes").iterdir()] == ["test.npz"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from vae_lab.data.source import readable
 from vae_lab.data.summary import summary
 from vae_lab.errors import RunError
 from vae_lab.evaluation.code_table import Array, CodeTable, check_format, write_table
+from vae_lab.files import unfinished_folder
 from vae_lab.settings import EncodingSettings
 from vae_lab.training.trainer_checks import dtype_of
 from vae_lab.training.trainer_parts import all_callbacks
@@ -57,10 +57,9 @@ def encode(
         splits = ("train", "test")
     print(summary(data, splits))
     data.dtype = dtype_of(trainer.precision, model)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".codes-", dir=path.parent) as folder:
+    with unfinished_folder(path.with_name(f"{path.name}.columns")) as folder:
         described = _described(data, splits)
-        table = CodeTable(Path(folder), len(described["row"]))
+        table = CodeTable(folder, len(described["row"]))
         all_callbacks(trainer).append(_Rows(table, described))
         for split in splits:
             data.test_split = split
