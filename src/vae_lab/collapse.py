@@ -29,11 +29,6 @@ def unit_title(name: str) -> str | None:
     return next((title for count, title in UNITS.items() if name.startswith(count)), None)
 
 
-def shown_name(name: str) -> str:
-    """Returns the name of a metric on the screen: Burda's count, which may be high without any KL, is not "active"."""
-    return name.replace("active_units", "varying_means", 1) if name.startswith("active_units") else name
-
-
 def collapse_lines(metrics: Mapping[str, Any], config: Mapping[str, Any]) -> list[str]:
     """Returns a line about the levels, and one about the dimensions, that carry no KL; none for a model without any.
 

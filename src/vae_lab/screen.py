@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from vae_lab.collapse import shown_name, unit_title
+from vae_lab.collapse import unit_title
 
 _UNITS = {
     "effective_samples": "samples",
@@ -54,7 +54,7 @@ def _result_row(name: str, value: Any, error: float | None) -> tuple[str, str, s
     count = unit_title(name)
     number = f"{value:.0f}" if count else f"{value:.3f}" if isinstance(value, float) else str(value)
     unit = count or _UNITS.get(name, "nats per example")
-    return shown_name(name), number if error is None else f"{number} ± {error:.3f}", unit
+    return name, number if error is None else f"{number} ± {error:.3f}", unit
 
 
 def print_lines(lines: Iterable[str]) -> None:

@@ -12,8 +12,6 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams as hparams_summaries
 
-from vae_lab.collapse import shown_name
-
 KL_OF_DIMENSIONS = "val_kl_by_dimension"
 _OF_HPARAMS = "values_of_hparams"
 """Group of the test metrics, which HPARAMS reads from scalars: the last one of SCALARS."""
@@ -90,7 +88,7 @@ def write_result(
         writer._get_file_writer().add_summary(part)  # type: ignore[no-untyped-call]
     for tag, value in values.items():
         writer.add_scalar(tag, value)
-    rows = [f"| {shown_name(tag.removeprefix('test/'))} | {value:.3f} |" for tag, value in metrics.items()]
+    rows = [f"| {tag.removeprefix('test/')} | {value:.3f} |" for tag, value in metrics.items()]
     lines = ["| test metric | value |", "|---|---|", *rows, "", *(f"- {remark}" for remark in remarks)]
     writer.add_text("result", "\n".join(lines))
     writer.close()
