@@ -97,4 +97,4 @@ def test_the_summary_and_the_evaluation_say_it(train: Callable[..., Outcome], co
 
     evaluated = command(evaluate, "run=run", "num_samples=2", "elbo_samples=2", "trainer.limit_test_batches=1")
     assert "no information: " in evaluated.out, evaluated.err
-    assert "dimensions whose mean varies (Burda)" in evaluated.out
+    assert "active_units_level_3" in evaluated.out
