@@ -323,3 +323,25 @@ def test_wrong_arrays_are_named(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-3])
     with pytest.raises(ValueError, match=r"train_images\.npy: corrupt"):
         _ = ArrayFiles(str(tmp_path)).shape
+
+
+def test_arrays_beside_the_one_file_that_is_read_are_named(tmp_path: Path) -> None:
+    folder, x = tmp_path / "data", np.arange(60, dtype=np.uint8).reshape(15, 2, 2) * 4
+    folder.mkdir()
+    for name in ("train", "test", "train_labels", "notes"):
+        np.save(folder / f"{name}.npy", np.arange(15) % 2 if "labels" in name else x)
+    named = f"test.npy, train_labels.npy beside train.npy; data.root={folder} reads all of them"
+    assert ArrayFiles(str(folder / "train.npy")).passed_over() == [named]
+    assert ArrayFiles(str(folder)).origin("test") == "test.npy"
+    (folder / "class_names.txt").write_text("no\nyes\n")
+    with pytest.raises(ValueError, match=f"names of classes, but data.root={folder} reads train_labels.npy, too"):
+        _ = ArrayFiles(str(folder / "train.npy")).class_names
+    (folder / "class_names.txt").unlink()
+
+    (folder / "train.npy").rename(folder / "cells.npy")
+    (line,) = ArrayFiles(str(folder / "cells.npy")).passed_over()
+    assert line.endswith(f"beside cells.npy; data.root={folder} reads all of them, once cells.npy is named train.npy")
+    np.savez(folder / "train.npz", x=x)
+    assert ArrayFiles(str(folder / "train.npz")).passed_over() == []
+    np.savez(folder / "val.npz", x=x)
+    assert "val.npz beside train.npz" in ArrayFiles(str(folder / "train.npz")).passed_over()[0]

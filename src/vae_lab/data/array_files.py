@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vae_lab.data import missing_values
 from vae_lab.data.array_conditions import ArrayConditions
 from vae_lab.data.array_forms import Asked, Form, Kind, check_beside, form_of
-from vae_lab.data.array_store import Stored
+from vae_lab.data.array_store import Stored, unread_arrays
 from vae_lab.data.array_values import Layout, MaxValue, Range, all_black
 from vae_lab.data.arrays import GIGABYTE, Arrays, Examples, Indices, allocate, chunks, release
 from vae_lab.data.framing import Fit, ImageSize
@@ -101,7 +101,7 @@ class ArrayFiles(ArrayConditions):
     def passed_over(self) -> list[str]:
         names = [readable(name) for name in self._store.passed_over]
         others = [f"{len(names)} other arrays ({listed(names)})"] if names else []
-        return [*others, *self._masked.values()]
+        return [*others, *unread_arrays(self.root), *self._masked.values()]
 
     def values_note(self) -> str:
         white, dtype = self._form.white, self._store.open(("train", "images")).dtype

@@ -30,6 +30,8 @@ _KINDS: dict[str, Kind] = {
     **dict.fromkeys(("factors", "factor"), "factors"),
     **dict.fromkeys(("numbers", "number", "conditions", "condition"), "numbers"),
 }
+_ALONE: Role = ("train", "images")
+"""Role of a file that is read alone."""
 _MAX_NAMED = 5
 """Names that a message lists."""
 _PART_BYTES = 2**24
@@ -131,8 +133,9 @@ class ArrayStore:
         path = folder / f"{one}_names.txt"
         names = written_names(path)
         if names and ("train", kind) not in self.found:
-            what = "classes" if kind == "labels" else kind
-            raise ValueError(f"{path}: names of {what}, but {folder / f'train_{kind}.npy'} is missing")
+            what, array = "classes" if kind == "labels" else kind, folder / f"train_{kind}.npy"
+            lacking = f"data.root={folder} reads {array.name}, too" if array.exists() else f"{array} is missing"
+            raise ValueError(f"{path}: names of {what}, but {lacking}")
         return names
 
     def _find_in_folder(self) -> None:
@@ -218,6 +221,19 @@ class ArrayStore:
             raise ValueError(f"{size} bytes announced, {filled} present")
         array = whole.view(dtype)
         return array.reshape(shape[::-1]).T if fortran else array.reshape(shape)
+
+
+def unread_arrays(root: str) -> list[str]:
+    """Returns the arrays with a role that lie beside the one file that is read, in words; empty for a folder."""
+    place = Path(root).expanduser()
+    if place.suffix not in (".npy", ".npz") or not place.is_file():
+        return []
+    others = [path for path in sorted(place.parent.glob(f"*{place.suffix}")) if path != place]
+    known = [path for path in others if _role(path.stem) not in (None, _ALONE)]
+    if not known:
+        return []
+    renamed = "" if _role(place.stem) == _ALONE else f", once {place.name} is named train{place.suffix}"
+    return [f"{_listed(known)} beside {place.name}; data.root={place.parent} reads all of them{renamed}"]
 
 
 def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
