@@ -54,6 +54,18 @@ def test_a_resumed_run_goes_on_with_its_rows(
     assert sum(bool(row["test/elbo"]) for row in rows(parts)) == 1
 
 
+def test_a_run_resumed_for_its_test_writes_the_row_that_it_had(train: Callable[..., Outcome], tmp_path: Path) -> None:
+    """The epoch in which the training was cut off counts: the row says that two were begun."""
+    for end in ("trainer.max_steps=3", "trainer.max_epochs=2"):
+        run = tmp_path / end
+        words = (*FAST, "trainer.max_epochs=2", "trainer.limit_train_batches=2", end, "logger=csv")
+        assert train(*words, f"hydra.run.dir={run}").code == 0
+        before = rows(run)
+        assert before[-1]["epoch"] == "2"
+        assert train(f"resume={run}").code == 0
+        assert rows(run) == before
+
+
 def test_new_columns_rewrite_the_header(tmp_path: Path) -> None:
     first = CsvLogger(str(tmp_path))
     first.log_metrics({"a": 1.0}, 1)

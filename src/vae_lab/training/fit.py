@@ -34,6 +34,7 @@ from vae_lab.training.callbacks import LastCheckpoint
 from vae_lab.training.callbacks.further_curves import FurtherCurves
 from vae_lab.training.callbacks.last_checkpoint import how_to_resume
 from vae_lab.training.description import description
+from vae_lab.training.lightning_loop import count_cut_epoch
 from vae_lab.training.loggers import close, record_beginning, where_to_look
 from vae_lab.training.module import VariationalModule
 from vae_lab.training.opening import Opening
@@ -153,8 +154,10 @@ def _train(
     with _naming_last_checkpoint(trainer), opening.undone_on_failure():
         trainer.fit(module, datamodule=cast(Any, data), ckpt_path=resume)
         opening.open()  # if there was nothing to train
-    if saved is not None and trainer.global_step == saved["progress"]["step"] and trainer.is_global_zero:
-        print(f"nothing was left to train: {why_nothing_is_left(trainer)}")
+    if saved is not None and trainer.global_step == saved["progress"]["step"]:
+        if trainer.is_global_zero:
+            print(f"nothing was left to train: {why_nothing_is_left(trainer)}")
+        count_cut_epoch(trainer, saved["progress"])
     end_averaging(trainer, module)
     last = first_callback(trainer, LastCheckpoint)
     return plan, last.seconds if last else time.monotonic() - started

@@ -124,6 +124,12 @@ def restore_position(trainer: Trainer, progress: Mapping[str, Any]) -> None:
     epoch_loop._batches_that_stepped = progress["logged_step"]
 
 
+def count_cut_epoch(trainer: Trainer, progress: Mapping[str, Any]) -> None:
+    """Counts the unfinished epoch of a checkpoint from which nothing is trained, as the run that ended there did."""
+    if progress["batch"]:
+        trainer.fit_loop.epoch_progress.current.completed += 1
+
+
 def count_batches(trainer: Trainer, number: int) -> None:
     """Adds batches to those that Lightning has counted in this epoch."""
     trainer.fit_loop.epoch_loop.batch_progress.increment_by(number)
