@@ -285,24 +285,53 @@ def test_files_of_which_it_is_not_clear_what_they_hold(tmp_path: Path) -> None:
         ("5.1,3.5", False),
         ("5.1", False),
         ("7,1.5,2", False),
-        ("0,1,2,3", True),
-        (",0,1", True),
-        ("2019,2020,2021,country", True),
-        ("400.5,401,401.5", True),
-        ("0", True),
+        ("0,1,2,3", False),
+        ("1,2,3", False),
+        (",0,1", False),
+        ("2019,2020,2021,country", False),
+        ("400.5,401,401.5", False),
+        ("0", False),
+        ("0,0,0", False),
+        ("2020,a,b", False),
         ("x1,x2", True),
-        ("2020,a,b", True),
+        (",x1,2x", True),
     ],
 )
-def test_a_csv_without_a_line_of_names_is_refused(tmp_path: Path, first: str, names: bool) -> None:
-    path = _csv(tmp_path, f"{first}\n" + f"{','.join('1' for _ in first.split(','))}\n" * 20)
+def test_numbers_are_names_of_columns_only_if_one_says_so(tmp_path: Path, first: str, names: bool) -> None:
+    places = first.split(",")
+    path = _csv(tmp_path, f"{first}\n" + f"{','.join('1' for _ in places)}\n" * 20)
+    known = [name for name in places if name]
     if names:
-        assert len(Table(str(path)).columns) >= 1
+        assert Table(str(path)).columns == tuple(known)
+        assert Table(str(path)).values_note() == ""
         return
-    with pytest.raises(ValueError, match=rf"t.csv: the first line holds values \({first.replace(',', ', ')}\), not"):
+    numbers = [name for name in known if name.replace(".", "").isdigit()]
+    with pytest.raises(ValueError, match=rf"t.csv: the first line has numbers \({', '.join(numbers)}\); set data"):
         _ = Table(str(path)).columns
-    asked = [name for name in first.split(",") if "Iris" not in name]
-    assert Table(str(path), columns=asked).columns == tuple(asked)
+    if len({*known}) == len(known):
+        named = Table(str(path), header=True)
+        assert (named.columns, named._size()) == (tuple(known), 20)
+        assert named.values_note() == f"under the names {', '.join(known)} of the first line"
+        assert Table(str(path), columns=numbers).columns == tuple(numbers)
+
+
+def test_a_csv_without_names_numbers_its_columns(tmp_path: Path) -> None:
+    for split, shift in (("train", 0), ("test", 10)):
+        lines = [f"{shift + row},{row},0{row % 2}\n" for row in range(10)]
+        (tmp_path / f"{split}.csv").write_text("".join(lines))
+    source = Table(str(tmp_path), label="2", header=False)
+    assert (source.columns, source.class_names) == (("0", "1"), ("00", "01"))
+    train, test = source.load(train=True), source.load(train=False)
+    np.testing.assert_array_equal(train.x[:, 0], range(10))
+    np.testing.assert_array_equal(test.x[:, 0], range(10, 20))
+    assert train.y.tolist() == [0, 1] * 5
+    assert source.values_note() == "in the columns 0, 1 without names"
+    assert source.found() == {"columns": ["0", "1"]}
+
+    parquet = write(tmp_path / "t.parquet", columns())
+    with pytest.raises(ValueError, match=r"data.images.header=false: .*t\.parquet has names of its own; leave it out"):
+        _ = Table(str(parquet), header=False).columns
+    assert Table(str(parquet), columns=["alcohol"]).columns == ("alcohol",)
 
 
 def test_tables_that_are_not_read_are_named(tmp_path: Path) -> None:

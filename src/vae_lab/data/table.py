@@ -32,19 +32,17 @@ from vae_lab.data.table_columns import (
     numbers_of,
     one_hot,
     others_in_words,
-    refuse_values_as_names,
     shown,
     such_rows,
 )
-from vae_lab.data.table_files import find_tables, is_text, read_table, unread_tables
-from vae_lab.types import SplitName, Support
+from vae_lab.data.table_files import Header, find_tables, is_text, read_table, unread_tables
+from vae_lab.types import SplitName, Support, listed
 
 
 class Table(OwnData):
     """``train.csv`` under ``root`` and, if there are any, ``val.csv`` and ``test.csv``; or one table, split by chance.
 
-    Formats: CSV (separated by commas, semicolons, tabs or bars), Parquet, Feather and Arrow. The first line of a CSV
-    has the names of the columns.
+    Formats: CSV (separated by commas, semicolons, tabs or bars), Parquet, Feather and Arrow.
 
     Args:
         root: folder of the tables, or one file.
@@ -57,6 +55,8 @@ class Table(OwnData):
         missing: refuse missing values, or mask them: the likelihood sums over what was observed.
         test_fraction: fraction of the rows that become the test set if there is no table of its own.
         split_seed: seed of the choice of the test set.
+        header: True: the first line of a CSV has the names of the columns; False: it has values, and the columns have
+            the names 0, 1, 2, ...; auto: it has the names, and is refused if one of them is a number.
 
     Raises:
         ValueError: for an option outside its range, or a column that is named twice.
@@ -77,12 +77,14 @@ class Table(OwnData):
         missing: missing_values.Missing = "refuse",
         test_fraction: float = 0.1,
         split_seed: int = 0,
+        header: Header = "auto",
     ) -> None:
         super().__init__(root, image_size, memory_limit_gb, test_fraction, split_seed)
         self._asked = None if columns is None else list(columns)
         self._label = label
         self._attributes, self._numbers = tuple(attributes), tuple(numbers)
         self._categorical = list(categorical)
+        self._header: Header = header
         self._mask = missing_values.is_masked(missing)
         self._masked: dict[SplitName, str] = {}
         self._check_names()
@@ -153,6 +155,12 @@ class Table(OwnData):
         columns = others_in_words(self._table("train").column_names, used)
         return [*columns, *unread_tables(self.root, self._files.values()), *self._masked.values()]
 
+    def values_note(self) -> str:
+        if self._header == "auto":
+            return ""
+        names = listed(self._modelled, 5)
+        return f"under the names {names} of the first line" if self._header else f"in the columns {names} without names"
+
     def found(self) -> dict[str, Any]:
         return {"columns": self._modelled} if self._asked is None else {}
 
@@ -218,14 +226,16 @@ class Table(OwnData):
         return self._tables[split]
 
     def _load(self, split: SplitName) -> Any:
-        return read_table(self._files[split], [*([] if self._label is None else [self._label]), *self._categorical])
+        named = [*([] if self._label is None else [self._label]), *self._categorical]
+        path, header = self._files[split], self._header
+        if header != "auto" and not is_text(path):
+            raise ValueError(f"data.images.header={str(header).lower()}: {path} has names of its own; leave it out")
+        return read_table(path, named, True if header == "auto" and self._asked is not None else header)
 
     @cached_property
     def _modelled(self) -> list[str]:
         """Names of the columns of an example, in the order of the table or as asked for."""
         names = self._table("train").column_names
-        if self._asked is None and is_text(self._files["train"]):
-            refuse_values_as_names(names, self._files["train"])
         others = [name for name in names if name not in self._of_condition and not is_row_index(name)]
         modelled = others if self._asked is None else self._asked
         for name in (*modelled, *self._categorical, *self._of_condition):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -124,14 +123,12 @@ def check_column(table: Any, name: str, path: Path) -> None:
         raise ValueError(f"{path}: has no column {name}; its columns are {listed(table.column_names)}")
 
 
-def refuse_values_as_names(names: Sequence[str], path: Path) -> None:
-    """Raises ValueError if the first line of a CSV holds values: numbers, unless they ascend as 0, 1, 2 or years do."""
-    numbers = [float(name) for name in names if _is_number(name)]
-    ascend = all(low < high for low, high in pairwise(numbers)) and (len(numbers) > 2 or numbers[:1] == [0])
-    if numbers and not ascend and 2 * len(numbers) >= len(names):
+def refuse_numbers_as_names(names: Sequence[str], path: Path) -> None:
+    """Raises ValueError if the first line of a CSV has a number, which may be the name of a column or a value."""
+    if numbers := [name for name in names if _is_number(name)]:
         raise ValueError(
-            f"{path}: the first line holds values ({listed(names, 5)}), not the names of the columns; write the names"
-            " above it, or list them in data.images.columns if they are names"
+            f"{path}: the first line has numbers ({listed(numbers, 5)}); set data.images.header=false if they are"
+            " values, or data.images.header=true if they are the names of the columns"
         )
 
 

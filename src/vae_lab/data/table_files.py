@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from vae_lab.data.splits import may_be_split, split_of_folder
+from vae_lab.data.table_columns import refuse_numbers_as_names
 from vae_lab.types import SplitName, listed
+
+Header = bool | Literal["auto"]
 
 _SEPARATORS = {".csv": ",;\t|", ".tsv": "\t", ".txt": ",;\t|"}
 _SUFFIXES = (*_SEPARATORS, ".parquet", ".pq", ".feather", ".arrow", ".ipc")
@@ -64,7 +67,7 @@ def unread_tables(root: str, used: Collection[Path]) -> list[str]:
 
 
 def is_text(path: Path) -> bool:
-    """True for a table whose first line has the names."""
+    """True for a CSV, whose first line may have the names of the columns."""
     return _suffix(path) in _SEPARATORS
 
 
@@ -76,12 +79,13 @@ def _stem(path: Path) -> str:
     return path.name.partition(".")[0]
 
 
-def read_table(path: Path, named: Sequence[str] = ()) -> Any:
+def read_table(path: Path, named: Sequence[str] = (), header: Header = "auto") -> Any:
     """Returns a table of pyarrow.
 
     Args:
         path: file of the table.
         named: names of columns whose values are names, such as categories; in a CSV 007 and 7 are then two of them.
+        header: True if the first line of a CSV has the names of the columns; see `Table`.
 
     Raises:
         ImportError: without pyarrow.
@@ -97,7 +101,7 @@ def read_table(path: Path, named: Sequence[str] = ()) -> Any:
         raise ValueError(f"{path}: not a table; expected one of {', '.join(_SUFFIXES)}")
     try:
         if is_text(path):
-            table = _read_csv(path, named)
+            table = _read_csv(path, named, header)
         elif suffix in (".parquet", ".pq"):
             table = parquet.read_table(path)
         else:
@@ -117,7 +121,7 @@ def refuse_table(table: Any, path: Path) -> Any:
     return table
 
 
-def _read_csv(path: Path, named: Sequence[str]) -> Any:
+def _read_csv(path: Path, named: Sequence[str], header: Header) -> Any:
     """Returns a CSV; its ``named`` columns are strings where a number would lose something of them."""
     import pyarrow as pa  # noqa: PLC0415
     from pyarrow import csv  # noqa: PLC0415
@@ -127,6 +131,7 @@ def _read_csv(path: Path, named: Sequence[str]) -> Any:
     separator = max(_SEPARATORS[_suffix(path)], key=head.count)
     # On one thread, because errors then say the row.
     options, parse = csv.ReadOptions(use_threads=False), csv.ParseOptions(delimiter=separator)
+    options.autogenerate_column_names = header is False
 
     def read(**how: Any) -> Any:
         convert = csv.ConvertOptions(null_values=_MISSING, strings_can_be_null=True, **how)
@@ -134,6 +139,11 @@ def _read_csv(path: Path, named: Sequence[str]) -> Any:
             return csv.read_csv(file, options, parse, convert)
 
     table = read()
+    if header == "auto":
+        refuse_numbers_as_names(table.column_names, path)
+    elif not header:
+        options.autogenerate_column_names, options.column_names = False, list(map(str, range(table.num_columns)))
+        table = table.rename_columns(options.column_names)
     once = [name for name in named if table.column_names.count(name) == 1]
     converted = [name for name in once if str(table[name].type) not in ("string", "bool", "null")]
     if converted:
