@@ -22,6 +22,7 @@ from vae_lab import train
 from vae_lab.data import DataModule, ImageDataModule, LoaderDataModule, Mnist
 from vae_lab.data.seeded_loader import SeededLoader
 from vae_lab.data.splits import held_out
+from vae_lab.data.summary import summary
 from vae_lab.errors import RunError
 from vae_lab.evaluate import main as evaluate
 from vae_lab.runs.loading import SavedRun
@@ -351,6 +352,29 @@ def test_other_values_than_those_of_the_run_are_refused() -> None:
         train._check_same_arrays(recorded, {"in_memory": described(1 - X)}, Path("run"))
     older = {key: text for key, text in before.items() if key != "fingerprint"}
     train._check_same_arrays(recorded, {"in_memory": older}, Path("run"))
+
+
+class Stream(IterableDataset[Any]):
+    def __init__(self, x: Tensor, shuffled: bool = False) -> None:
+        self.x, self.shuffled = x, shuffled
+
+    def __iter__(self) -> Any:
+        return iter(self.x[torch.randperm(len(self.x))] if self.shuffled else self.x)
+
+
+def test_other_values_of_a_stream_are_noticed_or_said_not_to_be() -> None:
+    def described(x: Tensor, **options: Any) -> tuple[str | None, str]:
+        module = LoaderDataModule()
+        module.hold({"train": DataLoader(Stream(x, **options), 20), "val": [X[:30], X[30:]]})
+        return module.description().get("fingerprint"), summary(module, ("train", "val"))
+
+    known, said = described(X)
+    assert known is not None
+    assert known == described(X)[0] != described(1 - X)[0]
+    assert "on resume" not in said
+    unknown, said = described(X, shuffled=True)
+    assert unknown is None
+    assert "on resume    other values go unnoticed, because each reading of these differs" in said
 
 
 @pytest.mark.parametrize("sizes", [{}, {"test_size": 7, "val_size": 5}])

@@ -133,9 +133,17 @@ class LoaderDataModule(LightningDataModule):
         """Returns what config.yaml records of the data; a digest of the values if they are the same at each reading."""
         sizes = ", ".join(f"{name} {found.num_examples}" for name, found in self.scans.items())
         described = {"x": f"{self.scans['train'].support} {self.spec.shape}", "examples": sizes}
-        if all(is_repeatable(loader, self.seed) for loader in self._loaders.values()):
+        if self._is_repeatable:
             described["fingerprint"] = " ".join(found.digest() for found in self.scans.values())
         return described
+
+    @cached_property
+    def _is_repeatable(self) -> bool:
+        return all(is_repeatable(loader, self.seed) for loader in self._loaders.values())
+
+    def resume_note(self) -> str:
+        """Returns that a run which goes on cannot know its data, in words; empty if it can."""
+        return "" if self._is_repeatable else "other values go unnoticed, because each reading of these differs"
 
     def size(self, name: SplitName) -> int:
         """Returns the number of examples of a split."""

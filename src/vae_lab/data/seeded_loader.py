@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import IterableDataset
 
+from vae_lab.data.loader import as_batch
 from vae_lab.noise import mixed
 
 _END = object()
@@ -76,10 +78,11 @@ class SeededLoader:
 
 
 def is_repeatable(loader: Any, seed: int) -> bool:
-    """True if the first example of a loader's data set is the same at every reading; False if it has none."""
+    """True if the first example of a loader's data set is the same at every reading; of a stream its first batch."""
     dataset: Any = getattr(loader, "dataset", None)
-    if not hasattr(type(dataset), "__getitem__"):
-        return False
+    if isinstance(dataset, IterableDataset) or not hasattr(type(dataset), "__getitem__"):
+        first, again = (as_batch(next(iter(SeededLoader(loader, 1, mixed(seed, n))))).x for n in range(2))
+        return torch.equal(first, again)
     readings = set()
     for number in range(_READINGS):
         with _seeded(seed, number):

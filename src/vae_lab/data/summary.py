@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vae_lab.data.datamodule import ImageDataModule
+from vae_lab.data.loader_module import LoaderDataModule
 from vae_lab.data.protocol import DataModule
 from vae_lab.data.source import DataSource, readable
 from vae_lab.types import DataSpec, SplitName, listed
@@ -52,6 +53,8 @@ def summary(data: DataModule, splits: Sequence[SplitName] = ("train", "val", "te
             "balance": data.balance_note() if "train" in splits else "",
         }
         lines += [f"{name:<12} {line}" for name, line in notes.items() if line]
+    if isinstance(data, LoaderDataModule) and (unknown := data.resume_note()):
+        lines.append(f"on resume    {unknown}")
     if selects and data.selection == "test set" and "val" in splits:
         lines.append(_SELECTED_ON_TEST)
     if spec.vector_condition and getattr(data, "horizontal_flip", False):
