@@ -169,6 +169,13 @@ def test_the_kind_of_the_values_is_found() -> None:
         module.hold({"train": loader(x, None)})
         assert module.spec.support == support
         assert module.spec.shape == tuple(x.shape[1:])
+    assert "values" not in summary(module, ("train",))
+    fifths = (5 * torch.rand(60, 3, 4, 4)).round()
+    for x in (fifths / 5, (51 * fifths).to(torch.uint8)):
+        module = LoaderDataModule()
+        module.hold({"train": loader(x, None)})
+        line = "values       grey values of 8 bits, of which only the multiples of 1/5 occur, at most 6 levels\n"
+        assert line in summary(module, ("train",))
     assert module.spec.scaling is None
     module.hold({"train": loader(kinds["real"], None)})
     module.__dict__.pop("spec"), module.__dict__.pop("scans")

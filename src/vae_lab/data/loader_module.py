@@ -141,6 +141,10 @@ class LoaderDataModule(LightningDataModule):
     def _is_repeatable(self) -> bool:
         return all(is_repeatable(loader, self.seed) for loader in self._loaders.values())
 
+    def values_note(self) -> str:
+        """Returns how few grey levels the values have, in words; empty if nothing need be said."""
+        return "" if self._given_spec is not None else self.scans["train"].levels_note()
+
     def resume_note(self) -> str:
         """Returns that a run which goes on cannot know its data, in words; empty if it can."""
         return "" if self._is_repeatable else "other values go unnoticed, because each reading of these differs"

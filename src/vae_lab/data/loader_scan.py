@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from fractions import Fraction
 from hashlib import blake2b
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -51,6 +53,7 @@ class Scan:
     _whole: bool = True
     _levels: bool = True
     _bytes: bool = False
+    _step: int = 0
     _sums: Tensor | None = None
     _labelled: bool | None = None
 
@@ -88,6 +91,13 @@ class Scan:
         if self._bytes or (self._levels and in_unit):
             return "uint8"
         return "unit" if in_unit else "real"
+
+    def levels_note(self) -> str:
+        """Returns how few of the 256 grey levels occur, in words; empty if they may be all, or there are none."""
+        if self.support != "uint8" or not self._levels or self._step < 2:
+            return ""
+        part = Fraction(self._step, 255)
+        return f"{VALUES['uint8']}, of which only the multiples of {part} occur, at most {255 // self._step + 1} levels"
 
     def check_beside(self, train: Scan, num_classes: int) -> None:
         """Checks that the examples of a split are of the kind of the training examples.
@@ -162,6 +172,9 @@ class Scan:
         self._bytes |= x.dtype == torch.uint8
         self._whole &= bool((numbers == numbers.round()).all())
         self._levels &= bool(((255 * numbers - (255 * numbers).round()).abs() < 1e-3).all())
+        if self._levels and self._step != 1:
+            grey = (numbers if x.dtype == torch.uint8 else 255 * numbers).round().long()
+            self._step = math.gcd(self._step, *np.unique(grey.numpy()).tolist())
         parts = numbers.transpose(0, 1).flatten(1)
         self._low, self._high = torch.minimum(self._low, parts.amin(1)), torch.maximum(self._high, parts.amax(1))
         sums = torch.stack([torch.full((len(parts),), parts.shape[1]).double(), parts.sum(1), parts.square().sum(1)])

@@ -41,6 +41,7 @@ def summary(data: DataModule, splits: Sequence[SplitName] = ("train", "val", "te
     classes = ", ".join(counts) or "no labels"
     sizes = ", ".join(_size(data, split) for split in splits)
     note = data.images.values_note() if isinstance(data, ImageDataModule) else ""
+    note = data.values_note() if isinstance(data, LoaderDataModule) else note
     lines = [f"data         {data.title()}{unread}: {_shape(spec)}, {classes}"]
     if note:
         lines.append(f"values       {note}{', standardised by the training split' if spec.scaling else ''}")
