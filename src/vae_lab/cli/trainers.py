@@ -53,6 +53,7 @@ def open_run(cfg: DictConfig, run: SavedRun) -> tuple[LatentVariableModel, Image
     """Returns the model, the data and the Trainer of a command that reads a run."""
     from vae_lab.runs.evaluations import is_other_data  # noqa: PLC0415
     from vae_lab.training import prepare_process  # noqa: PLC0415
+    from vae_lab.training.callbacks import usual_progress  # noqa: PLC0415
 
     prepare_process(cfg.seed)
     model = run.model(cfg.packages, weights=cfg.weights)
@@ -62,12 +63,15 @@ def open_run(cfg: DictConfig, run: SavedRun) -> tuple[LatentVariableModel, Image
             data.prepare_data()
             if is_other_data(run, data):
                 data.test_on_all()
-    return model, data, make_trainer(cfg.trainer, logger=False, enable_checkpointing=False)
+    progress = usual_progress() if cfg.trainer.enable_progress_bar else None
+    callbacks = [progress] if progress else []
+    return model, data, make_trainer(cfg.trainer, callbacks=callbacks, logger=False, enable_checkpointing=False)
 
 
 def build_trainer(cfg: DictConfig) -> Any:
     """Returns the Trainer of a training with its callbacks and logger; a callback set to null is left out."""
     from vae_lab.training import AtomicCheckpointIO, WeightAverage  # noqa: PLC0415
+    from vae_lab.training.callbacks import Progress, usual_progress  # noqa: PLC0415
 
     limits = [cfg.trainer.get(key) for key in ("max_epochs", "max_time")]
     if limits == [None, None] and cfg.trainer.get("max_steps", -1) == -1:
@@ -76,6 +80,7 @@ def build_trainer(cfg: DictConfig) -> Any:
     if not cfg.trainer.enable_progress_bar:
         nodes.pop("progress", None)
     callbacks = [instantiate(node, _convert_="all") for node in nodes.values()]
+    callbacks = [usual_progress(each) if isinstance(each, Progress) else each for each in callbacks]
     if cfg.average is not None:
         callbacks.append(WeightAverage(cfg.average))
     logger = _loggers(cfg) or False

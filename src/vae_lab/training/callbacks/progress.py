@@ -1,24 +1,25 @@
-"""The progress bars of a training, with the time that the whole run still takes."""
+"""Progress of a training, with the time that the whole run still takes: bars, or lines where no terminal shows them."""
 
 from __future__ import annotations
 
 import math
+import sys
 import time
 from datetime import timedelta
 from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.callbacks import TQDMProgressBar
+from pytorch_lightning.callbacks import ProgressBar, TQDMProgressBar
 from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
 
+_SECONDS_BETWEEN_LINES = 30.0
 
-class Progress(TQDMProgressBar):
-    """Lightning's bar of an epoch, which also shows ``left``: the time until the last step of the run.
+
+class _TimeLeft(ProgressBar):
+    """Adds ``left`` to the metrics shown: the time until the last step of the run.
 
     It is extrapolated from the steps of this process so far, validations and pictures included.
     """
-
-    pass_safe = True
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
@@ -30,9 +31,14 @@ class Progress(TQDMProgressBar):
         done, seconds = trainer.global_step - self._started[0], time.monotonic() - self._started[1]
         total = trainer.estimated_stepping_batches
         if done and math.isfinite(total):
-            left = seconds / done * max(0.0, total - trainer.global_step)
-            items["left"] = str(timedelta(seconds=round(left)))
+            items["left"] = _readable(seconds / done * max(0.0, total - trainer.global_step))
         return items
+
+
+class Progress(_TimeLeft, TQDMProgressBar):
+    """Lightning's bar of an epoch, with the time left of the whole run."""
+
+    pass_safe = True
 
 
 class NotebookBar(Progress):
@@ -43,3 +49,76 @@ class NotebookBar(Progress):
 
     def init_test_tqdm(self) -> Any:
         return Tqdm(disable=True)
+
+
+class ProgressLines(_TimeLeft):
+    """Prints a whole line every half a minute, for a file, a pipe or the log of a cluster, which cannot redraw bars."""
+
+    pass_safe = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._printed = time.monotonic()
+        self._enabled = True
+
+    def enable(self) -> None:
+        self._enabled = True
+
+    def disable(self) -> None:
+        self._enabled = False
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self._is_due():
+            epochs, steps = trainer.max_epochs, trainer.estimated_stepping_batches
+            epoch = f"epoch {trainer.current_epoch + 1}{_of(math.inf if epochs in (None, -1) else epochs)}"
+            metrics = [
+                f"{name} {value:.3f}" if isinstance(value, float) else f"{name} {value}"
+                for name, value in self.get_metrics(trainer, pl_module).items()
+            ]
+            print(", ".join([epoch, f"step {trainer.global_step}{_of(steps)}", *metrics]), flush=True)
+
+    def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        self._count("validation", args[2], trainer.num_val_batches[0])
+
+    def on_test_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        self._count("test", args[2], trainer.num_test_batches[0])
+
+    def on_predict_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
+        self._count("batches", args[2], trainer.num_predict_batches[0])
+
+    def _count(self, what: str, index: int, total: float) -> None:
+        """Prints how many batches are done of those that are only looked at."""
+        if index == 0:
+            self._first = time.monotonic()
+        if self._is_due():
+            seconds = (time.monotonic() - self._first) / max(index, 1)
+            left = f", left {_readable(seconds * (total - index - 1))}" if index and math.isfinite(total) else ""
+            print(f"{what}, batch {index + 1}{_of(total)}{left}", flush=True)
+
+    def _is_due(self) -> bool:
+        """True once half a minute has passed since the line before, in the process that prints."""
+        now = time.monotonic()
+        due = self._enabled and now - self._printed >= _SECONDS_BETWEEN_LINES
+        self._printed = now if due else self._printed
+        return due
+
+
+def usual_progress(bar: ProgressBar | None = None) -> ProgressBar | None:
+    """Returns lines in place of a bar of the usual kind where standard output is not a terminal, else the bar.
+
+    Args:
+        bar: bar that a terminal shows; None for that of Lightning.
+    """
+    usual = bar is None or (type(bar) is Progress and bar.is_enabled)
+    on_terminal = getattr(sys.stdout, "isatty", lambda: False)()
+    return ProgressLines() if usual and not on_terminal else bar
+
+
+def _of(total: float | None) -> str:
+    return "" if total is None or not math.isfinite(total) else f" of {total:.0f}"
+
+
+def _readable(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))

@@ -1,0 +1,82 @@
+"""A terminal shows bars; a file, a pipe or the log of a cluster gets whole lines, and none if they are switched off."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from conftest import FAST, Outcome
+
+from vae_lab import encode, evaluate
+from vae_lab.training.callbacks import NotebookBar, Progress, progress, usual_progress
+from vae_lab.training.callbacks.progress import ProgressLines
+
+WORDS = (*(word for word in FAST if "progress_bar" not in word), "trainer.limit_train_batches=4")
+LENGTH = ("trainer.max_epochs=2", "trainer.limit_val_batches=2", "trainer.limit_test_batches=2")
+REDRAWN = re.compile(r"\r|\x1b|\d+%\|")
+
+
+def test_what_is_piped_are_lines(
+    train: Callable[..., Outcome], command: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.0)
+    outcome = train(*WORDS, *LENGTH, "hydra.run.dir=run")
+    assert outcome.code == 0, outcome.err
+    assert not REDRAWN.search(outcome.out + outcome.err)
+    lines = outcome.out.splitlines()
+    steps = [line for line in lines if line.startswith("epoch ")]
+    assert len(steps) == 8, outcome.out
+    assert re.fullmatch(r"epoch 1 of 2, step 2 of 8, train/loss \d+\.\d{3}, left \d:\d\d:\d\d", steps[1])
+    assert re.match(r"epoch 2 of 2, step 5 of 8, train/loss \S+, val/elbo -\d+\.\d{3}, train/elbo -\d+\.", steps[4])
+    for of in ("validation", "test"):
+        found = [line for line in lines if line.startswith(f"{of}, ")]
+        assert found[0] == f"{of}, batch 1 of 2"
+        assert re.fullmatch(rf"{of}, batch 2 of 2, left 0:00:00", found[1])
+    few = ("num_examples=4", "num_samples=1", "batch_size=2")
+    for main, what, words in (
+        (evaluate.main, "test, batch 1 of 2", few),
+        (encode.main, "batches, batch 1 of 2", ("batch_size=5000",)),
+    ):
+        outcome = command(main, "run=run", "trainer=cpu", *words)
+        assert outcome.code == 0, outcome.err
+        assert what in outcome.out
+        assert not REDRAWN.search(outcome.out + outcome.err)
+
+
+def test_a_line_comes_every_half_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    lines, due = ProgressLines(), []
+    for _ in range(100):
+        now[0] += 1
+        due.append(lines._is_due())
+    assert [second for second, is_due in enumerate(due, 1) if is_due] == [30, 60, 90]
+    lines.disable()
+    now[0] += 100
+    assert not lines._is_due()
+
+
+@pytest.mark.parametrize("words", [("trainer.enable_progress_bar=false",), ("callbacks.progress=null",)])
+def test_what_is_switched_off_is_silent(
+    train: Callable[..., Outcome], command: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, words: Any
+) -> None:
+    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.0)
+    off = () if words[0].startswith("trainer") else ("trainer.enable_progress_bar=false",)
+    outcome = train(*WORDS, *words, *off, "hydra.run.dir=run")
+    assert outcome.code == 0, outcome.err
+    assert not re.search("^(epoch|validation|test), ", outcome.out, re.MULTILINE)
+    words = ("run=run", "trainer=cpu", "num_examples=4", "num_samples=1", "trainer.enable_progress_bar=false")
+    assert "batch 1 of" not in command(evaluate.main, *words).out
+
+
+def test_terminals_notebooks_and_bars_of_ones_own_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    bar, own, off = Progress(refresh_rate=7), NotebookBar(), Progress(refresh_rate=0)
+    assert isinstance(usual_progress(bar), ProgressLines)
+    assert isinstance(usual_progress(), ProgressLines)
+    assert [usual_progress(each) for each in (own, off)] == [own, off]
+    monkeypatch.setattr(sys, "stdout", SimpleNamespace(isatty=lambda: True))
+    assert [usual_progress(each) for each in (bar, own, None)] == [bar, own, None]
