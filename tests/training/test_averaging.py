@@ -91,13 +91,18 @@ def test_three_steps_and_a_skipped_one_have_the_average_of_the_formula() -> None
     average.setup(module.trainer, module, "fit")
     expected = None
     for step, (weight, skipped) in enumerate([(1.0, False), (3.0, False), (100.0, True), (-2.0, False)], 1):
-        module.weight.data.fill_(weight)
+        for value in (module.weight.data, module.statistic, module.precise):
+            value.fill_(weight)
+        module.count += 1
         module.trainer.global_step, module.skipped_last_step = step, skipped
         average.on_train_batch_end(module.trainer, module, None, None, 0)
         if not skipped:
             decay = min(0.5, (1 + average.steps) / (10 + average.steps))
             expected = weight if expected is None else decay * expected + (1 - decay) * weight
-        assert average._average_model.module.weight.item() == pytest.approx(expected)
+        of_average = average._average_model.module
+        for value in (of_average.weight, of_average.statistic, of_average.precise):
+            assert value.item() == pytest.approx(expected)
+        assert of_average.count == step - skipped
     assert expected == pytest.approx(((1 * 2 / 11 + 3 * 9 / 11) * 3 / 12) + -2 * 9 / 12)
 
 
@@ -105,6 +110,9 @@ class Stepping(LightningModule):
     def __init__(self) -> None:
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.register_buffer("statistic", torch.zeros(()))  # as those of batch normalisation
+        self.register_buffer("precise", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("count", torch.tensor(0))
         self.skipped_last_step = False
         self._trainer = SimpleNamespace(global_step=0, precision_plugin=Precision())
 

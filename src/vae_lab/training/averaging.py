@@ -20,7 +20,8 @@ class WeightAverage(WeightAveraging):
 
     The average a <- d a + (1 - d) w has d = min(decay, (1 + n) / (10 + n)) after n steps, so that the first weights
     soon lose their influence. Validation, pictures, the test and `vae_lab.load_run` see the average; training goes on
-    with w.
+    with w. Buffers are averaged, too: the statistics of batch normalisation under the trained weights are not those
+    under the average.
 
     Args:
         decay: weight of the former average, such as 0.999.
@@ -32,9 +33,9 @@ class WeightAverage(WeightAveraging):
     def __init__(self, decay: float) -> None:
         if not 0 < decay < 1:
             raise ValueError(f"average={decay}: must lie between 0 and 1, such as 0.999, or be null")
-        super().__init__(use_buffers=False, multi_avg_fn=self._lerp)
+        super().__init__(use_buffers=True, multi_avg_fn=self._lerp)
         self.decay = decay
-        self.steps = 0
+        self.steps = -1  # the first update copies the weights
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         super().setup(trainer, pl_module, stage)
@@ -45,6 +46,11 @@ class WeightAverage(WeightAveraging):
         if not pl_module.skipped_last_step:
             super().on_train_batch_end(trainer, pl_module, *args)
 
+    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
+        due = super().should_update(step_idx, epoch_idx)
+        self.steps += due
+        return due
+
     def state_dict(self) -> dict[str, Any]:
         return {**super().state_dict(), "steps": self.steps}
 
@@ -54,7 +60,9 @@ class WeightAverage(WeightAveraging):
 
     @torch.no_grad()
     def _lerp(self, averages: Sequence[Tensor], weights: Sequence[Tensor], num_averaged: Any) -> None:
-        self.steps += 1
+        if not averages[0].is_floating_point():  # a counter
+            torch._foreach_copy_(list(averages), list(weights))
+            return
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
         torch._foreach_lerp_(list(averages), list(weights), 1 - decay)
 
