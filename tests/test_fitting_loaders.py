@@ -429,3 +429,15 @@ def test_an_older_run_keeps_its_own_test_set() -> None:
     Path("parts/config.yaml").write_text(yaml.safe_dump(config))
     fitted(TensorDatasetLike(), resume="parts", epochs=2)
     assert same_weights("whole", "parts")
+
+
+def test_pictures_with_the_channels_last_are_refused() -> None:
+    for shape in ((12, 12, 3), (9, 12, 1), (4, 4, 3)):
+        module = LoaderDataModule()
+        module.hold({"train": loader(torch.rand(60, *shape), None)})
+        with pytest.raises(ValueError, match=r"train: x: examples of shape \(.*channels last; give x.movedim\(-1, 0\)"):
+            _ = module.spec
+    for shape in ((3, 12, 12), (1, 9, 12), (3, 3, 3), (12, 9, 9), (5,), (12, 3)):
+        module = LoaderDataModule()
+        module.hold({"train": loader(torch.rand(60, *shape), None)})
+        assert module.spec.shape == shape

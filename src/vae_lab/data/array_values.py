@@ -39,6 +39,13 @@ def check_grey(shape: tuple[int, ...], layout: Layout, found: str) -> None:
         )
 
 
+def channels_are_last(shape: tuple[int, ...]) -> bool:
+    """True if the three axes of a picture are, by their sizes, height, width and channels."""
+    first, middle, last = shape
+    few_first = first in (1, 2, 3, 4)
+    return last in (1, 3, 4) and (not few_first or (first == middle != last))
+
+
 def picture_layout(shape: tuple[int, ...], found: str) -> Literal["channels_first", "channels_last"]:
     """Returns where the channels of pictures are, by their shape; raises ValueError if it can be read in two ways."""
     first, middle, last = shape
@@ -46,7 +53,7 @@ def picture_layout(shape: tuple[int, ...], found: str) -> Literal["channels_firs
     square_first, square_last = middle == last, first == middle
     if few_first and (not few_last or (square_first and not square_last)):
         return "channels_first"
-    if last in (1, 3, 4) and (not few_first or (square_last and not square_first)):
+    if channels_are_last(shape):
         return "channels_last"
     raise ValueError(
         f"{found} does not say where the channels are;"

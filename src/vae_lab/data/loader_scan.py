@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vae_lab.data.array_values import channels_are_last
 from vae_lab.data.loader import as_batch
 from vae_lab.data.scaling import as_single, scaling_from
 from vae_lab.data.source import VALUES
@@ -196,7 +197,12 @@ def scan(name: str, loader: Iterable[Any]) -> Scan:
 
 
 def spec_of(train: Scan, class_names: tuple[str, ...]) -> DataSpec:
-    """Returns the spec of a training split."""
+    """Returns the spec of a training split; raises ValueError for pictures whose channels are last."""
+    if len(train.shape) == 3 and channels_are_last(train.shape):
+        raise ValueError(
+            f"{train.name}: x: examples of shape {train.shape} look like pictures with the channels last; give"
+            " x.movedim(-1, 0), or a LightningDataModule whose spec has this shape"
+        )
     classes = max(train.num_classes, len(class_names)) if train.num_classes else 0
     names = class_names if len(class_names) == classes else ()
     scaling = train.scaling() if train.support == "real" else None
