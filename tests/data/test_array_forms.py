@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.sparse
 from PIL import Image
 
 from tests.conftest import BARE, Outcome
@@ -323,6 +324,20 @@ def test_objects_are_never_loaded(tmp_path: Path) -> None:
         _ = ArrayFiles(str(tmp_path)).num_classes
 
 
+def one_each(folder: Path) -> None:
+    folder.mkdir()
+    np.save(folder / "0.npy", masks()[0])
+
+
+def sparse(folder: Path) -> None:
+    scipy.sparse.save_npz(folder / "s.npz", scipy.sparse.csr_matrix(np.eye(5)))
+
+
+def groups(folder: Path) -> None:
+    with pytest.importorskip("h5py").File(folder / "g.h5", "w") as file:
+        file["train/images"] = masks()
+
+
 def picture(path: Path) -> None:
     path.parent.mkdir(exist_ok=True)
     Image.new("L", (8, 8)).save(path)
@@ -342,6 +357,14 @@ def picture(path: Path) -> None:
         (lambda r: picture(r / "cats" / "1.png"), "", "for pictures, set data=image_folder"),
         (lambda r: picture(r / "1.JPG"), "", "for pictures, set data=image_folder"),
         (lambda r: picture(r / "1.png"), "1.png", "for pictures, set data=image_folder"),
+        (lambda r: (r / "t.pt").touch(), "t.pt", r"nor a .npy, .npz or .h5 file; np\.save\('train\.npy', torch\.load"),
+        (lambda r: (r / "t.pt").touch(), "", r"no train_images\.npy .*; np\.save\('train\.npy', torch\.load"),
+        (lambda r: (r / "m.MAT").touch(), "m.MAT", r"; np\.save\('train\.npy', scipy\.io\.loadmat"),
+        (lambda r: (r / "c.h5ad").touch(), "c.h5ad", r"; vae_lab\.fit\(anndata\.read_h5ad\(FILE\)\) trains on it"),
+        (lambda r: (r / "t.csv").touch(), "t.csv", "; for tables, set data=table"),
+        (lambda r: one_each(r / "cats"), "", r"no train_images\.npy .*; np\.save\('train\.npy', np\.stack"),
+        (sparse, "s.npz", r"a sparse matrix of scipy; np\.save\('train\.npy', scipy\.sparse\.load_npz\(FILE\)"),
+        (groups, "g.h5", r"no arrays at the top, only groups \(train\); save them as train_images"),
         (lambda r: (r / "a.npz").write_bytes(b"PK\3\4 no more"), "a.npz", r"a\.npz: corrupt, truncated"),
         (lambda r: (r / "a.npy").write_bytes(pickle.dumps([1])), "a.npy", r"a\.npy: corrupt, truncated"),
         (lambda r: None, "nowhere", r"data\.root=.*nowhere: no such file or folder"),

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -241,3 +242,11 @@ def test_any_set_is_described(val_size: int, val: str) -> None:
 
 def test_digits_are_described_in_two_lines() -> None:
     assert len(summary(ImageDataModule(Mnist), ("test",)).splitlines()) == 2
+
+
+def test_an_array_for_each_example_is_sent_to_none_that_would_refuse_it(tmp_path: Path) -> None:
+    for name in ("ant", "bee"):
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / "0.npy", np.zeros((4, 4)))
+    with pytest.raises(FileNotFoundError, match=r"; np\.save\('train\.npy', np\.stack.*for each example$"):
+        opened(tmp_path).load(train=True)

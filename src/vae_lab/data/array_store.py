@@ -13,9 +13,9 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from vae_lab.data import hdf5
+from vae_lab.data.array_remedies import refuse_sparse, remedy_for
 from vae_lab.data.arrays import allocate
 from vae_lab.data.conditions import written_names
-from vae_lab.data.picture_files import looks_like_picture
 from vae_lab.data.splits import split_named
 from vae_lab.types import IN_MEMORY, SplitName, listed
 
@@ -89,7 +89,9 @@ class ArrayStore:
                 " in a folder, and name it"
             )
         elif self.place.exists():
-            raise ValueError(f"data.root={root}: not a folder, nor a .npy, .npz or .h5 file{_hint([self.place])}")
+            raise ValueError(
+                f"data.root={root}: not a folder, nor a .npy, .npz or .h5 file{remedy_for([self.place], False)}"
+            )
         else:
             raise FileNotFoundError(
                 f"data.root={root}: no such file or folder; expected train_images.npy in a folder, or a .npz file"
@@ -195,7 +197,7 @@ class ArrayStore:
             names = self._other_names()
             return f"{self.place}: no array train_images in {_listed(archives)}, but {names}; rename one"
         if not arrays:
-            return f"{self.place}: no train_images.npy and no .npz file in it{_hint(files)}"
+            return f"{self.place}: no train_images.npy and no .npz file in it{remedy_for(files)}"
         one = f", or set data.root={arrays[0]}" if len(arrays) == 1 else ""
         return f"{self.place}: no train_images.npy, but {_listed(arrays)}; rename the training images to it{one}"
 
@@ -258,6 +260,7 @@ def _members(path: Path) -> Iterator[tuple[str, Stored]]:
             names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
     except Exception as error:  # of a corrupt archive anything may come
         raise ValueError(f"{path}: corrupt, truncated or not an archive ({' '.join(str(error).split())})") from error
+    refuse_sparse(names, path)
     return ((name, Stored(path, name)) for name in names)
 
 
@@ -286,10 +289,3 @@ def _role(name: str) -> Role | None:
 
 def _listed(paths: Iterable[Path]) -> str:
     return listed([path.name for path in paths], _MAX_NAMED)
-
-
-def _hint(paths: list[Path]) -> str:
-    """Returns the remedy if somebody's pictures were taken for arrays."""
-    if any(path.is_dir() or looks_like_picture(path) for path in paths):
-        return "; for pictures, set data=image_folder"
-    return f" (it holds {_listed(paths)})" if paths else ""

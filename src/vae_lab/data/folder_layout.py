@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from vae_lab.data.array_remedies import STACK
 from vae_lab.data.arrays import Indices
 from vae_lab.data.picture_files import files_within, is_passed_over, looks_like_picture
 from vae_lab.data.source import readable
@@ -192,4 +193,6 @@ def _may_be_picture(path: Path) -> bool:
 
 
 def _array_hint(paths: Sequence[Path]) -> str:
-    return "; for arrays, set data=array" if any(path.suffix in (".npy", ".npz") for path in paths) else ""
+    arrays = [path for path in paths if path.suffix in (".npy", ".npz")]
+    one_each = len({path.parent for path in arrays if path.suffix == ".npy"}) > 1
+    return f"; {STACK}" if one_each else "; for arrays, set data=array" if arrays else ""

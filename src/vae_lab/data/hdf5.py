@@ -8,6 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from vae_lab.data.arrays import allocate, chunks, release
+from vae_lab.types import listed
 
 SUFFIXES = (".h5", ".hdf5")
 
@@ -16,10 +17,16 @@ def members(path: Path) -> list[str]:
     """Returns the names of the arrays at the top of a file.
 
     Raises:
-        ValueError: for a file that is corrupt or truncated, or without h5py.
+        ValueError: for a file that is corrupt or truncated, that has groups alone, or without h5py.
     """
     with _opened(path) as file:
-        return [name for name in file if hasattr(file[name], "shape")]
+        found = [name for name in file if hasattr(file[name], "shape")]
+        if not found and len(file):
+            raise ValueError(
+                f"{path}: no arrays at the top, only groups ({listed(list(file))}); save them as train_images,"
+                " train_labels and the like"
+            )
+        return found
 
 
 def read(path: Path, member: str, memory_limit_gb: float) -> NDArray[Any]:
