@@ -61,6 +61,27 @@ def test_what_will_be_written_is_said(words: tuple[str, ...], written: str, curv
     assert shown[-1].startswith(f"curves       {curves}")
 
 
+@pytest.mark.parametrize(
+    ("words", "is_long"),
+    [
+        (("experiment=deep_mnist_gpu",), True),
+        (("experiment=deep_mnist_gpu", "trainer.max_steps=100"), False),
+        (("experiment=deep_mnist_gpu", "trainer.limit_train_batches=1"), False),
+        (("experiment=deep_mnist_gpu", "trainer.max_epochs=-1", "scheduler=none"), False),
+        (("experiment=deep_mnist_gpu", 'trainer.max_time="00:00:05:00"'), False),
+        (("model=cvae",), False),
+    ],
+    ids=str,
+)
+def test_a_long_run_for_a_cpu_says_so(words: tuple[str, ...], is_long: bool, tmp_path: Path) -> None:
+    found = compose(*words, "trainer.accelerator=cpu", "logger=none", f"hydra.run.dir={tmp_path}")
+    data, module, trainer = found.data, found.module, found.trainer
+    data.prepare_data()
+    data.setup("fit")
+    (line,) = [line for line in description(trainer, module, data, tmp_path, False).splitlines() if "device " in line]
+    assert line.endswith("; a long run for a CPU, faster on a GPU: the first steps show the time left") == is_long
+
+
 def test_what_a_pass_keeps_is_counted() -> None:
     widths = [50, 30]
     model = VAE(DataSpec((1, 4, 5), support="binary"), 3, MlpArchitecture(widths), Bernoulli)

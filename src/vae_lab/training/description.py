@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import torch
 from pytorch_lightning import Trainer
-from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
+from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint, Timer
 from torch import Tensor
 
 from vae_lab import noise
@@ -20,6 +21,9 @@ from vae_lab.training.callbacks import LastCheckpoint, Pictures
 from vae_lab.training.loggers import what_it_records
 from vae_lab.training.module import VariationalModule
 from vae_lab.training.trainer_parts import callbacks_of, is_trial
+
+_MUCH_FOR_A_CPU = 1e12
+"""Bytes kept for the backward pass in all steps of a run that takes about half an hour of one core."""
 
 
 def description(trainer: Trainer, module: VariationalModule, data: DataModule, run: Path, selects: bool) -> str:
@@ -40,6 +44,8 @@ def description(trainer: Trainer, module: VariationalModule, data: DataModule, r
     if example := activation_bytes(model, module.objective.num_samples):
         batch = example * data.batch_size / trainer.world_size
         lines[-1] += f"; a step keeps about {_readable(batch)} for the backward pass, {_readable(example)} per example"
+        if _is_long_for_a_cpu(trainer, data, batch):
+            lines[1] += "; a long run for a CPU, faster on a GPU: the first steps show the time left"
     own = sum(parameter.numel() for parameter in module.objective.parameters())
     if own:
         lines.append(f"objective    {own:,} parameters of its own, trained with those of the model")
@@ -112,6 +118,17 @@ def _device(trainer: Trainer) -> str:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu
     processes = f", {trainer.world_size} processes" if trainer.world_size > 1 else ""
     return f"{name}, precision {trainer.precision}{processes}"
+
+
+def _is_long_for_a_cpu(trainer: Any, data: DataModule, bytes_of_step: float) -> bool:
+    """True if a GPU would save much of the time of a run that has an end."""
+    if trainer.strategy.root_device.type != "cpu" or callbacks_of(trainer, Timer):
+        return False
+    limit, batches = trainer.limit_train_batches, data.size("train") / data.batch_size
+    batches = min(limit, batches) if isinstance(limit, int) else limit * batches
+    epochs = math.inf if trainer.max_epochs in (None, -1) else trainer.max_epochs
+    steps = min(epochs * batches, math.inf if trainer.max_steps == -1 else trainer.max_steps)
+    return _MUCH_FOR_A_CPU < bytes_of_step * steps < math.inf
 
 
 def _readable(size: float) -> str:
