@@ -278,16 +278,23 @@ def listed(names: Sequence[str], most: int = _MAX_NAMES_SHOWN) -> str:
 
 
 def _which(model: DataSpec, data: DataSpec, key: str) -> str:
-    """Returns the names behind two different numbers of classes, in brackets."""
+    """Returns the names behind two different numbers of classes, in brackets, and what to do."""
     if key != "num_classes" or not (model.class_names or data.class_names):
         return ""
-    return f" ({listed(model.class_names) or 'no names'}; {listed(data.class_names) or 'no names'})"
+    names = [listed(spec.class_names) or "no names" for spec in (model, data)]
+    return f" ({'; '.join(names)}){_remedy(model.class_names, data.class_names)}"
+
+
+def _remedy(model: Sequence[str], data: Sequence[str]) -> str:
+    """Returns what to do with names that a model does not know; empty if it knows all, or none."""
+    unknown = [name for name in data if name not in model]
+    return f"; rename {listed(unknown)} to one of the model's, or take it away" if unknown and model else ""
 
 
 def _other_names(kind: str, kinds: str, model: Sequence[str], data: Sequence[str]) -> str:
     """Returns that names differ and, if shortened lists may not show it, the first that does."""
     line = f"the model was trained for the {kinds} {listed(model)}, but those of the data are {listed(data)}"
     if len(model) <= _MAX_NAMES_SHOWN:
-        return line
+        return line + _remedy(model, data)
     number, (was, found) = next((i, pair) for i, pair in enumerate(zip(model, data, strict=True)) if pair[0] != pair[1])
     return f"{line}: {kind} {number} was {was}, is {found}"

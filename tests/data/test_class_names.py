@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import yaml
 from PIL import Image
 
+import vae_lab.encode
 import vae_lab.evaluate
 import vae_lab.sample
 from tests.conftest import FAST, Outcome
@@ -179,6 +181,48 @@ def test_a_run_refuses_other_classes_wherever_it_meets_them(
         assert len(outcome.error_lines) == 1, outcome.err
         assert "trained for the classes a, b, but those of the data are b, " in outcome.error_lines[0]
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_a_folder_with_some_of_the_classes_has_the_labels_of_the_run(
+    train: Callable[..., Outcome], command: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    names = ("a", "b", "c")
+    data = folder_of(tmp_path / "abc", *names)
+    assert train(*RUN, "logger=none", f"data.root={data}", f"hydra.run.dir={run}").code == 0
+    part = folder_of(tmp_path / "part", *names)
+    shutil.rmtree(part / "b")
+    quick = ("trainer=cpu", "trainer.enable_progress_bar=false")
+    outcome = command(vae_lab.encode.main, f"run={run}", f"data_root={part}", "out=part.npz", *quick)
+    assert outcome.code == 0, outcome.err
+    assert command(vae_lab.encode.main, f"run={run}", f"data_root={data}", "split=all", "out=all.npz", *quick).code == 0
+    with np.load("part.npz") as found, np.load("all.npz") as known:
+        assert found["label"].tolist() == ["a"] * 6 + ["c"] * 6
+        of_file = dict(zip(known["file"].tolist(), known["mean_1"], strict=True))
+        expected = np.stack([of_file[name] for name in found["file"].tolist()])
+        assert np.allclose(found["mean_1"], expected, atol=1e-6)  # under the label c of the run, not its second
+    for outcome in (
+        command(vae_lab.evaluate.main, f"run={run}", f"data_root={part}", "num_samples=2", *quick),
+        command(vae_lab.sample.main, f"run={run}", f"data_root={part}", "what=reconstructions", "y=c"),
+    ):
+        assert outcome.code == 0, outcome.err
+    (part / "c").rename(part / "zebra")
+    outcome = command(vae_lab.evaluate.main, f"run={run}", f"data_root={part}", "num_samples=2", *quick)
+    assert outcome.error_lines[0].endswith("; rename zebra to one of the model's, or take it away")
+
+
+def test_names_in_another_order_have_the_labels_of_the_run(tmp_path: Path) -> None:
+    recorded = ImageDataModule(ArrayFiles, root=str(arrays_of(tmp_path / "run", "cat\ndog\nfox\n"))).spec
+    root = arrays_of(tmp_path / "other", "fox\ncat\n", 2)
+    np.save(root / "train_images.npy", np.arange(12 * 16, dtype=np.uint8).reshape(12, 4, 4))
+    data = ImageDataModule(ArrayFiles, root=str(root), val_size=2)
+    data.keep_scaling(recorded, classes=True)
+    assert data.spec.class_names == ("cat", "dog", "fox")
+    assert data.unseen_classes() == [1]
+    train = data.split("train").arrays
+    of_file = np.load(root / "train_labels.npy")[train.x[:, 0, 0, 0] // 16]
+    assert train.y is not None
+    assert train.y.tolist() == np.array([2, 0])[of_file].tolist()
 
 
 def test_an_older_run_without_names_still_opens(

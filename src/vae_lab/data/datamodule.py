@@ -104,9 +104,9 @@ class ImageDataModule(LightningDataModule):
         """Spec of these data, for which nothing is read of published sets; see `Splits`."""
         return self._splits.spec
 
-    def keep_scaling(self, recorded: DataSpec) -> None:
-        """Keeps the scaling and the support of the run that these data belong to, whatever they have themselves."""
-        self._splits.keep(recorded)
+    def keep_scaling(self, recorded: DataSpec, classes: bool = False) -> None:
+        """Keeps the scaling and the support of the run that these data belong to, and its classes if that is asked."""
+        self._splits.keep(recorded, classes)
 
     def prepare_data(self) -> None:
         self.images.prepare()
@@ -184,7 +184,7 @@ class ImageDataModule(LightningDataModule):
 
     def _classes_of(self, split: Split) -> Indices:
         """Returns the class of each row of a split, (N,); raises ValueError for data without classes."""
-        num, y = self.images.num_classes, split.arrays.y
+        num, y = self.spec.num_classes, split.arrays.y
         if not num or y is None:
             raise ValueError("data.balance=true: samples classes evenly, and these data have none; leave it out")
         labels: Indices = y[split.rows] if y.ndim == 1 else y[split.rows, :num].argmax(1)
@@ -192,7 +192,7 @@ class ImageDataModule(LightningDataModule):
 
     def unseen_classes(self) -> list[int]:
         """Returns the classes that no training example has."""
-        num = self.images.num_classes
+        num = self.spec.num_classes
         return sorted({*range(num)} - {*np.unique(self._classes_of(self.split("train"))).tolist()}) if num else []
 
     def balance_note(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -60,6 +61,7 @@ class Splits:
         self.standardize = standardize
         self.horizontal_flip = horizontal_flip
         self._recorded: DataSpec | None = None
+        self._keeps_classes = False
         self._fingerprints: dict[SplitName, str] = {}
 
     def __getitem__(self, name: SplitName) -> Split:
@@ -95,10 +97,9 @@ class Splits:
         if self.binarization not in ("static", "dynamic"):
             return self[name]
         if name == "train" or (name == "val" and not self.source.has_val and self.val_size > 0):
-            arrays = self.source.load(train=True) if self.binarization == "static" else self._train_set
+            arrays = self._loaded("train") if self.binarization == "static" else self._train_set
             return Split(arrays, self._train_and_val_rows[0 if name == "train" else 1])
-        own = name == "val" and self.source.has_val
-        arrays = self.source.load_val() if own else self.source.load(train=False)
+        arrays = self._loaded("val" if name == "val" and self.source.has_val else "test")
         return Split(arrays, np.arange(len(arrays)))
 
     def grey(self, name: SplitName, places: Indices) -> Examples:
@@ -108,7 +109,7 @@ class Splits:
 
     @cached_property
     def _train_set(self) -> Arrays:
-        arrays = self.source.load(train=True)
+        arrays = self._loaded("train")
         return self._sampled(arrays, np.arange(len(arrays))) if self.binarization == "static" else arrays
 
     @cached_property
@@ -131,14 +132,21 @@ class Splits:
     @cached_property
     def _val(self) -> Split:
         if self.source.has_val:
-            return self._evaluated(self.source.load_val())
+            return self._evaluated(self._loaded("val"))
         if not self.val_size:
             return self._test
         return self.fixed(self._train_set, self._train_and_val_rows[1])
 
     @cached_property
     def _test(self) -> Split:
-        return self._evaluated(self.source.load(train=False))
+        return self._evaluated(self._loaded("test"))
+
+    def _loaded(self, name: SplitName) -> Arrays:
+        """Returns all that the source has for a split, with classes numbered as in `spec`."""
+        arrays = self.source.load_val() if name == "val" else self.source.load(train=name == "train")
+        if arrays.y is None or self._classes is None:
+            return arrays
+        return replace(arrays, y=self._classes[arrays.y])
 
     def _evaluated(self, arrays: Arrays) -> Split:
         """Returns all rows of a split that is never trained on, binarized once if they are binarized by chance."""
@@ -152,11 +160,23 @@ class Splits:
             None if arrays.factors is None else arrays.factors[rows],
         )
 
-    def keep(self, recorded: DataSpec) -> None:
-        """Keeps the scaling and the support of the run that the data belong to."""
+    def keep(self, recorded: DataSpec, classes: bool) -> None:
+        """Keeps the scaling and the support of the run that the data belong to, and its classes if that is asked."""
         self._recorded = recorded
-        for found in ("scaling", "_numbers_spec"):
+        self._keeps_classes = classes
+        for found in ("scaling", "_numbers_spec", "_classes"):
             self.__dict__.pop(found, None)
+
+    @cached_property
+    def _classes(self) -> Indices | None:
+        """The number in the run of each class of data that have some of its classes, by name; None: as they are."""
+        source = self.source
+        if self._recorded is None or not self._keeps_classes or source.attributes or source.numbers:
+            return None
+        found = tuple(map(readable, source.class_names))
+        names = self._recorded.class_names
+        is_part = bool(found) and found != names and {*found} <= {*names}
+        return np.array([names.index(name) for name in found]) if is_part else None
 
     @property
     def spec(self) -> DataSpec:
@@ -165,9 +185,11 @@ class Splits:
         support = self._support()
         self._check_kind(support)
         named: dict[str, Any] = {key: tuple(map(readable, getattr(source, key))) for key in _NAMED}
+        if self._classes is not None and self._recorded is not None:
+            named["class_names"] = self._recorded.class_names
         return DataSpec(
             source.shape,
-            source.num_classes,
+            len(named["class_names"]) or source.num_classes,
             support,
             scaling=self.scaling,
             categories=source.categories,

@@ -95,7 +95,7 @@ class SavedRun:
         if not isinstance(data, ImageDataModule):
             raise RunError(f"{self.folder / CONFIG}: {type(data).__name__} is not an ImageDataModule")
         if recorded := self.recorded_spec():
-            data.keep_scaling(recorded)
+            data.keep_scaling(recorded, classes=True)
         return data
 
     def check_resumed_data(self, data: DataSpec) -> None:
