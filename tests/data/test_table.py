@@ -14,6 +14,7 @@ import torch
 from pyarrow import feather, parquet
 
 from vae_lab.data import ImageDataModule, Mnist, Table
+from vae_lab.data.summary import summary
 from vae_lab.distributions import Gaussian
 from vae_lab.models import VAE
 from vae_lab.networks import MlpArchitecture
@@ -431,3 +432,36 @@ def test_without_pyarrow_one_line_names_the_extra(tmp_path: Path, monkeypatch: p
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     with pytest.raises(ImportError, match=r"data=table needs pyarrow; pip install 'vae-lab\[table\]'"):
         _ = Table(str(path)).shape
+
+
+def test_the_start_names_the_columns_so_that_a_saved_index_shows(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    pd.DataFrame({"a": [0.5, 3.5, 1.5] * 10, "b": [1, 2, 4] * 10}).to_csv(path, index_label="id")
+    assert ": 3 columns (id, a, b), no labels" in summary(module(path))
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "message"),
+    [
+        (
+            "a;b\n1,5;2\n2;3\n",
+            "utf-8",
+            r"column a: '1,5' in row 1 is not a number; save it with decimal points; pan",
+        ),
+        ("a,b\n1,x\n2,y\n", "utf-8", "'x' in row 1 .*; if it is the class, set data.images.label to its name"),
+        ("a,größe\n1,2\n", "latin-1", r"t\.csv: not in UTF-8; save it in UTF-8"),
+        ("a,b\n1,2\n", "utf-16", r"t\.csv: in UTF-16; save it in UTF-8"),
+    ],
+)
+def test_a_csv_of_another_habit_is_answered(tmp_path: Path, text: str, encoding: str, message: str) -> None:
+    (tmp_path / "t.csv").write_text(text, encoding=encoding)
+    with pytest.raises(ValueError, match=message):
+        Table(str(tmp_path / "t.csv")).load(train=True)
+
+
+def test_what_numpy_writes_as_text_is_read(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(20, 3))
+    np.savetxt(tmp_path / "t.txt", x)
+    source = Table(str(tmp_path / "t.txt"), header=False)
+    train = source.load(train=True)
+    np.testing.assert_allclose(train.x, x[train.rows], rtol=1e-6)

@@ -74,6 +74,8 @@ def _unseen(data: ImageDataModule) -> str:
 def _shape(spec: DataSpec) -> str:
     """Returns the shape of an example in words; pictures are the usual case."""
     sizes = " x ".join(map(str, spec.shape))
+    if len(spec.shape) == 1 and spec.columns:
+        return f"{sizes} columns ({listed(spec.columns)})"
     kinds = {1: "columns", 2: "(channels x values)", 4: "(channels x depth x height x width)"}
     return f"{sizes} {kinds[len(spec.shape)]}" if len(spec.shape) in kinds else sizes
 

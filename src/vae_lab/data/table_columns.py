@@ -167,11 +167,15 @@ def _first_text(values: Column, path: Path) -> str:
     for row, value in enumerate(values):
         if value is not None and not _is_number(value):
             others = sum(_is_number(other) for other in values if other is not None)
-            remedy = (
-                "correct it"
-                if others > len(values) / 2
-                else "name the column in data.images.categorical, or leave it out of data.images.columns"
-            )
+            if _is_number(str(value).replace(",", ".")):
+                remedy = "save it with decimal points; pandas.read_csv(FILE, decimal=',') reads decimal commas"
+            elif others > len(values) / 2:
+                remedy = "correct it"
+            else:
+                remedy = (
+                    "name the column in data.images.categorical, or leave it out of data.images.columns; if it is the"
+                    " class, set data.images.label to its name"
+                )
             return f"{value!r} in row {row + 1} is not a number; {remedy}"
     return "not numbers; leave it out of data.images.columns"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -106,7 +107,9 @@ def read_table(path: Path, named: Sequence[str] = (), header: Header = "auto") -
             table = parquet.read_table(path)
         else:
             table = feather.read_table(path)
-    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not in UTF-8; save it in UTF-8") from error
+    except (pyarrow.ArrowException, OSError) as error:
         raise ValueError(f"{path}: not readable ({str(error).splitlines()[0]})") from error
     return refuse_table(table, path)
 
@@ -127,8 +130,13 @@ def _read_csv(path: Path, named: Sequence[str], header: Header) -> Any:
     from pyarrow import csv  # noqa: PLC0415
 
     with pa.input_stream(path, compression="detect") as file:
-        head = file.read(1 << 16).decode("utf-8-sig", "replace").partition("\n")[0]
+        start = file.read(1 << 16)
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ValueError(f"{path}: in UTF-16; save it in UTF-8")
+    head = start.decode("utf-8-sig", "replace").partition("\n")[0]
     separator = max(_SEPARATORS[_suffix(path)], key=head.count)
+    if separator not in head and _suffix(path) == ".txt":
+        separator = " "  # as numpy.savetxt writes
     # On one thread, because errors then say the row.
     options, parse = csv.ReadOptions(use_threads=False), csv.ParseOptions(delimiter=separator)
     options.autogenerate_column_names = header is False
