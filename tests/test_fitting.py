@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.sparse
 import torch
 import yaml
 from hydra import compose as hydra_compose
@@ -241,6 +242,9 @@ RAGGED[:] = [X[0], X[0, :3]]
         (lambda: fitted("run", data=None), r"data=None: must be x, \(x, y\), or the name"),
         (lambda: fitted("run", data={"x": X}), "x: a dict of object"),
         (lambda: fitted("run", data=[X[0], X[0, :3]]), r"x: a list, must be an array \(examples of different shapes\)"),
+        (lambda: fitted("run", data=scipy.sparse.eye(9, format="csr")), r"x: a csr_matrix .*; give x\.toarray\(\)"),
+        (lambda: fitted("run", data=torch.rand(9, 2).bfloat16()), r"x: a Tensor, must .*BFloat16; give x\.float\(\)"),
+        (lambda: fitted("run", data=Path("my")), r"; fit\('array', overrides=\['data\.root=my'\]\) reads arrays"),
         (lambda: fitted("run", data=RAGGED), r"x: a list, must be an array \(examples of different shapes\)"),
         (lambda: fitted("run", test=(X, np.array(["cow"] * 60))), "test y: label cow is not one of the 3 classes"),
         (lambda: fitted("run", data="mnits"), "data=mnits: no such option; did you mean mnist"),

@@ -116,8 +116,17 @@ def _array(name: str, value: Any) -> NDArray[Any]:
         _refuse_missing(name, array)
         array = _rectangular(name, array.tolist())
     if array.dtype == object or not array.ndim:
-        raise ValueError(f"{name}: a {type(value).__name__} of {array.dtype} {array.shape}, must be an array (N, ...)")
+        found = f"{name}: a {type(value).__name__} of {array.dtype} {array.shape}"
+        raise ValueError(f"{found}, must be an array (N, ...){_remedy(name, value)}")
     return array
+
+
+def _remedy(name: str, value: Any) -> str:
+    if hasattr(value, "toarray"):
+        return f"; give {name}.toarray()"
+    if isinstance(value, Path):
+        return f"; fit('array', overrides=['data.root={value}']) reads arrays, 'image_folder' pictures"
+    return ""
 
 
 def _rectangular(name: str, value: Any) -> NDArray[Any]:
@@ -126,6 +135,8 @@ def _rectangular(name: str, value: Any) -> NDArray[Any]:
         return as_array(value)
     except Exception as error:
         reason = "examples of different shapes" if "inhomogeneous" in str(error) else error
+        if "BFloat16" in str(error):
+            reason = f"{error}; give {name}.float()"
         raise ValueError(f"{name}: a {type(value).__name__}, must be an array ({reason})") from error
 
 
