@@ -252,3 +252,29 @@ def test_a_killed_job_is_finished_by_resuming(launcher: str, train: Train, tmp_p
         assert resumed.communicate()[0]
         assert resumed.returncode == 0
     assert results(tmp_path / "s") == results(tmp_path / "undisturbed")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_the_jobs_of_a_killed_sweep_save_and_stop(number: signal.Signals, train: Train, tmp_path: Path) -> None:
+    """Otherwise they would train on for hours, unseen, and the resumed sweep could not have them."""
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    assert train("-m", *LONG, "hydra.sweep.dir=undisturbed").code == 0
+    words = ("launcher=joblib", "hydra.launcher.n_jobs=2", *LONG)
+    process, folder = sweep(tmp_path, *words, "hydra.sweep.dir=s"), tmp_path / "s"
+    while len(list(folder.glob("*/checkpoints/last.ckpt"))) < 2:
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.05)
+    os.kill(process.pid, number)
+    process.wait()
+    assert process.stdout is not None
+    process.stdout.close()  # joblib's processes keep it open for some minutes
+    deadline = time.monotonic() + 60
+    while list(folder.glob("*/.lock")):  # of the jobs
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert not results(folder)
+    resumed = sweep(tmp_path, *words, "sweep.resume=s")
+    assert "0 of 2 jobs are finished already" in resumed.communicate()[0]
+    assert resumed.returncode == 0
+    assert results(folder) == results(tmp_path / "undisturbed")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import os
+import signal
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +14,8 @@ from typing import IO, Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
+
+_SIGNAL_AT_DEATH_OF_PARENT = 1  # PR_SET_PDEATHSIG of linux/prctl.h
 
 
 def visible_gpus() -> list[str]:
@@ -45,6 +50,8 @@ RESOLVERS: dict[str, Callable[[], int]] = {
 class ShareMachine(Callback):
     """Gives each of the jobs that run at once on this machine its own GPU and its part of the cores.
 
+    If the process that launches them ends, however it does, Linux sends SIGTERM to the jobs: they save and stop.
+
     Args:
         jobs_at_once: number of processes that run jobs.
     """
@@ -52,10 +59,13 @@ class ShareMachine(Callback):
     def __init__(self, jobs_at_once: int) -> None:
         self.threads = max(1, _cores() // max(1, jobs_at_once))
         self.gpus = visible_gpus()
-        self.locks = Path(tempfile.gettempdir()) / f"vae_lab-gpus-{os.getpid()}"  # pid of the process that launches
+        self.launching = os.getpid()
+        self.locks = Path(tempfile.gettempdir()) / f"vae_lab-gpus-{self.launching}"
 
     def on_job_start(self, config: DictConfig, **_: Any) -> None:
         """Sets the environment of the job's process, before it imports torch."""
+        if sys.platform == "linux" and os.getpid() != self.launching:  # and not when the shell of the user ends
+            ctypes.CDLL(None).prctl(_SIGNAL_AT_DEATH_OF_PARENT, signal.SIGTERM)
         os.environ.setdefault("OMP_NUM_THREADS", str(self.threads))
         if self.gpus:
             number, _lock = _own_gpu(self.locks, len(self.gpus))
