@@ -216,6 +216,16 @@ def test_a_condition_of_numbers_is_one_row_for_all_or_one_for_each(numbers: tupl
         Run(model, {}).sample(4, [1.0, 2.0, 3.0])
 
 
+@pytest.mark.parametrize("attributes", [("smiling",), ("smiling", "glasses", "hat")])
+def test_whole_numbers_in_a_tensor_are_rows_of_a_condition_as_in_an_array(attributes: tuple[str, ...]) -> None:
+    """Also as many as there are examples, which look like a class number for each."""
+    spec = DataSpec((3,), 0, "real", attributes=attributes)
+    run = Run(VAE(spec, 2, likelihood=Gaussian, network=MlpArchitecture([8]), conditional=True).eval(), {})
+    y = np.array([1, 0, 1])
+    for num in (1, 3) if len(attributes) > 1 else (3,):
+        assert np.array_equal(run.sample(num, torch.from_numpy(y), seed=0), run.sample(num, y, seed=0))
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -87,11 +87,11 @@ def labels_as_read(y: Any, spec: DataSpec, num: int) -> Tensor | None:
     """
     if y is None:
         return None
-    if isinstance(y, Tensor) and y.dtype == torch.int64 and y.shape == (num,) and not _named_by_numbers(spec):
-        return y
     if spec.vector_condition:
         rows = _condition_rows(y, spec)
         return rows.expand(num, -1) if len(rows) == 1 else rows  # the model checks the columns
+    if isinstance(y, Tensor) and y.dtype == torch.int64 and y.shape == (num,) and not _named_by_numbers(spec):
+        return y
     if len(getattr(y, "columns", ())) > 1:
         y = _array_of("y", y, spec.class_names)
     array = as_array(y.cpu() if isinstance(y, Tensor) else y)
