@@ -103,6 +103,16 @@ def test_units_with_kl_are_counted_over_the_whole_data_set(analytic_kl: bool) ->
     assert whole.compute() == parts.compute() == UnitCounts(units_with_kl=2, active_units=0)
 
 
+def test_a_posterior_that_reads_no_data_counts_as_one_that_is_the_same_for_all() -> None:
+    mean = torch.tensor([1.0, 0.12, 0.0])  # 0.5, 0.0072 and 0 nats
+    found = []
+    for of_q in (mean, mean.expand(7, -1)):
+        metric = ActiveUnitsMetric()
+        metric.update(LatentLevel(mean.expand(2, 7, -1), gaussian(of_q), gaussian(torch.zeros(3)), analytic_kl=True))
+        found.append(metric.compute())
+    assert found == [UnitCounts(units_with_kl=1, active_units=0)] * 2
+
+
 def test_a_level_whose_prior_does_not_factorise_has_no_count_by_kl() -> None:
     mixture = MixtureOfGaussians((3,), num_components=2)(None, None)
     mean = torch.zeros(1, 5, 3)

@@ -121,8 +121,8 @@ class ActiveUnitsMetric(Metric):
             means = level.q.mean.detach().double()
         except NotImplementedError:  # the samples vary as the mean does, and by noise that is taken off below
             means = level.z.detach().double()
-        if means.dim() < level.z.dim():  # the same for every sample
-            means = means[None]
+        if means.dim() < level.z.dim():  # the same for every sample, or even for every example
+            means = means.expand(level.z.shape[1:])[None]
         mean = means.mean(0)
         self.total = self.total + mean.sum(0)
         self.square = self.square + (mean**2).sum(0)
