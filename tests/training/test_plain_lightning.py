@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ import torch
 from pytorch_lightning import Callback, LightningDataModule, Trainer, callbacks, profilers
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from torch import Tensor
-from torch.utils.data import DataLoader, TensorDataset
+from torch.optim.lr_scheduler import StepLR
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from vae_lab import compose
 from vae_lab.core.codes import posterior_codes
@@ -75,6 +76,41 @@ def trained(folder: Path, loader: Any, conditional: bool = False) -> Variational
     module = module_of(conditional)
     trainer_of(folder).fit(module, loader, loader)
     return module
+
+
+class Stream(IterableDataset[Tensor]):
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(X)
+
+
+@pytest.mark.parametrize(("options", "steps"), [({}, 10), ({"max_steps": 7}, 7), ({"limit_train_batches": 3}, 6)])
+def test_a_stream_without_a_length_is_trained_on_as_its_examples(
+    tmp_path: Path, options: dict[str, int], steps: int
+) -> None:
+    modules = []
+    for loader in (DataLoader(Stream(), batch_size=8), loader_of(X)):
+        trainer = trainer_of(tmp_path, epochs=2, **options)
+        module = module_of()
+        module.optimization = module.optimization._replace(compile=False)  # which pays in a run without an end
+        trainer.fit(module, loader)
+        assert trainer.global_step == steps
+        modules.append(module)
+    assert all(map(torch.equal, *(module.parameters() for module in modules)))
+
+
+def test_a_schedule_of_a_stream_asks_for_the_number_of_steps(tmp_path: Path) -> None:
+    module = module_of()
+    module.optimization = module.optimization._replace(scheduler=partial(StepLR, step_size=4))
+    with pytest.raises(ValueError, match="needs an end: set trainer.max_steps"):
+        trainer_of(tmp_path, epochs=2).fit(module, DataLoader(Stream(), batch_size=8))
+
+
+def test_weights_are_loaded_by_lightnings_own_method(tmp_path: Path) -> None:
+    module, other = trained(tmp_path, loader_of(X)), module_of()
+    module.trainer.save_checkpoint(path := tmp_path / "own.ckpt")
+    parts = {"model": other.model, "objective": Elbo(), "optimization": other.optimization, "spec": other.spec}
+    loaded = VariationalModule.load_from_checkpoint(path, weights_only=False, **parts)
+    assert all(map(torch.equal, loaded.parameters(), module.parameters()))
 
 
 @pytest.mark.parametrize("form", list(FORMS)[1:])

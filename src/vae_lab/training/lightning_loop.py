@@ -85,7 +85,8 @@ def total_steps(trainer: Any, accumulate_grad_batches: int) -> float:
     limits = [trainer.max_steps] if trainer.max_steps != -1 else []
     if trainer.max_epochs not in (None, -1):
         trainer.fit_loop.setup_data()  # counts the batches
-        limits.append(math.ceil(trainer.num_training_batches / accumulate_grad_batches) * trainer.max_epochs)
+        if trainer.num_training_batches != math.inf:  # as those of a stream, which has no length
+            limits.append(math.ceil(trainer.num_training_batches / accumulate_grad_batches) * trainer.max_epochs)
     return min(limits, default=math.inf)
 
 

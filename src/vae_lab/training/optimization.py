@@ -193,7 +193,9 @@ def _scale(scaler: GradScaler) -> Tensor:
 def schedule(make: SchedulerFactory, optimizer: Optimizer, steps: float) -> LRScheduler:
     """Returns the learning-rate schedule of a run of ``steps``; raises ValueError if they are infinite."""
     if steps == math.inf:
-        raise ValueError("a learning-rate schedule needs an end: set trainer.max_epochs or trainer.max_steps")
+        raise ValueError(
+            "a learning-rate schedule needs an end: set trainer.max_steps, or trainer.max_epochs if the loader has a length"
+        )
     return make(optimizer, int(steps))
 
 

@@ -95,6 +95,8 @@ class ResumableModule(SteppedModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint.update(migrated(checkpoint))  # a strategy may have read it by itself
+        if self._trainer is None:  # `load_from_checkpoint` wants the weights alone
+            return
         # Lightning does it after the weights are restored, which would round those of trainer.precision=64-true.
         self.trainer.precision_plugin.convert_module(self)
         make_absolute(self.trainer, checkpoint)
