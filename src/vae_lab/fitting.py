@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import random
 import signal
 import sys
 import threading
@@ -25,6 +26,7 @@ from vae_lab.cli.repeated_words import completed_words
 from vae_lab.cli.resume import refuse_to_overwrite
 from vae_lab.errors import RunError
 from vae_lab.nested import key_of, value_at
+from vae_lab.runs.build import usual_defaults
 from vae_lab.runs.folder import CHECKPOINTS, make_unique_folder, remove_if_empty
 from vae_lab.runs.locks import locked
 from vae_lab.runs.reading import saved_config
@@ -82,6 +84,7 @@ def fit(
     (3, 1, 8, 8)
     """
     given: GivenData | None = None
+    state = random.getstate()  # from which rich takes a number when it is first imported
     if not isinstance(data, str):
         from vae_lab.data.given import given_data  # noqa: PLC0415  (torch takes seconds to import)
 
@@ -89,7 +92,7 @@ def fit(
     elif val is not None or test is not None:
         raise ConfigError(f"val, test: data={data} has its own; leave them out")
     words = _words(given.option if given else data, model, latent_dim, overrides, folder, resume, verbose)
-    with one_thread, _restored_process(verbose), composed(*words) as composition:
+    with one_thread, _usual_torch(), _restored_process(verbose, state), composed(*words) as composition:
         check_config(composition.cfg)
         _show_one_bar_in_a_notebook(composition)
         path, discard = _made_folder(composition, words)
@@ -132,7 +135,7 @@ def compose(*words: str) -> ComposedRun:
     """
     from vae_lab.training import prepare_process  # noqa: PLC0415  (it takes seconds to import)
 
-    with composed(*words) as composition:
+    with _usual_torch(), composed(*words) as composition:
         cfg = composition.cfg
         check_config(cfg)
         for key in ("resume", "init_from"):
@@ -247,8 +250,22 @@ class _QuietThread(io.TextIOBase):
 
 
 @contextlib.contextmanager
-def _restored_process(verbose: bool) -> Iterator[None]:
-    """Context manager after which random numbers, signal handlers, warnings and threads are as they were."""
+def _usual_torch() -> Iterator[None]:
+    """Context manager in which torch computes as in the command, whatever the program has set."""
+    import torch  # noqa: PLC0415
+
+    with usual_defaults(), torch.inference_mode(False), torch.enable_grad():
+        yield
+
+
+@contextlib.contextmanager
+def _restored_process(verbose: bool, python: Any) -> Iterator[None]:
+    """Context manager after which random numbers, signal handlers, warnings and threads are as they were.
+
+    Args:
+        verbose: False: this thread prints nothing.
+        python: state of Python's random numbers that is restored.
+    """
     import torch  # noqa: PLC0415
 
     from vae_lab.training import interrupts  # noqa: PLC0415
@@ -267,6 +284,6 @@ def _restored_process(verbose: bool) -> Iterator[None]:
             interrupts.restore_handlers()
             for number, handler in handlers.items():
                 signal.signal(number, handler)
-            set_random_states(states)
+            set_random_states({**states, "python": python})
             torch.set_flush_denormal(flushes)
             threading.excepthook, warnings.formatwarning = hook, format_warning

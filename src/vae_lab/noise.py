@@ -121,7 +121,7 @@ def of_process() -> Iterator[None]:
         yield
         return
     with sharded(None):
-        common = _draw(torch.rand, (1,), torch.empty(1, dtype=torch.float64), 0)
+        common = _draw(torch.rand, (1,), torch.empty(1, dtype=torch.float64, device="cpu"), 0)
     device = torch.device("cuda" if torch.cuda.default_generators else "cpu")  # none before CUDA is used
     with fixed_seed(mixed(int(common * 2**53), shard.rank), device):
         yield
@@ -183,7 +183,7 @@ class _SampleStreams:
         out = torch.empty(num, *shape, dtype=dtype, device=device)
         for k in range(num):
             generator.manual_seed(self.seed + (self.first + k) * _MAX_DRAWS + self.drawn)
-            draw(*shape, out=out[k], generator=generator)
+            draw(*shape, out=out[k], generator=generator, dtype=dtype, device=device)
         self.drawn += 1
         return out
 
@@ -192,10 +192,10 @@ class _HostStream:
     """One generator on the CPU, whose numbers are converted to the needed dtype and device."""
 
     def __init__(self, seed: int) -> None:
-        self.generator = torch.Generator().manual_seed(seed)
+        self.generator = torch.Generator("cpu").manual_seed(seed)
 
     def draw(self, draw: Callable[..., Tensor], *shape: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-        return draw(*shape, dtype=torch.float64, generator=self.generator).to(device, dtype)
+        return draw(*shape, dtype=torch.float64, device="cpu", generator=self.generator).to(device, dtype)
 
 
 def seed(*numbers: int) -> None:
@@ -215,7 +215,7 @@ def seed_of_batch(seed: int, index: int) -> int:
 
 def fresh_seed() -> int:
     """Draws a seed for `by_sample` from the random numbers of this process."""
-    return int(torch.randint(2**62, ()))
+    return int(torch.randint(2**62, (), device="cpu"))  # whatever the program's default device is
 
 
 def normal(shape: Sequence[int], like: Tensor, batch_dim: int = 0) -> Tensor:

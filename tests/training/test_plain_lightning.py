@@ -101,7 +101,7 @@ def test_a_stream_without_a_length_is_trained_on_as_its_examples(
 def test_a_schedule_of_a_stream_asks_for_the_number_of_steps(tmp_path: Path) -> None:
     module = module_of()
     module.optimization = module.optimization._replace(scheduler=partial(StepLR, step_size=4))
-    with pytest.raises(ValueError, match="needs an end: set trainer.max_steps"):
+    with pytest.raises(ValueError, match=r"needs an end: set trainer\.max_steps"):
         trainer_of(tmp_path, epochs=2).fit(module, DataLoader(Stream(), batch_size=8))
 
 

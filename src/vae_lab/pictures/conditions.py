@@ -46,7 +46,7 @@ class Condition:
         if spec.num_classes and not any(column < spec.num_classes for column in self.values):
             names = listed(spec.context_names[: spec.num_classes])
             raise ValueError(f"y={self.text()}: names no class; add one of {names}")
-        row = torch.zeros(spec.context_features)
+        row = torch.zeros(spec.context_features, device="cpu")
         for column, value in {**self._means(), **self.values}.items():
             row[column] = value
         return row

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -12,6 +13,20 @@ from vae_lab.errors import RunError
 
 _TRUSTED = ("vae_lab", "torch.nn")
 """Packages whose classes a config may name."""
+
+
+@contextmanager
+def usual_defaults() -> Iterator[None]:
+    """Context manager in which new tensors are float32 on the CPU, whatever defaults the program has set for torch."""
+    import torch  # noqa: PLC0415  (a report reads configs, but builds no model)
+
+    dtype = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with nullcontext() if torch.get_default_device().type == "cpu" else torch.device("cpu"):
+            yield
+    finally:
+        torch.set_default_dtype(dtype)
 
 
 def build(node: Any, packages: Sequence[str] = ()) -> Any:

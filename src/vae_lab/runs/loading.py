@@ -14,7 +14,7 @@ import torch
 from vae_lab.errors import RunError
 from vae_lab.files import why_not_a_file
 from vae_lab.nested import value_at
-from vae_lab.runs.build import build, package_names
+from vae_lab.runs.build import build, package_names, usual_defaults
 from vae_lab.runs.checkpoints import Weights, check_sizes, check_weights, load_weights, model_weights, read_checkpoint
 from vae_lab.runs.folder import BEST, CHECKPOINTS, CONFIG, LAST, METRICS, WEIGHTS, is_export, is_run, why_no_run
 from vae_lab.runs.reading import recorded
@@ -270,5 +270,6 @@ def load_run(
     names = package_names(packages)
     check_weights(weights)
     saved = find_run(path)
-    model = saved.model(names, device, weights)
+    with usual_defaults():
+        model = saved.model(names, device, weights)
     return Run(model, saved.config, saved.folder, tested=saved.is_tested(weights))

@@ -184,7 +184,7 @@ class Run:
     @property
     def device(self) -> torch.device:
         """Device of the model."""
-        return on_model(self.model, torch.empty(0)).device
+        return on_model(self.model, torch.empty(0, device="cpu")).device
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         return self.model(*args, **options)

@@ -194,7 +194,8 @@ def schedule(make: SchedulerFactory, optimizer: Optimizer, steps: float) -> LRSc
     """Returns the learning-rate schedule of a run of ``steps``; raises ValueError if they are infinite."""
     if steps == math.inf:
         raise ValueError(
-            "a learning-rate schedule needs an end: set trainer.max_steps, or trainer.max_epochs if the loader has a length"
+            "a learning-rate schedule needs an end: set trainer.max_steps, or trainer.max_epochs for a loader with a"
+            " length"
         )
     return make(optimizer, int(steps))
 
