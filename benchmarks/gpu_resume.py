@@ -19,7 +19,8 @@ from torch import Tensor
 
 from benchmarks.bench import Bench, Part
 from vae_lab.train import main as train_main
-from vae_lab.training import VariationalModule, interrupts
+from vae_lab.training import VariationalModule
+from vae_lab.training.resume import interrupts
 
 ROUNDING = 1e-3
 """Relative bound of the norm of the difference of the weights where the device may add in any order."""

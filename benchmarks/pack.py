@@ -18,8 +18,8 @@ import tomllib
 from pathlib import Path
 
 from vae_lab.data import FashionMnist
-from vae_lab.data.published_files import existing
-from vae_lab.data.torchvision_sets import datasets
+from vae_lab.data.sets.published_files import existing
+from vae_lab.data.sets.torchvision_sets import datasets
 from vae_lab.runs.provenance import git_state
 
 ROOT = Path(__file__).parents[1]

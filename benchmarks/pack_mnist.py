@@ -7,7 +7,7 @@ import lzma
 import sys
 from pathlib import Path
 
-from vae_lab.data.mnist import EMBEDDED, SHA256
+from vae_lab.data.sets.mnist import EMBEDDED, SHA256
 
 # Chosen by trying: images of digits gain from four context bits and lose from any alignment. 9.1 MB, 0.5 s to open.
 FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 4, "lp": 0, "pb": 0}]

@@ -6,7 +6,7 @@ from typing import Any
 
 from vae_lab.data import split_rows
 from vae_lab.data.arrays import Arrays, Examples, Indices
-from vae_lab.data.mnist import _embedded_split
+from vae_lab.data.sets.mnist import _embedded_split
 
 BINARIZED, FINGERPRINT = split_rows.binarized, split_rows.fingerprint
 samples: dict[tuple[Any, ...], Examples] = {}

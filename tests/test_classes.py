@@ -21,7 +21,7 @@ from tests.conftest import DRAWN, Outcome
 from tests.data.test_class_names import folder_of
 from vae_lab.cli.overrides import quoted_names
 from vae_lab.data import ArrayFiles, Table
-from vae_lab.data.array_memory import ArraysInMemory
+from vae_lab.data.array.memory import ArraysInMemory
 from vae_lab.distributions import Bernoulli
 from vae_lab.models import VAE
 from vae_lab.networks import MlpArchitecture

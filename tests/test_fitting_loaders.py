@@ -20,7 +20,7 @@ from tests.conftest import Outcome
 from tests.test_fitting import TINY, same_weights
 from vae_lab import train
 from vae_lab.data import DataModule, ImageDataModule, LoaderDataModule, Mnist
-from vae_lab.data.seeded_loader import SeededLoader
+from vae_lab.data.own_loader.seeded import SeededLoader
 from vae_lab.data.splits import held_out
 from vae_lab.data.summary import summary
 from vae_lab.errors import RunError

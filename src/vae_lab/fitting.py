@@ -268,8 +268,8 @@ def _restored_process(verbose: bool, python: Any) -> Iterator[None]:
     """
     import torch  # noqa: PLC0415
 
-    from vae_lab.training import interrupts  # noqa: PLC0415
-    from vae_lab.training.resuming import random_states, set_random_states  # noqa: PLC0415
+    from vae_lab.training.resume import interrupts  # noqa: PLC0415
+    from vae_lab.training.resume.content import random_states, set_random_states  # noqa: PLC0415
 
     in_main_thread = threading.current_thread() is threading.main_thread()
     handlers = {number: signal.getsignal(number) for number in interrupts.SIGNALS} if in_main_thread else {}

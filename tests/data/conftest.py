@@ -11,7 +11,7 @@ from urllib.error import URLError
 import pytest
 import torchvision.datasets.utils
 
-from vae_lab.data import published_files
+from vae_lab.data.sets import published_files
 
 LITTLE = 2 * 10**9
 """Bytes; a corrupt header easily announces terabytes."""

@@ -15,7 +15,7 @@ import torch
 
 from tests.data.small_sets import write_celeba
 from vae_lab.data import ArrayFiles, CelebA, ImageDataModule, Sprites
-from vae_lab.data.array_memory import ArraysInMemory
+from vae_lab.data.array.memory import ArraysInMemory
 from vae_lab.types import DataSpec
 
 N = 40

@@ -20,7 +20,8 @@ from PIL import Image
 
 from tests.data.damage import LONG, QUICK, damage
 from tests.data.small_sets import write_celeba, write_cifar10, write_idx_set, write_svhn
-from vae_lab.data import ArrayFiles, CelebA, Cifar10, ImageFolder, ImageSet, Kmnist, Svhn, mnist
+from vae_lab.data import ArrayFiles, CelebA, Cifar10, ImageFolder, ImageSet, Kmnist, Svhn
+from vae_lab.data.sets import mnist
 
 pytestmark = pytest.mark.usefixtures("little_memory", "fast_disk")
 

@@ -15,7 +15,8 @@ from PIL import Image
 
 from tests.conftest import FAST, Outcome
 from vae_lab import evaluate
-from vae_lab.data import ArrayFiles, ImageDataModule, ImageFolder, picture_depth
+from vae_lab.data import ArrayFiles, ImageDataModule, ImageFolder
+from vae_lab.data.picture import depth as picture_depth
 from vae_lab.runs.loading import find_run
 
 WORDS = ("data=image_folder", "data.root=own", "data.image_size=8", "data.images.channels=1", "network=mlp", *FAST)

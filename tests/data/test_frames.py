@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from vae_lab.data import ArrayFiles
-from vae_lab.data.array_memory import ArraysInMemory
+from vae_lab.data.array.memory import ArraysInMemory
 from vae_lab.distributions import Gaussian
 from vae_lab.models import VAE
 from vae_lab.networks import MlpArchitecture

@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests.conftest import BARE, Outcome
 from vae_lab.data import ArrayFiles, CelebA, ImageDataModule, ImageFolder, Mnist, Sprites
-from vae_lab.data.array_memory import ArraysInMemory
+from vae_lab.data.array.memory import ArraysInMemory
 from vae_lab.data.framing import Sides, cropped_sides, fitted_picture, fitted_tensor, inner_sides, is_changed
 from vae_lab.data.summary import summary
 from vae_lab.types import DataSpec

@@ -18,7 +18,7 @@ from PIL import Image
 
 from tests.conftest import FAST, Outcome
 from vae_lab.data import ImageFolder
-from vae_lab.data.decoding import Decoder
+from vae_lab.data.picture.decoding import Decoder
 
 
 def folder_of(root: Path, hostile: Callable[[Path], object] | None = None, sound: int = 3) -> ImageFolder:

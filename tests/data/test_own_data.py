@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from vae_lab.data import ArrayFiles, HuggingFace, ImageDataModule, ImageFolder, Table
-from vae_lab.data.decoding import Decoder
+from vae_lab.data.picture.decoding import Decoder
 from vae_lab.runs.evaluations import is_other_data
 from vae_lab.runs.loading import SavedRun
 

@@ -18,7 +18,10 @@ import pytest
 from PIL import Image
 
 from tests.conftest import FAST
-from vae_lab.data import ImageFolder, decoding, picture_cache, published_files
+from vae_lab.data import ImageFolder
+from vae_lab.data.picture import cache as picture_cache
+from vae_lab.data.picture import decoding
+from vae_lab.data.sets import published_files
 
 SHAPE = (1, 4, 4)
 

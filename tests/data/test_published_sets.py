@@ -11,19 +11,9 @@ import pytest
 from PIL import Image
 
 from tests.data.small_sets import idx_bytes, write_celeba, write_cifar10, write_idx_set, write_svhn
-from vae_lab.data import (
-    CelebA,
-    Cifar10,
-    FashionMnist,
-    ImageDataModule,
-    ImageSet,
-    Kmnist,
-    Mnist,
-    Svhn,
-    mnist,
-    torchvision_sets,
-)
-from vae_lab.data.idx import parse_idx, read_idx
+from vae_lab.data import CelebA, Cifar10, FashionMnist, ImageDataModule, ImageSet, Kmnist, Mnist, Svhn
+from vae_lab.data.sets import mnist, torchvision_sets
+from vae_lab.data.sets.idx import parse_idx, read_idx
 from vae_lab.data.summary import summary
 
 IDX_SETS = [(FashionMnist, "FashionMNIST"), (Kmnist, "KMNIST")]

@@ -14,7 +14,7 @@ from torch.distributions import Independent, Normal
 from torch.utils.data import DataLoader
 
 from vae_lab.data import ArrayFiles, Arrays, DataSource, ImageDataModule, LoaderDataModule, Table
-from vae_lab.data.array_memory import ArraysInMemory
+from vae_lab.data.array.memory import ArraysInMemory
 from vae_lab.data.scaling import mean_example, scaling_of
 from vae_lab.distributions import Gaussian
 from vae_lab.distributions.rescaled import Rescaled, Standardisation

@@ -232,7 +232,7 @@ def test_the_flow_of_a_trained_posterior_beats_its_gaussian() -> None:
 
 def test_a_count_that_a_flow_does_not_have_is_not_a_metric_to_monitor() -> None:
     from vae_lab.fitting import compose
-    from vae_lab.training.monitors import _logged_names
+    from vae_lab.training.logs.monitors import _logged_names
 
     for words, counted in (("prior=flow", False), ("posterior=flow", False), ("prior=standard_normal", True)):
         run = compose(words, "trainer=cpu", "logger=none", "latent_dim=2", "network.widths=[4]")

@@ -19,7 +19,8 @@ import vae_lab
 from vae_lab import evaluate, report, sample
 from vae_lab.errors import RunError
 from vae_lab.runs.build import build
-from vae_lab.training import AtomicCheckpointIO, curves
+from vae_lab.training import AtomicCheckpointIO
+from vae_lab.training.logs import curves
 
 WORDS = (*FAST, "latent_dim=2")
 

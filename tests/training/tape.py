@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from vae_lab.training.device_steps import DeviceStep
+from vae_lab.training.capture.device_steps import DeviceStep
 from vae_lab.types import Batch
 
 

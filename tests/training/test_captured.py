@@ -18,8 +18,8 @@ from vae_lab.objectives import Elbo, FactorVae, Loss, Objective, Scheduled
 from vae_lab.objectives.schedules import Linear
 from vae_lab.training import VariationalModule, optimization, stepping
 from vae_lab.training.averaging import WeightAverage
-from vae_lab.training.capturable import obstacle_to_capture
-from vae_lab.training.captured import CapturedStep
+from vae_lab.training.capture.capturable import obstacle_to_capture
+from vae_lab.training.capture.captured import CapturedStep
 from vae_lab.training.optimization import Optimization, StepTerms
 from vae_lab.training.schedulers import cosine
 

@@ -19,8 +19,8 @@ from tests.training.test_step_structure import data_of, fit, module_of
 from vae_lab.data import datamodule
 from vae_lab.objectives import Elbo, FactorVae, Objective
 from vae_lab.training import VariationalModule, optimization, stepping
-from vae_lab.training.capturable import obstacle_to_capture
-from vae_lab.training.captured import CapturedStep
+from vae_lab.training.capture.capturable import obstacle_to_capture
+from vae_lab.training.capture.captured import CapturedStep
 from vae_lab.training.optimization import Optimization, step_unless, with_momentum
 
 CUDA = torch.device("cuda")

@@ -13,7 +13,7 @@ import pytest
 import torch
 from conftest import FAST, Outcome
 
-from vae_lab.training import interrupts
+from vae_lab.training.resume import interrupts
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ import torch
 from conftest import DRAWN, FAST, Outcome
 from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
-from vae_lab.training.csv_logger import CsvLogger, keep_rows, num_rows
-from vae_lab.training.loggers import publish_image
+from vae_lab.training.logs.csv_logger import CsvLogger, keep_rows, num_rows
+from vae_lab.training.logs.loggers import publish_image
 
 LENGTH = ("trainer.limit_train_batches=3", "model=vae", "latent_dim=2")
 

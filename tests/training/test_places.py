@@ -14,7 +14,7 @@ from conftest import FAST, Outcome
 
 from tests.training.same_run import assert_same
 from vae_lab import evaluate, sample
-from vae_lab.data.published_files import locate
+from vae_lab.data.sets.published_files import locate
 from vae_lab.files import absolute
 from vae_lab.runs import folder as runs
 

@@ -21,8 +21,9 @@ from tests.training.same_run import assert_same, curves_of, state_of
 from vae_lab.cli.resume import checkpoint_to_resume
 from vae_lab.errors import RunError
 from vae_lab.runs.folder import EVENTS, last_checkpoint
-from vae_lab.training import AtomicCheckpointIO, curves
+from vae_lab.training import AtomicCheckpointIO
 from vae_lab.training.callbacks import LastCheckpoint
+from vae_lab.training.logs import curves
 from vae_lab.training.module import VariationalModule
 
 SAVED_RUN = Path(__file__).parents[1] / "saved_runs" / "format_0" / "stopped"

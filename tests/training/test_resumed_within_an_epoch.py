@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tests.training.test_resume import QUICK, stopped_at
 from vae_lab.training.metrics import BoundMetric
-from vae_lab.training.resuming import random_states, skip_done_batches
+from vae_lab.training.resume.content import random_states, skip_done_batches
 from vae_lab.types import Batch
 
 __all__ = ["stopped_at"]  # a fixture

@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tests.data.small_sets import image_set
 from vae_lab.core import model as model_module
 from vae_lab.data import BatchLoader, EpochSampler, ImageDataModule
-from vae_lab.data.array_files import ArrayFiles
+from vae_lab.data.array.files import ArrayFiles
 from vae_lab.distributions import Bernoulli, LabelConditional, MixtureOfGaussians, VampPrior
 from vae_lab.models import MHVAE, VAE, Ladder
 from vae_lab.networks import MlpArchitecture

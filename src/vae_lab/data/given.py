@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
-from vae_lab.data.array_files import ArrayFiles
-from vae_lab.data.array_memory import ArraysInMemory
+from vae_lab.data.array.files import ArrayFiles
+from vae_lab.data.array.memory import ArraysInMemory
 from vae_lab.data.datamodule import ImageDataModule
-from vae_lab.data.loader_module import LoaderDataModule
+from vae_lab.data.own_loader.module import LoaderDataModule
 from vae_lab.data.protocol import DataModule
 from vae_lab.types import SplitName
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vae_lab.data.datamodule import ImageDataModule
-from vae_lab.data.loader_module import LoaderDataModule
+from vae_lab.data.own_loader.module import LoaderDataModule
 from vae_lab.data.protocol import DataModule
 from vae_lab.data.source import DataSource, readable
 from vae_lab.types import DataSpec, SplitName, listed

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from vae_lab.data.picture_depth import USUAL
+from vae_lab.data.picture.depth import USUAL
 from vae_lab.explorer.guard import RefusedError
 from vae_lab.types import Batch, DataSpec
 

@@ -184,7 +184,7 @@ def _array_of(name: str, value: Any, columns: Sequence[str]) -> Any:
     """Returns the array of a data frame, its columns in the order of those of the training; anything else as it is."""
     if not hasattr(value, "columns") and not hasattr(value, "var_names"):
         return value
-    from vae_lab.data.array_memory import numbers_of_frame  # noqa: PLC0415  (which loads Lightning)
+    from vae_lab.data.array.memory import numbers_of_frame  # noqa: PLC0415  (which loads Lightning)
 
     return numbers_of_frame(name, value, columns)
 

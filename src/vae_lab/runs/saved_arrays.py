@@ -22,7 +22,7 @@ def saved_arrays(run: Path, config: Mapping[str, Any], changes: Mapping[str, Any
     Raises:
         RunError: if ``changes`` name no folder of arrays, or one without test examples that is not the Dataset.
     """
-    from vae_lab.data.array_store import ArrayStore  # noqa: PLC0415  (which loads Lightning)
+    from vae_lab.data.array.store import ArrayStore  # noqa: PLC0415  (which loads Lightning)
 
     if "root" not in changes:
         raise RunError(

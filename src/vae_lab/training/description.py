@@ -18,7 +18,7 @@ from vae_lab.data.summary import summary
 from vae_lab.objectives.base import blank_batch
 from vae_lab.runs.folder import CONFIG, FIGURES, METRICS
 from vae_lab.training.callbacks import LastCheckpoint, Pictures
-from vae_lab.training.loggers import what_it_records
+from vae_lab.training.logs.loggers import what_it_records
 from vae_lab.training.module import VariationalModule
 from vae_lab.training.trainer_parts import callbacks_of, is_trial
 

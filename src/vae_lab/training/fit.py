@@ -28,22 +28,23 @@ from vae_lab.files import remove_unfinished
 from vae_lab.runs import folder as runs
 from vae_lab.runs.checkpoints import read_checkpoint
 from vae_lab.screen import print_lines, print_results
-from vae_lab.training import curves, interrupts, tensorboard
 from vae_lab.training.averaging import averages, end_averaging
 from vae_lab.training.callbacks import LastCheckpoint
 from vae_lab.training.callbacks.further_curves import FurtherCurves
 from vae_lab.training.callbacks.last_checkpoint import how_to_resume
 from vae_lab.training.description import description
 from vae_lab.training.lightning_loop import count_cut_epoch
-from vae_lab.training.loggers import close, record_beginning, where_to_look
+from vae_lab.training.logs import curves, tensorboard
+from vae_lab.training.logs.loggers import close, record_beginning, where_to_look
+from vae_lab.training.logs.opening import Opening
 from vae_lab.training.module import VariationalModule
-from vae_lab.training.opening import Opening
 from vae_lab.training.own_noise import warn_of_own_noise
 from vae_lab.training.plan import Plan, check_plan
 from vae_lab.training.processes import lost_a_process
-from vae_lab.training.resume_checks import check_resume, fresh_callbacks
+from vae_lab.training.resume import interrupts
+from vae_lab.training.resume.checks import check_resume, fresh_callbacks
+from vae_lab.training.resume.stopping import why_nothing_is_left
 from vae_lab.training.sharding import refuse_own_parameters
-from vae_lab.training.stopping import why_nothing_is_left
 from vae_lab.training.trainer_checks import dtype_of
 from vae_lab.training.trainer_parts import all_callbacks, callbacks_of, first_callback, is_trial
 from vae_lab.types import SplitName

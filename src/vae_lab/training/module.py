@@ -19,7 +19,7 @@ from vae_lab.training.compiled import CompiledLoss
 from vae_lab.training.guard import gradient_culprit
 from vae_lab.training.metrics import BoundMetric, UnitMetrics, bits_per_dim
 from vae_lab.training.optimization import Optimization, Step, StepTerms
-from vae_lab.training.resuming import ResumableModule
+from vae_lab.training.resume.content import ResumableModule
 from vae_lab.training.sharding import is_sharded, shard
 from vae_lab.training.trainer_checks import refuse_callbacks
 from vae_lab.training.trainer_parts import log_interval
@@ -32,7 +32,8 @@ EVALUATION_SEED = 0
 class VariationalModule(ResumableModule):
     """Trains a `LatentVariableModel` by an `Objective`; logs the true ELBO beside whatever is optimised.
 
-    `vae_lab.training.stepping` takes the optimizer steps, `vae_lab.training.resuming` writes and reads checkpoints.
+    `vae_lab.training.stepping` takes the optimizer steps; `vae_lab.training.resume.content` writes and reads
+    checkpoints.
 
     Args:
         model: model that is trained.

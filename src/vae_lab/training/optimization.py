@@ -29,7 +29,7 @@ class Optimization(NamedTuple):
         gradient_clip_algorithm: "norm" or "value".
         accumulate_grad_batches: batches whose gradients are averaged for one optimizer step.
         compile: compile the loss and its gradient with `torch.compile`; "auto": if the run is long enough; "graph":
-            not at all. Unless False, a GPU captures its steps where it can (`vae_lab.training.captured`).
+            not at all. Unless False, a GPU captures its steps where it can (`vae_lab.training.capture.captured`).
         gradient_skip: steps whose gradient has a norm of more than this multiple of the usual one are skipped; None:
             no step is. See `vae_lab.training.skipping`.
         steps_per_pass: largest number of optimizer steps per pass of Lightning's loop; "auto": up to the next point

@@ -11,8 +11,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from vae_lab.data.protocol import DataModule
 from vae_lab.errors import RunError
+from vae_lab.training.logs.monitors import why_unvalidated
 from vae_lab.training.module import VariationalModule
-from vae_lab.training.monitors import why_unvalidated
 from vae_lab.training.trainer_parts import callbacks_of
 
 

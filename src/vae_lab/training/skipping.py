@@ -42,7 +42,7 @@ class UnusualGradients:
         """Records the norm of a gradient, () in float32, and returns 1 if the step is to be skipped, else 0, ().
 
         A norm that is not finite is recorded as the median: `vae_lab.training.guard` counts such steps. All tensors are
-        changed in place, so that a captured step (`vae_lab.training.captured`) finds them again.
+        changed in place, so that a captured step (`vae_lab.training.capture.captured`) finds them again.
         """
         self._move_to(norm.device)
         median = self._median()

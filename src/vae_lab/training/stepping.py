@@ -4,7 +4,7 @@ The argument of `training_step` must be NAMED ``dataloader_iter``: because of th
 instead of a batch. The bookkeeping of the loop takes a third of a millisecond per pass, a tenth of a step of a small
 network. So a pass takes several steps; it ends where something may be logged, saved, drawn or shown. A pass takes one
 step if a callback, or a subclass of the module, has a hook for each batch (`vae_lab.training.batch_hooks`). On a GPU a
-step is captured where it can be (`vae_lab.training.captured`).
+step is captured where it can be (`vae_lab.training.capture.captured`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from vae_lab import noise
 from vae_lab.core import LatentVariableModel
 from vae_lab.data.loader import StoredRows
 from vae_lab.objectives import Objective, Scheduled
-from vae_lab.training import interrupts
 from vae_lab.training.batch_hooks import (
     INNER_HOOKS,
     batch_observers,
@@ -36,10 +35,10 @@ from vae_lab.training.batch_hooks import (
     defines,
 )
 from vae_lab.training.batches import known_batch
-from vae_lab.training.capturable import NO_PROMISE, may_change_model, obstacle_to_capture
-from vae_lab.training.captured import CapturedStep
+from vae_lab.training.capture.capturable import NO_PROMISE, may_change_model, obstacle_to_capture
+from vae_lab.training.capture.captured import CapturedStep
+from vae_lab.training.capture.device_steps import DeviceStep
 from vae_lab.training.compiled import CompiledLoss, is_compiled
-from vae_lab.training.device_steps import DeviceStep
 from vae_lab.training.lightning_loop import (
     count_pass,
     count_step,
@@ -67,6 +66,7 @@ from vae_lab.training.optimization import (
     with_momentum,
     zero_grad,
 )
+from vae_lab.training.resume import interrupts
 from vae_lab.training.sharding import refuse_fused_sgd
 from vae_lab.training.skipping import UnusualGradients
 from vae_lab.training.trainer_parts import datamodule_of

@@ -7,7 +7,7 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from vae_lab.training.tensorboard import KL_OF_DIMENSIONS, tensorboard_writer
+from vae_lab.training.logs.tensorboard import KL_OF_DIMENSIONS, tensorboard_writer
 from vae_lab.training.trainer_parts import log_interval
 
 _MAX_DIMENSIONS = 64

@@ -13,8 +13,9 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from vae_lab.runs.checkpoints import read_checkpoint
 from vae_lab.runs.folder import LAST
-from vae_lab.training import curves, interrupts
-from vae_lab.training.loggers import flush
+from vae_lab.training.logs import curves
+from vae_lab.training.logs.loggers import flush
+from vae_lab.training.resume import interrupts
 
 
 class LastCheckpoint(Checkpoint):

@@ -17,7 +17,7 @@ from vae_lab.pictures.album import Picture
 from vae_lab.pictures.columns import check_columns
 from vae_lab.runs.folder import FIGURES
 from vae_lab.training.averaging import shown_weights
-from vae_lab.training.loggers import publish_image
+from vae_lab.training.logs.loggers import publish_image
 from vae_lab.training.trainer_parts import datamodule_of
 from vae_lab.types import DataSpec
 

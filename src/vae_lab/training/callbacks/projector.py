@@ -15,7 +15,7 @@ from vae_lab.pictures import codes
 from vae_lab.pictures.tiles import is_drawable, is_table, tiles_of
 from vae_lab.training.averaging import shown_weights
 from vae_lab.training.callbacks.log_pictures import data_of, model_of
-from vae_lab.training.tensorboard import tensorboard_writer
+from vae_lab.training.logs.tensorboard import tensorboard_writer
 from vae_lab.types import Batch, DataSpec
 
 _SPRITE_SIDE = 8192

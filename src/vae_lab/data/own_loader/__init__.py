@@ -1,0 +1,1 @@
+"""DataLoaders of the user's own."""

@@ -1,0 +1,1 @@
+"""Picture files: a folder of them, and how one is decoded."""

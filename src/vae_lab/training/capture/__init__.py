@@ -1,0 +1,1 @@
+"""An optimizer step as a CUDA graph."""
