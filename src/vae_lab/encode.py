@@ -29,7 +29,7 @@ def encode(cfg: DictConfig) -> None:
     run = find_run(cfg.run)
     if cfg.out:
         evaluation.check_format(Path(cfg.out))
-    model, data, trainer = open_run(cfg, run)
+    model, _, data, trainer = open_run(cfg, run)
     started = time.monotonic()
     with naming_data_root():
         path = Path(cfg.out).expanduser() if cfg.out else run.folder / CODES / _file_name(cfg, run, data, settings)

@@ -36,8 +36,7 @@ def evaluate(cfg: DictConfig) -> None:
 
     settings = command.settings_of(EvaluationSettings, cfg)
     run = find_run(cfg.run)
-    step = run.step()  # before the weights: a training may save others meanwhile
-    model, data, trainer = open_run(cfg, run)
+    model, step, data, trainer = open_run(cfg, run)
     started = time.monotonic()
     with naming_data_root():
         result = evaluation.evaluate(model, data, trainer, settings)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from tests.conftest import FAST, Outcome
 from vae_lab.encode import main as encode_main
 from vae_lab.evaluate import main
+from vae_lab.runs import loading
 from vae_lab.runs.evaluations import beside_better
 from vae_lab.runs.reading import read_run
 from vae_lab.sample import main as sample_main
@@ -183,3 +185,25 @@ def test_data_that_are_gone_are_named_by_the_key_of_the_command(
     assert dark.code == 0, "255 is the white of the run, however dark other data are"
     (line,) = command(main, *QUICK, "run=run", "num_samples=2", f"data_root={tmp_path / 'signed'}").error_lines
     assert line.endswith("takes any number (an option of training: this command reads data as the run did)")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_step_and_weights_of_an_evaluation_are_of_one_reading(
+    train: Callable[..., Outcome], command: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A training may save other weights between two readings."""
+    run, own = tmp_path / "run", arrays(tmp_path / "own", 0)
+    words = ("data=array", "latent_dim=2", f"data.root={own}", f"hydra.run.dir={run}")
+    assert train(*FAST, "logger=none", *words).code == 0
+    read, whole = list[Path](), loading.read_checkpoint
+
+    def read_checkpoint(path: Path, resume: bool = False) -> dict[str, Any]:
+        read.append(path)
+        return whole(path, resume)
+
+    monkeypatch.setattr(loading, "read_checkpoint", read_checkpoint)
+    outcome = command(main, *QUICK, f"run={run}", "num_samples=2")
+    assert outcome.code == 0, outcome.err
+    assert len(read) == 1
+    steps = [json.loads((run / name).read_text())["step"] for name in ("evaluation.json", "metrics.json")]
+    assert steps[0] == steps[1] is not None

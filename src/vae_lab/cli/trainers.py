@@ -49,14 +49,14 @@ def make_trainer(node: Mapping[Any, Any], **parts: Any) -> Any:
     return trainer
 
 
-def open_run(cfg: DictConfig, run: SavedRun) -> tuple[LatentVariableModel, ImageDataModule, Any]:
-    """Returns the model, the data and the Trainer of a command that reads a run."""
+def open_run(cfg: DictConfig, run: SavedRun) -> tuple[LatentVariableModel, int | None, ImageDataModule, Any]:
+    """Returns the model, the step of its weights, the data and the Trainer of a command that reads a run."""
     from vae_lab.runs.evaluations import is_other_data  # noqa: PLC0415
     from vae_lab.training import prepare_process  # noqa: PLC0415
     from vae_lab.training.callbacks import usual_progress  # noqa: PLC0415
 
     prepare_process(cfg.seed)
-    model = run.model(cfg.packages, weights=cfg.weights)
+    model, step = run.model_and_step(cfg.packages, weights=cfg.weights)
     with naming_data_root():
         data = run.data(cfg.packages, root=cfg.data_root, batch_size=cfg.batch_size)
         if cfg.data_root and cfg.split == "test":
@@ -65,7 +65,7 @@ def open_run(cfg: DictConfig, run: SavedRun) -> tuple[LatentVariableModel, Image
                 data.test_on_all()
     progress = usual_progress() if cfg.trainer.enable_progress_bar else None
     callbacks = [progress] if progress else []
-    return model, data, make_trainer(cfg.trainer, callbacks=callbacks, logger=False, enable_checkpointing=False)
+    return model, step, data, make_trainer(cfg.trainer, callbacks=callbacks, logger=False, enable_checkpointing=False)
 
 
 def build_trainer(cfg: DictConfig) -> Any:

@@ -41,13 +41,13 @@ def write_run(folder: Path, run: SavedRun, model: LatentVariableModel, numbers: 
         save_json(folder / name, record)
 
 
-def numbers_of(run: SavedRun, weights: Weights) -> dict[str, dict[str, Any]]:
+def numbers_of(run: SavedRun, weights: Weights, step: int | None) -> dict[str, dict[str, Any]]:
     """Returns metrics.json and the evaluation of the test set by name, each only if it is of the exported weights."""
     found = {}
     if run.is_tested(weights) and (metrics := _read(run.folder / METRICS)):
         found[METRICS] = metrics
     path = evaluation_path(run, None, "test", "raw" if run.takes_raw(weights) else "average")
-    if (evaluation := _read(path)) and not is_of_other_weights(evaluation, {"step": run.step()}):
+    if (evaluation := _read(path)) and not is_of_other_weights(evaluation, {"step": step}):
         found[EVALUATION] = {key: value for key, value in evaluation.items() if key not in _OF_MACHINE}
     return found
 

@@ -83,8 +83,8 @@ def export_run(
     """
     settings = settings or ExportSettings()
     export = Export(folder, formats_of(settings))
-    model = run.model(packages, weights=settings.weights)
-    numbers = numbers_of(run, settings.weights)
+    model, step = run.model_and_step(packages, weights=settings.weights)
+    numbers = numbers_of(run, settings.weights, step)
     for name in GRAPHS:
         try:
             export.graphs.append(Graph(name, model, settings.seed))

@@ -46,11 +46,22 @@ class SavedRun:
         self, packages: Sequence[str] = (), device: torch.device | str = "cpu", weights: Weights = "average"
     ) -> LatentVariableModel:
         """Returns the trained model in evaluation mode, with the `spec` of its data; see `vae_lab.load_run`."""
+        return self.model_and_step(packages, device, weights)[0]
+
+    def model_and_step(
+        self, packages: Sequence[str] = (), device: torch.device | str = "cpu", weights: Weights = "average"
+    ) -> tuple[LatentVariableModel, int | None]:
+        """Returns the model and the step of the training after which its weights were saved; None for an exported run.
+
+        Both are of one reading of the checkpoint: a training may save others meanwhile.
+        """
         # Here and not above: a report reads checkpoints, but builds no model.
         from vae_lab.core import LatentVariableModel  # noqa: PLC0415
 
         spec = self.spec(packages)
-        tensors = model_weights(read_checkpoint(self.checkpoint), self.checkpoint, weights)
+        checkpoint = read_checkpoint(self.checkpoint)
+        tensors, step = model_weights(checkpoint, self.checkpoint, weights), checkpoint.get("global_step")
+        del checkpoint  # the state of its optimizer is twice as large
         with self._naming_the_config():
             make = build(self.config["model"], packages)
             check_sizes(self.checkpoint, tensors, lambda: make(spec=spec))
@@ -59,12 +70,7 @@ class SavedRun:
             raise RunError(f"{self.folder / CONFIG}: {type(model).__name__} is not a LatentVariableModel")
         load_weights(model, tensors, self.checkpoint)
         model.spec = spec
-        return model.to(device).eval()
-
-    def step(self) -> int | None:
-        """Returns the step of the training after which the weights were saved; None for an exported run."""
-        step = read_checkpoint(self.checkpoint).get("global_step")
-        return step if isinstance(step, int) else None
+        return model.to(device).eval(), step if isinstance(step, int) else None
 
     def takes_raw(self, weights: Weights) -> bool:
         """True if these are the weights of the last step of a run that has averaged ones, too."""
