@@ -83,6 +83,12 @@ def test_refuses_a_scale_that_is_none(scale: float | str) -> None:
         Gaussian((3,), scale)
 
 
+@pytest.mark.parametrize("scale", [1e-6, 4e4])
+def test_a_fixed_scale_is_taken_as_it_is(scale: float) -> None:
+    """Only learned ones stay within exp(+-10)."""
+    assert torch.allclose(Gaussian((3,), scale).double()(torch.zeros(2, 1, 3).double()).stddev, f64(scale))
+
+
 def test_precision_merge_is_the_normalised_product_of_densities() -> None:
     torch.manual_seed(1)
     a, b = (diagonal_gaussian(torch.randn(2, 3).double(), torch.rand(2, 3).double() + 0.3, 1) for _ in range(2))

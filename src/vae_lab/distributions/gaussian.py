@@ -14,7 +14,7 @@ from vae_lab import noise
 from vae_lab.distributions.conditional import Head
 
 LOG_SCALE_LIMIT = 10.0
-"""Standard deviations stay within exp(+-10): far outside what training reaches, far inside float32."""
+"""Learned standard deviations stay within exp(+-10): far outside what training reaches, far inside float32."""
 
 
 class DiagonalGaussian(Independent):  # type: ignore[type-arg]
@@ -163,6 +163,7 @@ class Gaussian(Head):
     ) -> None:
         super().__init__(event_shape)
         self.params_per_dim = 2 if scale == "per_dimension" else 1
+        self.fixed_log_scale: float | None = None
         if scale == "shared":
             self.log_scale = nn.Parameter(torch.zeros(()))
         elif scale != "per_dimension":
@@ -178,5 +179,6 @@ class Gaussian(Head):
 
     def build(self, params: Sequence[Tensor]) -> Distribution:
         log_scale = params[1] / 2 if len(params) == 2 else self.log_scale.to(params[0].dtype)
-        scale = log_scale.clamp(-LOG_SCALE_LIMIT, LOG_SCALE_LIMIT).exp().expand_as(params[0])
-        return diagonal_gaussian(params[0], scale, len(self.event_shape))
+        if self.fixed_log_scale is None:
+            log_scale = log_scale.clamp(-LOG_SCALE_LIMIT, LOG_SCALE_LIMIT)
+        return diagonal_gaussian(params[0], log_scale.exp().expand_as(params[0]), len(self.event_shape))
