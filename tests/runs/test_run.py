@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from linear_gaussian import random_model
@@ -243,7 +244,7 @@ def test_whole_numbers_in_a_tensor_are_rows_of_a_condition_as_in_an_array(attrib
         (lambda run: run.sample(0, 0), r"num=0: must be at least 1"),
         (lambda run: run.sample(2, 0, temperature=-1), r"temperature=-1: must be a finite number of 0 or more"),
         (lambda run: run.sample(2, 0, draw="mode"), r"draw=mode: choose mean or sample"),
-        (lambda run: run.sample(2, 0, seed=-1), r"seed=-1: must be an integer of 0 or more, or None"),
+        (lambda run: run.sample(2, 0, seed=-1), r"seed=-1: must be an integer from 0 to 2\^64 - 1, or None"),
         (lambda run: run.decode([], 0), r"z: holds no codes"),
         (lambda run: run.decode([np.zeros((2, 2))] * 2, 0), r"z: codes of 2 levels"),
         (lambda run: run.log_prob(pictures(), 0, num_samples=0), r"num_samples=0: must be at least 1"),
@@ -356,6 +357,35 @@ def test_conditions_are_given_by_name_by_mapping_or_as_rows() -> None:
         run.sample(y=[0, 1, 2, 0.25, 2])
     with pytest.raises(ValueError, match="hat is not in this model's condition"):
         run.sample(y="dog+hat+x:0+size:1")
+
+
+def test_a_condition_is_given_as_to_fit() -> None:
+    spec = DataSpec(
+        (4,), 2, "real", ("cat", "dog"), ("smiling", "hat"), ("x",), numbers_scaling=Scaling((0.5,), (2.0,))
+    )
+    run = Run(VAE(spec, 2, likelihood=Gaussian, network=MlpArchitecture([8]), conditional=True).eval(), {})
+    hats = pd.DataFrame({"hat": [1, 0, 0], "smiling": [0, 0, 1]})  # by name, in any order
+    y = {"labels": np.array(["dog", "cat", "dog"]), "attributes": hats, "numbers": torch.tensor([0.25, 2.0, 1.0])}
+    rows = [[0, 1, 0, 1, 0.25], [1, 0, 0, 0, 2], [0, 1, 1, 0, 1]]
+    expected = run.sample(y=rows, seed=0)
+    assert expected.shape == (3, 4)
+    for labels in (y["labels"], [1, 0, 1], np.eye(2)[[1, 0, 1]]):
+        assert np.array_equal(run.sample(y={**y, "labels": labels}, seed=0), expected)
+    assert np.array_equal(run.reconstruct(np.ones((3, 4)), y), run.reconstruct(np.ones((3, 4)), rows))
+    with pytest.raises(ValueError, match=r"y: holds labels, must hold labels, attributes, numbers, as the model's"):
+        run.sample(y={"labels": ["dog"]})
+    with pytest.raises(ValueError, match=r"y: parts of 1, 3, 3 examples, must be equally many"):
+        run.sample(y={**y, "labels": ["dog"]})
+    with pytest.raises(ValueError, match=r"y=dgo: no such class"):
+        run.sample(y={**y, "labels": ["dgo"] * 3})
+
+
+@pytest.mark.parametrize("seed", [-1, 2**64, 1.0, True])
+def test_a_seed_beyond_the_generators_is_refused(seed: Any) -> None:
+    model = VAE(DataSpec((3,), 0, "real"), 2, likelihood=Gaussian, network=MlpArchitecture([8])).eval()
+    with pytest.raises(ValueError, match=rf"seed={seed}: must be an integer from 0 to 2\^64 - 1, or None"):
+        Run(model, {}).sample(2, seed=seed)
+    assert Run(model, {}).log_prob(np.ones((2, 3)), num_samples=2, seed=2**64 - 1).shape == (2,)
 
 
 class Unmeasured(Independent):

@@ -80,7 +80,8 @@ def labels_as_read(y: Any, spec: DataSpec, num: int) -> Tensor | None:
     Args:
         y: one class for all examples, or one for each, by name or by number; one-hot rows. For data with attributes or
             numbers a row of floats, or a condition by name such as ``heart+smiling+x:0.3`` or ``{"x": 0.3}``
-            (`vae_lab.pictures.conditions`), for all examples, or one for each.
+            (`vae_lab.pictures.conditions`), for all examples, or one for each; or the mapping of ``labels``,
+            ``attributes`` and ``numbers`` that `vae_lab.fit` takes.
 
     Raises:
         ValueError: for a class that does not exist, or another number of labels.
@@ -117,6 +118,8 @@ def num_labels(y: Any, spec: DataSpec) -> int | None:
 
 def _condition_rows(y: Any, spec: DataSpec) -> Tensor:
     """Returns rows of floats, or conditions by name as such rows, (1, C) or (N, C)."""
+    if isinstance(y, Mapping) and y and y.keys() <= {"labels", "attributes", "numbers"} - set(spec.context_names):
+        return _rows_of_parts(y, spec)
     several = isinstance(y, list | tuple | np.ndarray) and any(isinstance(each, str | Mapping) for each in y)
     if several or isinstance(y, str | Mapping):
         from vae_lab.pictures.conditions import condition_of  # noqa: PLC0415  (which loads matplotlib)
@@ -127,6 +130,27 @@ def _condition_rows(y: Any, spec: DataSpec) -> Tensor:
     if rows.dim() < 2:
         rows = rows.reshape(-1, 1) if spec.context_features == 1 else rows.reshape(1, -1)
     return rows
+
+
+def _rows_of_parts(y: Mapping[str, Any], spec: DataSpec) -> Tensor:
+    """Returns rows of floats, (N, C), of a mapping of labels, attributes and numbers, as `vae_lab.fit` takes it.
+
+    Raises:
+        ValueError: for other parts than the model's condition has, or parts of different lengths.
+    """
+    names = {"labels": spec.context_names[: spec.num_classes], "attributes": spec.attributes, "numbers": spec.numbers}
+    parts = {kind: columns for kind, columns in names.items() if columns}
+    if y.keys() != parts.keys():
+        raise ValueError(f"y: holds {', '.join(y)}, must hold {', '.join(parts)}, as the model's condition does")
+    rows = []
+    for kind, columns in parts.items():
+        values = as_array(_array_of(f"y[{kind}]", y[kind], columns))
+        if kind == "labels" and not (values.ndim == 2 and values.shape[1] == len(columns)):
+            values = np.eye(len(columns))[_class_numbers(values.reshape(-1), spec)]
+        rows.append(_tensor(f"y[{kind}]", values).to(torch.get_default_dtype()).reshape(-1, len(columns)))
+    if len({len(part) for part in rows}) > 1:
+        raise ValueError(f"y: parts of {', '.join(str(len(part)) for part in rows)} examples, must be equally many")
+    return torch.cat(rows, dim=1)
 
 
 def codes_as_read(z: Any) -> list[Tensor]:

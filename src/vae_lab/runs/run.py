@@ -242,6 +242,6 @@ class Run:
     def _seeded(self, seed: int | None, index: int) -> AbstractContextManager[Any]:
         if seed is None:
             return one_thread  # a seed in another thread keeps its numbers
-        if isinstance(seed, bool) or not hasattr(seed, "__index__") or seed < 0:
-            raise ValueError(f"seed={seed}: must be an integer of 0 or more, or None")
+        if isinstance(seed, bool) or not hasattr(seed, "__index__") or not 0 <= seed < 2**64:
+            raise ValueError(f"seed={seed}: must be an integer from 0 to 2^64 - 1, or None")
         return noise.fixed_seed(noise.seed_of_batch(int(seed), index), self.device)
