@@ -68,12 +68,12 @@ def _save(sheet: Sheet, picture: Tensor | None, folder: Path, name: str) -> Iter
 
 def _cached_data(run: SavedRun, model: LatentVariableModel, cfg: DictConfig) -> Any:
     """Returns a function that gives a run's data; they are opened at its first call, because samples need none."""
+    from vae_lab.core.inputs import check_spec  # noqa: PLC0415
 
     @cache
     def data() -> ImageDataModule:
         found = run.data(cfg.packages, root=cfg.data_root)
-        if model.spec is not None:
-            model.spec.check_data(found.spec, f"data_root={cfg.data_root or found.images.root}: ")
+        check_spec(model, found.spec, f"data_root={cfg.data_root or found.images.root}: ")
         found.prepare_data()
         found.dtype = next(model.parameters()).dtype
         return found

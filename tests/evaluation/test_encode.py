@@ -14,7 +14,7 @@ import pytest
 import torch
 from conftest import FAST, Outcome, trained_run
 
-from vae_lab import noise
+from vae_lab import evaluate, noise, sample
 from vae_lab.core.codes import code_of
 from vae_lab.encode import main
 from vae_lab.evaluation.code_table import CodeTable, write_table
@@ -175,11 +175,18 @@ def test_unlabelled_data_suit_an_unconditional_model(
         np.zeros((20, 6, 6), np.uint8) + np.arange(20, dtype=np.uint8)[:, None, None] * 12,
     )
     words = (f"data_root={tmp_path}", f"out={tmp_path / 'codes.npz'}", "split=all")
-    encoded(command, f"run={runs['mhvae']}", *words)
+    commands: list[tuple[Callable[[], None], tuple[str, ...]]] = [
+        (main, (*QUIET, *words)),
+        (evaluate.main, (*QUIET, words[0], "num_samples=2")),
+        (sample.main, (words[0], "what=reconstructions", f"out={tmp_path / 'drawn'}")),
+    ]
+    for each, options in commands:
+        taken = command(each, f"run={runs['mhvae']}", *options)
+        assert taken.code == 0, taken.err
+        refused = command(each, f"run={runs['cvae']}", *options)
+        assert refused.code == 1
+        assert "the model was trained for num_classes=3" in refused.err
     assert len(table(tmp_path / "codes.npz")["elbo"]) == 20
-    refused = command(main, *QUIET, f"run={runs['cvae']}", *words)
-    assert refused.code == 1
-    assert "the model was trained for num_classes=3" in refused.err
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from torch.distributions import Distribution
 
 from vae_lab.core.condition_rows import check_rows, check_values, columns
 from vae_lab.distributions.codes import UniformCodes
-from vae_lab.types import listed
+from vae_lab.types import DataSpec, listed
 
 if TYPE_CHECKING:
     from vae_lab.core.model import LatentVariableModel
@@ -40,6 +41,27 @@ def check_data(model: LatentVariableModel, x: Any, y: Any) -> None:
         return
     check_examples(model, x)
     check_labels(model, y, x.shape[0] if x.dim() else 1)
+
+
+def check_spec(model: LatentVariableModel, data: DataSpec, source: str = "") -> None:
+    """Checks that data of a spec are of the kind that a model was trained on.
+
+    Classes, attributes and numbers do not matter to an unconditional model.
+
+    Args:
+        model: a model without a spec takes any data.
+        data: spec of the data.
+        source: opening of the message, such as ``data_root=FOLDER: ``.
+
+    Raises:
+        ValueError: naming the first difference.
+    """
+    if model.spec is None:
+        return
+    if not model.conditional:
+        kept = ("num_classes", "class_names", "attributes", "numbers", "numbers_scaling", "numbers_range")
+        data = replace(data, **{key: getattr(model.spec, key) for key in kept})
+    model.spec.check_data(data, source)
 
 
 def check_examples(model: LatentVariableModel, x: Any) -> None:

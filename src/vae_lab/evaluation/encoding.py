@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch import Tensor
 from vae_lab import noise
 from vae_lab.core import LatentVariableModel
 from vae_lab.core.codes import code_of
+from vae_lab.core.inputs import check_spec
 from vae_lab.data import ImageDataModule
 from vae_lab.data.source import readable
 from vae_lab.data.summary import summary
@@ -50,7 +50,7 @@ def encode(
     check_format(path)
     if trainer.world_size > 1:
         raise RunError(f"trainer.devices={trainer.world_size}: a table of codes is written by one process; set 1")
-    _check_fit(model, data)
+    check_spec(model, data.spec, f"data_root={data.images.root}: ")
     data.prepare_data()
     splits: Sequence[SplitName] = ("train", "val", "test") if settings.split == "all" else (settings.split,)
     if settings.split == "all" and data.selection == "test set":
@@ -67,17 +67,6 @@ def encode(
                 trainer.predict(_EncodingModule(model, settings), datamodule=data, return_predictions=False)
         write_table(table, path)
     return table.size
-
-
-def _check_fit(model: LatentVariableModel, data: ImageDataModule) -> None:
-    """Raises ValueError for data of another kind; the classes do not matter to an unconditional model."""
-    if model.spec is None:
-        return
-    found = data.spec
-    if not model.conditional:
-        kept = ("num_classes", "class_names", "attributes", "numbers", "numbers_scaling", "numbers_range")
-        found = replace(found, **{key: getattr(model.spec, key) for key in kept})
-    model.spec.check_data(found, f"data_root={data.images.root}: ")
 
 
 def _described(data: ImageDataModule, splits: Sequence[SplitName]) -> dict[str, Array]:

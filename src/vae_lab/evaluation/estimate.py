@@ -10,6 +10,7 @@ import torch
 from pytorch_lightning import Trainer
 
 from vae_lab.core import LatentVariableModel
+from vae_lab.core.inputs import check_spec
 from vae_lab.data import ImageDataModule
 from vae_lab.data.summary import summary
 from vae_lab.evaluation.disentanglement import disentanglement
@@ -78,8 +79,7 @@ def _check_fit(model: LatentVariableModel, data: ImageDataModule, settings: Eval
             f"all_labels=true: sums over classes, but the model's condition has {names} as well; leave it out, nll is"
             " that of log p(x|y)"
         )
-    if model.spec is not None:
-        model.spec.check_data(data.spec, f"data_root={data.images.root}: ")
+    check_spec(model, data.spec, f"data_root={data.images.root}: ")
     if settings.disentanglement is True and model.discrete:
         raise ValueError("disentanglement=true: the codes of this model are numbers of a codebook's entries")
     if settings.disentanglement is True and not data.images.factor_names:
