@@ -112,6 +112,7 @@ UNREAD = [
     (["~model"], ["~model", "choose one of cvae, deep, ladder"]),
     (["~experiment"], ["~experiment", "use experiment=null"]),
     (["optimizer.amsgrad=1"], ["optimizer.amsgrad=1", "true or false"]),
+    (["experiment=deep_mnist", "callbacks=none"], ["callbacks.pictures", "~callbacks.pictures leaves it out"]),
     (["callbacks=early_stopping", "callbacks.early_stopping.min_delta=abc"], ["min_delta=abc", "a number"]),
     (["optimizer.foreach=true"], ["optimizer", "fused"]),
 ]

@@ -163,7 +163,8 @@ def _check_classes(config: Mapping[str, Any]) -> None:
     nodes |= {key: node for key, node in optional.items() if node}
     for key, node in nodes.items():
         if not isinstance(node, Mapping) or "_target_" not in node:
-            raise ConfigError(f"{key}: must have a _target_, the name of a class")
+            leave_out = f"; ~{key} leaves it out" if key in callbacks else ""
+            raise ConfigError(f"{key}: must have a _target_, the name of a class{leave_out}")
 
 
 def nodes_of(key: str, node: Any) -> dict[str, Any]:
