@@ -130,6 +130,15 @@ def test_a_chain_whose_links_read_no_value_below_draws_each_for_every_sample() -
     assert [len(value.reshape(-1, 2).unique(dim=0)) for value in values] == [20, 20]
 
 
+def test_a_bottom_up_posterior_that_reads_no_data_draws_for_each_sample_and_example() -> None:
+    torch.manual_seed(0)
+    posterior = BottomUpPosterior(MarkovChain([Constant(), Affine(2, 2)]))
+    model = LatentVariableModel(MarkovChain([Constant(), Affine(2, 2)]), posterior, Affine(2, 3)).double()
+    terms = model(torch.randn(5, 3).double(), num_samples=4)
+    assert [len(level.z.flatten(0, 1).unique(dim=0)) for level in terms.levels] == [20, 20]
+    assert terms.log_weight.shape == (4, 5)
+
+
 class Labels(nn.Module):
     def forward(self, y: Tensor) -> Tensor:
         return torch.nn.functional.one_hot(y, 3).double()

@@ -57,7 +57,8 @@ class BottomUpPosterior(Posterior):
         self.chain = chain
 
     def forward(self, x: Tensor, context: Tensor | None, prior: Chain, num_samples: int) -> tuple[LatentLevel, ...]:
-        z, q, _ = self.chain.rsample(x, context, (num_samples,))
+        shape = (num_samples, x.shape[0])
+        z, q, _ = self.chain.descend(lambda i, conditional, state: rsample_rows(conditional, shape), x, context)
         _, p, states = prior.follow(z[::-1], None, context)
         top = len(z) - 1
         return tuple(
