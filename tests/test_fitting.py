@@ -344,9 +344,11 @@ def test_a_notebook_sees_one_bar_and_no_cursor_moves(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     kernel = SimpleNamespace(get_ipython=lambda: SimpleNamespace(kernel=object()))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     for in_notebook in (False, True):
         if in_notebook:
             monkeypatch.setitem(sys.modules, "IPython", kernel)
+            monkeypatch.setattr(sys.stdout, "isatty", lambda: False)
         fitted(f"run {in_notebook}", 3, verbose=True)
         shown = "".join(capfd.readouterr())
         assert "Epoch 2" in shown

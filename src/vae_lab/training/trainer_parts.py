@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from pytorch_lightning import Callback, Trainer
+from pytorch_lightning import Callback, LightningModule, Trainer
 
 T = TypeVar("T", bound=Callback)
 
@@ -23,6 +23,14 @@ def callbacks_of(trainer: Trainer, kind: type[T]) -> list[T]:
 def first_callback(trainer: Trainer, kind: type[T]) -> T | None:
     """Returns the first callback of a kind, None if there is none."""
     return next(iter(callbacks_of(trainer, kind)), None)
+
+
+def has_trainer(module: LightningModule) -> bool:
+    """True for a module that a Trainer works on; `load_from_checkpoint` reads the weights of one that has none."""
+    try:
+        return module.trainer is not None
+    except RuntimeError:
+        return False
 
 
 def datamodule_of(trainer: Any) -> Any:

@@ -31,7 +31,7 @@ from vae_lab.training.resume import optimizer as resumed_optimizer
 from vae_lab.training.resume.places import make_absolute, make_relative
 from vae_lab.training.resume.stopping import monitored_values, settle_early_stopping
 from vae_lab.training.stepping import SteppedModule
-from vae_lab.training.trainer_parts import datamodule_of
+from vae_lab.training.trainer_parts import datamodule_of, has_trainer
 
 Progress = Mapping[str, Any]
 """Plain containers and tensors:
@@ -95,7 +95,7 @@ class ResumableModule(SteppedModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint.update(migrated(checkpoint))  # a strategy may have read it by itself
-        if self._trainer is None:  # `load_from_checkpoint` wants the weights alone
+        if not has_trainer(self):
             return
         # Lightning does it after the weights are restored, which would round those of trainer.precision=64-true.
         self.trainer.precision_plugin.convert_module(self)
