@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from vae_lab.data.picture.files import looks_like_picture
 from vae_lab.types import listed
 
 STACK = "np.save('train.npy', np.stack([np.load(file) for file in files])) makes one array of a file for each example"
-_MAX_NAMED = 5
+MAX_NAMED = 5
+"""Names that a message lists."""
 _TABLE = "for tables, set data=table"
 _REMEDIES = {
     ".csv": _TABLE,
@@ -32,8 +33,13 @@ def remedy_for(paths: Sequence[Path], within: bool = True) -> str:
     if any(path.is_dir() or looks_like_picture(path) for path in paths):
         return "; for pictures, set data=image_folder"
     known = [_REMEDIES[path.suffix.lower()] for path in paths if path.suffix.lower() in _REMEDIES]
-    holds = f" (it holds {listed([path.name for path in paths], _MAX_NAMED)})" if paths and within else ""
+    holds = f" (it holds {listed_names(paths)})" if paths and within else ""
     return f"{holds}; {known[0]}" if known else holds
+
+
+def listed_names(paths: Iterable[Path]) -> str:
+    """Returns the names of the first files, in words."""
+    return listed([path.name for path in paths], MAX_NAMED)
 
 
 def refuse_sparse(names: Sequence[str], path: Path) -> None:

@@ -13,7 +13,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from vae_lab.data.array import hdf5
-from vae_lab.data.array.remedies import refuse_sparse, remedy_for
+from vae_lab.data.array.remedies import MAX_NAMED, listed_names, refuse_sparse, remedy_for
 from vae_lab.data.arrays import allocate
 from vae_lab.data.conditions import written_names
 from vae_lab.data.splits import split_named
@@ -32,8 +32,6 @@ _KINDS: dict[str, Kind] = {
 }
 _ALONE: Role = ("train", "images")
 """Role of a file that is read alone."""
-_MAX_NAMED = 5
-"""Names that a message lists."""
 _PART_BYTES = 2**24
 
 
@@ -155,7 +153,7 @@ class ArrayStore:
             self._take(_members(archives[0]))
         elif archives:
             raise ValueError(
-                f"data.root={self.root}: {_listed(archives)}: several archives; set data.root to one of them"
+                f"data.root={self.root}: {listed_names(archives)}: several archives; set data.root to one of them"
             )
 
     def _take_hdf5(self) -> None:
@@ -195,16 +193,16 @@ class ArrayStore:
         files, arrays = self._files()
         if archives := [path for path in files if path.suffix == ".npz"]:
             names = self._other_names()
-            return f"{self.place}: no array train_images in {_listed(archives)}, but {names}; rename one"
+            return f"{self.place}: no array train_images in {listed_names(archives)}, but {names}; rename one"
         if not arrays:
             return f"{self.place}: no train_images.npy and no .npz file in it{remedy_for(files)}"
         one = f", or set data.root={arrays[0]}" if len(arrays) == 1 else ""
-        return f"{self.place}: no train_images.npy, but {_listed(arrays)}; rename the training images to it{one}"
+        return f"{self.place}: no train_images.npy, but {listed_names(arrays)}; rename the training images to it{one}"
 
     def _other_names(self) -> str:
         """Returns the names of what there is instead of training images."""
         others = [stored.name for stored in self.found.values()]
-        return listed(list(dict.fromkeys([*others, *self.passed_over])), _MAX_NAMED) or "nothing"
+        return listed(list(dict.fromkeys([*others, *self.passed_over])), MAX_NAMED) or "nothing"
 
     def _unpack(self, stored: Stored) -> _Array:
         with zipfile.ZipFile(stored.path) as archive, archive.open(f"{stored.member}.npy") as stream:
@@ -235,7 +233,7 @@ def unread_arrays(root: str) -> list[str]:
     if not known:
         return []
     renamed = "" if _role(place.stem) == _ALONE else f", once {place.name} is named train{place.suffix}"
-    return [f"{_listed(known)} beside {place.name}; data.root={place.parent} reads all of them{renamed}"]
+    return [f"{listed_names(known)} beside {place.name}; data.root={place.parent} reads all of them{renamed}"]
 
 
 def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
@@ -285,7 +283,3 @@ def _role(name: str) -> Role | None:
     if not words or not known or len(splits) > 1 or len(kinds) > 1:
         return None
     return (splits.pop() if splits else "train", kinds.pop() if kinds else "images")
-
-
-def _listed(paths: Iterable[Path]) -> str:
-    return listed([path.name for path in paths], _MAX_NAMED)
