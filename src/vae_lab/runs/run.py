@@ -34,8 +34,8 @@ _NUMBERS_AT_ONCE = 2**22
 _MAX_BATCH = 1024
 _MARGINAL_BATCH = 128
 _CODE_SAMPLES = 8
-_NUM_DRAWS = 64
 """Samples over which the code of a level that depends on others is averaged."""
+_NUM_DRAWS = 64
 T = TypeVar("T")
 
 
