@@ -45,3 +45,28 @@ def as_array(values: Any) -> NDArray[Any]:
     hidden = np.nan if known.dtype.kind in "fO" else known.dtype.type()
     filled: NDArray[Any] = known.filled(hidden)
     return filled
+
+
+def refuse_other_rows(name: str, y: Any, of: str, x: Any) -> None:
+    """Raises ValueError for labels of pandas, or parts of them, whose index says other rows than that of examples.
+
+    An index 0, 1, 2, ... beside one of other rows says nothing, as of an array.
+    """
+    for kind, part in y.items() if isinstance(y, Mapping) else ():
+        refuse_other_rows(f"{name}[{kind}]", part, of, x)
+    own = _row_index(y)
+    wanted = _row_index(x) if own else own
+    if own == wanted or len(own) != len(wanted):
+        return
+    if list(map(str, range(len(own)))) in (own, wanted) and set(own) != set(wanted):
+        return
+    row = next(row for row, pair in enumerate(zip(own, wanted, strict=True)) if pair[0] != pair[1])
+    raise ValueError(
+        f"{name}: row {row} has the index {own[row]}, but in {of} it is {wanted[row]}; sort it with .loc[x.index], or"
+        " give .to_numpy() if the rows go together as they stand"
+    )
+
+
+def _row_index(value: Any) -> list[str]:
+    """Returns the index of a pandas object or an AnnData as strings; empty for anything else."""
+    return list(map(str, getattr(value, "obs_names", value.index if hasattr(value, "iloc") else ())))

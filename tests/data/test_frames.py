@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -108,3 +109,49 @@ def test_a_run_takes_the_frames_that_it_was_trained_on() -> None:
     assert np.array_equal(table.encode(pd.DataFrame(rows, columns=names))[0].mean, table.encode(rows)[0].mean)
     with pytest.raises(ValueError, match="x: column kind, row 1: w is not one of the categories in training"):
         table.encode(kinds.assign(kind="w"))
+
+
+LABELS = pd.Series(["cat", "dog", "eel", "dog"] * 10)
+SHUFFLED = FRAME.sample(frac=1, random_state=0)
+OTHER_ORDER = "y: row 0 has the index 0, but in x it is 22; sort it with .loc"
+
+
+@pytest.mark.parametrize("y", [LABELS, DUMMIES, LABELS.to_frame(), {"labels": LABELS}])
+def test_labels_whose_index_has_the_rows_in_another_order_are_refused(y: Any) -> None:
+    name = "y[labels]" if isinstance(y, dict) else "y"
+    with pytest.raises(ValueError, match=re.escape(OTHER_ORDER.replace("y", name, 1))):
+        source((SHUFFLED, y))
+    with pytest.raises(ValueError, match=re.escape(f"test {name}: row 0 has the index 0, but in test x it is 22")):
+        source((FRAME, y), None, (SHUFFLED, y))
+
+
+def test_labels_of_the_same_rows_or_without_an_index_of_their_own_are_joined_as_they_stand() -> None:
+    ordered = LABELS.loc[SHUFFLED.index]
+    kept = FRAME.index % 4 != 2
+    for x, y in (
+        (SHUFFLED, ordered),
+        (SHUFFLED, ordered.to_numpy()),
+        (SHUFFLED.to_numpy(), ordered),
+        (FRAME[kept], LABELS[kept].reset_index(drop=True)),  # 0, 1, 2, ... beside 0, 1, 3, ...
+        (FRAME[kept].reset_index(drop=True), LABELS[kept]),
+        (FRAME.set_index(pd.Index([f"s{row}" for row in FRAME.index])), LABELS),
+    ):
+        found = source((x, y))
+        expected = source((np.asarray(x), np.asarray(y)))
+        assert found.class_names == expected.class_names
+        assert np.array_equal(found.load(train=True).y, expected.load(train=True).y)
+
+
+def test_labels_of_other_rows_are_refused() -> None:
+    with pytest.raises(ValueError, match="y: row 0 has the index 20, but in x it is 0"):
+        source((FRAME[:20].set_axis([*range(1, 20), 0][::-1]), LABELS[20:]))
+
+
+def test_a_run_refuses_labels_whose_index_has_other_rows() -> None:
+    labelled = run(num_classes=3, class_names=("cat", "dog", "eel"))
+    expected = labelled.encode(FRAME, LABELS)[0].mean
+    assert np.array_equal(labelled.encode(SHUFFLED, LABELS.loc[SHUFFLED.index])[0].mean, expected[SHUFFLED.index])
+    for call in (labelled.encode, labelled.reconstruct, labelled.log_prob):
+        with pytest.raises(ValueError, match=re.escape(OTHER_ORDER)):
+            call(SHUFFLED, LABELS)
+    assert labelled.encode(FRAME, pd.Series(["cat"]))[0].mean.shape == (40, 2)

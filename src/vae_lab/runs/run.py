@@ -16,6 +16,7 @@ from vae_lab.core import LatentVariableModel
 from vae_lab.core.codes import Code, posterior_codes
 from vae_lab.core.inputs import check_examples, check_labels, check_number, on_model
 from vae_lab.nested import value_at
+from vae_lab.plain_values import refuse_other_rows
 from vae_lab.runs.own_units import (
     Pixels,
     as_given,
@@ -222,6 +223,7 @@ class Run:
             check_examples(self.model, on_model(self.model, data[rows]))
         data = pixels.binarized(data)
         labels = self._labels(y, len(data))
+        refuse_other_rows("y", y, "x", x)
         results = []
         for index, rows in enumerate(batches):
             with torch.no_grad(), self._seeded(seed, index):

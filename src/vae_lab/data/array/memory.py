@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vae_lab.data.array.store import Kind, Role, Stored
 from vae_lab.data.arrays import Arrays, fingerprint
 from vae_lab.data.table.columns import one_hot, shown
-from vae_lab.plain_values import as_array
+from vae_lab.plain_values import as_array, refuse_other_rows
 from vae_lab.types import SplitName, listed
 
 _CONDITIONS: tuple[Kind, ...] = ("labels", "attributes", "numbers")
@@ -29,7 +29,8 @@ class ArraysInMemory:
             are taken in the order of those of ``train``.
 
     Raises:
-        ValueError: for arrays without examples, another key, or different numbers of examples and labels.
+        ValueError: for arrays without examples, another key, different numbers of examples and labels, or labels of
+            pandas whose index has other rows.
     """
 
     def __init__(self, train: tuple[Any, Any], val: tuple[Any, Any] | None = None, test: Any = None) -> None:
@@ -45,6 +46,8 @@ class ArraysInMemory:
             for kind, name, value in _conditions(pair[1]):
                 self._take(split, kind, name, value)
             self._check_lengths(split)
+            source = "" if split == "train" else f"{split} "
+            refuse_other_rows(f"{source}y", pair[1], f"{source}x", pair[0])
 
     def _take(self, split: SplitName, kind: Kind, name: str, value: Any) -> None:
         if value is None:
