@@ -16,10 +16,12 @@ from PIL import Image
 import vae_lab
 import vae_lab.train
 from tests.conftest import FAST, Outcome, trained_run
+from vae_lab.explorer.explored import ExploredRun
 from vae_lab.pictures.latents import evaluation_mode, varied
 from vae_lab.pictures.sheet import MAX_ROWS
 from vae_lab.runs.loading import find_run
 from vae_lab.sample import main
+from vae_lab.settings import ExploreSettings
 
 RUNS = {
     "vae": ("model=vae", "latent_dim=2"),
@@ -320,6 +322,21 @@ def test_data_that_have_moved(raw: Callable[..., Outcome], runs: Path, tmp_path:
     finally:
         np.save(tmp_path / "moved" / "train_labels.npy", np.arange(60) % 3)
         (tmp_path / "moved").rename(runs / "colours")
+
+
+def test_all_of_other_data_without_a_test_set_are_shown(
+    sample: Callable[..., dict[str, Arrays]], runs: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    pictures = np.random.default_rng(1).integers(0, 256, (12, 3, 6, 9), np.uint8)
+    np.save(tmp_path / "other" / "train_images.npy", pictures)
+    np.save(tmp_path / "other" / "train_labels.npy", np.arange(12) % 3)
+    root = f"data_root={tmp_path / 'other'}"
+    written = next(iter(sample("rgb", "what=reconstructions", "num=12", root).values()))
+    assert sorted(map(bytes, np.rint(written["originals"] * 255).astype(np.uint8))) == sorted(map(bytes, pictures))
+    run = ExploredRun(runs / "rgb", ExploreSettings(data_root=str(tmp_path / "other"), num_examples=None))
+    assert run.examples is not None, run.problem
+    assert len(run.examples.x) == 12
 
 
 MISTAKES = [

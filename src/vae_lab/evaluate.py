@@ -31,7 +31,8 @@ def evaluate(cfg: DictConfig) -> None:
     # Here and not above: --help and a wrong key must not wait for torch.
     from vae_lab import evaluation  # noqa: PLC0415
     from vae_lab.runs import folder as runs  # noqa: PLC0415
-    from vae_lab.runs.evaluations import beside_better, evaluation_path, is_own_data  # noqa: PLC0415
+    from vae_lab.runs.data import is_own_data  # noqa: PLC0415
+    from vae_lab.runs.evaluations import beside_better, evaluation_path  # noqa: PLC0415
     from vae_lab.runs.loading import find_run  # noqa: PLC0415
 
     settings = command.settings_of(EvaluationSettings, cfg)

@@ -64,6 +64,11 @@ def absolute(path: str) -> str:
     return plain if os.path.realpath(plain) == whole else whole
 
 
+def resolved(path: str) -> Path:
+    """Returns the one path of a file or folder that may be named in several ways, links followed."""
+    return Path(path).expanduser().resolve()
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes a file whole or not at all."""
     write_bytes(path, text.encode())

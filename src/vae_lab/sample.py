@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
@@ -17,10 +17,7 @@ from vae_lab.settings import Request
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from vae_lab.core import LatentVariableModel
-    from vae_lab.data import ImageDataModule
     from vae_lab.pictures import Sheet
-    from vae_lab.runs.loading import SavedRun
 
 
 def sample(cfg: DictConfig) -> None:
@@ -31,6 +28,7 @@ def sample(cfg: DictConfig) -> None:
     # Here and not above: --help and a wrong key must not wait for torch.
     from vae_lab.pictures import requested  # noqa: PLC0415
     from vae_lab.pictures.columns import check_columns  # noqa: PLC0415
+    from vae_lab.runs.data import open_data  # noqa: PLC0415
     from vae_lab.runs.evaluations import name_ending, other_root  # noqa: PLC0415
     from vae_lab.runs.loading import find_run  # noqa: PLC0415
 
@@ -42,7 +40,7 @@ def sample(cfg: DictConfig) -> None:
     if folder.exists() and not folder.is_dir():
         raise RunError(f"out={folder}: is a file; name a folder")
     # All sheets before the first is written: a mistake must not leave files behind.
-    data = _cached_data(run, model, cfg)
+    data = cache(lambda: open_data(run, model, cfg.packages, cfg.data_root, cfg.split))  # samples need none
     with naming_data_root():
         sheets = list(requested(request, model, lambda num, where: data().examples(num, cfg.split, where)))
         root = other_root(run, cfg.data_root, data(), cfg.split) if data.cache_info().currsize else None
@@ -64,21 +62,6 @@ def _save(sheet: Sheet, picture: Tensor | None, folder: Path, name: str) -> Iter
         yield save_array(sheet.arrays["images"], folder, name)
     if columns := sheet.table():
         yield save_table(columns, folder, name)
-
-
-def _cached_data(run: SavedRun, model: LatentVariableModel, cfg: DictConfig) -> Any:
-    """Returns a function that gives a run's data; they are opened at its first call, because samples need none."""
-    from vae_lab.core.inputs import check_spec  # noqa: PLC0415
-
-    @cache
-    def data() -> ImageDataModule:
-        found = run.data(cfg.packages, root=cfg.data_root)
-        check_spec(model, found.spec, f"data_root={cfg.data_root or found.images.root}: ")
-        found.prepare_data()
-        found.dtype = next(model.parameters()).dtype
-        return found
-
-    return data
 
 
 def main() -> None:

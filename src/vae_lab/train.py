@@ -55,7 +55,7 @@ def train_in_folder(composition: Composition, given: GivenData | None = None) ->
         given: data that a Python program holds; None: they are read as the config says.
     """
     # Here and not above: --help and a wrong key must not wait for torch.
-    from vae_lab.runs.evaluations import changed_splits  # noqa: PLC0415
+    from vae_lab.runs.data import changed_splits  # noqa: PLC0415
     from vae_lab.runs.loading import find_run  # noqa: PLC0415
     from vae_lab.training import Record, fit, prepare_process  # noqa: PLC0415
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from vae_lab.data import ArrayFiles, HuggingFace, ImageDataModule, ImageFolder, Table
 from vae_lab.data.picture.decoding import Decoder
-from vae_lab.runs.evaluations import is_other_data
+from vae_lab.runs.data import is_other_data
 from vae_lab.runs.loading import SavedRun
 
 

@@ -11,7 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from vae_lab.cli.check import nodes_of
-from vae_lab.errors import RunError, naming_data_root
+from vae_lab.errors import RunError
 
 if TYPE_CHECKING:
     from vae_lab.core import LatentVariableModel
@@ -51,18 +51,13 @@ def make_trainer(node: Mapping[Any, Any], **parts: Any) -> Any:
 
 def open_run(cfg: DictConfig, run: SavedRun) -> tuple[LatentVariableModel, int | None, ImageDataModule, Any]:
     """Returns the model, the step of its weights, the data and the Trainer of a command that reads a run."""
-    from vae_lab.runs.evaluations import is_other_data  # noqa: PLC0415
+    from vae_lab.runs.data import open_data  # noqa: PLC0415
     from vae_lab.training import prepare_process  # noqa: PLC0415
     from vae_lab.training.callbacks import usual_progress  # noqa: PLC0415
 
     prepare_process(cfg.seed)
     model, step = run.model_and_step(cfg.packages, weights=cfg.weights)
-    with naming_data_root():
-        data = run.data(cfg.packages, root=cfg.data_root, batch_size=cfg.batch_size)
-        if cfg.data_root and cfg.split == "test":
-            data.prepare_data()
-            if is_other_data(run, data):
-                data.test_on_all()
+    data = open_data(run, model, cfg.packages, cfg.data_root, cfg.split, batch_size=cfg.batch_size)
     progress = usual_progress() if cfg.trainer.enable_progress_bar else None
     callbacks = [progress] if progress else []
     return model, step, data, make_trainer(cfg.trainer, callbacks=callbacks, logger=False, enable_checkpointing=False)

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from vae_lab.core.codes import latent_shapes
-from vae_lab.core.inputs import check_spec, on_model
+from vae_lab.core.inputs import on_model
 from vae_lab.errors import RunError, naming_data_root
 from vae_lab.pictures.latents import LevelCodes, batch_on_model, codes, evaluation_mode, first_varied, rows_of
+from vae_lab.runs.data import open_data
 from vae_lab.runs.loading import find_checkpoint, find_run, load_run
 from vae_lab.runs.run import Run
 from vae_lab.settings import ExploreSettings
@@ -163,13 +164,9 @@ def stamp_of(path: Path) -> str:
 
 
 def _examples(path: Path, settings: ExploreSettings, run: Run) -> Batch:
-    saved = find_run(path)
+    num = _ALL if settings.num_examples is None else settings.num_examples
+    data = open_data(find_run(path), run.model, settings.packages, settings.data_root, settings.split)
     with naming_data_root():
-        data = saved.data(settings.packages, root=settings.data_root)
-        check_spec(run.model, data.spec, f"data_root={settings.data_root or data.images.root}: ")
-        data.prepare_data()
-        data.dtype = torch.float32
-        num = _ALL if settings.num_examples is None else settings.num_examples
         return first_varied(data.examples(num, settings.split), num)
 
 

@@ -6,16 +6,16 @@ import re
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
-from vae_lab.nested import value_at
-from vae_lab.runs.folder import FINGERPRINTS, METRICS
+from vae_lab.files import resolved
+from vae_lab.runs.data import is_own_data
 from vae_lab.runs.loading import SavedRun, find_run
-from vae_lab.runs.reading import record_of, recorded
+from vae_lab.runs.reading import record_of
 from vae_lab.types import SplitName
 
 if TYPE_CHECKING:
-    from vae_lab.data import DataModule, ImageDataModule
+    from vae_lab.data import ImageDataModule
 
 _MAX_NAME = 40
 
@@ -74,49 +74,9 @@ def _count(record: Mapping[str, Any], key: str) -> int:
     return count if isinstance(count, int) else 0
 
 
-def is_own_data(run: SavedRun, data_root: str | None, data: ImageDataModule, split: SplitName) -> bool:
-    """True if a split holds what it held when the run ended; of older runs, if it lies where it lay.
-
-    Args:
-        data_root: folder of the data that was asked for; None for the one in the run's config.
-    """
-    known = _fingerprints(run, METRICS).get(split)
-    if known is not None:
-        return bool(known == data.fingerprint(split))
-    own = run.config["data"].get("root")
-    return data_root is None or (isinstance(own, str) and _resolved(data_root) == _resolved(own))
-
-
-def is_other_data(run: SavedRun, data: ImageDataModule) -> bool:
-    """True if the test set is known to be another one than that of the run, so that data without one are all new."""
-    if value_at(run.config, "choices.data") == "loader":  # whose fingerprint is not that of arrays
-        return False
-    known = _fingerprints(run, METRICS).get("test")
-    return known is not None and known != data.fingerprint("test")
-
-
-def changed_splits(run: SavedRun, data: DataModule) -> list[str]:
-    """Returns the splits that do not hold what they held when the run last began, went on or ended."""
-    known = _fingerprints(run, METRICS, FINGERPRINTS)  # the latter is the newer one
-    return [split for split in get_args(SplitName) if split in known and data.fingerprint(split) != known[split]]
-
-
-def _fingerprints(run: SavedRun, *files: str) -> dict[str, str]:
-    """Returns the digests of the data by split, later files overruling others; none in older or unfinished runs."""
-    known: dict[str, str] = {}
-    for name in files:
-        found = recorded(run.folder / name, "fingerprints")
-        known |= found if isinstance(found, dict) else {}
-    return known
-
-
-def _resolved(folder: str) -> Path:
-    return Path(folder).expanduser().resolve()
-
-
 def _folder_name(root: str) -> str:
     """Returns the name of a folder and a digest of its whole path, since several folders may have one name."""
-    folder = _resolved(root)
+    folder = resolved(root)
     return f"{_safe(folder.name)}_{zlib.crc32(str(folder).encode('utf-8', 'surrogateescape')):08x}"
 
 

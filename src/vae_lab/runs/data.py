@@ -1,0 +1,88 @@
+"""The data of a run, opened for its model, and whether they are what they were when it was trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from vae_lab.errors import naming_data_root
+from vae_lab.files import resolved
+from vae_lab.nested import value_at
+from vae_lab.runs.folder import FINGERPRINTS, METRICS
+from vae_lab.runs.loading import SavedRun
+from vae_lab.runs.reading import recorded
+from vae_lab.types import SplitName
+
+if TYPE_CHECKING:
+    from vae_lab.core import LatentVariableModel
+    from vae_lab.data import DataModule, ImageDataModule
+
+
+def open_data(
+    run: SavedRun,
+    model: LatentVariableModel,
+    packages: Sequence[str],
+    data_root: str | None,
+    split: SplitName | Literal["all"],
+    **changes: Any,
+) -> ImageDataModule:
+    """Returns the data of a run, prepared, in the precision of its model.
+
+    Args:
+        run: run that was trained on them.
+        model: model of the run.
+        packages: see `vae_lab.load_run`.
+        data_root: folder of the data; None: where the run found them. Of other data that bring no test set all are
+            tested on, because no part of them was trained on.
+        split: split that will be read.
+        changes: further settings that replace those of the run.
+
+    Raises:
+        RunError, ValueError: for data that are not there, or that do not fit the model.
+    """
+    from vae_lab.core.inputs import check_spec  # noqa: PLC0415  (a report reads runs without torch)
+
+    with naming_data_root():
+        data = run.data(packages, root=data_root, **changes)
+        check_spec(model, data.spec, f"data_root={data_root or data.images.root}: ")
+        data.prepare_data()
+        if data_root and split == "test" and is_other_data(run, data):
+            data.test_on_all()
+    data.dtype = next(model.parameters()).dtype
+    return data
+
+
+def is_own_data(run: SavedRun, data_root: str | None, data: ImageDataModule, split: SplitName) -> bool:
+    """True if a split holds what it held when the run ended; of older runs, if it lies where it lay.
+
+    Args:
+        data_root: folder of the data that was asked for; None for the one in the run's config.
+    """
+    known = _fingerprints(run, METRICS).get(split)
+    if known is not None:
+        return bool(known == data.fingerprint(split))
+    own = run.config["data"].get("root")
+    return data_root is None or (isinstance(own, str) and resolved(data_root) == resolved(own))
+
+
+def is_other_data(run: SavedRun, data: ImageDataModule) -> bool:
+    """True if the test set is known to be another one than that of the run, so that data without one are all new."""
+    if value_at(run.config, "choices.data") == "loader":  # whose fingerprint is not that of arrays
+        return False
+    known = _fingerprints(run, METRICS).get("test")
+    return known is not None and known != data.fingerprint("test")
+
+
+def changed_splits(run: SavedRun, data: DataModule) -> list[str]:
+    """Returns the splits that do not hold what they held when the run last began, went on or ended."""
+    known = _fingerprints(run, METRICS, FINGERPRINTS)  # the latter is the newer one
+    return [split for split in get_args(SplitName) if split in known and data.fingerprint(split) != known[split]]
+
+
+def _fingerprints(run: SavedRun, *files: str) -> dict[str, str]:
+    """Returns the digests of the data by split, later files overruling others; none in older or unfinished runs."""
+    known: dict[str, str] = {}
+    for name in files:
+        found = recorded(run.folder / name, "fingerprints")
+        known |= found if isinstance(found, dict) else {}
+    return known
