@@ -155,3 +155,35 @@ def test_a_run_refuses_labels_whose_index_has_other_rows() -> None:
         with pytest.raises(ValueError, match=re.escape(OTHER_ORDER)):
             call(SHUFFLED, LABELS)
     assert labelled.encode(FRAME, pd.Series(["cat"]))[0].mean.shape == (40, 2)
+
+
+SIZES = ["small", "medium", "large", "huge"]
+ORDERED = pd.Series(pd.Categorical(["medium", "large", "small", "large"] * 10, SIZES, ordered=True))
+
+
+@pytest.mark.parametrize("y", [ORDERED, ORDERED.array, ORDERED.to_frame(), {"labels": ORDERED}])
+def test_classes_are_in_the_order_that_categories_declare(y: Any) -> None:
+    found = source((FRAME, y), (FRAME, y), (FRAME, ORDERED.astype(str)))
+    assert found.class_names == tuple(SIZES)
+    for arrays in (found.load(train=True), found.load_val(), found.load(train=False)):
+        assert arrays.y.tolist() == [1, 2, 0, 2] * 10
+
+
+def test_ordered_numbers_and_intervals_are_classes_and_others_are_sorted() -> None:
+    grades = pd.Series(pd.Categorical([3, 1, 2, 1] * 10, [3, 2, 1], ordered=True))
+    assert source((FRAME, grades)).class_names == ("3", "2", "1")
+    halves = source((FRAME, pd.cut(FRAME["big"], [0, 1000, 2000])))
+    assert halves.class_names == ("(0, 1000]", "(1000, 2000]")
+    digits = pd.Series(pd.Categorical([0, 1, 2, 1] * 10, ordered=True))
+    assert source((FRAME, digits)).class_names == ()
+    assert source((FRAME, ORDERED.cat.as_unordered())).class_names == ("large", "medium", "small")
+    with pytest.raises(ValueError, match="y: 10 of 40 values are missing, the first in row 0"):
+        source((FRAME, ORDERED.where(ORDERED != "medium")))
+
+
+def test_an_enum_of_polars_declares_an_order() -> None:
+    polars = pytest.importorskip("polars")
+    enum = polars.Series(["medium", "large", "small", "large"] * 10, dtype=polars.Enum(SIZES))
+    found = source((FRAME, enum))
+    assert found.class_names == tuple(SIZES)
+    assert set(found.load(train=True).y) <= {0, 1, 2}

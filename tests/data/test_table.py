@@ -465,3 +465,32 @@ def test_what_numpy_writes_as_text_is_read(tmp_path: Path) -> None:
     source = Table(str(tmp_path / "t.txt"), header=False)
     train = source.load(train=True)
     np.testing.assert_allclose(train.x, x[train.rows], rtol=1e-6)
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "feather"])
+def test_ordered_categories_keep_their_order(tmp_path: Path, suffix: str) -> None:
+    def frame(values: list, order: list) -> pd.DataFrame:
+        return pd.DataFrame({"a": [0.0, 1, 2, 5] * 10, "b": pd.Categorical(values * 10, order, ordered=True)})
+
+    def saved(name: str, table: pd.DataFrame) -> None:
+        getattr(table, f"to_{suffix}")(tmp_path / f"{name}.{suffix}")
+
+    sizes = ["small", "medium", "large", "huge"]
+    saved("train", frame(["medium", "large", "small", "large"], sizes))
+    saved("test", frame(["huge", "large", "small", "large"], [*sizes[::-1], "tiny"]))  # an order of its own
+    labelled = module(tmp_path, label="b")
+    assert labelled.spec.class_names == tuple(sizes)
+    assert labelled.images.load(train=True).y.tolist() == [1, 2, 0, 2] * 10
+    assert labelled.images.load(train=False).y.tolist() == [3, 2, 0, 2] * 10
+    assert "1 without a training example (huge)" in summary(labelled)
+    saved("test", frame(["small", "large", "small", "large"], [*sizes[::-1], "tiny"]))
+    modelled = module(tmp_path, categorical=["b"])
+    assert modelled.spec.columns == ("a", "b=small", "b=medium", "b=large")
+    assert modelled.images.load(train=True).x[:4, 1:].argmax(1).tolist() == [1, 2, 0, 2]
+    assert modelled.images.load(train=False).x[:4, 1:].argmax(1).tolist() == [0, 2, 0, 2]
+    saved("train", frame([3, 1, 2, 1], [3, 2, 1]))
+    saved("test", frame([3, 1, 2, 1], [1, 2, 3]))
+    numbered = module(tmp_path, label="b")
+    order = [3, 2, 1] if suffix == "feather" else [1, 2, 3]  # Parquet has categories of strings alone
+    assert numbered.spec.class_names == tuple(map(str, order))
+    assert numbered.images.load(train=False).y.tolist() == [order.index(value) for value in [3, 1, 2, 1]] * 10

@@ -52,6 +52,10 @@ class ArraysInMemory:
     def _take(self, split: SplitName, kind: Kind, name: str, value: Any) -> None:
         if value is None:
             return
+        if kind == "labels" and (declared := _declared_names(value)):
+            value = [None if is_missing(each) else shown(each) for each in np.asarray(value, object).ravel().tolist()]
+            if split == "train":
+                self._names[kind] = declared
         stored = self.found[split, kind] = Stored(Path(name if split == "train" else f"{split} {name}"))
         names = column_names(value)
         if kind != "labels" or len(names) > 1:  # one column of labels may hold strings
@@ -102,6 +106,16 @@ def _conditions(y: Any) -> Iterator[tuple[Kind, str, Any]]:
         if kind not in _CONDITIONS:
             raise ValueError(f"y: {kind!r} is not a kind of condition; give {', '.join(_CONDITIONS)}")
         yield kind, f"y[{kind}]", value
+
+
+def _declared_names(labels: Any) -> tuple[str, ...]:
+    """Returns all names of ordered categories, in order; empty for other labels, and for the numbers 0, 1, 2, ..."""
+    column = labels.iloc[:, 0] if len(column_names(labels)) == 1 and hasattr(labels, "iloc") else labels
+    dtype: Any = getattr(column, "dtype", None)
+    if not getattr(dtype, "ordered", type(dtype).__name__ == "Enum"):  # of pandas; of polars
+        return ()
+    names = tuple(map(shown, dtype.categories))
+    return () if names == tuple(map(str, range(len(names)))) else names
 
 
 def _array(name: str, value: Any) -> NDArray[Any]:

@@ -59,15 +59,29 @@ def such_rows(num: int) -> str:
 
 
 def categories_of(table: Any, name: str, path: Path) -> tuple[list[str], NDArray[np.int64]]:
-    """Returns the distinct values of a column, as strings in order, and the place of each row's; -1: missing."""
+    """Returns the distinct values of a column, as strings in order, and the place of each row's; -1: missing.
+
+    Their order is the one that the column declares, as ordered categories of pandas do.
+    """
     values = column(table, name, path)
     known = known_of(values)
     distinct, places = np.unique(values[known], return_inverse=True)
     if len(distinct) > _MAX_VALUES:
         raise ValueError(f"{path}: column {name} has {len(distinct)} values, more than {_MAX_VALUES}; leave it out")
+    found = distinct.tolist()
+    order = [value for value in declared_order(table, name) if value in found] or found
     rows = np.full(len(values), -1)
-    rows[known] = places
-    return [shown(value) for value in distinct.tolist()], rows
+    rows[known] = np.array([order.index(value) for value in found], np.int64)[places]
+    return list(map(shown, order)), rows
+
+
+def declared_order(table: Any, name: str) -> list[Any]:
+    """Returns all values that a column of ordered categories declares, in order; empty for any other column."""
+    found = table[name]
+    if not getattr(found.type, "ordered", False):
+        return []
+    values: list[Any] = found.unify_dictionaries().chunk(0).dictionary.to_pylist()
+    return values
 
 
 def one_hot(values: Sequence[str], places: NDArray[np.int64], known: Sequence[str], where: str) -> Column:

@@ -27,6 +27,7 @@ from vae_lab.data.table.columns import (
     check_column,
     column,
     condition_of,
+    declared_order,
     is_row_index,
     known_of,
     numbers_of,
@@ -266,7 +267,13 @@ class Table(OwnData):
     @cached_property
     def _classes(self) -> tuple[Any, ...]:
         """The label that stands for each class, in order."""
-        return tuple(np.unique(self._label_values("train")).tolist()) if self._label is not None else ()
+        if self._label is None:
+            return ()
+        found = np.unique(self._label_values("train")).tolist()
+        declared = declared_order(self._table("train"), self._label)
+        if declared and isinstance(found[0], str):
+            return tuple(shown(value).strip() for value in declared)
+        return tuple(declared or found)
 
     def _label_values(self, split: SplitName) -> np.ndarray:
         assert self._label is not None
