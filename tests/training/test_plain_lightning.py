@@ -150,6 +150,11 @@ def test_predict_returns_codes_and_validate_and_test_the_same_bound(tmp_path: Pa
         (loader_of(X * 255), False, r"x: values from 0 to 255, must lie in \[0, 1\]"),
         (loader_of(X), True, "y: this model is conditional, it needs labels y"),
         (loader_of(X, Y + 1), True, "y: class 3 does not exist"),
+        (loader_of(X * 255, Y, wrap=Batch), False, r"x: values from 0 to 255, must lie in \[0, 1\]"),
+        (loader_of(torch.cat([X, X * 255])), False, r"x: values from 0 to 255, must lie in \[0, 1\]"),
+        (loader_of(torch.cat([X, X * torch.nan])), False, "x: has values that are not finite"),
+        (loader_of(X, Y + (torch.arange(40) == 38)), True, "y: class 3 does not exist"),
+        (loader_of(X, Y + (torch.arange(40) == 38), wrap=Batch), True, "y: class 3 does not exist"),
     ],
 )
 @pytest.mark.parametrize("run", ["fit", "validate", "predict"])
