@@ -14,10 +14,10 @@ from conftest import Outcome
 from pytorch_lightning import LightningModule
 from pytorch_lightning.plugins import Precision
 
-from tests.training.same_run import assert_same
+from tests.training.same_run import assert_same, curves_of
 from tests.training.test_resume import QUICK, stopped_at
 from vae_lab import load_run
-from vae_lab.training import WeightAverage
+from vae_lab.training import WeightAverage, skipping
 from vae_lab.training.callbacks import Pictures
 
 __all__ = ["stopped_at"]  # a fixture
@@ -63,6 +63,25 @@ def test_an_averaged_run_goes_on_within_an_epoch_and_longer(
     assert train(*WORDS, EMA, "trainer.max_epochs=1", f"hydra.run.dir={run}").code == 143
     assert train(f"resume={run}", EMA).code == 0
     assert train(f"resume={run}", EMA, "trainer.max_epochs=2").code == 0
+    assert_same(run, reference)
+
+
+def test_an_average_that_was_stopped_after_a_skipped_step_counts_no_step_twice(
+    train: Callable[..., Outcome],
+    stopped_at: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """If a step accumulates batches, callbacks are called after each of them, also before the next step."""
+    monkeypatch.setattr(skipping, "WINDOW", 2)
+    words = (*WORDS, "average=0.8", "gradient_skip=1.001", "trainer.accumulate_grad_batches=2")
+    reference, run = tmp_path / "reference", tmp_path / "run"
+    assert train(*words, f"hydra.run.dir={reference}").code == 0
+    assert max(value for _, value in curves_of(reference)["train/unusual_steps"]) > 0
+    for step in range(3, 8):
+        stopped_at(step, signal.SIGTERM)
+        assert train(*words, "resume=auto", f"hydra.run.dir={run}").code == 143
+    assert train(*words, "resume=auto", f"hydra.run.dir={run}").code == 0
     assert_same(run, reference)
 
 

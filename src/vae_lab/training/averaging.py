@@ -43,7 +43,9 @@ class WeightAverage(WeightAveraging):
             self._average_model = trainer.precision_plugin.convert_module(self._average_model)  # type: ignore[assignment]
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *args: Any) -> None:
-        if not pl_module.skipped_last_step:
+        if pl_module.skipped_last_step:
+            self._latest_update_step = trainer.global_step  # saved: a resumed run must not count the step, either
+        else:
             super().on_train_batch_end(trainer, pl_module, *args)
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
