@@ -47,6 +47,11 @@ def as_array(values: Any) -> NDArray[Any]:
     return filled
 
 
+def are_pictures(values: Any) -> bool:
+    """True for a list that holds pictures of Pillow."""
+    return isinstance(values, list | tuple) and any(type(each).__module__.startswith("PIL.") for each in values)
+
+
 def refuse_other_rows(name: str, y: Any, of: str, x: Any) -> None:
     """Raises ValueError for labels of pandas, or parts of them, whose index says other rows than that of examples.
 

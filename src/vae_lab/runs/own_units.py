@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vae_lab.core.codes import Code
 from vae_lab.nested import value_at
-from vae_lab.plain_values import as_array
+from vae_lab.plain_values import are_pictures, as_array
 from vae_lab.types import DataSpec
 
 WHITE = 255
@@ -205,7 +205,14 @@ def _scaled(values: Tensor, spec: DataSpec, pixels: Pixels) -> Tensor:
 
 
 def _array_of(name: str, value: Any, columns: Sequence[str]) -> Any:
-    """Returns the array of a data frame, its columns in the order of those of the training; anything else as it is."""
+    """Returns the array of a data frame, its columns in the order of those of the training, or of pictures of Pillow.
+
+    Anything else is returned as it is.
+    """
+    if are_pictures(value):
+        from vae_lab.data.picture.files import pixels_of  # noqa: PLC0415  (which loads Lightning)
+
+        return list(map(pixels_of, value))
     if not hasattr(value, "columns") and not hasattr(value, "var_names"):
         return value
     from vae_lab.data.array.memory import numbers_of_frame  # noqa: PLC0415  (which loads Lightning)

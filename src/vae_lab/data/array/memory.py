@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from vae_lab.data.array.store import Kind, Role, Stored
 from vae_lab.data.arrays import Arrays, fingerprint
+from vae_lab.data.picture.files import pixels_of
 from vae_lab.data.table.columns import one_hot, shown
-from vae_lab.plain_values import as_array, refuse_other_rows
+from vae_lab.plain_values import are_pictures, as_array, refuse_other_rows
 from vae_lab.types import SplitName, listed
 
 _CONDITIONS: tuple[Kind, ...] = ("labels", "attributes", "numbers")
@@ -148,6 +149,8 @@ def _remedy(name: str, value: Any) -> str:
 
 def _rectangular(name: str, value: Any) -> NDArray[Any]:
     """Returns `as_array`; raises ValueError for examples of different shapes, and for what is not an array."""
+    if are_pictures(value):
+        value = list(map(pixels_of, value))
     try:
         return as_array(value)
     except Exception as error:

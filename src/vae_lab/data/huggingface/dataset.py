@@ -13,14 +13,12 @@ from PIL import Image
 from vae_lab.data.arrays import Examples, Images, Indices, allocate
 from vae_lab.data.framing import Fit, Fitted, ImageSize, Sides, check_fit, fitted_picture, is_changed, is_enlarged
 from vae_lab.data.missing_values import Missing
-from vae_lab.data.picture.files import over_white
+from vae_lab.data.picture.files import GREY_MODES, over_white
 from vae_lab.data.splits import split_named
 from vae_lab.data.table.columns import others_in_words
 from vae_lab.data.table.files import refuse_table
 from vae_lab.data.table.table import Table
 from vae_lab.types import SplitName, Support, listed
-
-_GREY = ("1", "L", "LA")
 
 
 class HuggingFace(Table):
@@ -110,7 +108,7 @@ class HuggingFace(Table):
         first = self._splits["train"][0][self._image]
         if first is None:
             raise ValueError(f"{self._files['train']}: column {self._image}, row 1: no picture")
-        channels = self.channels or (1 if first.mode in _GREY else 3)
+        channels = self.channels or (1 if first.mode in GREY_MODES else 3)
         # Each is resized as it is read, because they may have different sizes.
         return (channels, *(self.sides or (first.height, first.width)))
 
@@ -178,7 +176,7 @@ class HuggingFace(Table):
         if picture.mode[0] in "IF":
             raise ValueError(f"{where}: pictures of more than 8 bits are read by data=image_folder or data=array")
         channels, *size = self.native_shape
-        if self.channels is None and channels == 1 and picture.mode not in _GREY:
+        if self.channels is None and channels == 1 and picture.mode not in GREY_MODES:
             raise ValueError(f"{where}: in colour, but the first picture is grey; set data.images.channels=3 or 1")
         if not self.sides and [picture.height, picture.width] != size:
             found = f"{picture.height} x {picture.width}"

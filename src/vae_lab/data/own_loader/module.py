@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import torch
@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Subset
 from vae_lab.data.arrays import evenly_spread
 from vae_lab.data.conditions import chosen_places
 from vae_lab.data.loader import as_batch
+from vae_lab.data.own_loader.collate import collated
 from vae_lab.data.own_loader.scan import Scan, as_numbers, scan, spec_of
 from vae_lab.data.own_loader.seeded import SeededLoader, is_repeatable
 from vae_lab.data.splits import held_out
@@ -83,8 +84,9 @@ class LoaderDataModule(LightningDataModule):
                     raise ValueError(f"{name}_size={size}: leaves nothing of {len(rows)} examples to train on")
                 kept, held = held_out(len(rows), number, seed)
                 parts[name], rows = Subset(train, rows[held].tolist()), rows[kept]
-        loaders = {"train": DataLoader(Subset(train, rows.tolist()), self.batch_size, shuffle=True)}
-        self.hold(loaders | {name: DataLoader(part, self.batch_size) for name, part in parts.items()})  # type: ignore[arg-type]
+        batches = partial(DataLoader, batch_size=self.batch_size, collate_fn=collated)
+        loaders = {"train": batches(Subset(train, rows.tolist()), shuffle=True)}
+        self.hold(loaders | {name: batches(part) for name, part in parts.items()})  # type: ignore[arg-type]
 
     @cached_property
     def scans(self) -> dict[SplitName, Scan]:

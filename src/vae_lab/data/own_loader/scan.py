@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from hashlib import blake2b
@@ -30,6 +31,15 @@ _FITTING: dict[Support, tuple[Support, ...]] = {
     "real": ("binary", "uint8", "unit", "real"),
 }
 """Values of another split that fit those of training."""
+
+_REMEDIES = {
+    "PIL.": "the loader gives pictures of Pillow; give its data set transform=torchvision.transforms.PILToTensor(), or"
+    " give vae_lab.fit the data set itself",
+    "equal size": "examples of different shapes; give the data set a transform that makes them alike, such as"
+    " torchvision.transforms.Resize((64, 64)), or Grayscale()",
+    "masked array": "a masked array, which loaders cannot read; give arrays, with data.missing=mask",
+}
+"""Remedy by the words of torch's error."""
 
 
 @dataclass
@@ -189,11 +199,24 @@ def scan(name: str, loader: Iterable[Any]) -> Scan:
         TypeError, ValueError: in one line, for batches that no model can read, or no batch.
     """
     found = Scan(name)
-    for batch in loader:
-        found.add(batch)
+    with _naming_the_transform(name):
+        for batch in loader:
+            found.add(batch)
     if not found.sizes:
         raise ValueError(f"{name}: the loader gave no batch")
     return found
+
+
+@contextmanager
+def _naming_the_transform(name: str) -> Iterator[None]:
+    """Context manager that answers errors of torch's collating with the transform that the data set lacks."""
+    try:
+        yield
+    except (TypeError, RuntimeError) as error:
+        remedy = next((remedy for words, remedy in _REMEDIES.items() if words in str(error)), None)
+        if remedy is None:
+            raise
+        raise ValueError(f"{name}: {remedy}") from error
 
 
 def spec_of(train: Scan, class_names: tuple[str, ...]) -> DataSpec:

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from vae_lab.data.loader import as_batch
+from vae_lab.data.own_loader.collate import readable_example
 from vae_lab.noise import mixed
 
 _END = object()
@@ -86,7 +87,7 @@ def is_repeatable(loader: Any, seed: int) -> bool:
     readings = set()
     for number in range(_READINGS):
         with _seeded(seed, number):
-            example = dataset[0]
+            example = readable_example(dataset[0])
         parts = example if isinstance(example, tuple | list) else [example]
         readings.add(repr([part.tolist() if hasattr(part, "tolist") else part for part in parts]))
     return len(readings) == 1

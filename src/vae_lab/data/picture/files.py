@@ -6,9 +6,13 @@ import os
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-from PIL import Image
+import numpy as np
+from PIL import Image, ImageOps
 
+GREY_MODES = ("1", "L", "LA", "La")
+"""Modes of Pillow in which a picture is grey."""
 _ARTEFACTS = ("__MACOSX", "@eaDir")
 """Folders that archives and storage servers leave, with a file of metadata for each picture."""
 
@@ -58,6 +62,19 @@ def over_white(image: Image.Image) -> Image.Image:
         return image
     opaque = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", opaque.size, "white"), opaque)
+
+
+def pixels_of(picture: Any) -> Any:
+    """Returns a picture of Pillow as it is seen, grey (H, W) or in colour (H, W, 3); 16 bits and floats as they are.
+
+    Anything else is returned as it is.
+    """
+    if not isinstance(picture, Image.Image):
+        return picture
+    upright = ImageOps.exif_transpose(picture)
+    if upright.mode[0] not in "IF":  # palettes hold numbers of colours, CMYK and YCbCr have other channels
+        upright = over_white(upright).convert("L" if upright.mode in GREY_MODES else "RGB")
+    return np.asarray(upright)
 
 
 def stamps(root: str, paths: Sequence[Path]) -> list[tuple[str, int, int, int]]:
