@@ -115,6 +115,15 @@ def test_too_few_levels_are_refused_unless_said(tmp_path: Path, dtype: type) -> 
     np.testing.assert_allclose(levels(whole(tmp_path, max_value=15)), RAMP, atol=0.04)
 
 
+@pytest.mark.parametrize("white", [3.0, 1000.0])
+def test_values_below_0_are_answered_once_and_not_first_by_those_above(tmp_path: Path, white: float) -> None:
+    for number in range(4):
+        Image.fromarray(np.float32(white * (2 * RAMP - 1))).save(tmp_path / f"{number}.tif")
+    for max_value in ("auto", 3):
+        with pytest.raises(ValueError, match=rf"value -{white:g} where 0 is black .* data=array takes any numbers"):
+            whole(tmp_path, max_value=max_value)
+
+
 def test_infinite_values_are_named(tmp_path: Path) -> None:
     deep(tmp_path, 1.0, np.float32)
     for name, value in (("low", -np.inf), ("infinite", np.inf), ("nan", np.nan)):

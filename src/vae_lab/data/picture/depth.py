@@ -223,7 +223,8 @@ def _largest_value(path: Path) -> tuple[str, float] | None:
             if not image.mode.startswith(("I", "F")):
                 return None
             values = np.asarray(image)
-            return image.mode[0], float(values[np.isfinite(values)].max().clip(0))
+            known = values[np.isfinite(values)]
+            return None if known.min() < 0 else (image.mode[0], float(known.max()))
     except Exception:  # the decoder names it
         return None
 
@@ -233,7 +234,10 @@ def _to_bytes(values: NDArray[Any], white: float) -> NDArray[np.uint8]:
     if not -math.inf < lowest <= highest < math.inf:
         raise ValueError(f"values {_plain(lowest)} to {_plain(highest)}")
     if lowest < 0:
-        raise WrongWhiteError(f"value {_plain(lowest)} where 0 is black and {_plain(white)} white; clip or shift them")
+        raise WrongWhiteError(
+            f"value {_plain(lowest)} where 0 is black and {_plain(white)} white; clip or shift them, or save them as an"
+            " array: data=array takes any numbers"
+        )
     if highest > white:
         raise WrongWhiteError(
             f"value {_plain(highest)} where {_plain(white)} is white; data.images.max_value sets the value of white"
