@@ -11,7 +11,7 @@ from torch import Tensor
 from vae_lab import noise
 from vae_lab.distributions import Bernoulli
 from vae_lab.distributions.codes import CertainCodes, CodePrior, UniformCodes
-from vae_lab.models import VAE, VqVae
+from vae_lab.models import MHVAE, VAE, VqVae
 from vae_lab.networks import MlpArchitecture
 from vae_lab.objectives import Elbo, VectorQuantisation
 from vae_lab.pictures.album import Album
@@ -182,7 +182,9 @@ def test_what_does_not_fit_is_refused() -> None:
         SMALL(codebook="ema")
     with pytest.raises(ValueError, match="commitment=-1"):
         VectorQuantisation(-1)
-    with pytest.raises(ValueError, match="needs a model with a codebook"):
-        VectorQuantisation().check(VAE(SPEC, 2, MlpArchitecture([4]), Bernoulli))
+    net = MlpArchitecture([4])
+    for model in (VAE(SPEC, 2, net, Bernoulli), MHVAE(SPEC, [3, 2], net, net, Bernoulli)):
+        with pytest.raises(ValueError, match="needs a model with a codebook"):
+            VectorQuantisation().check(model)
     with pytest.raises(ValueError, match="Elbo does not train a codebook"):
         Elbo().check(SMALL())

@@ -22,7 +22,6 @@ class VectorQuantisation(Objective):
         ValueError: for a commitment that is negative or not finite; in `check`, for a model without a codebook.
     """
 
-    one_level = True
     trains_codebook = True
     log_names = ("codebook_distance",)
 
