@@ -52,6 +52,10 @@ REFUSED = [
         ["model=mhvae", "prior=mixture", "callbacks.checkpoint.monitor=val/units_with_kl_level_3"],
         ["checkpoint.monitor=val/units_with_kl_level_3: no such metric", "val/units_with_kl_level_2"],
     ),
+    (
+        ["model=mhvae", "eval_samples=1", "callbacks.checkpoint.monitor=val/active_units_level_3"],
+        ["checkpoint.monitor=val/active_units_level_3: no such metric", "val/units_with_kl_level_3"],
+    ),
     (["trainer.min_epochs=-3"], ["trainer.min_epochs=-3: must be 0 or more"]),
     (["trainer.min_epochs=3"], ["trainer.min_epochs=3: more than trainer.max_epochs=1"]),
     (["trainer.min_steps=9", "trainer.max_steps=4"], ["trainer.min_steps=9: more than trainer.max_steps=4"]),

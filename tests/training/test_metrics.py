@@ -71,7 +71,14 @@ def test_two_samples_take_the_sampling_noise_off() -> None:
     one = LatentLevel(mean[:1], gaussian(mean[:1]), gaussian(torch.zeros(4)), analytic_kl=False)
     metric.reset()
     metric.update(one)
-    assert metric.compute().active_units == 4, "one sample cannot tell; so the default draws two"
+    assert metric.compute().active_units is None, "one sample cannot tell; so the default draws two"
+
+
+def test_one_sample_of_a_mean_that_does_not_depend_on_it_is_enough() -> None:
+    mean = torch.linspace(-1, 1, 100)[:, None].expand(-1, 3)
+    metric = ActiveUnitsMetric()
+    metric.update(LatentLevel(mean[None], gaussian(mean), gaussian(torch.zeros(3)), analytic_kl=True))
+    assert metric.compute().active_units == 3
 
 
 def test_no_more_than_the_sampling_noise_is_taken_off() -> None:
@@ -84,7 +91,7 @@ def test_no_more_than_the_sampling_noise_is_taken_off() -> None:
 
 def test_a_mean_that_follows_the_prior_has_no_kl() -> None:
     # As on the lower level of a collapsed ladder: q is p, and both follow the level above.
-    mean = torch.randn(1, 100, 3, generator=torch.Generator().manual_seed(0))
+    mean = torch.randn(1, 100, 3, generator=torch.Generator().manual_seed(0)).expand(2, -1, -1)
     metric = ActiveUnitsMetric()
     metric.update(LatentLevel(mean, gaussian(mean), gaussian(mean.clone()), analytic_kl=True))
     assert metric.compute() == UnitCounts(units_with_kl=0, active_units=3)
@@ -115,7 +122,7 @@ def test_a_posterior_that_reads_no_data_counts_as_one_that_is_the_same_for_all()
 
 def test_a_level_whose_prior_does_not_factorise_has_no_count_by_kl() -> None:
     mixture = MixtureOfGaussians((3,), num_components=2)(None, None)
-    mean = torch.zeros(1, 5, 3)
+    mean = torch.zeros(2, 5, 3)
     metric = ActiveUnitsMetric()
     metric.update(LatentLevel(mean, gaussian(mean), mixture, analytic_kl=False))
     assert metric.compute().units_with_kl is None

@@ -92,7 +92,7 @@ class Objective(nn.Module, ABC):
         """Returns the loss of a batch, with the numbers of `scheduled` for its step."""
 
 
-def example_terms(model: LatentVariableModel, seed: int = 0) -> ElboTerms | None:
+def example_terms(model: LatentVariableModel, seed: int = 0, num_samples: int = 1) -> ElboTerms | None:
     """Returns the terms of one blank example, which show `check` the kinds of distributions of a model.
 
     The state of the random numbers and the mode of the model stay. Returns None for a model without a spec.
@@ -100,6 +100,7 @@ def example_terms(model: LatentVariableModel, seed: int = 0) -> ElboTerms | None
     Args:
         model: any model.
         seed: seed of the noise.
+        num_samples: K.
     """
     if model.spec is None:
         return None
@@ -107,7 +108,7 @@ def example_terms(model: LatentVariableModel, seed: int = 0) -> ElboTerms | None
     training = model.training
     try:
         with torch.no_grad(), noise.fixed_seed(seed, x.device):
-            terms: ElboTerms = model.eval()(x, y, check=False)
+            terms: ElboTerms = model.eval()(x, y, num_samples, check=False)
     finally:
         model.train(training)
     return terms

@@ -79,7 +79,7 @@ class UnitCounts(NamedTuple):
             that does not factorise over dimensions, such as a mixture.
         active_units: dimensions with Var_x(E_q[z_u | x]) > 0.01 (Burda et al. 2016, arXiv:1509.00519). Where the mean
             of a level follows another level it varies with that one, whether or not this level has any KL. None for
-            numbers of a codebook's entries.
+            numbers of a codebook's entries, and for one sample of a mean that depends on it.
         codes_used: entries of the codebook that any example uses; None for a level without one.
     """
 
@@ -93,7 +93,7 @@ class ActiveUnitsMetric(Metric):
 
     Where the mean of a level depends on the sampled level beside it, or has no closed form, it is averaged over the K
     samples, and the variance that the averaging leaves (that of the mean of K) is taken off, so that two samples are
-    enough for an estimate without bias.
+    enough for an estimate without bias. One sample is not: its noise would count, so that there is no count.
     """
 
     full_state_update = False
@@ -105,6 +105,8 @@ class ActiveUnitsMetric(Metric):
     count: Tensor
     kl_of_dimensions: Tensor | None = None
     """KL of each dimension in nats, averaged over the examples, when `compute` was last called; None if unknown."""
+    noisy = False
+    """True if the noise of the samples cannot be told from the variation over the data."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -121,6 +123,7 @@ class ActiveUnitsMetric(Metric):
             means = level.q.mean.detach().double()
         except NotImplementedError:  # the samples vary as the mean does, and by noise that is taken off below
             means = level.z.detach().double()
+        self.noisy = means.dim() == level.z.dim() and len(means) == 1
         if means.dim() < level.z.dim():  # the same for every sample, or even for every example
             means = means.expand(level.z.shape[1:])[None]
         mean = means.mean(0)
@@ -139,7 +142,7 @@ class ActiveUnitsMetric(Metric):
         variance = self.square / self.count - (self.total / self.count) ** 2
         self.kl_of_dimensions = self.kl / self.count if self.kl.dim() else None
         with_kl = None if self.kl_of_dimensions is None else int((self.kl_of_dimensions > MIN_KL_OF_UNIT).sum())
-        return UnitCounts(with_kl, int((variance > self.THRESHOLD).sum()))
+        return UnitCounts(with_kl, None if self.noisy else int((variance > self.THRESHOLD).sum()))
 
 
 class UnitMetrics(nn.ModuleList):

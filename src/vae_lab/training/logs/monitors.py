@@ -49,7 +49,7 @@ def _logged_names(module: VariationalModule) -> list[str]:
 
 def _uncounted(module: VariationalModule) -> set[str]:
     """Returns the names of counts that a model has not, such as that of units with KL if its prior is a mixture."""
-    terms = example_terms(module.model)
+    terms = example_terms(module.model, num_samples=module.eval_samples)
     if terms is None:
         return set()
     units = UnitMetrics(module.model.level_groups)
