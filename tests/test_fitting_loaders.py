@@ -156,6 +156,13 @@ def test_a_data_module_brings_its_spec_and_its_hooks_are_called() -> None:
     assert module.seen
 
 
+@pytest.mark.parametrize(("first", "line"), [(0, ""), (1, "classes      1 without a training example (0)")])
+def test_classes_without_a_training_example_are_named(first: int, line: str) -> None:
+    module = LoaderDataModule()
+    module.hold({"train": loader(X, Y + first), "val": loader(X, Y + first)})
+    assert [each for each in summary(module).splitlines() if each.startswith("classes")] == ([line] if line else [])
+
+
 def test_the_kind_of_the_values_is_found() -> None:
     levels = (255 * torch.rand(60, 3, 4, 4)).round()
     kinds = {

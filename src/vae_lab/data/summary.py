@@ -46,6 +46,7 @@ def summary(data: DataModule, splits: Sequence[SplitName] = ("train", "val", "te
     if note:
         lines.append(f"values       {note}{', standardised by the training split' if spec.scaling else ''}")
     lines.append(f"splits       {sizes}")
+    notes: dict[str, str] = {}
     if isinstance(data, ImageDataModule):
         notes = {
             "pictures": data.images.fit_note(),
@@ -53,9 +54,9 @@ def summary(data: DataModule, splits: Sequence[SplitName] = ("train", "val", "te
             "classes": _unseen(data) if "train" in splits else "",
             "balance": data.balance_note() if "train" in splits else "",
         }
-        lines += [f"{name:<12} {line}" for name, line in notes.items() if line]
-    if isinstance(data, LoaderDataModule) and (unknown := data.resume_note()):
-        lines.append(f"on resume    {unknown}")
+    if isinstance(data, LoaderDataModule):
+        notes = {"classes": _unseen(data) if "train" in splits else "", "on resume": data.resume_note()}
+    lines += [f"{name:<12} {line}" for name, line in notes.items() if line]
     if selects and data.selection == "test set" and "val" in splits:
         lines.append(_SELECTED_ON_TEST)
     if spec.vector_condition and getattr(data, "horizontal_flip", False):
@@ -65,7 +66,7 @@ def summary(data: DataModule, splits: Sequence[SplitName] = ("train", "val", "te
     return "\n".join([*lines, *(f"passed over  {what}" for what in data.passed_over())])
 
 
-def _unseen(data: ImageDataModule) -> str:
+def _unseen(data: ImageDataModule | LoaderDataModule) -> str:
     """Returns which classes have no training example, in words; empty if all have one, or there are no classes."""
     unseen = [data.spec.name_of(label) for label in data.unseen_classes()]
     return f"{len(unseen)} without a training example ({listed(unseen)})" if unseen else ""

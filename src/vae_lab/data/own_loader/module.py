@@ -151,6 +151,10 @@ class LoaderDataModule(LightningDataModule):
         """Returns that a run which goes on cannot know its data, in words; empty if it can."""
         return "" if self._is_repeatable else "other values go unnoticed, because each reading of these differs"
 
+    def unseen_classes(self) -> list[int]:
+        """Returns the classes that no training example has, such as 0 of labels that begin with 1."""
+        return sorted({*range(self.spec.num_classes)} - self.scans["train"].classes)
+
     def size(self, name: SplitName) -> int:
         """Returns the number of examples of a split."""
         return self.scans[self._served(name)].num_examples

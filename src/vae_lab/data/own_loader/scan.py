@@ -50,14 +50,14 @@ class Scan:
         name: name of the split.
         sizes: number of examples in each batch.
         shape: shape of an example.
-        num_classes: number of classes, the largest label and one.
+        classes: labels that occur.
         kept: the first examples.
     """
 
     name: str
     sizes: list[int] = field(default_factory=list)
     shape: tuple[int, ...] = ()
-    num_classes: int = 0
+    classes: set[int] = field(default_factory=set)
     kept: list[Batch] = field(default_factory=list)
     _low: Tensor = field(default_factory=lambda: torch.tensor(math.inf))
     _high: Tensor = field(default_factory=lambda: torch.tensor(-math.inf))
@@ -83,7 +83,7 @@ class Scan:
         x = known.x.detach().cpu()
         self._look_at_values(x)
         if known.y is not None:
-            self.num_classes = max(self.num_classes, int(known.y.max()) + 1)
+            self.classes |= {*known.y.unique().tolist()}
         room = min(_MAX_KEPT, max(1, _MAX_NUMBERS // x[0].numel())) - sum(len(part.x) for part in self.kept)
         if room > 0:
             self.kept.append(Batch(x[:room].clone(), None if known.y is None else known.y[:room].cpu().long()))
@@ -92,6 +92,11 @@ class Scan:
     def num_examples(self) -> int:
         """Number of examples in an epoch."""
         return sum(self.sizes)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes, the largest label and one; 0 without labels."""
+        return max(self.classes, default=-1) + 1
 
     @property
     def support(self) -> Support:
