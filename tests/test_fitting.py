@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import doctest
+import io
 import random
 import signal
 import sys
@@ -12,6 +13,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -229,6 +231,13 @@ def test_a_run_reads_arrays_as_it_was_trained_on_them(kind: str) -> None:
     assert run.reconstruct(given).shape == read.shape
 
 
+def archive() -> Any:
+    file = io.BytesIO()
+    np.savez(file, images=X, labels=Y)
+    file.seek(0)
+    return np.load(file)
+
+
 RAGGED = np.empty(2, object)
 RAGGED[:] = [X[0], X[0, :3]]
 
@@ -241,6 +250,20 @@ RAGGED[:] = [X[0], X[0, :3]]
         (lambda: fitted("run", data=(X, Y, Y)), r"a tuple of 3, must be \(x, y\)"),
         (lambda: fitted("run", data=None), r"data=None: must be x, \(x, y\), or the name"),
         (lambda: fitted("run", data={"x": X}), "x: a dict of object"),
+        (
+            lambda: fitted("run", data={"x": X, "y": Y}),
+            r"x: a dict of objects x, y; give the arrays in it, x or \(x, y\)",
+        ),
+        (lambda: fitted("run", data=archive()), "x: a NpzFile of objects images, labels; give the arrays in it"),
+        (
+            lambda: fitted("run", data=list(zip(X, Y, strict=True))),
+            r"\(examples of different shapes\); .* a pair \(x, y\)",
+        ),
+        (lambda: fitted("run", data=[X, Y]), r"\(examples of different shapes\); .* are a pair \(x, y\) of two arrays"),
+        (
+            lambda: fitted("run", data=(X, [date(2020, 1, 1)] * 60)),
+            "y: a list of .* numbers or strings; date is neither",
+        ),
         (lambda: fitted("run", data=[X[0], X[0, :3]]), r"x: a list, must be an array \(examples of different shapes\)"),
         (lambda: fitted("run", data=scipy.sparse.eye(9, format="csr")), r"x: a csr_matrix .*; give x\.toarray\(\)"),
         (lambda: fitted("run", data=torch.rand(9, 2).bfloat16()), r"x: a Tensor, must .*BFloat16; give x\.float\(\)"),

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 
@@ -21,6 +22,7 @@ from vae_lab.types import DataSpec
 RNG = np.random.default_rng(0)
 FRAME = pd.DataFrame({"big": 1000 + RNG.normal(size=40), "small": RNG.normal(size=40)})
 SWAPPED = FRAME[["small", "big"]]
+LABELS = pd.Series(["cat", "dog", "eel", "dog"] * 10)
 DUMMIES = pd.get_dummies(pd.Series(["cat", "dog", "eel", "dog"] * 10))
 
 
@@ -61,6 +63,20 @@ def test_genes_and_one_hot_labels_are_matched_by_name_too() -> None:
     assert set(train.y) <= {0, 1, 2}
     with pytest.raises(ValueError, match="val y: no column eel"):
         source((FRAME, DUMMIES), (FRAME, DUMMIES[["cat", "dog"]]))
+
+
+def test_tables_of_arrow_are_frames() -> None:
+    table = pa.table(SWAPPED)
+    found = source((FRAME, pa.array(LABELS)), (table, LABELS), (table.to_batches()[0], LABELS))
+    for arrays in (found.load_val(), found.load(train=False)):
+        assert np.array_equal(arrays.x, found.load(train=True).x)
+    assert source((table, None)).columns == ("small", "big")
+    assert np.array_equal(run(False).encode(table)[0].mean, run(False).encode(FRAME)[0].mean)
+    holes = pa.table({"small": pa.array([1, None] * 20), "big": FRAME["big"]})
+    with pytest.raises(ValueError, match=r"x: 20 missing values, the first in row 1, column small"):
+        source((holes, None)).load(train=True)
+    with pytest.raises(ValueError, match="val x: no column big"):
+        source((FRAME, None), (table.select(["small"]), None))
 
 
 def run(conditional: bool = True, **spec: Any) -> Run:
@@ -111,7 +127,6 @@ def test_a_run_takes_the_frames_that_it_was_trained_on() -> None:
         table.encode(kinds.assign(kind="w"))
 
 
-LABELS = pd.Series(["cat", "dog", "eel", "dog"] * 10)
 SHUFFLED = FRAME.sample(frac=1, random_state=0)
 OTHER_ORDER = "y: row 0 has the index 0, but in x it is 22; sort it with .loc"
 

@@ -125,8 +125,11 @@ def _array(name: str, value: Any) -> NDArray[Any]:
     Raises:
         ValueError: for something that holds none, or for missing values among strings.
     """
+    if isinstance(value, Mapping) or type(value).__module__.startswith("datasets."):
+        held = listed([*map(str, value)] if isinstance(value, Mapping) else value.column_names)
+        raise ValueError(f"{name}: a {type(value).__name__} of objects {held}; {_remedy_for_container(value)}")
     if hasattr(value, "detach"):
-        value = value.detach().cpu()
+        value = value.detach().cpu().resolve_neg()
     elif isinstance(value, list | tuple) and any(isinstance(each, str) for each in value):
         value = np.array(value, dtype=object)  # NumPy would make a missing one among strings the string nan
     array = _rectangular(name, value)
@@ -135,8 +138,15 @@ def _array(name: str, value: Any) -> NDArray[Any]:
         array = _rectangular(name, array.tolist())
     if array.dtype == object or not array.ndim:
         found = f"{name}: a {type(value).__name__} of {array.dtype} {array.shape}"
-        raise ValueError(f"{found}, must be an array (N, ...){_remedy(name, value)}")
+        kind = f" of numbers or strings; {type(array.flat[0]).__name__} is neither" if array.ndim and array.size else ""
+        raise ValueError(f"{found}, must be an array (N, ...){kind}{_remedy(name, value)}")
     return array
+
+
+def _remedy_for_container(value: Any) -> str:
+    if type(value).__module__.startswith("datasets."):
+        return "save_to_disk writes it, and fit('huggingface', overrides=['data.root=FOLDER']) reads it"
+    return "give the arrays in it, x or (x, y)"
 
 
 def _remedy(name: str, value: Any) -> str:
@@ -157,7 +167,9 @@ def _rectangular(name: str, value: Any) -> NDArray[Any]:
         reason = "examples of different shapes" if "inhomogeneous" in str(error) else error
         if "BFloat16" in str(error):
             reason = f"{error}; give {name}.float()"
-        raise ValueError(f"{name}: a {type(value).__name__}, must be an array ({reason})") from error
+        pairs = isinstance(value, list) and (len(value) == 2 or isinstance(value[0], tuple))
+        remedy = "; examples with labels are a pair (x, y) of two arrays" if pairs else ""
+        raise ValueError(f"{name}: a {type(value).__name__}, must be an array ({reason}){remedy}") from error
 
 
 def _refuse_missing(name: str, array: NDArray[Any]) -> None:
@@ -172,12 +184,14 @@ def _refuse_missing(name: str, array: NDArray[Any]) -> None:
 
 
 def column_names(value: Any) -> tuple[str, ...]:
-    """Returns the names of the columns of a data frame, or of the variables of an AnnData; empty for anything else."""
-    return tuple(map(str, value.var_names if _is_anndata(value) else getattr(value, "columns", ())))
+    """Returns the names of the columns of a frame or a table, or of the variables of an AnnData; empty if none."""
+    if _is_anndata(value):
+        return tuple(map(str, value.var_names))
+    return tuple(map(str, value.column_names if _is_arrow(value) else getattr(value, "columns", ())))
 
 
 def numbers_of_frame(name: str, value: Any, wanted: Sequence[str] = ()) -> Any:
-    """Returns the columns of a data frame or an AnnData, (N, columns), NaN where a number is missing.
+    """Returns the columns of a data frame, a table of Arrow or an AnnData, (N, columns), NaN where a number is missing.
 
     Anything else is returned as it is.
 
@@ -194,6 +208,10 @@ def numbers_of_frame(name: str, value: Any, wanted: Sequence[str] = ()) -> Any:
     names = column_names(value)
     if not names:
         return value
+    if _is_arrow(value):
+        value = value.to_pandas()
+    elif type(value).__name__ == "LazyFrame":
+        value = value.collect()
     if not wanted or names == tuple(map(str, range(len(names)))):
         wanted = names
     if len(set(names)) < len(names):
@@ -230,6 +248,11 @@ def is_missing(value: Any) -> bool:
 
 def _is_anndata(value: Any) -> bool:
     return hasattr(value, "var_names") and hasattr(value, "X")
+
+
+def _is_arrow(value: Any) -> bool:
+    """True for a table or a batch of pyarrow."""
+    return type(value).__module__.startswith("pyarrow") and hasattr(value, "column_names")
 
 
 def _categorical(one_hot_name: str, columns: Collection[str]) -> str:
