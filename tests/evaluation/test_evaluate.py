@@ -20,7 +20,7 @@ from vae_lab import noise
 from vae_lab.evaluate import main
 from vae_lab.evaluation.encoding import _EncodingModule
 from vae_lab.evaluation.estimator import EvaluationModule, MeanAndError
-from vae_lab.settings import EncodingSettings
+from vae_lab.settings import EncodingSettings, EvaluationSettings
 from vae_lab.types import Batch
 
 QUICK = ("trainer=cpu", "trainer.limit_test_batches=3", "trainer.enable_progress_bar=false", "num_samples=20")
@@ -60,7 +60,7 @@ def test_no_two_seeds_share_the_noise_of_a_batch() -> None:
     batch, model = Batch(numbers.data(5)[0]), numbers.model("bottom_up", widen=[2.0])
     nats, codes = set(), set()
     for seed in range(3):
-        evaluation = EvaluationModule(model, 2, 2, None, False, seed)
+        evaluation = EvaluationModule(model, EvaluationSettings(num_samples=2, elbo_samples=2, seed=seed))
         encoding = _EncodingModule(model, EncodingSettings(num_samples=2, seed=seed))
         for index in range(3):
             evaluation.marginal.reset()

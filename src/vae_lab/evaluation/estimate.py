@@ -61,13 +61,11 @@ def evaluate(
     wanted = known if settings.disentanglement == "auto" else settings.disentanglement
     # First: it takes a minute, and mistakes in it should not show after hours.
     scores = _disentanglement(model, data, trainer, settings) if wanted and trainer.is_global_zero else {}
-    module = EvaluationModule(
-        model, settings.num_samples, settings.elbo_samples, settings.chunk, settings.all_labels, settings.seed
-    )
+    module = EvaluationModule(model, settings)
     data.test_split, data.num_test_examples = settings.split, settings.num_examples
     with torch.no_grad():
         trainer.test(module, datamodule=data, verbose=False)
-    return _result(module, settings) | scores
+    return _result(module) | scores
 
 
 def _check_fit(model: LatentVariableModel, data: ImageDataModule, settings: EvaluationSettings) -> None:
@@ -104,8 +102,8 @@ def _disentanglement(
     return disentanglement(means, factors, data.images.factor_names, settings.seed) | used
 
 
-def _result(module: EvaluationModule, settings: EvaluationSettings) -> dict[str, Any]:
-    model = module.model
+def _result(module: EvaluationModule) -> dict[str, Any]:
+    model, settings = module.model, module.settings
     means, errors, examples = module.marginal.compute()
     result: dict[str, Any] = {"nll": -means[0], "nll_error": errors[0], "effective_samples": means[1]}
     if settings.all_labels:

@@ -11,6 +11,7 @@ from torchmetrics import Metric
 
 from vae_lab import noise
 from vae_lab.core import LatentVariableModel
+from vae_lab.settings import EvaluationSettings
 from vae_lab.training.metrics import BoundMetric, UnitMetrics
 from vae_lab.types import Batch
 
@@ -46,52 +47,35 @@ class EvaluationModule(LightningModule):
     """Runs a model over a split and keeps the sums that `vae_lab.evaluation.estimate` reads.
 
     Args:
-        model: model to be evaluated.
-        num_samples: K of the importance sampling.
-        elbo_samples: posterior samples for the ELBO and the active units.
-        chunk: samples decoded at once; None: as many as fit.
-        all_labels: for a conditional model, also log p(x) = log sum_y p(x|y) / num_classes.
-        seed: seed of the samples.
+        settings: numbers of samples, their chunk and seed, and ``all_labels``; the rest is not read.
     """
 
-    def __init__(
-        self,
-        model: LatentVariableModel,
-        num_samples: int,
-        elbo_samples: int,
-        chunk: int | None,
-        all_labels: bool,
-        seed: int,
-    ) -> None:
+    def __init__(self, model: LatentVariableModel, settings: EvaluationSettings) -> None:
         super().__init__()
         self.model = model
-        self.num_samples = num_samples
-        self.elbo_samples = elbo_samples
-        self.chunk = chunk
-        self.all_labels = all_labels
-        self.seed = seed
-        self.marginal = MeanAndError(3 if all_labels else 2)
+        self.settings = settings
+        self.marginal = MeanAndError(3 if settings.all_labels else 2)
         self.bound = BoundMetric(model.level_groups)
         self.active_units = UnitMetrics(model.level_groups)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        y = batch.y if self.model.conditional else None
-        with noise.fixed_seed(noise.seed_of_batch(self.seed, batch_idx), self.device), noise.sharded(batch.shard):
-            estimate = self.model.importance_estimate(batch.x, y, self.num_samples, self.chunk)
-            terms = self.model(batch.x, y, self.elbo_samples)
+        y, settings = batch.y if self.model.conditional else None, self.settings
+        with noise.fixed_seed(noise.seed_of_batch(settings.seed, batch_idx), self.device), noise.sharded(batch.shard):
+            estimate = self.model.importance_estimate(batch.x, y, settings.num_samples, settings.chunk)
+            terms = self.model(batch.x, y, settings.elbo_samples)
             rows = [estimate.log_prob, estimate.effective_samples]
-            if self.all_labels:
+            if settings.all_labels:
                 rows.append(self._unconditional(batch.x))
         self.marginal.update(torch.stack(rows))
         self.bound.update(terms.log_likelihood, terms.kl)
         self.active_units.update(terms.levels)
 
     def _unconditional(self, x: Tensor) -> Tensor:
-        """Returns log p(x) under a uniform p(y), (B,)."""
+        """Returns log p(x) = log sum_y p(x|y) / num_classes, (B,)."""
         assert self.model.spec is not None
-        classes = self.model.spec.num_classes
+        classes, settings = self.model.spec.num_classes, self.settings
         log_probs = [
-            self.model.log_marginal(x, torch.full((len(x),), label, device=x.device), self.num_samples, self.chunk)
-            for label in range(classes)
+            self.model.log_marginal(x, torch.full((len(x),), y, device=x.device), settings.num_samples, settings.chunk)
+            for y in range(classes)
         ]
         return torch.stack(log_probs).logsumexp(0) - math.log(classes)
