@@ -18,6 +18,7 @@ from tests.linear_gaussian import random_model
 from tests.training.processes import run_forked
 from vae_lab import noise
 from vae_lab.evaluate import main
+from vae_lab.evaluation.code_table import CodeTable
 from vae_lab.evaluation.encoding import _EncodingModule
 from vae_lab.evaluation.estimator import EvaluationModule, MeanAndError
 from vae_lab.settings import EncodingSettings, EvaluationSettings
@@ -55,13 +56,13 @@ def test_the_mean_has_the_standard_error_of_its_examples() -> None:
     assert errors == pytest.approx((values.std(1) / math.sqrt(101)).tolist(), abs=1e-12)
 
 
-def test_no_two_seeds_share_the_noise_of_a_batch() -> None:
+def test_no_two_seeds_share_the_noise_of_a_batch(tmp_path: Path) -> None:
     numbers = random_model(0)
     batch, model = Batch(numbers.data(5)[0]), numbers.model("bottom_up", widen=[2.0])
     nats, codes = set(), set()
     for seed in range(3):
         evaluation = EvaluationModule(model, EvaluationSettings(num_samples=2, elbo_samples=2, seed=seed))
-        encoding = _EncodingModule(model, EncodingSettings(num_samples=2, seed=seed))
+        encoding = _EncodingModule(model, EncodingSettings(num_samples=2, seed=seed), CodeTable(tmp_path, 0), {})
         for index in range(3):
             evaluation.marginal.reset()
             with torch.no_grad():

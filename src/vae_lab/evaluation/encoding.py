@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning import LightningModule, Trainer
 from torch import Tensor
 
 from vae_lab import noise
@@ -23,7 +23,6 @@ from vae_lab.evaluation.code_table import Array, CodeTable, check_format, write_
 from vae_lab.files import unfinished_folder
 from vae_lab.settings import EncodingSettings
 from vae_lab.training.trainer_checks import dtype_of
-from vae_lab.training.trainer_parts import all_callbacks
 from vae_lab.types import Batch, DataSpec, SplitName
 
 
@@ -38,10 +37,8 @@ def encode(
 
     Args:
         model: model with the ``spec`` of its data.
-        data: data that are encoded.
         trainer: trainer of one process, which chooses the device.
         path: file that is written; its ending names the format.
-        settings: settings of the table.
 
     Raises:
         RunError: for another format, more than one process, or a table that cannot be written.
@@ -60,11 +57,11 @@ def encode(
     with unfinished_folder(path.with_name(f"{path.name}.columns")) as folder:
         described = _described(data, splits)
         table = CodeTable(folder, len(described["row"]))
-        all_callbacks(trainer).append(_Rows(table, described))
+        module = _EncodingModule(model, settings, table, described)
         for split in splits:
             data.test_split = split
             with torch.no_grad():
-                trainer.predict(_EncodingModule(model, settings), datamodule=data, return_predictions=False)
+                trainer.predict(module, datamodule=data, return_predictions=False)
         write_table(table, path)
     return table.size
 
@@ -95,32 +92,6 @@ def _conditions(spec: DataSpec, y: Array) -> dict[str, Array]:
     return named
 
 
-class _Rows(Callback):
-    """Adds what each batch gives to the table, beside what is known of its examples.
-
-    Args:
-        table: table that is filled.
-        described: columns that say which example each row is.
-    """
-
-    def __init__(self, table: CodeTable, described: dict[str, Array]) -> None:
-        self.table = table
-        self.described = described
-
-    def on_predict_batch_end(
-        self,
-        trainer: Trainer,
-        module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        some = slice(self.table.filled, self.table.filled + len(outputs["elbo"]))
-        described = {name: values[some] for name, values in self.described.items()}
-        self.table.add(described | {name: _array(values) for name, values in outputs.items()})
-
-
 def _array(values: Tensor) -> Array:
     values = values.cpu()
     found: Array = (values if values.dtype == torch.int64 else values.float()).numpy()
@@ -128,17 +99,16 @@ def _array(values: Tensor) -> Array:
 
 
 class _EncodingModule(LightningModule):
-    """Computes the columns of a table of codes.
+    """Computes the columns of a table of codes, and adds them to it beside those that say which example each row is."""
 
-    Args:
-        model: model that encodes.
-        settings: settings of the table.
-    """
-
-    def __init__(self, model: LatentVariableModel, settings: EncodingSettings) -> None:
+    def __init__(
+        self, model: LatentVariableModel, settings: EncodingSettings, table: CodeTable, described: dict[str, Array]
+    ) -> None:
         super().__init__()
         self.model = model
         self.settings = settings
+        self.table = table
+        self.described = described
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         y = batch.y if self.model.conditional else None
@@ -158,3 +128,8 @@ class _EncodingModule(LightningModule):
             else:
                 columns[f"mean_{number}"], columns[f"scale_{number}"] = code
         return columns
+
+    def on_predict_batch_end(self, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        some = slice(self.table.filled, self.table.filled + len(outputs["elbo"]))
+        described = {name: values[some] for name, values in self.described.items()}
+        self.table.add(described | {name: _array(values) for name, values in outputs.items()})
