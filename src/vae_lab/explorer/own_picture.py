@@ -9,6 +9,7 @@ import torch
 from PIL import Image, ImageOps
 
 from vae_lab.data.picture.depth import USUAL
+from vae_lab.data.picture.files import over_white
 from vae_lab.explorer.guard import RefusedError
 from vae_lab.types import Batch, DataSpec
 
@@ -43,11 +44,8 @@ def _opened(content: bytes) -> Image.Image:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:  # before anything is decoded
                 raise RefusedError(413, f"picture: {image.width} x {image.height}, more than {MAX_PIXELS} pixels")
-            upright = USUAL.scaled(ImageOps.exif_transpose(image))  # Pillow would clip greys of 16 bits at 255
-            if not upright.has_transparency_data:
-                return upright.convert("RGB") if upright.mode == "P" else upright.copy()
-            opaque = upright.convert("RGBA")
-            return Image.alpha_composite(Image.new("RGBA", opaque.size, "white"), opaque)
+            # Pillow would clip greys of 16 bits at 255.
+            return over_white(USUAL.scaled(ImageOps.exif_transpose(image)))
     except RefusedError:
         raise
     except Exception as error:  # a broken file makes Pillow's plugins fail in dozens of ways
