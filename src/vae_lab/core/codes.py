@@ -31,7 +31,7 @@ def latent_shapes(model: LatentVariableModel) -> list[tuple[int, ...]]:
     if model.conditional:  # any condition will do
         columns = model.spec.context_features if model.spec is not None and model.spec.vector_condition else 0
         y = torch.eye(1, columns) if columns else torch.zeros(1, dtype=torch.int64)
-    context = None if y is None else model.context(on_model(model, y))
+    context = model.context(on_model(model, y))
     walk = model.prior.descend(lambda i, p, state: on_model(model, torch.zeros(1, *p.event_shape)), None, context)
     return [tuple(p.event_shape) for p in reversed(walk.conditionals)]
 

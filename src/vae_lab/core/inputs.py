@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -22,6 +22,8 @@ from vae_lab.types import DataSpec, listed
 
 if TYPE_CHECKING:
     from vae_lab.core.model import LatentVariableModel
+
+TensorOrNone = TypeVar("TensorOrNone", Tensor, Tensor | None)
 
 _ROUNDING = 1e-3
 """Distance from [0, 1] that resampling and half precision may cause."""
@@ -111,10 +113,10 @@ def check_labels(model: LatentVariableModel, y: Any, num: int) -> None:
         raise ValueError(f"y: class {least if least < 0 else most} does not exist{_classes(model)}")
 
 
-def on_model(model: LatentVariableModel, value: Tensor) -> Tensor:
-    """Returns a tensor on the model's device and, unless it holds class numbers, in its precision."""
+def on_model(model: LatentVariableModel, value: TensorOrNone) -> TensorOrNone:
+    """Returns a tensor, if there is one, on the model's device and, unless it holds class numbers, in its precision."""
     parameter = _parameter(model)
-    if parameter is None:
+    if value is None or parameter is None:
         return value
     return value.to(parameter.device, parameter.dtype if value.is_floating_point() else value.dtype)
 

@@ -99,7 +99,7 @@ class ExploredRun:
     def context(self, y: Tensor | None) -> Tensor | None:
         """Returns the context, (1, C), of a condition, (1,) or (1, C); None for an unconditional model."""
         with evaluation_mode(self.model, seed=0):
-            return None if y is None else self.model.context(on_model(self.model, y))
+            return self.model.context(on_model(self.model, y))
 
     def decode(self, z: Sequence[Tensor], context: Tensor | None) -> Walked:
         """Decodes one code of the top levels, (1, *event) each, nearest the data first; the rest follow the prior."""

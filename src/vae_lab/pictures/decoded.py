@@ -15,7 +15,7 @@ from torch import Tensor
 from vae_lab.core import LatentVariableModel
 from vae_lab.core.inputs import on_model
 from vae_lab.pictures.conditions import row_label
-from vae_lab.pictures.latents import by_level, decode, evaluation_mode, labels_on_model
+from vae_lab.pictures.latents import by_level, decode, evaluation_mode
 from vae_lab.pictures.sheet import Sheet
 from vae_lab.settings import Draw
 
@@ -43,7 +43,7 @@ def decoded(
         ValueError: for codes that are not of this model.
     """
     num = 1 if y is None else len(y)
-    labels = labels_on_model(model, y)
+    labels = on_model(model, y)
     with evaluation_mode(model, seed):
         shapes = [tuple(code.shape[1:]) for code in model.sample_prior(num, labels)]
         levels = codes_of(_read(z) if isinstance(z, str) else z, shapes)

@@ -92,11 +92,6 @@ def batch_on_model(model: LatentVariableModel, examples: Batch) -> Batch:
     return Batch(x, on_model(model, examples.y))
 
 
-def labels_on_model(model: LatentVariableModel, y: Tensor | None) -> Tensor | None:
-    """Returns labels, if there are any, on the model's device and, unless they are classes, in its precision."""
-    return None if y is None else on_model(model, y)
-
-
 def encode(model: LatentVariableModel, batch: Batch) -> list[Tensor]:
     """Returns `LatentVariableModel.encode` of any number of examples."""
     rows = [rows_of(batch, rows) for rows in _slices(len(batch.x))]

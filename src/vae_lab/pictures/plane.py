@@ -12,9 +12,10 @@ from torch import Tensor
 
 from vae_lab.core import LatentVariableModel
 from vae_lab.core.codes import latent_shapes
+from vae_lab.core.inputs import on_model
 from vae_lab.pictures.classes import MAX_NAME
 from vae_lab.pictures.grid import DPI, figure_picture
-from vae_lab.pictures.latents import codes, decode, evaluation_mode, labels_on_model, prior_of
+from vae_lab.pictures.latents import codes, decode, evaluation_mode, prior_of
 from vae_lab.pictures.sheet import Sheet
 from vae_lab.types import Batch, DataSpec
 
@@ -51,7 +52,7 @@ def manifold(model: LatentVariableModel, y: int | Tensor | None = None, num: int
         ValueError: for a top level of other than two dimensions.
     """
     _check_plane(model)
-    labels = labels_on_model(model, None if y is None else torch.as_tensor(y)[None])
+    labels = on_model(model, None if y is None else torch.as_tensor(y)[None])
     with evaluation_mode(model, seed=0):
         context = model.context(labels)
         prior = prior_of(model, (), context)

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from vae_lab.core import LatentVariableModel
+from vae_lab.core.inputs import on_model
 from vae_lab.pictures.classes import class_label
 from vae_lab.pictures.conditions import row_label
-from vae_lab.pictures.latents import by_level, decode, evaluation_mode, labels_on_model
+from vae_lab.pictures.latents import by_level, decode, evaluation_mode
 from vae_lab.pictures.sheet import MAX_ROWS, Sheet
 from vae_lab.settings import Draw
 
@@ -139,7 +140,7 @@ def generate(
     model: LatentVariableModel, num: int, y: Tensor | None, temperature: float | Sequence[float], seed: int, draw: Draw
 ) -> dict[str, Tensor]:
     """Returns means or samples of p(x|z) for z ~ p(z|y): ``images``, the codes ``z_1``, ... and ``y``, if any."""
-    labels = labels_on_model(model, y)
+    labels = on_model(model, y)
     with evaluation_mode(model, seed):
         z = model.sample_prior(num, labels, temperature)
         images = decode(model, z, model.context(labels), draw)
