@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from benchmarks.tables import DOCUMENT, Section, print_sections, shown_quartiles
 from vae_lab.files import write_text
 
 Result = Mapping[str, Any]
+Rows = list[tuple[str, ...]]
 
 
 def write(path: Path, document: Path = DOCUMENT, results: Path = PUBLISHED.parent) -> None:
@@ -50,14 +52,26 @@ def machine(found: Result) -> str:
 
 def sections_of(parts: Mapping[str, Result]) -> list[Section]:
     """Tables of all parts that were begun; one that has no result says why."""
-    checks = [row for name, lines in CHECKS.items() if name in parts for row in check_rows(name, parts[name], lines)]
-    trained = {name: part for name, part in parts.items() if part["group"] == "speed"}
-    of_loops = [training_row(name, part) for name, part in trained.items() if name not in ("evaluation", "pythae")]
+
+    def rows(name: str, header: Sequence[str], make: Callable[[Result], Rows]) -> Rows:
+        if name not in parts:
+            return []
+        result = of(parts[name])
+        return [(name, why(parts[name]), *[""] * (len(header) - 2))] if result is None else make(result)
+
+    trained = [
+        name for name, part in parts.items() if part["group"] == "speed" and name not in ("evaluation", "pythae")
+    ]
+    checks = [row for name, lines in CHECKS.items() for row in rows(name, CHECK_HEADER, partial(check_rows, lines))]
+    loops = [row for name in trained for row in rows(name, TRAINING_HEADER, training_rows)]
+    evaluation = rows("evaluation", EVALUATION_HEADER, evaluation_rows)
     sections = [
-        Section("Correctness on a GPU", ("check", "found", "bound", "holds"), checks),
-        Section("Training on a GPU beside bare loops", TRAINING_HEADER, of_loops),
-        Section("Evaluation on a GPU, 5000 samples per image", EVALUATION_HEADER, evaluation_rows(parts)),
-        Section("784-256-2 at batch 128 on a GPU beside pythae", PYTHAE_HEADER, pythae_rows(parts)),
+        Section("Correctness on a GPU", CHECK_HEADER, checks),
+        Section("Training on a GPU beside bare loops", TRAINING_HEADER, loops),
+        Section("Evaluation on a GPU, 5000 samples per image", EVALUATION_HEADER, evaluation),
+        Section(
+            "784-256-2 at batch 128 on a GPU beside pythae", PYTHAE_HEADER, rows("pythae", PYTHAE_HEADER, pythae_rows)
+        ),
     ]
     return [section for section in sections if section.rows]
 
@@ -117,12 +131,7 @@ CHECKS: dict[str, Lines] = {
 }
 
 
-def check_rows(
-    name: str, part: Result, lines: Mapping[str, tuple[Callable[[Result], str], str]]
-) -> list[tuple[str, ...]]:
-    result = of(part)
-    if result is None:
-        return [(name, why(part), "", "")]
+def check_rows(lines: Lines, result: Result) -> Rows:
     holds = "yes" if result["holds"] else "no"
     bounds = result.get("bounds", {})
     return [
@@ -130,6 +139,7 @@ def check_rows(
     ]
 
 
+CHECK_HEADER = ("check", "found", "bound", "holds")
 TRAINING_HEADER = (
     "network",
     "precision",
@@ -148,10 +158,7 @@ EVALUATION_HEADER = ("network", "evaluation, TFLOP/s", "matrix product, TFLOP/s"
 PYTHAE_HEADER = ("program", "images/s", "vae_lab is faster by")
 
 
-def training_row(name: str, part: Result) -> tuple[str, ...]:
-    result = of(part)
-    if result is None:
-        return (name, why(part), *[""] * (len(TRAINING_HEADER) - 2))
+def training_rows(result: Result) -> Rows:
     captured, plain = result["compile"]["graph"], result["compile"]["false"]
     compiled = result["compile"].get("true")
     loops = [f"{captured['images_per_second'][loop]:,.0f}" for loop in ("eager", "cuda_graph")]
@@ -159,7 +166,7 @@ def training_row(name: str, part: Result) -> tuple[str, ...]:
     ways = ((captured, "cuda_graph"), (compiled, "cuda_graph"), (captured, "eager"), (plain, "eager"))
     ratios = [ratio(way, loop) if way else "" for way, loop in ways]
     memory = f"{plain['peak_bytes'] / 1e6:.0f} MB"
-    return (result["name"], result["precision"], *loops, *ours, *ratios, memory)
+    return [(result["name"], result["precision"], *loops, *ours, *ratios, memory)]
 
 
 def ratio(measured: Result, loop: str) -> str:
@@ -167,12 +174,7 @@ def ratio(measured: Result, loop: str) -> str:
     return shown_quartiles(*found) if found else ""
 
 
-def evaluation_rows(parts: Mapping[str, Result]) -> list[tuple[str, ...]]:
-    if "evaluation" not in parts:
-        return []
-    result = of(parts["evaluation"])
-    if result is None:
-        return [("evaluation", why(parts["evaluation"]), "", "", "")]
+def evaluation_rows(result: Result) -> Rows:
     return [
         (
             name,
@@ -185,12 +187,7 @@ def evaluation_rows(parts: Mapping[str, Result]) -> list[tuple[str, ...]]:
     ]
 
 
-def pythae_rows(parts: Mapping[str, Result]) -> list[tuple[str, ...]]:
-    if "pythae" not in parts:
-        return []
-    result = of(parts["pythae"])
-    if result is None:
-        return [("pythae", why(parts["pythae"]), "")]
+def pythae_rows(result: Result) -> Rows:
     speeds = result["images_per_second"]
     return [
         ("vae_lab", f"{speeds['vae_lab']:,.0f}", ""),
