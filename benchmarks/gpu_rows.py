@@ -127,10 +127,7 @@ def row_of(row: Row, bench: Bench) -> dict[str, Any]:
     minutes, rest = divmod(int(1.2 * seconds), 60)
     limits = [f"trainer.max_time='00:{minutes // 60:02}:{minutes % 60:02}:{rest:02}'"]
     if bench.tiny:
-        limits += [
-            f"trainer.limit_{split}_batches={2 if split == 'train' else 1}" for split in ("train", "val", "test")
-        ]
-        limits += ["trainer.check_val_every_n_epoch=1"]
+        limits += TINY
     with tempfile.TemporaryDirectory() as folder:
         command("vae_lab.train", *words, *length, *limits, f"hydra.run.dir={folder}/run", bench=bench)
         tested = program.composed(*words).config["test_checkpoint"]

@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from rich.console import Console
-from rich.table import Table
-
 from vae_lab.files import write_text
 from vae_lab.reports.text import markdown_table
+from vae_lab.screen import print_table
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "performance.md"
 
@@ -45,10 +43,7 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
 
 def print_sections(sections: Sequence[Section]) -> None:
     for section in sections:
-        table = Table(*section.header, title=section.title)
-        for row in section.rows:
-            table.add_row(*row)
-        Console(width=200).print(table)
+        print_table(section.title, section.header, section.rows)
 
 
 def write_sections(program: str, sections: Sequence[Section], machine: str, document: Path = DOCUMENT) -> None:
