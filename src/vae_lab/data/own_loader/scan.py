@@ -83,7 +83,7 @@ class Scan:
         x = known.x.detach().cpu()
         self._look_at_values(x)
         if known.y is not None:
-            self.classes |= {*known.y.unique().tolist()}
+            self.classes |= {*np.unique(known.y.numpy(force=True)).tolist()}
         room = min(_MAX_KEPT, max(1, _MAX_NUMBERS // x[0].numel())) - sum(len(part.x) for part in self.kept)
         if room > 0:
             self.kept.append(Batch(x[:room].clone(), None if known.y is None else known.y[:room].cpu().long()))
