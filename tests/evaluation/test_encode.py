@@ -200,6 +200,7 @@ def test_unlabelled_data_suit_an_unconditional_model(
             ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"),
             "trainer.devices=2: a table of codes is written by one process",
         ),
+        (("trainer.limit_predict_batches=1",), "trainer.limit_predict_batches=1: a table has every example of a split"),
         (("run=nowhere",), "run=nowhere: no such file or folder"),
     ],
 )

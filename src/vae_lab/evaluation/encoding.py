@@ -41,12 +41,15 @@ def encode(
         path: file that is written; its ending names the format.
 
     Raises:
-        RunError: for another format, more than one process, or a table that cannot be written.
+        RunError: for another format, more than one process, a limit of batches, or a table that cannot be written.
         ValueError: for data that do not fit the model.
     """
     check_format(path)
     if trainer.world_size > 1:
         raise RunError(f"trainer.devices={trainer.world_size}: a table of codes is written by one process; set 1")
+    if trainer.limit_predict_batches != 1.0 or isinstance(trainer.limit_predict_batches, int):
+        limit = trainer.limit_predict_batches
+        raise RunError(f"trainer.limit_predict_batches={limit}: a table has every example of a split; leave it out")
     check_spec(model, data.spec, f"data_root={data.images.root}: ")
     data.prepare_data()
     splits: Sequence[SplitName] = ("train", "val", "test") if settings.split == "all" else (settings.split,)
