@@ -20,7 +20,7 @@ from tests.conftest import FAST, trained_run
 from vae_lab import noise
 from vae_lab.core import LatentLevel
 from vae_lab.core.codes import Code, code_of, posterior_codes
-from vae_lab.distributions import Bernoulli, DiscretizedLogistic, Gaussian
+from vae_lab.distributions import Bernoulli, Categorical, DiscretizedLogistic, Gaussian, LogisticMixture
 from vae_lab.models import MHVAE, VAE
 from vae_lab.networks import MlpArchitecture
 from vae_lab.runs.run import Run
@@ -121,6 +121,19 @@ def test_grey_pictures_may_lack_the_channel_axis_and_masks_are_0_and_1() -> None
     with pytest.raises(ValueError, match=r"x: grey values, but .* give x > 0\.5"):
         run.log_prob(x * 0.5)
     assert run.encode(x * 0.5)[0].mean.shape == (6, 2)
+
+
+@pytest.mark.parametrize("likelihood", [DiscretizedLogistic, Categorical, LogisticMixture])
+def test_only_grey_levels_have_a_probability(likelihood: Any) -> None:
+    model = VAE(COLOURS, 2, likelihood=likelihood, network=MlpArchitecture([8])).eval()
+    run, x = Run(model, {}), pictures()
+    expected = run.log_prob(x, num_samples=5)
+    for given in (x / 255, (x / 255).astype(np.float16)):
+        assert np.allclose(run.log_prob(given, num_samples=5), expected, rtol=0.01)
+    with pytest.raises(ValueError, match=r"x: values between the 256 grey levels, .* \(x \* 255\)\.round\(\) / 255"):
+        run.log_prob(x / 300)
+    density = VAE(COLOURS, 2, likelihood=Gaussian, network=MlpArchitecture([8])).eval()
+    assert np.isfinite(Run(density, {}).log_prob(x / 300, num_samples=5)).all()
 
 
 def test_the_value_of_white_that_a_run_has_found_is_used() -> None:

@@ -15,6 +15,7 @@ from vae_lab import noise
 from vae_lab.core import LatentVariableModel
 from vae_lab.core.codes import Code, posterior_codes
 from vae_lab.core.inputs import check_examples, check_labels, check_number, on_model
+from vae_lab.distributions.conditional import LevelsHead
 from vae_lab.nested import value_at
 from vae_lab.plain_values import refuse_other_rows
 from vae_lab.runs.own_units import (
@@ -36,6 +37,8 @@ _MAX_BATCH = 1024
 _MARGINAL_BATCH = 128
 _CODE_SAMPLES = 8
 """Samples over which the code of a level that depends on others is averaged."""
+_LEVEL_ROUNDING = 0.1
+"""Distance from a grey level, in levels, that half precision may cause."""
 _NUM_DRAWS = 64
 T = TypeVar("T")
 
@@ -110,18 +113,26 @@ class Run:
         In expectation this is a lower bound, which rises to log p(x) with the number of importance samples.
 
         Args:
-            x: N examples; those of a model of binary data must be 0 and 1.
+            x: N examples; those of a model of binary data must be 0 and 1, those of a mass over grey levels k/255.
             y: labels of a conditional model.
             num_samples: number of importance samples.
             seed: seed of the samples; None: continues the random numbers of torch.
 
         Raises:
-            ValueError: for grey values where the model is one of 0 and 1: they have no probability.
+            ValueError: for values that have no probability: grey ones where the model is one of 0 and 1, or numbers
+                between the levels.
         """
+        head = getattr(self.model.likelihood, "head", None)
+        levels = head.levels if isinstance(head, LevelsHead) and self.spec.support in head.exact_on else 0
 
         def log_marginal(x: Tensor, y: Tensor | None) -> Tensor:
             if self.spec.support == "binary" and not ((x == 0) | (x == 1)).all():
                 raise ValueError("x: grey values, but this model has probabilities of 0 and 1 only; give x > 0.5")
+            if levels and ((x * (levels - 1)).frac() - 0.5).abs().min() < 0.5 - _LEVEL_ROUNDING:
+                raise ValueError(
+                    f"x: values between the {levels} grey levels, which alone have probabilities; give"
+                    f" (x * {levels - 1}).round() / {levels - 1}"
+                )
             return self.model.log_marginal(x, y, num_samples)
 
         return as_given(torch.cat(self._each_batch(log_marginal, x, y, seed, _MARGINAL_BATCH)), x)
