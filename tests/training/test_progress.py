@@ -12,7 +12,7 @@ import pytest
 from conftest import FAST, Outcome
 
 from vae_lab import encode, evaluate
-from vae_lab.training.callbacks import NotebookBar, Progress, progress, usual_progress
+from vae_lab.training.callbacks import NotebookBar, Progress, progress, with_usual_progress
 from vae_lab.training.callbacks.progress import ProgressLines
 
 WORDS = (*(word for word in FAST if "progress_bar" not in word), "trainer.limit_train_batches=4")
@@ -75,8 +75,21 @@ def test_what_is_switched_off_is_silent(
 
 def test_terminals_notebooks_and_bars_of_ones_own_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     bar, own, off = Progress(refresh_rate=7), NotebookBar(), Progress(refresh_rate=0)
-    assert isinstance(usual_progress(bar), ProgressLines)
-    assert isinstance(usual_progress(), ProgressLines)
-    assert [usual_progress(each) for each in (own, off)] == [own, off]
+    (lines,) = with_usual_progress([bar])
+    (alone,) = with_usual_progress([])
+    assert isinstance(lines, ProgressLines)
+    assert isinstance(alone, ProgressLines), "instead of Lightning's bar"
+    assert with_usual_progress([own]) == [own]
+    assert with_usual_progress([off]) == [off]
     monkeypatch.setattr(sys, "stdout", SimpleNamespace(isatty=lambda: True))
-    assert [usual_progress(each) for each in (bar, own, None)] == [bar, own, None]
+    assert [with_usual_progress([each]) for each in (bar, own)] == [[bar], [own]]
+    assert with_usual_progress([]) == []
+
+
+def test_a_run_without_callbacks_prints_lines(train: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.0)
+    words = [word for word in WORDS if not word.startswith("callbacks.")]
+    outcome = train(*words, "callbacks=none", "hydra.run.dir=run")
+    assert outcome.code == 0, outcome.err
+    assert re.search("^epoch 1 of", outcome.out, re.MULTILINE)
+    assert "it/s" not in outcome.out + outcome.err

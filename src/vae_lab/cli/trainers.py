@@ -26,20 +26,24 @@ OPTIMIZATION = ("gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad
 """Keys of Lightning's Trainer that our module obeys, because it takes several optimizer steps in one of Lightning's."""
 
 
-def make_trainer(node: Mapping[Any, Any], **parts: Any) -> Any:
-    """Returns the Trainer of a config.
+def make_trainer(node: Mapping[Any, Any], callbacks: Sequence[Any] = (), **parts: Any) -> Any:
+    """Returns the Trainer of a config, with lines of progress where no terminal shows a bar.
 
     Args:
-        parts: arguments that are objects already, such as its callbacks.
+        node: config of the Trainer.
+        callbacks: callbacks of the Trainer.
+        parts: other arguments that are objects already, such as its logger.
 
     Raises:
         RunError: for what Lightning or the lab refuses.
     """
     from vae_lab.training import check_trainer, naming_the_key  # noqa: PLC0415
+    from vae_lab.training.callbacks import with_usual_progress  # noqa: PLC0415
 
     if node.get("barebones"):
         instead = "callbacks=none logger=none trainer.enable_progress_bar=false leaves out the same"
         raise RunError(f"trainer.barebones=true: is for a Trainer in Python, which records nothing; {instead}")
+    parts["callbacks"] = with_usual_progress(callbacks) if node.get("enable_progress_bar", True) else callbacks
     try:
         trainer = instantiate(node, **parts, _convert_="all")
     except InstantiationException as error:
@@ -53,20 +57,16 @@ def open_run(cfg: DictConfig, run: SavedRun) -> tuple[LatentVariableModel, int |
     """Returns the model, the step of its weights, the data and the Trainer of a command that reads a run."""
     from vae_lab.runs.data import open_data  # noqa: PLC0415
     from vae_lab.training import prepare_process  # noqa: PLC0415
-    from vae_lab.training.callbacks import usual_progress  # noqa: PLC0415
 
     prepare_process(cfg.seed)
     model, step = run.model_and_step(cfg.packages, weights=cfg.weights)
     data = open_data(run, model, cfg.packages, cfg.data_root, cfg.split, batch_size=cfg.batch_size)
-    progress = usual_progress() if cfg.trainer.enable_progress_bar else None
-    callbacks = [progress] if progress else []
-    return model, step, data, make_trainer(cfg.trainer, callbacks=callbacks, logger=False, enable_checkpointing=False)
+    return model, step, data, make_trainer(cfg.trainer, logger=False, enable_checkpointing=False)
 
 
 def build_trainer(cfg: DictConfig) -> Any:
     """Returns the Trainer of a training with its callbacks and logger; a callback set to null is left out."""
     from vae_lab.training import AtomicCheckpointIO, WeightAverage  # noqa: PLC0415
-    from vae_lab.training.callbacks import Progress, usual_progress  # noqa: PLC0415
 
     limits = [cfg.trainer.get(key) for key in ("max_epochs", "max_time")]
     if limits == [None, None] and cfg.trainer.get("max_steps", -1) == -1:
@@ -75,7 +75,6 @@ def build_trainer(cfg: DictConfig) -> Any:
     if not cfg.trainer.enable_progress_bar:
         nodes.pop("progress", None)
     callbacks = [instantiate(node, _convert_="all") for node in nodes.values()]
-    callbacks = [usual_progress(each) if isinstance(each, Progress) else each for each in callbacks]
     if cfg.average is not None:
         callbacks.append(WeightAverage(cfg.average))
     logger = _loggers(cfg) or False
@@ -83,8 +82,7 @@ def build_trainer(cfg: DictConfig) -> Any:
     node = {key: value for key, value in cfg.trainer.items() if key not in OPTIMIZATION}
     plugins = node.pop("plugins", None) or []
     plugins = [*(plugins if isinstance(plugins, Sequence) else [plugins]), AtomicCheckpointIO()]
-    parts = {"callbacks": callbacks, "logger": logger, "enable_checkpointing": saves, "plugins": plugins}
-    return make_trainer(node, **parts)
+    return make_trainer(node, callbacks, logger=logger, enable_checkpointing=saves, plugins=plugins)
 
 
 def _loggers(cfg: DictConfig) -> list[Any]:

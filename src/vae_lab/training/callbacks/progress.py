@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ProgressBar, TQDMProgressBar
 from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
 
@@ -105,15 +106,15 @@ class ProgressLines(_TimeLeft):
         return due
 
 
-def usual_progress(bar: ProgressBar | None = None) -> ProgressBar | None:
-    """Returns lines in place of a bar of the usual kind where standard output is not a terminal, else the bar.
+def with_usual_progress(callbacks: Sequence[Callback]) -> list[Callback]:
+    """Returns the callbacks, with lines in place of a bar of the usual kind where standard output is not a terminal.
 
-    Args:
-        bar: bar that a terminal shows; None for that of Lightning.
+    So, too, if there is no bar among them: Lightning would add one of its own.
     """
-    usual = bar is None or (type(bar) is Progress and bar.is_enabled)
-    on_terminal = getattr(sys.stdout, "isatty", lambda: False)()
-    return ProgressLines() if usual and not on_terminal else bar
+    if getattr(sys.stdout, "isatty", lambda: False)():
+        return list(callbacks)
+    shown = [ProgressLines() if type(each) is Progress and each.is_enabled else each for each in callbacks]
+    return shown if any(isinstance(each, ProgressBar) for each in shown) else [*shown, ProgressLines()]
 
 
 def _of(total: float | None) -> str:
