@@ -51,6 +51,8 @@ BAD_X: list[tuple[Support, Any, str]] = [
     ),
     ("binary", torch.ones(B, *SHAPE).double(), "x: dtype float64, but the model computes in float32"),
     ("binary", torch.ones(B, 6), "x: shape (4, 6), must be (B, 1, 2, 3) with B of 1 or more; x.reshape(-1, 1, 2, 3)"),
+    ("binary", torch.ones(2, 3), "x: shape (2, 3), must be (B, 1, 2, 3) with B of 1 or more; x.reshape(-1, 1, 2, 3) m"),
+    ("binary", torch.ones(6), "x: shape (6,), must be (B, 1, 2, 3) with B of 1 or more; x.reshape(-1, 1, 2, 3) makes"),
     ("binary", torch.ones(*SHAPE), "x: shape (1, 2, 3) has no batch axis, must be (B, 1, 2, 3); x[None] adds it"),
     ("binary", torch.ones(0, *SHAPE), "x: shape (0, 1, 2, 3), must be (B, 1, 2, 3) with B of 1 or more"),
     ("binary", torch.ones(B, 3, 2, 3), "x: shape (4, 3, 2, 3), must be"),

@@ -23,6 +23,7 @@ from vae_lab.core.codes import Code, code_of, posterior_codes
 from vae_lab.distributions import Bernoulli, Categorical, DiscretizedLogistic, Gaussian, LogisticMixture
 from vae_lab.models import MHVAE, VAE
 from vae_lab.networks import MlpArchitecture
+from vae_lab.runs.own_units import Pixels, examples_as_read, labels_as_read
 from vae_lab.runs.run import Run
 from vae_lab.types import DataSpec, Scaling
 
@@ -219,6 +220,34 @@ def test_labels_that_are_names_are_never_taken_for_numbers() -> None:
         run.sample(2, [3, 4])
 
 
+@pytest.mark.parametrize(
+    "y", [np.eye(3)[[1, 2]], torch.eye(3)[[1, 2]], pd.DataFrame(np.eye(3), columns=list("123"))[1:]]
+)
+def test_one_hot_rows_are_classes_by_place_also_where_names_are_numbers(y: Any) -> None:
+    """Labels that begin with 1: the class of place 1 has the name 2."""
+    spec = DataSpec((3,), 3, "real", ("1", "2", "3"))
+    run = Run(VAE(spec, 2, likelihood=Gaussian, network=MlpArchitecture([8]), conditional=True).eval(), {})
+    expected = seeded(0, lambda: run.model.generate(2, torch.tensor([1, 2])).mean)
+    assert np.array_equal(run.sample(2, y, seed=0), expected)
+    assert np.array_equal(labels_as_read(y, spec, 2), [1, 2])
+
+
+def test_words_of_a_refusal_name_the_classes_and_the_missing_labels() -> None:
+    spec = DataSpec((3,), 3, "real", ("1", "2", "3"))
+    run = Run(VAE(spec, 2, likelihood=Gaussian, network=MlpArchitecture([8]), conditional=True).eval(), {})
+    with pytest.raises(ValueError, match=r"it needs labels y; classes are 0 to 2 \(1, 2, 3\)"):
+        run.encode(np.zeros((2, 3)))
+    with pytest.raises(ValueError, match="y: 1 of 2 labels are missing; leave such examples out"):
+        run.encode(np.zeros((2, 3)), [1.0, np.nan])
+
+
+def test_pixels_of_16_bits_in_a_tensor_are_those_of_an_array() -> None:
+    x, spec = np.arange(16, dtype=np.uint16).reshape(2, 1, 2, 4) * 273, DataSpec((1, 2, 4), support="unit")
+    read = examples_as_read(torch.from_numpy(x), spec, Pixels(white=4095))
+    assert np.array_equal(read, examples_as_read(x, spec, Pixels(white=4095)))
+    assert float(read.max()) == 1
+
+
 @pytest.mark.parametrize(("numbers", "y"), [(("size", "age"), [1.0, 30.0]), (("size",), 3.0), (("size",), [3.0] * 4)])
 def test_a_condition_of_numbers_is_one_row_for_all_or_one_for_each(numbers: tuple[str, ...], y: Any) -> None:
     spec = DataSpec((3,), 0, "real", numbers=numbers)
@@ -249,6 +278,10 @@ def test_whole_numbers_in_a_tensor_are_rows_of_a_condition_as_in_an_array(attrib
         (lambda run: run.encode(pictures(), [0, 1, 2, 3, 0]), r"y: class 3 does not exist"),
         (lambda run: run.encode(pictures(), np.zeros((5, 2))), r"y: shape \(5, 2\), must be one class"),
         (lambda run: run.encode(pictures()[0], 0), r"x: shape \(3, 2, 4\) has no batch axis.*x\[None\] adds it"),
+        (
+            lambda run: run.encode(pictures().reshape(5, 24), 0),
+            r"x: shape \(5, 24\), must .*; x\.reshape\(-1, 3, 2, 4\) makes it if the channels come first",
+        ),
         (lambda run: run.encode(pictures()[:0], 0), r"x: shape \(0, 3, 2, 4\), must be \(B, 3, 2, 4\) with B of 1"),
         (lambda run: run.encode(1.0, 0), r"x: shape"),
         (lambda run: run.encode("cat", 0), r"x: <U3 values, must be numbers"),

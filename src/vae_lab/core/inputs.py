@@ -226,9 +226,10 @@ def _reordered(found: tuple[int, ...], shape: tuple[int, ...]) -> str:
         return ""
     if len(shape) == 3 and found[1:] == (*shape[1:], shape[0]):
         return "; x.permute(0, 3, 1, 2) brings the channels to the front"
-    if found[1:] in ((math.prod(shape),), shape[1:]) and math.prod(found[1:]) == math.prod(shape):
+    flat = (math.prod(shape),)
+    if shape[0] == 1 and {found, found[1:]} & {flat, shape[1:]}:
         return f"; x.reshape(-1, {_sizes(shape)}) makes it"
-    return ""
+    return f"; x.reshape(-1, {_sizes(shape)}) makes it if the channels come first" if found[1:] == flat else ""
 
 
 def _check_range(x: Tensor, support: str) -> None:
@@ -279,10 +280,9 @@ def _classes(model: LatentVariableModel) -> str:
         return ""
     if _takes_rows(model):
         return columns(model.spec)
-    names = [name for name in model.spec.class_names if not name.isdecimal()]
-    return f"; classes are 0 to {model.spec.num_classes - 1}" + (
-        f" ({listed(model.spec.class_names)})" if names else ""
-    )
+    spec = model.spec
+    names = f" ({listed(spec.class_names)})" if spec.class_names != tuple(map(str, range(spec.num_classes))) else ""
+    return f"; classes are 0 to {spec.num_classes - 1}{names if spec.class_names else ''}"
 
 
 def _takes_rows(model: LatentVariableModel) -> bool:

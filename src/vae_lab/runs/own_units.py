@@ -96,13 +96,13 @@ def labels_as_read(y: Any, spec: DataSpec, num: int) -> Tensor | None:
     if len(getattr(y, "columns", ())) > 1:
         y = _array_of("y", y, spec.class_names)
     array = as_array(y.cpu() if isinstance(y, Tensor) else y)
-    if array.ndim == 2 and array.shape[1] == spec.num_classes and _is_one_hot(array):
-        array = array.argmax(1)
-    if array.ndim == 2 and array.shape[1] == 1:
+    one_hot = array.ndim == 2 and array.shape[1] == spec.num_classes and _is_one_hot(array)
+    if array.ndim == 2 and array.shape[1] == 1 and not one_hot:
         array = array[:, 0]
-    if array.ndim > 1:
+    if array.ndim > 1 and not one_hot:
         raise ValueError(f"y: shape {array.shape}, must be one class for all examples, or one for each, ({num},)")
-    labels = torch.from_numpy(_class_numbers(array.reshape(-1), spec))
+    numbers = array.argmax(1).astype(np.int64) if one_hot else _class_numbers(array.reshape(-1), spec)
+    labels = torch.from_numpy(numbers)
     if len(labels) not in (1, num):
         raise ValueError(f"y: {num} examples with {len(labels)} labels; give one label for each, or one for all")
     return labels.expand(num) if len(labels) == 1 else labels
@@ -193,7 +193,7 @@ def _scaled(values: Tensor, spec: DataSpec, pixels: Pixels) -> Tensor:
     of_pixels = spec.support != "real" or (pixels.of_real and len(spec.shape) == 3)
     if not of_pixels or values.dtype == torch.bool or not values.numel():
         return values.to(number)
-    highest = int(values.max())
+    highest = int(values.to(torch.int64).max())  # torch has no maximum of uint16
     if spec.support == "binary" and highest <= 1:
         return values.to(number)
     white = min(pixels.white, WHITE) if values.dtype == torch.uint8 else pixels.white
@@ -238,6 +238,8 @@ def _class_numbers(array: Any, spec: DataSpec) -> Any:
 
     if array.dtype.kind in "iu" and not _named_by_numbers(spec):
         return array.astype(np.int64)  # the model checks that these classes exist
+    if array.dtype.kind == "f" and np.isnan(array).any():
+        raise ValueError(f"y: {np.isnan(array).sum()} of {len(array)} labels are missing; leave such examples out")
     if array.dtype.kind == "f" and (array == np.floor(array)).all():
         array = array.astype(np.int64)
     distinct, places = np.unique(array.astype(str), return_inverse=True)
