@@ -25,6 +25,23 @@ REFUSED = [
     (["trainer.max_epochs=null"], ["trainer.max_epochs=null", "trainer.max_steps"]),
     (["trainer.max_epochs=-1", "scheduler=cosine"], ["scheduler", "trainer.max_epochs"]),
     (["trainer.val_check_interval=0"], ["trainer.val_check_interval=0", "1 or more"]),
+    (
+        ["trainer.val_check_interval=3", "trainer.accumulate_grad_batches=2", "trainer.limit_train_batches=12"],
+        ["trainer.val_check_interval=3: 3 batches", "trainer.accumulate_grad_batches=2"],
+    ),
+    (
+        ["trainer.val_check_interval=0.25", "trainer.accumulate_grad_batches=2", "trainer.limit_train_batches=12"],
+        ["trainer.val_check_interval=0.25: 3 batches", "trainer.accumulate_grad_batches=2"],
+    ),
+    (
+        [
+            "trainer.val_check_interval=4",
+            "trainer.check_val_every_n_epoch=null",
+            "trainer.accumulate_grad_batches=2",
+            "trainer.limit_train_batches=11",
+        ],
+        ["trainer.check_val_every_n_epoch=null: an epoch of 11 batches", "trainer.limit_train_batches"],
+    ),
     (["trainer.val_check_interval=1000"], ["trainer.val_check_interval=1000", "3 batches"]),
     (
         ["callbacks=early_stopping", "callbacks.early_stopping.monitor=nope"],

@@ -107,6 +107,8 @@ def _check_batches(trainer: Any, module: VariationalModule, data: DataModule, si
     per_epoch = trainer.check_val_every_n_epoch is not None and trainer.limit_val_batches != 0
     if per_epoch and isinstance(interval, int) and interval > len(sizes):
         raise RunError(f"trainer.val_check_interval={interval}: an epoch has only {len(sizes)} batches")
+    if trainer.limit_val_batches != 0 and isinstance(interval, int | float):
+        _check_interval(trainer, module.optimization.accumulate_grad_batches, len(sizes))
     normalised = any(isinstance(part, _BatchNorm) for part in module.model.modules())
     alone = [size for size in sizes if size == trainer.world_size]
     if normalised and alone:
@@ -115,4 +117,21 @@ def _check_batches(trainer: Any, module: VariationalModule, data: DataModule, si
             f"data.batch_size={data.batch_size}: leaves {'the last batch' if last else 'each batch'} of an epoch with "
             f"one example{' per process' if trainer.world_size > 1 else ''}, which network.batch_norm=true cannot "
             f"normalise; set {'data.drop_last=true, or ' if last else ''}another data.batch_size"
+        )
+
+
+def _check_interval(trainer: Any, accumulate: int, batches: int) -> None:
+    """Refuses an interval that ends within a step, after which nothing validates: Lightning counts batches."""
+    interval, per_epoch = trainer.val_check_interval, trainer.check_val_every_n_epoch is not None
+    every = interval if isinstance(interval, int) else int(interval * batches)
+    if every % accumulate and not (per_epoch and every >= batches):
+        raise RunError(
+            f"trainer.val_check_interval={interval}: {every} batches, must be a multiple of "
+            f"trainer.accumulate_grad_batches={accumulate}, because a run validates between two steps"
+        )
+    if batches % accumulate and not per_epoch:
+        raise RunError(
+            f"trainer.check_val_every_n_epoch=null: an epoch of {batches} batches ends with a shorter step of "
+            f"trainer.accumulate_grad_batches={accumulate}, so that the count misses intervals; set "
+            "trainer.limit_train_batches to a multiple, or give a number of epochs"
         )
