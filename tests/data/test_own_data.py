@@ -122,6 +122,17 @@ def test_data_without_a_test_set_that_are_no_run_s_own_are_tested_as_a_whole(tmp
     assert (data.size("test"), data.origin("test"), data.size("train")) == (20, "all examples", 14)
 
 
+def test_a_single_example_is_tested_and_not_trained_on(tmp_path: Path) -> None:
+    np.save(tmp_path / "train.npy", np.ones((1, 3)))
+    run = SavedRun(tmp_path, tmp_path / "best.ckpt", {"data": {}})
+    (tmp_path / "metrics.json").write_text(json.dumps({"fingerprints": {"test": "other"}}))
+    data = ImageDataModule(ArrayFiles, root=str(tmp_path), standardize=False)
+    assert is_other_data(run, data)
+    assert data.size("test") == 1
+    with pytest.raises(ValueError, match="1 example: at least 2 are needed for a training set and a test set"):
+        data.size("train")
+
+
 @pytest.mark.parametrize(
     "bad", [{"channels": 2}, {"test_fraction": 0.0}, {"test_fraction": 1.0}, {"max_skipped": -0.1}]
 )

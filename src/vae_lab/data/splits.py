@@ -129,6 +129,6 @@ class OwnData(DataSource):
         """Returns which of the training examples a split has; None if the data bring the split."""
         if split == "val" or "test" in self._files:
             return None
-        if split == "test" and self._tests_on_all:
+        if split == "test" and (self._tests_on_all or size == 1):  # a single example cannot be the run's own data
             return np.arange(size)
         return train_and_test_rows(size, self.test_fraction, self.split_seed)[0 if split == "train" else 1]
