@@ -79,7 +79,7 @@ class Album:
             by_class = samples_by_class(model, classes, temperature=self.temperature, seed=self.seed)
             yield "samples_by_class", by_class.draw()
         if model.discrete:
-            yield "codebook", codebook_use(model, self.examples, self.seed)
+            yield "codebook", codebook_use(model, self.examples)
             return
         if model.num_levels > 1:
             yield from self._levels(model)

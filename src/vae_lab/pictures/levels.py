@@ -125,15 +125,14 @@ def _map(kls: Sequence[Tensor | None], levels: range) -> Tensor | None:
     return torch.stack(grids).sum(0).float().cpu() if grids else None
 
 
-def codebook_use(model: LatentVariableModel, examples: Batch, seed: int = 0) -> Tensor:
+def codebook_use(model: LatentVariableModel, examples: Batch) -> Tensor:
     """Draws the share of each entry among the codes of examples, most used first, as a picture (3, H, W).
 
     Args:
         model: model with a codebook, of one level.
         examples: examples whose codes are counted.
-        seed: seed of the noise, which a quantiser does not use.
     """
-    with evaluation_mode(model, seed):
+    with evaluation_mode(model, seed=0):  # a quantiser draws none
         (codes,) = encode(model, batch_on_model(model, examples))
     links: Any = model.prior.links
     num_codes = int(links[0].num_codes)

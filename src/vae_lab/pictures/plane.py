@@ -119,9 +119,7 @@ def _colours(y: Tensor | None, spec: DataSpec | None) -> tuple[Tensor | None, st
     return y[:, column].cpu(), spec.context_names[column]
 
 
-def _scatter(
-    figure: Figure, axes: Axes, z: Tensor, y: Tensor | None, spec: DataSpec | None, name: str = "class"
-) -> None:
+def _scatter(figure: Figure, axes: Axes, z: Tensor, y: Tensor | None, spec: DataSpec | None, name: str) -> None:
     """Draws codes (N, 2) in one colour, in the colours of their classes with a legend, or on a colour bar for many."""
     if y is None:
         axes.scatter(z[:, 0], z[:, 1], s=MARKER)

@@ -67,7 +67,6 @@ def traversals_by_factor(
     examples: Batch,
     dimensions: Mapping[str, tuple[int, float]],
     level: int = 1,
-    seed: int = 0,
 ) -> Sheet:
     """Draws `traversals` with a row for each generative factor: of the dimension that says most about it.
 
@@ -76,12 +75,11 @@ def traversals_by_factor(
             data.
         dimensions: dimension of each factor, by name, and its mutual information in nats.
         level: level that is moved; 1 is nearest the data.
-        seed: seed of the posterior's noise in a hierarchy; other models have none.
 
     Returns:
         As `traversals`, with rows labelled as ``scale: z[3]  0.52 nats`` and the array ``mutual_information``, (R,).
     """
-    levels = codes(model, examples, seed)
+    levels = codes(model, examples)
     mean = levels[level - 1].mean.flatten(1)
     central = int((mean - mean.mean(0)).square().sum(1).argmin())
     labels = [f"{name}: z[{dimension}]  {nats:.2f} nats" for name, (dimension, nats) in dimensions.items()]
