@@ -66,8 +66,12 @@ def run(task: Task, config_name: str, run_job: Callable[[Task, DictConfig], None
     def job(cfg: DictConfig) -> None:
         if run_job and HydraConfig.get().mode == RunMode.MULTIRUN:
             run_job(frugal, cfg)
-        else:
-            _run_alone(frugal, cfg, config_name)
+            return
+        try:
+            check_config(cfg, config_name)
+            frugal(cfg)
+        except Exception as error:  # before Hydra sees it, which would print the overrides
+            fail(error)
 
     if "" not in sys.path and os.getcwd() not in sys.path:  # of a console script, unlike python -m
         sys.path.insert(0, os.getcwd())
@@ -137,11 +141,3 @@ def _print_help(config_name: str, words: Sequence[str]) -> None:
     listed = "".join(f"{group}: {', '.join(options)}\n" for group, options in sorted(groups().items()))
     filled = {"APP_CONFIG_GROUPS": listed, "CONFIG": OmegaConf.to_yaml(cfg)}
     print(page.substitute(defaultdict(str, filled)))  # Hydra 1.4 has a field for aliases, of which there are none
-
-
-def _run_alone(task: Task, cfg: DictConfig, name: str) -> None:
-    try:
-        check_config(cfg, name)
-        task(cfg)
-    except Exception as error:
-        fail(error)

@@ -111,15 +111,12 @@ def _write_h5ad(table: CodeTable, path: Path) -> None:
 
     scalars = {name: np.array(column) for name, column in table.columns.items() if column.ndim == 1}
     index = pandas.Index(map(str, range(table.size)))
-    obs = pandas.DataFrame({name: _plain(values) for name, values in scalars.items()}, index=index)
+    strings = {name: values.astype(object) for name, values in scalars.items() if values.dtype.kind == "U"}
+    obs = pandas.DataFrame(scalars | strings, index=index)
     # As plain arrays, because anndata knows no memory maps; they stay on disk.
     plain = {name: column.view(np.ndarray) for name, column in table.columns.items() if column.ndim > 1}
     obsm = {name: column.reshape(table.size, -1) for name, column in plain.items()}
     anndata.AnnData(obs=obs, obsm=obsm).write_h5ad(path)
-
-
-def _plain(values: Array) -> Array:
-    return values.astype(object) if values.dtype.kind == "U" else values
 
 
 _WRITERS: dict[str, tuple[str, str, Callable[[CodeTable, Path], None]]] = {

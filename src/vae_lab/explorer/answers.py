@@ -16,6 +16,7 @@ from vae_lab.explorer.shown import rounded, shown
 from vae_lab.nested import value_at
 from vae_lab.pictures.conditions import row_label
 from vae_lab.pictures.decoded import codes_of
+from vae_lab.pictures.latents import rows_of
 from vae_lab.pictures.samples import generate
 from vae_lab.types import Batch
 
@@ -72,7 +73,8 @@ def example(run: ExploredRun, body: Body) -> Answer:
     if run.examples is None:
         raise RefusedError(409, run.problem)
     index = _integer(body, "example", 0, len(run.examples.x) - 1)
-    return _encoded(run, run.example(index)) | {"z": run.codes_of(index)}
+    as_the_map = [level.mean[index].flatten().tolist() for level in run.levels]
+    return _encoded(run, rows_of(run.examples, slice(index, index + 1))) | {"z": as_the_map}
 
 
 def picture(run: ExploredRun, content: bytes, inverted: bool, y: Any) -> Answer:

@@ -12,7 +12,7 @@ from torch import Tensor
 from vae_lab.core.codes import latent_shapes
 from vae_lab.core.inputs import on_model
 from vae_lab.errors import RunError, naming_data_root
-from vae_lab.pictures.latents import LevelCodes, batch_on_model, codes, evaluation_mode, first_varied, rows_of
+from vae_lab.pictures.latents import LevelCodes, batch_on_model, codes, evaluation_mode, first_varied
 from vae_lab.runs.data import open_data
 from vae_lab.runs.loading import find_checkpoint, find_run, load_run
 from vae_lab.runs.run import Run
@@ -122,15 +122,6 @@ class ExploredRun:
             context = None if first is None or last is None else torch.lerp(first, last, weight)
             pictures.append(self.decode(z, context).picture)
         return pictures
-
-    def example(self, index: int) -> Batch:
-        """Returns one example, with a batch axis."""
-        assert self.examples is not None, "asked for by its index"
-        return rows_of(self.examples, slice(index, index + 1))
-
-    def codes_of(self, index: int) -> list[list[float]]:
-        """Returns the codes of an example as the map shows them, nearest the data first."""
-        return [level.mean[index].flatten().tolist() for level in self.levels]
 
     def measured(self, example: Batch) -> dict[str, Any]:
         """Returns codes, ELBO, log-likelihood and KL of one example, in nats; KL by level and by dimension."""

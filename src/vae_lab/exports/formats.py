@@ -17,7 +17,7 @@ from torch.distributions import Distribution
 from torch.export import Dim, ExportedProgram
 from torch.fx import GraphModule
 
-from vae_lab.exports.graphs import Graph, Tensors
+from vae_lab.exports.graphs import Graph, NamedGraph, Tensors
 from vae_lab.files import atomic_path, write_bytes
 
 GraphFormat = Literal["torch_export", "onnx"]
@@ -53,7 +53,7 @@ def traced(graph: Graph) -> ExportedProgram:
         Exception: of any kind, from torch, for what cannot be traced.
     """
     with torch.no_grad(), _quiet(), _without_validation():
-        whole: Any = _exported(graph.with_signature(), graph).module()
+        whole: Any = _exported(NamedGraph(graph), graph).module()
         whole.graph.eliminate_dead_code()
         program = _exported(GraphModule(whole, whole.graph), graph)  # which takes over what is left in the graph
     for node in program.graph.nodes:

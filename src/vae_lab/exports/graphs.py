@@ -78,10 +78,6 @@ class Graph(nn.Module):
         """Names of the outputs."""
         return tuple(self.example_outputs)
 
-    def with_signature(self) -> nn.Module:
-        """Returns the graph as a module whose forward names its inputs, which `torch.export` reads."""
-        return _Named(self)
-
     def inputs(self, num: int, seed: int) -> Tensors:
         """Returns other inputs, of ``num`` examples: data that the model itself draws, codes of its prior, noise."""
         every = self._named(*self._recorded(num, seed))
@@ -118,8 +114,8 @@ class Graph(nn.Module):
         return {name for name, slope in zip(moved, slopes, strict=True) if slope is None}
 
 
-class _Named(nn.Module):
-    """A graph whose forward has the inputs as named arguments."""
+class NamedGraph(nn.Module):
+    """A graph whose forward has the inputs as named arguments, which `torch.export` reads."""
 
     def __init__(self, graph: Graph) -> None:
         super().__init__()

@@ -10,7 +10,7 @@ from vae_lab.files import resolved
 from vae_lab.nested import value_at
 from vae_lab.runs.folder import FINGERPRINTS, METRICS
 from vae_lab.runs.loading import SavedRun
-from vae_lab.runs.reading import recorded
+from vae_lab.runs.reading import record_of
 from vae_lab.types import SplitName
 
 if TYPE_CHECKING:
@@ -83,6 +83,6 @@ def _fingerprints(run: SavedRun, *files: str) -> dict[str, str]:
     """Returns the digests of the data by split, later files overruling others; none in older or unfinished runs."""
     known: dict[str, str] = {}
     for name in files:
-        found = recorded(run.folder / name, "fingerprints")
+        found = record_of(run.folder / name).get("fingerprints")
         known |= found if isinstance(found, dict) else {}
     return known

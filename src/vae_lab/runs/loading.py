@@ -17,7 +17,7 @@ from vae_lab.nested import value_at
 from vae_lab.runs.build import build, package_names, usual_defaults
 from vae_lab.runs.checkpoints import Weights, check_sizes, check_weights, load_weights, model_weights, read_checkpoint
 from vae_lab.runs.folder import BEST, CHECKPOINTS, CONFIG, LAST, METRICS, WEIGHTS, is_export, is_run, why_no_run
-from vae_lab.runs.reading import recorded
+from vae_lab.runs.reading import record_of
 from vae_lab.runs.saved_arrays import saved_arrays
 from vae_lab.runs.untrusted import read_yaml
 from vae_lab.types import DataSpec
@@ -124,7 +124,7 @@ class SavedRun:
             "name": self.config.get("name"),
             "seed": self.config.get("seed"),
             "epochs": value_at(self.config, "trainer.max_epochs"),
-            "training_seconds": recorded(self.folder / METRICS, "training_seconds"),
+            "training_seconds": record_of(self.folder / METRICS).get("training_seconds"),
         }
 
     def spec(self, packages: Sequence[str] = ()) -> DataSpec:

@@ -178,11 +178,6 @@ def saved_config(run: Path) -> dict[str, Any]:
     return config
 
 
-def recorded(path: Path, key: str) -> Any:
-    """Returns a value of a record such as metrics.json; None if the file is missing or broken, or lacks it."""
-    return record_of(path).get(key)
-
-
 def record_of(path: Path) -> dict[str, Any]:
     """Returns a record such as metrics.json; empty if the file is missing or broken."""
     try:
