@@ -57,3 +57,10 @@ def key_of(word: str) -> str:
 def key_around(key: str, keys: Iterable[str]) -> str | None:
     """Returns the first of some keys that is this key or holds it; None if none does."""
     return next((outer for outer in keys if f"{key}.".startswith(f"{outer}.")), None)
+
+
+def shown(value: Any) -> str:
+    """Returns a value as one writes it on the command line."""
+    if isinstance(value, list):
+        return f"[{','.join(map(shown, value))}]"
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

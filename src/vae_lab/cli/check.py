@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from pydantic import ConfigDict, Field, PydanticUserError, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError
 
-from vae_lab.nested import value_at, walk
+from vae_lab.nested import shown, value_at, walk
 from vae_lab.settings import EncodingSettings, EvaluationSettings, ExploreSettings, ExportSettings, Request
 
 _TOP_LEVEL: dict[str, Any] = {
@@ -241,7 +241,7 @@ def _check_value(key: str, value: Any, hint: Any, source: str | None = None) -> 
     candidates = [value, tuple(value)] if isinstance(value, list) else [value]
     if not any(_valid(adapter, candidate) for candidate in candidates):
         taken = f", as {key} takes it" if source else ""
-        raise ConfigError(f"{source or key}={_shown(value)}: must be {_describe(hint)}{taken}")
+        raise ConfigError(f"{source or key}={shown(value)}: must be {_describe(hint)}{taken}")
 
 
 def _valid(adapter: TypeAdapter[Any], value: Any) -> bool:
@@ -250,10 +250,6 @@ def _valid(adapter: TypeAdapter[Any], value: Any) -> bool:
     except ValidationError:
         return False
     return True
-
-
-def _shown(value: Any) -> str:
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 _NAMES: dict[Any, tuple[str, str]] = {

@@ -16,7 +16,7 @@ from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, OmegaConf
 
 from vae_lab.cli.check import INSTANTIATION, ConfigError, did_you_mean, locate, no_such_option, parameters_of
-from vae_lab.nested import key_around, value_at, walk
+from vae_lab.nested import key_around, shown, value_at, walk
 
 _SUPPLIED = {
     "run_dir": "use hydra.run.dir",
@@ -167,7 +167,7 @@ def _place(config: Any, key: str) -> _Place | None:
         if not isinstance(node, dict):
             if node is None and place.component is not None:  # an option of the component that may be a mapping
                 return place
-            return place._replace(blocked=f"; {above}={'null' if node is None else node} holds no keys")
+            return place._replace(blocked=f"; {above}={shown(node)} holds no keys")
         if "_target_" in node:
             place = _Place(above, node, part)
         if part not in node:

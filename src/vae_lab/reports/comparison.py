@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from vae_lab.nested import leaves, value_at
+from vae_lab.nested import leaves, shown, value_at
 from vae_lab.reports.varied import (
     Setting,
     as_number,
@@ -17,7 +17,7 @@ from vae_lab.reports.varied import (
     telling_apart,
     varied_keys,
 )
-from vae_lab.runs.reading import RunRecord, shown
+from vae_lab.runs.reading import RunRecord
 
 _MAX_KEYS = 3
 """Keys that each have a column of their own; if more vary, a setting is named by its unusual values."""

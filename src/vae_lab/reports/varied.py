@@ -7,9 +7,9 @@ import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from vae_lab.nested import key_around, leaves
+from vae_lab.nested import key_around, leaves, shown
 from vae_lab.runs.folder import UNTRAINED, relative_to_run
-from vae_lab.runs.reading import RunRecord, shown
+from vae_lab.runs.reading import RunRecord
 
 _PUBLISHED = ("mnist", "fashion_mnist", "kmnist", "cifar10", "svhn", "celeba", "sprites")
 

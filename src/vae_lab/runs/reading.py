@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeGuard
 
 from vae_lab.errors import RunError
-from vae_lab.nested import value_at
+from vae_lab.nested import shown, value_at
 from vae_lab.runs.folder import (
     CHECKPOINTS,
     CONFIG,
@@ -208,13 +208,6 @@ def recorded_ids(run: Path) -> dict[str, str]:
     if not isinstance(ids, dict) or not all(isinstance(value, str) for value in ids.values()):
         raise RunError(f"{run / LOGGERS}: must hold one id for each logger; {remedy}")
     return ids
-
-
-def shown(value: Any) -> str:
-    """Returns a value as one writes it on the command line."""
-    if isinstance(value, list):
-        return f"[{','.join(map(shown, value))}]"
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _plain(value: str) -> str:
