@@ -14,6 +14,7 @@ from torch.distributions import Distribution
 from vae_lab import noise
 from vae_lab.core import BottomUpPosterior, LatentVariableModel, MarkovChain
 from vae_lab.distributions import Bernoulli, ConditionalDistribution, FlowGaussian, FlowPrior, Gaussian, VampPrior
+from vae_lab.distributions.flow import FlowDistribution
 from vae_lab.distributions.gaussian import diagonal_gaussian, rsample
 from vae_lab.models import VAE
 from vae_lab.networks import MlpArchitecture
@@ -117,6 +118,23 @@ def test_a_gaussian_flow_prior_gives_the_marginal_likelihood_of_its_linear_model
     error = 5 / estimate.effective_samples.sqrt()
     assert ((estimate.log_prob - exact).abs() < error).all()
     assert error.max() < 0.2
+
+
+@pytest.mark.parametrize(("dims", "draws"), [(3, 2**14 // 5), (1024, 2**11 // 5)])
+def test_moments_are_estimated_in_bounded_memory(monkeypatch: pytest.MonkeyPatch, dims: int, draws: int) -> None:
+    """A spline takes some 700 bytes for each number: 1024 dimensions took 13 GB."""
+    pushed: list[Tensor] = []
+
+    def push(self: FlowDistribution, u: Tensor) -> Tensor:
+        pushed.append(u)
+        return u
+
+    monkeypatch.setattr(FlowDistribution, "_pushed", push)
+    base = diagonal_gaussian(torch.ones(5, dims), torch.ones(5, dims), 1)
+    mean = FlowDistribution(base, None).mean
+    assert max(each.numel() for each in pushed) <= 2**19
+    assert sum(len(each) for each in pushed) == draws
+    assert torch.equal(mean, torch.cat(pushed).mean(0))
 
 
 @pytest.mark.parametrize("kind", KINDS)

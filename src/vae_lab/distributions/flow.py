@@ -23,6 +23,10 @@ _MOMENT_DRAWS = 2**14
 """Draws, shared by a batch, from which the mean and the variance of a flow are estimated."""
 _MIN_MOMENT_DRAWS = 2**5
 """Draws for each example at least."""
+_MAX_MOMENT_NUMBERS = 2**21
+"""Numbers in the draws shared by a batch: fewer draws of codes with many dimensions."""
+_NUMBERS_AT_ONCE = 2**19
+"""Numbers that are pushed through a flow at once, each of which takes a spline of its own, of some 700 bytes."""
 
 
 class FlowDistribution(Distribution):
@@ -65,11 +69,13 @@ class FlowDistribution(Distribution):
 
     def _fixed_draws(self) -> Tensor:
         loc, scale = loc_and_scale(self.base)
-        num = max(_MIN_MOMENT_DRAWS, _MOMENT_DRAWS // max(1, self.batch_shape.numel()))
+        batch, dims = max(1, self.batch_shape.numel()), max(1, self.event_shape.numel())
+        num = max(_MIN_MOMENT_DRAWS, min(_MOMENT_DRAWS, _MAX_MOMENT_NUMBERS // dims) // batch)
         generator = torch.Generator(loc.device).manual_seed(0)
         one = (num, *(1 for _ in self.batch_shape), *self.event_shape)
         eps = torch.randn(one, generator=generator, dtype=loc.dtype, device=loc.device)
-        return self._pushed(loc + scale * eps)
+        draws = loc + scale * eps
+        return torch.cat([self._pushed(some) for some in draws.split(max(1, _NUMBERS_AT_ONCE // (batch * dims)))])
 
     def _pushed(self, u: Tensor) -> Tensor:
         with _in_full_precision(u):
