@@ -75,7 +75,8 @@ class FlowDistribution(Distribution):
         one = (num, *(1 for _ in self.batch_shape), *self.event_shape)
         eps = torch.randn(one, generator=generator, dtype=loc.dtype, device=loc.device)
         draws = loc + scale * eps
-        return torch.cat([self._pushed(some) for some in draws.split(max(1, _NUMBERS_AT_ONCE // (batch * dims)))])
+        at_once = max(1, _NUMBERS_AT_ONCE // (batch * dims))
+        return torch.cat([self._pushed(some) for some in torch.split(draws, at_once)])
 
     def _pushed(self, u: Tensor) -> Tensor:
         with _in_full_precision(u):
