@@ -49,7 +49,6 @@ def run(task: Task, config_name: str, run_job: Callable[[Task, DictConfig], None
     The config is checked in the order that `vae_lab.cli.compose` states.
 
     Args:
-        task: work of the command.
         config_name: name of the primary config and of the command.
         run_job: calls the task for a job of a sweep; None: as for a single run.
     """

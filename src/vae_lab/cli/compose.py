@@ -184,7 +184,6 @@ def assemble(
     """Returns the data, the module and the Trainer of a run.
 
     Args:
-        composition: config of the run.
         give: gives the data module what it serves, and returns the one that is to be used; None: it reads files.
         recorded: spec of the run that goes on, whose scaling is kept; None: a new run.
 

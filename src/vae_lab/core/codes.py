@@ -43,9 +43,7 @@ def posterior_codes(model: LatentVariableModel, x: Tensor, y: Tensor | None = No
     its marginal over K samples of the others; of a posterior without a mean in closed form, those of its K samples.
 
     Args:
-        model: any model.
         x: (B, *data_shape).
-        y: labels of a conditional model.
         num_samples: K.
     """
     return [code_of(level) for level in model.infer(x, model.context(y, len(x)), num_samples)]

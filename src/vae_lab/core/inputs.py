@@ -52,7 +52,6 @@ def check_spec(model: LatentVariableModel, data: DataSpec, source: str = "") -> 
 
     Args:
         model: a model without a spec takes any data.
-        data: spec of the data.
         source: opening of the message, such as ``data_root=FOLDER: ``.
 
     Raises:

@@ -24,7 +24,6 @@ class CodeTable:
 
     Args:
         folder: empty folder for the files.
-        size: number of rows.
     """
 
     def __init__(self, folder: Path, size: int) -> None:

@@ -46,7 +46,6 @@ def disentanglement(codes: Floats, factors: Indices, names: Sequence[str], seed:
     Args:
         codes: posterior means, (N, D).
         factors: indices of values, (N, F); factors with a single value are left out.
-        names: names of the factors.
         seed: seed of the halves that classifiers are fitted to and tested on, and of the votes.
 
     Returns:

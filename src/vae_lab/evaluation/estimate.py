@@ -32,9 +32,7 @@ def evaluate(
 
     Args:
         model: model with the ``spec`` of its data, as `vae_lab.load_run` gives it.
-        data: data that it is evaluated on.
         trainer: trainer that chooses the devices.
-        settings: settings of the evaluation.
 
     Returns:
         ``nll`` and ``nll_error``: the mean of -log p(x|y) over the split and its standard error, in nats;

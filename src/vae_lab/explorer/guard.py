@@ -25,12 +25,7 @@ _HEADERS = {
 
 
 class RefusedError(Exception):
-    """A request that is not answered.
-
-    Args:
-        status: HTTP status.
-        reason: reason in one line, shown to the user.
-    """
+    """A request that is not answered, with its HTTP status and the reason in one line, which the user sees."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)

@@ -19,11 +19,7 @@ _MAX_CURVES = 8
 
 
 def shown(example: Tensor, spec: DataSpec) -> dict[str, Any]:
-    """Returns one example as the page draws it.
-
-    Args:
-        example: example (*shape).
-        spec: spec of the data.
+    """Returns one example, (*shape), as the page draws it.
 
     Returns:
         ``kind`` pixels with ``width``, ``height``, ``channels`` and base64 bytes; curves or bars with ``values``,

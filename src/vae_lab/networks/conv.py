@@ -65,7 +65,6 @@ class _ConvEncoder(nn.Module):
         in_shape: (channels, *places).
         out_shape: shape of one output.
         context_features: C, the width of the context; 0 for none.
-        sizes: sizes of the layers.
     """
 
     def __init__(
@@ -157,7 +156,6 @@ class _ConvBetween(nn.Module):
         in_shape: shape of one input, (channels, *places).
         out_shape: shape of one output, (params_per_dim, channels, *places).
         context_features: C; 0 for none.
-        sizes: sizes of the layers.
     """
 
     def __init__(

@@ -130,7 +130,6 @@ def codebook_use(model: LatentVariableModel, examples: Batch) -> Tensor:
 
     Args:
         model: model with a codebook, of one level.
-        examples: examples whose codes are counted.
     """
     with evaluation_mode(model, seed=0):  # a quantiser draws none
         (codes,) = encode(model, batch_on_model(model, examples))

@@ -34,11 +34,9 @@ def samples(
     """Draws means of p(x|z) for z ~ p(z|y).
 
     Args:
-        num: number of samples.
         y: class indices (num,) or rows of a condition (num, C) for a conditional model; a row of images that all have
             the same one is labelled with it.
         temperature: temperature of the prior; see `LatentVariableModel.generate`.
-        seed: seed of the noise.
         columns: number of columns; None: as many as make the picture square.
         draw: mean or sample of p(x|z).
 
@@ -94,7 +92,6 @@ def condition_sheets(
         y: conditions to start from, one for each latent, class indices (N,) or rows (N, C).
         examples: conditions of examples, (B, C), whose 5 % and 95 % quantiles each number moves between.
         temperature: temperature of the prior; see `LatentVariableModel.generate`.
-        seed: seed of the noise.
         max_classes, max_rows: number of classes, and of rows of the other sheets, that are drawn at most; None: all.
 
     Returns:

@@ -63,10 +63,9 @@ def is_signal(shape: Sequence[int]) -> bool:
 
 
 def tiles_of(x: Tensor, spec: DataSpec | None = None, under: Tensor | None = None) -> Tiles:
-    """Draws examples.
+    """Draws examples, (N, *shape).
 
     Args:
-        x: examples (N, *shape).
         spec: spec of the data; None: values in [0, 1].
         under: examples that the curves of signals are drawn over.
 

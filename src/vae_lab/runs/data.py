@@ -29,12 +29,9 @@ def open_data(
     """Returns the data of a run, prepared, in the precision of its model.
 
     Args:
-        run: run that was trained on them.
-        model: model of the run.
         packages: see `vae_lab.load_run`.
         data_root: folder of the data; None: where the run found them. Of other data that bring no test set all are
             tested on, because no part of them was trained on.
-        split: split that will be read.
         changes: further settings that replace those of the run.
 
     Raises:

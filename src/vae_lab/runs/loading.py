@@ -154,7 +154,6 @@ def find_run(path: str | Path, key: str = "run") -> SavedRun:
     """Returns a run by its folder, or by one of its checkpoints.
 
     Args:
-        path: path of either.
         key: key of the command line that names it, for messages.
 
     Raises:

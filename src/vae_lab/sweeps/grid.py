@@ -22,7 +22,6 @@ def parsed_overrides(params: Mapping[str, str] | None, words: Sequence[str]) -> 
 
     Args:
         params: hydra.sweeper.params, which a group such as sweep=latent_dim sets.
-        words: overrides of the command line.
     """
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
     overrides = parser.parse_overrides([*(f"{key}={values}" for key, values in (params or {}).items()), *words])

@@ -21,10 +21,7 @@ class Pruning(Callback):
 
     Args:
         storage: URL of Optuna's storage, or path of a journal file.
-        study: name of the study.
-        trial: number of the trial in the study.
         metric: name of the metric, such as val/elbo.
-        pruner: pruner of Optuna.
 
     Raises:
         PrunedError: if the pruner stops the trial.
