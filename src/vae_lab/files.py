@@ -129,7 +129,7 @@ def _delete(path: Path) -> None:
 
 
 def why_not_a_file(path: Path) -> str:
-    """Returns why what lies at a path is not a regular file, such as ``is a folder``; '' if it is one.
+    """Returns the reason why a path is not a regular file, such as ``is a folder``; '' if it is one.
 
     Raises:
         FileNotFoundError: if nothing lies at that path, not even a link to nothing.

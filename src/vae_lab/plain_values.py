@@ -1,4 +1,4 @@
-"""Reads integers, names and arrays that a user gives in any form, or says in one line why it is none."""
+"""Reads integers, names and arrays in any form that a user gives, or reports in one line what is wrong with them."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ register_resolver("batch_norm_with", lambda prior: not str(prior).endswith(".Vam
 
 
 NO_SETTINGS = ("sweep", "sweep.resume", "resume", "resume_changed", "launcher", "search")
-"""Keys of the command line that say how a run is started, and are no settings of it."""
+"""Keys of the command line that say how a run is started, and are not settings of it."""
 
 
 class Composition(NamedTuple):

@@ -48,7 +48,7 @@ _OPEN_TO_ALL = (
 """Keys of Hydra's own below which plugins and loggers add what they like."""
 
 _APPLIES = "_apply_overrides_to_config"
-"""The only inside of Hydra that is replaced."""
+"""The only internal function of Hydra that is replaced."""
 
 
 class _Place(NamedTuple):

@@ -1,4 +1,4 @@
-"""Codes of examples and images of codes, at any level of a model and without chance.
+"""Codes of examples and images of codes, at any level of a model; the same each time.
 
 Shapes: K samples, B batch, L levels, C context features, N codes. Level 1 is nearest the data, level L is the top.
 """
@@ -40,7 +40,7 @@ class LevelCodes(NamedTuple):
 
 @contextmanager
 def evaluation_mode(model: LatentVariableModel, seed: int) -> Iterator[None]:
-    """Context manager in which a model evaluates, without gradients, with noise by ``seed``; then all is as before."""
+    """Context manager in which a model evaluates without gradients, with noise of a seed; then both are restored."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -58,7 +58,7 @@ def rows_of(batch: Batch, rows: slice | Tensor) -> Batch:
 
 
 def varied(examples: Batch) -> Batch:
-    """Returns the examples in an order in which the first few show them all: mixed, and class after class in turn.
+    """Returns the examples mixed, one of each class in turn, so that already the first few are varied.
 
     Examples with a row of attributes or numbers are mixed only.
     The order of a data set would not do: many are sorted by class, or by a factor such as size or position.

@@ -47,7 +47,7 @@ def write_report(folder: Path) -> Comparison:
     pictures, problems = _draw(comparison)
     files = {folder / PICTURES / f"{name}.png": content for name, content in pictures.items()}
     files[folder / NUMBERS] = _encoded(tables.comma_separated(comparison, folder))
-    # The first to be there, as it says that what lies beside it is ours.
+    # Last, and so renamed first when the with-block ends: its first line marks the files beside it as ours.
     files[folder / TEXT] = _encoded(page(comparison, folder, pictures, problems))
     with ExitStack() as whole:  # the old files stay until all new ones are written
         for path, content in files.items():

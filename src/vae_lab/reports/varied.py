@@ -54,7 +54,7 @@ def settings_of(runs: Iterable[RunRecord], keys: Sequence[str]) -> list[Setting]
 
 
 def _one_per_seed(runs: Sequence[RunRecord]) -> tuple[tuple[RunRecord, ...], tuple[RunRecord, ...]]:
-    """Returns the first run of each seed, an evaluated one where there is one, and the others; no seed is like none."""
+    """Returns one run of each seed, an evaluated one if there is one, and the others; runs without a seed all count."""
     chosen: dict[str, RunRecord] = {}
     for number, run in enumerate(runs):
         known = chosen.setdefault(run.seed or f"unknown {number}", run)
@@ -77,7 +77,7 @@ def varied_keys(runs: Sequence[RunRecord]) -> list[str]:
 
 
 def telling_apart(rows: Sequence[Mapping[str, str]], keys: Sequence[str] = ()) -> list[str]:
-    """Returns ``keys``, and each other key in which rows differ that are equal in those before it."""
+    """Returns ``keys``, and each further key that differs between rows whose values of the keys before it are equal."""
     found = list(keys)
     for key in dict.fromkeys(key for row in rows for key in row if key not in keys):
         seen: dict[tuple[str, ...], str] = {}

@@ -1,4 +1,4 @@
-"""The data of a run, opened for its model, and whether they are what they were when it was trained."""
+"""Opens the data of a run for its model, and compares them with those that it was trained on."""
 
 from __future__ import annotations
 

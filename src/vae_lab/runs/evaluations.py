@@ -26,7 +26,9 @@ def evaluation_path(run: SavedRun, other_root: str | None, split: str, weights: 
 
 
 def name_ending(run: SavedRun, weights: str, other_root: str | None = None, split: str = "") -> str:
-    """Returns the end of a file's name by what it is of, such as ``_last_raw_weights``; '' for the run's own.
+    """Returns the ending of a file's name that says which data and weights it is of, such as ``_last_raw_weights``.
+
+    It is empty for the run's own data and weights.
 
     Args:
         weights: kind of weights, average or raw.
@@ -47,12 +49,12 @@ def other_root(run: SavedRun, data_root: str | None, data: ImageDataModule, spli
 
 
 def beside_better(path: Path, result: Mapping[str, Any], total: int) -> Path:
-    """Returns the path for a result that may replace the one there, and another name for one of less.
+    """Returns the path if the result may replace the one there; else another path, so that the better one stays.
 
     Args:
-        result: result of `vae_lab.evaluation.evaluate`, its ``precision`` and the ``step`` of the weights. Less is a
-            part of the split, or fewer examples, fewer samples, 16 bits or no log p(x) where the file has more, and is
-            of the same step.
+        result: result of `vae_lab.evaluation.evaluate`, its ``precision`` and the ``step`` of the weights. It
+            does not replace one of the same step if it is of a part of the split, or of fewer examples or samples, in
+            16 bits instead of more, or lacks the log p(x) that the other has.
     """
     before = record_of(path)
     if before.get("step") not in (None, result["step"]):

@@ -1,4 +1,4 @@
-"""Saved arrays in the place of the loader of a Python program, with the splits that its run had."""
+"""Reads saved arrays in place of the loader of a Python program, with the splits of its run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vae_lab.nested import value_at
 def saved_arrays(run: Path, config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the config of saved arrays for a run that was trained on a loader.
 
-    Without test examples of their own they are the Dataset of the run, in the same order, and are split as it was.
+    Arrays without test examples must be the whole Dataset of the run in its order; they are split as it was.
 
     Args:
         changes: settings of the data, among them ``root``, the folder of the arrays.
