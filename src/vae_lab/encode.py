@@ -22,6 +22,7 @@ def encode(cfg: DictConfig) -> None:
     """Writes the table of a run's codes, by default in the run folder."""
     # Here and not above: --help and a wrong key must not wait for torch.
     from vae_lab import evaluation  # noqa: PLC0415
+    from vae_lab.runs.data import SPLITS, changed_splits  # noqa: PLC0415
     from vae_lab.runs.folder import CODES  # noqa: PLC0415
     from vae_lab.runs.loading import find_run  # noqa: PLC0415
 
@@ -34,7 +35,10 @@ def encode(cfg: DictConfig) -> None:
     with naming_data_root():
         path = Path(cfg.out).expanduser() if cfg.out else run.folder / CODES / _file_name(cfg, run, data, settings)
         rows = evaluation.encode(model, data, trainer, path, settings)
+        changed = changed_splits(run, data, SPLITS if settings.split == "all" else [settings.split])
     print(f"written to   {path}: {rows} rows in {time.monotonic() - started:.1f} s")
+    if changed and (settings.split == "all" or not cfg.data_root):
+        print(f"data changed {', '.join(changed)}: other examples than the run had, so that it may be trained on some")
 
 
 def _file_name(cfg: DictConfig, run: SavedRun, data: ImageDataModule, settings: EncodingSettings) -> str:

@@ -253,3 +253,22 @@ def test_a_killed_command_leaves_nothing_to_the_next_one(
     assert len(list((run / "codes").glob(".*"))) == 1
     encoded(command, f"run={run}")
     assert [path.name for path in (run / "codes").iterdir()] == ["test.npz"]
+
+
+def test_splits_that_are_no_longer_those_of_the_training_are_named(
+    command: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    """Nine more examples, and the test set is another choice by chance, of examples that were trained on."""
+    x = np.random.default_rng(0).integers(0, 256, (60, 6, 6), dtype=np.uint8)
+    np.save(tmp_path / "train.npy", x)
+    words = (*FAST, *LENGTH, "logger=none", "data=array", f"data.root={tmp_path}", "likelihood=gaussian")
+    run, out = trained_run(tmp_path / "run", *words), f"out={tmp_path / 'codes.npz'}"
+    for split in ("all", "test"):
+        assert "data changed" not in encoded(command, f"run={run}", f"split={split}", out).out
+    np.save(tmp_path / "train.npy", np.concatenate([x, x[:9]]))
+    for split, named in (("all", "train, val, test"), ("test", "test"), ("train", "train")):
+        line = f"data changed {named}: other examples than the run had, so that it may be trained on some"
+        assert line in encoded(command, f"run={run}", f"split={split}", out).out
+    other = (f"run={run}", f"data_root={tmp_path}", out)
+    assert "data changed train, val, test:" in encoded(command, *other, "split=all").out
+    assert "data changed" not in encoded(command, *other, "split=test").out  # all of other data are tested

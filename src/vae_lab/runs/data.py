@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from vae_lab.core import LatentVariableModel
     from vae_lab.data import DataModule, ImageDataModule
 
+SPLITS: tuple[SplitName, ...] = get_args(SplitName)
+
 
 def open_data(
     run: SavedRun,
@@ -70,10 +72,10 @@ def is_other_data(run: SavedRun, data: ImageDataModule) -> bool:
     return known is not None and known != data.fingerprint("test")
 
 
-def changed_splits(run: SavedRun, data: DataModule) -> list[str]:
-    """Returns the splits that do not hold what they held when the run last began, went on or ended."""
+def changed_splits(run: SavedRun, data: DataModule, splits: Sequence[SplitName] = SPLITS) -> list[str]:
+    """Returns those of the splits that do not hold what they held when the run last began, went on or ended."""
     known = _fingerprints(run, METRICS, FINGERPRINTS)  # the latter is the newer one
-    return [split for split in get_args(SplitName) if split in known and data.fingerprint(split) != known[split]]
+    return [split for split in splits if known.get(split) not in (None, data.fingerprint(split))]
 
 
 def _fingerprints(run: SavedRun, *files: str) -> dict[str, str]:
