@@ -206,7 +206,7 @@ def test_of_many_classes_a_scatter_names_some_at_their_places(monkeypatch: pytes
     names = tuple(f"$kind {number}" for number in range(45))
     figure = Figure()
     y = torch.arange(45).repeat(2)
-    plane._scatter(figure, figure.add_subplot(), torch.randn(90, 2), y, DataSpec((1, 2, 2), 45, "unit", names))
+    plane._scatter(figure, figure.add_subplot(), torch.randn(90, 2), y, DataSpec((1, 2, 2), 45, "unit", names), "class")
     ((places, labels),) = ticks
     assert labels == [names[place] for place in places]
     assert places == list(range(0, 45, 3))
