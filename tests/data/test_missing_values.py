@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ import pytest
 import vae_lab
 from tests.conftest import FAST
 from vae_lab.data import ArrayFiles, ImageDataModule, Table
+from vae_lab.data.missing_values import suspected
+from vae_lab.data.summary import summary
 from vae_lab.errors import RunError
 from vae_lab.plain_values import as_array
 
@@ -28,6 +31,28 @@ def holes(x: np.ndarray) -> np.ndarray:
 
 def masked(root: Path, **options: Any) -> ImageDataModule:
     return ImageDataModule(partial(ArrayFiles, **options), root=str(root), val_size=10, batch_size=8, missing="mask")
+
+
+def test_numbers_that_stand_for_missing_values_are_named_at_the_start(tmp_path: Path) -> None:
+    x = RNG.normal(size=(200, 3))
+    x[:60, 1] = -999
+    x[3, 1], x[4, 2] = -99, np.nan
+    np.save(tmp_path / "train.npy", x)
+    lines = [line for line in summary(masked(tmp_path)).splitlines() if line.startswith("outliers")]
+    assert len(lines) == 1
+    assert re.match(
+        r"outliers     1: -999 in \d\d\.\d%, others -\d\.\d+ to \d\.\d+; if that stands for missing", lines[0]
+    )
+    assert suspected(x[:, [0, 1]], ["age", "height"]).startswith("height: -999 in 29.5%")
+    assert suspected(np.repeat(x[..., None], 2, 2), []).startswith("1: -999 in 29.5%, others -")  # signals
+
+
+@pytest.mark.parametrize(
+    "column",
+    [np.arange(-1000, -900), np.r_[-99, np.linspace(-50, 50, 99)], np.full(99, -999), np.r_[999, np.arange(9)]],
+)
+def test_numbers_that_may_be_meant_are_not_named(column: np.ndarray) -> None:
+    assert suspected(np.float32(column)[:, None], ["a"]) == ""
 
 
 def test_missing_values_are_refused_by_column_and_row(tmp_path: Path) -> None:

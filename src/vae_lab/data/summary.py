@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from vae_lab.data.arrays import evenly_spread
 from vae_lab.data.datamodule import ImageDataModule
+from vae_lab.data.missing_values import suspected
 from vae_lab.data.own_loader.module import LoaderDataModule
 from vae_lab.data.protocol import DataModule
 from vae_lab.data.source import DataSource, readable
@@ -17,6 +20,8 @@ _SELECTED_ON_TEST = (
     " figures are not independent of them; data.val_size=0.1 holds out a tenth of the training set instead"
 )
 
+_MAX_NUMBERS = 2**22
+"""Numbers that are looked at for outliers."""
 _FEW = 10
 """Examples of a split below which a run says that it has few."""
 
@@ -53,6 +58,7 @@ def summary(data: DataModule, splits: Sequence[SplitName] = ("train", "val", "te
             "labels": f"not used, because {missing}" if (missing := data.images.missing_labels) else "",
             "classes": _unseen(data) if "train" in splits else "",
             "balance": data.balance_note() if "train" in splits else "",
+            "outliers": _outliers(data) if "train" in splits and spec.support == "real" else "",
         }
     if isinstance(data, LoaderDataModule):
         notes = {"classes": _unseen(data) if "train" in splits else "", "on resume": data.resume_note()}
@@ -70,6 +76,13 @@ def _unseen(data: ImageDataModule | LoaderDataModule) -> str:
     """Returns which classes have no training example, in words; empty if all have one, or there are no classes."""
     unseen = [data.spec.name_of(label) for label in data.unseen_classes()]
     return f"{len(unseen)} without a training example ({listed(unseen)})" if unseen else ""
+
+
+def _outliers(data: ImageDataModule) -> str:
+    """Returns which columns hold a number such as -999 far from all others, in words; empty if none does."""
+    arrays, rows = data.split("train")
+    picked = evenly_spread(rows, max(1, _MAX_NUMBERS // math.prod(data.spec.shape)))
+    return suspected(arrays.x[picked], data.spec.columns)
 
 
 def _shape(spec: DataSpec) -> str:
