@@ -183,6 +183,31 @@ def test_a_run_refuses_other_classes_wherever_it_meets_them(
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
+def test_labels_with_other_numbers_than_those_of_the_run_are_refused(
+    train: Callable[..., Outcome], command: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    """Labels 1, 2, 3 are as many classes as 0, 1, 2, and class 1 was taken for 0."""
+    run, quick = tmp_path / "run", ("trainer=cpu", "num_samples=2", "trainer.enable_progress_bar=false")
+    for first in (0, 1):
+        (tmp_path / str(first)).mkdir()
+        np.save(tmp_path / str(first) / "train.npy", np.random.default_rng(0).normal(size=(60, 4)))
+        np.save(tmp_path / str(first) / "train_labels.npy", np.arange(60) % 3 + first)
+    own = ("data=array", f"data.root={tmp_path / '0'}", "model=cvae", f"hydra.run.dir={run}", "network.widths=[8]")
+    assert train(*FAST, "logger=none", *own).code == 0
+    outcomes = [
+        command(vae_lab.evaluate.main, f"run={run}", f"data_root={tmp_path / '1'}", *quick),
+        command(vae_lab.encode.main, f"run={run}", f"data_root={tmp_path / '1'}", "out=part.npz", *quick),
+        train(f"resume={run}", f"data.root={tmp_path / '1'}", "resume_changed=true", "trainer.max_epochs=2"),
+    ]
+    for outcome in outcomes:
+        (line,) = outcome.error_lines
+        assert "trained for the labels 0, 1, 2, but those of the data are 1, 2, 3; number them alike" in line
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    del config["spec"]["class_names"]  # as in runs of older versions, which did not record names
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    assert command(vae_lab.evaluate.main, f"run={run}", f"data_root={tmp_path / '1'}", *quick).code == 0
+
+
 def test_a_folder_with_some_of_the_classes_has_the_labels_of_the_run(
     train: Callable[..., Outcome], command: Callable[..., Outcome], tmp_path: Path
 ) -> None:

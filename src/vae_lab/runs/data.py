@@ -43,7 +43,10 @@ def open_data(
 
     with naming_data_root():
         data = run.data(packages, root=data_root, **changes)
-        check_spec(model, data.spec, f"data_root={data_root or data.images.root}: ")
+        source = f"data_root={data_root or data.images.root}: "
+        check_spec(model, data.spec, source)
+        if model.conditional:
+            run.check_numbers(data.spec, source)
         data.prepare_data()
         if data_root and split == "test" and is_other_data(run, data):
             data.test_on_all()

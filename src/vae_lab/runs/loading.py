@@ -20,7 +20,7 @@ from vae_lab.runs.folder import BEST, CHECKPOINTS, CONFIG, LAST, METRICS, WEIGHT
 from vae_lab.runs.reading import record_of
 from vae_lab.runs.saved_arrays import saved_arrays
 from vae_lab.runs.untrusted import read_yaml
-from vae_lab.types import DataSpec
+from vae_lab.types import DataSpec, listed
 
 if TYPE_CHECKING:
     from vae_lab.core import LatentVariableModel
@@ -115,8 +115,20 @@ class SavedRun:
             return
         try:
             spec.check_data(replace(data, support=spec.support), f"resume={self.folder}: ")
+            self.check_numbers(data, f"resume={self.folder}: ")
         except ValueError as error:
             raise RunError(str(error)) from error
+
+    def check_numbers(self, data: DataSpec, source: str) -> None:
+        """Raises ValueError for labels such as 1, 2, 3 beside a model of 0, 1, 2; older runs did not record theirs."""
+        spec = self.recorded_spec()
+        names = spec.class_names if spec and value_at(self.config, "spec.class_names") is not None else data.class_names
+        own = tuple(map(str, range(data.num_classes)))
+        if not names and data.class_names != own and data.class_names and all(map(str.isdecimal, data.class_names)):
+            found = f"{listed(data.class_names)}; number them alike"
+            raise ValueError(
+                f"{source}the model was trained for the labels {listed(own)}, but those of the data are {found}"
+            )
 
     def summary(self) -> dict[str, Any]:
         """Returns name, seed and length of the training; None for each that an unfinished or foreign run lacks."""
