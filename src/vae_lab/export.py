@@ -55,10 +55,7 @@ def show(written: Export) -> None:
     from vae_lab.screen import print_lines, print_table  # noqa: PLC0415
 
     formats = written.formats
-    rows = [
-        (name, *(f"{of_graph[each]:.1e}" if each in of_graph else "not written" for each in formats))
-        for name, of_graph in written.errors.items()
-    ]
+    rows = written.error_rows(formats)
     print_table("largest difference from the run, relative", ("graph", *formats), rows, formats)
     print_lines([*(f"not written  {line}" for line in written.refused), f"written to   {written.folder}"])
 

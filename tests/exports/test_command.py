@@ -20,7 +20,7 @@ import vae_lab
 from tests.conftest import FAST, Outcome, trained_run
 from vae_lab.errors import RunError
 from vae_lab.export import main
-from vae_lab.exports import formats, push, writing
+from vae_lab.exports import Export, formats, push, writing
 from vae_lab.files import remove_unfinished
 from vae_lab.runs.reading import find_runs
 
@@ -268,10 +268,10 @@ def test_an_export_is_there_only_once_it_is_whole(
     """A command that is killed leaves no half export, and a run that goes on deletes what it leaves."""
     whole, seen = writing.write_card, []
 
-    def write_card(folder: Path, *args: Any) -> None:
-        whole(folder, *args)
+    def write_card(export: Export, *args: Any) -> None:
+        whole(export, *args)
         seen.append((run / "export").exists())
-        shutil.copytree(folder, run / ".export.99999.part")  # as a kill would leave it
+        shutil.copytree(export.folder, run / ".export.99999.part")  # as a kill would leave it
 
     monkeypatch.setattr(writing, "write_card", write_card)
     outcome = export("run=run", "format=safetensors")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import yaml
@@ -16,17 +16,19 @@ from vae_lab.errors import RunError
 from vae_lab.exports.conditions import condition_of, example_conditions
 from vae_lab.exports.descriptions import described, described_values
 from vae_lab.exports.folder import Numbers
-from vae_lab.exports.graphs import Graph
 from vae_lab.exports.programs import programs
 from vae_lab.files import write_text
 from vae_lab.nested import value_at
 from vae_lab.noise import fixed_seed
 from vae_lab.reports.text import markdown_table
 from vae_lab.runs.build import build
-from vae_lab.runs.folder import EVALUATION, METRICS, WEIGHTS
+from vae_lab.runs.folder import EVALUATION, METRICS
 from vae_lab.runs.loading import SavedRun
 from vae_lab.settings import ExportSettings
 from vae_lab.types import DataSpec, listed
+
+if TYPE_CHECKING:
+    from vae_lab.exports.writing import Export
 
 _CARD, _PICTURE = "README.md", "samples"
 _NUM_SAMPLES = 64
@@ -46,43 +48,34 @@ _NAMES = {
 
 
 def write_card(
-    folder: Path,
-    run: SavedRun,
-    model: LatentVariableModel,
-    graphs: Sequence[Graph],
-    errors: Mapping[str, Mapping[str, float]],
-    settings: ExportSettings,
-    numbers: Numbers,
+    export: Export, run: SavedRun, model: LatentVariableModel, settings: ExportSettings, numbers: Numbers
 ) -> None:
     """Writes README.md and samples.png.
 
     Args:
-        errors: largest error of each graph by format.
+        export: export whose other files are written.
         numbers: records of the run's numbers; see `vae_lab.exports.folder.numbers_of`.
     """
     assert model.spec is not None
     name = settings.push.partition("/")[2] if settings.push else str(run.config.get("name") or "vae")
     results = _results(numbers)
-    front = yaml.safe_dump(_front_matter(name, run, results, errors), sort_keys=False, allow_unicode=True)
-    picture = _draw_samples(folder, model, settings.seed)
+    front = yaml.safe_dump(_front_matter(name, run, results, export.written), sort_keys=False, allow_unicode=True)
+    picture = _draw_samples(export.folder, model, settings.seed)
     parts = [
         f"---\n{front}---\n\n# {name}\n",
         _introduction(model, model.spec, run, settings),
         f"![Samples]({picture})\n" if picture else "",
         _results_table(results, numbers),
         "## Use without vae_lab\n",
-        *programs(graphs, errors, (folder / WEIGHTS).is_file()),
-        _interface(graphs, errors),
-        _parity_table(errors),
+        *programs(export),
+        _interface(export),
+        _parity_table(export),
         _data(model.spec, run),
     ]
-    write_text(folder / _CARD, "\n".join(filter(None, parts)))
+    write_text(export.folder / _CARD, "\n".join(filter(None, parts)))
 
 
-def _front_matter(
-    name: str, run: SavedRun, results: Mapping[str, float], errors: Mapping[str, Mapping[str, float]]
-) -> dict[str, Any]:
-    formats = sorted({name for of_graph in errors.values() for name in of_graph})
+def _front_matter(name: str, run: SavedRun, results: Mapping[str, float], formats: Sequence[str]) -> dict[str, Any]:
     front: dict[str, Any] = {
         "library_name": "vae_lab",
         "tags": ["variational-autoencoder", "generative-model", "density-estimation", "pytorch", *formats],
@@ -141,11 +134,11 @@ def _introduction(model: LatentVariableModel, spec: DataSpec, run: SavedRun, set
     )
 
 
-def _interface(graphs: Sequence[Graph], errors: Mapping[str, Mapping[str, float]]) -> str:
+def _interface(export: Export) -> str:
     rows = [("graph", "input", "shape", "what it is")]
     outs = [("graph", "output", "shape", "what it is")]
-    for graph in graphs:
-        if set(errors.get(graph.name, {})) - {"safetensors"}:
+    for graph in export.graphs:
+        if set(export.errors.get(graph.name, {})) - {"safetensors"}:
             rows += [_table_row(graph.name, *row) for row in described(graph.example, graph.spec)]
             outs += [_table_row(graph.name, *row) for row in described(graph.example_outputs, graph.spec)]
     if len(rows) == 1:
@@ -158,13 +151,10 @@ def _table_row(graph: str, name: str, shape: str, meaning: str) -> tuple[str, st
     return graph, f"`{name}`", shape, meaning.replace("|", r"\|")  # in the name of a column
 
 
-def _parity_table(errors: Mapping[str, Mapping[str, float]]) -> str:
-    if not errors:
+def _parity_table(export: Export) -> str:
+    if not export.errors:
         return ""
-    formats = sorted({name for of_graph in errors.values() for name in of_graph})
-    rows = [("graph", *formats)]
-    for name, of_graph in errors.items():
-        rows.append((name, *(f"{of_graph[each]:.1e}" if each in of_graph else "not written" for each in formats)))
+    rows = [("graph", *export.written), *export.error_rows(export.written)]
     title = "## Difference from the trained run\n\nThe largest one, relative to the largest output."
     return f"{title}\n\n{markdown_table(rows)}\n"
 

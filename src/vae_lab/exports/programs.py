@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from vae_lab.exports.graphs import Graph
+from vae_lab.runs.folder import WEIGHTS
 from vae_lab.types import DataSpec
+
+if TYPE_CHECKING:
+    from vae_lab.exports.writing import Export
 
 _NUM = 4
 
 
-def programs(graphs: Sequence[Graph], errors: Mapping[str, Mapping[str, float]], weights: bool) -> Iterator[str]:
-    """Yields a paragraph with a program for each format that was written.
-
-    Args:
-        errors: largest error of each graph by format that was written.
-    """
-    written = {
-        name: [graph for graph in graphs if name in errors.get(graph.name, {})] for name in ("onnx", "torch_export")
-    }
-    for name, shown in written.items():
-        if shown:
-            graph = next((graph for graph in shown if graph.name == "sample"), shown[0])
-            yield _onnx(graph) if name == "onnx" else _torch_export(graph)
-    if weights:
+def programs(export: Export) -> Iterator[str]:
+    """Yields a paragraph with a program for each format that was written."""
+    for name, program in (("onnx", _onnx), ("torch_export", _torch_export)):
+        written = [graph for graph in export.graphs if name in export.errors.get(graph.name, {})]
+        if written:
+            yield program(next((graph for graph in written if graph.name == "sample"), written[0]))
+    if (export.folder / WEIGHTS).is_file():
         yield _program(
             "The weights alone, with safetensors; `vae_lab.load_run(FOLDER)` opens this folder as a run:",
             "from safetensors.numpy import load_file",

@@ -44,6 +44,18 @@ class Export:
         """The largest error of all."""
         return max((error for of_graph in self.errors.values() for error in of_graph.values()), default=0.0)
 
+    @property
+    def written(self) -> list[str]:
+        """Names of the formats of which there are files."""
+        return sorted({name for of_graph in self.errors.values() for name in of_graph})
+
+    def error_rows(self, formats: Sequence[str]) -> list[tuple[str, ...]]:
+        """Returns a row for each graph: its name, and its largest error in each of these formats."""
+        return [
+            (name, *(f"{of_graph[each]:.1e}" if each in of_graph else "not written" for each in formats))
+            for name, of_graph in self.errors.items()
+        ]
+
     def refuse(self, what: str, error: Exception) -> None:
         """Adds a line about something that cannot be written."""
         reason = " ".join(str(error).split()) or type(error).__name__
@@ -99,7 +111,7 @@ def export_run(
         report(f"writing      {graph.name}, {number} of {len(export.graphs)} graphs")
         _write_graph(graph, export, settings.seed)
     _write_parity(export, run, settings)
-    write_card(folder, run, model, export.graphs, export.errors, settings, numbers)
+    write_card(export, run, model, settings, numbers)
     return export
 
 
