@@ -62,10 +62,9 @@ def describe(run: ExploredRun, body: Body) -> Answer:
 def decode(run: ExploredRun, body: Body) -> Answer:
     """Returns what codes of the top levels decode to, and mean and deviation of the prior of the lowest of them."""
     z = _codes(run, body.get("z"))
-    walked = run.decode(z, run.context(_condition(run, body.get("y"))))
-    level = len(run.shapes) - len(z)
-    moments = [rounded(values[level].flatten()) for values in (walked.mean, walked.std)]
-    return {"picture": shown(walked.picture, run.spec), "mean": moments[0], "std": moments[1]}
+    picture, moments = run.decode(z, run.context(_condition(run, body.get("y"))))
+    mean, std = (rounded(values.flatten()) for values in moments[len(run.shapes) - len(z)])
+    return {"picture": shown(picture, run.spec), "mean": mean, "std": std}
 
 
 def example(run: ExploredRun, body: Body) -> Answer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,19 +22,6 @@ from vae_lab.types import Batch
 _ELBO_SAMPLES = 16
 _ALL = 2**31 - 1
 """More examples than any split has."""
-
-
-class Walked(NamedTuple):
-    """One code walked down the prior, and what it decodes to.
-
-    Attributes:
-        picture: mean of p(x|z), (*data_shape).
-        mean, std: moments of the prior of each level given the levels above, nearest the data first.
-    """
-
-    picture: Tensor
-    mean: list[Tensor]
-    std: list[Tensor]
 
 
 class ExploredRun:
@@ -101,16 +88,19 @@ class ExploredRun:
         with evaluation_mode(self.model, seed=0):
             return self.model.context(on_model(self.model, y))
 
-    def decode(self, z: Sequence[Tensor], context: Tensor | None) -> Walked:
-        """Decodes one code of the top levels, (1, *event) each, nearest the data first; the rest follow the prior."""
+    def decode(self, z: Sequence[Tensor], context: Tensor | None) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        """Decodes one code of the top levels, (1, *event) each, nearest the data first; the rest follow the prior.
+
+        Returns:
+            The mean of p(x|z), (*data_shape); mean and deviation of the prior of each level given the levels above.
+        """
         with evaluation_mode(self.model, seed=0):
             values = [on_model(self.model, code) for code in reversed(z)]
             walk = self.model.prior.descend(
                 lambda i, p, _: values[i] if i < len(values) else p.mean.expand(1, *p.event_shape), None, context
             )
             picture = self.model.observed(walk.states[-1], context).mean[0]
-            moments = [_moments(p) for p in reversed(walk.conditionals)]
-        return Walked(picture, [mean for mean, _ in moments], [std for _, std in moments])
+            return picture, [_moments(p) for p in reversed(walk.conditionals)]
 
     def between(self, ends: Sequence[tuple[Sequence[Tensor], Tensor | None]], steps: int) -> list[Tensor]:
         """Returns what the codes from one end to the other decode to; conditions move along with the codes."""
@@ -120,7 +110,7 @@ class ExploredRun:
         for weight in torch.linspace(0, 1, steps).tolist():
             z = [torch.lerp(one, other, weight) for one, other in zip(start, end, strict=True)]
             context = None if first is None or last is None else torch.lerp(first, last, weight)
-            pictures.append(self.decode(z, context).picture)
+            pictures.append(self.decode(z, context)[0])
         return pictures
 
     def measured(self, example: Batch) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vae_lab.pictures.columns import names_of
+from vae_lab.pictures.columns import names_of, standardised
 from vae_lab.pictures.tiles import is_drawable, is_signal, is_table, tiles_of
 from vae_lab.types import DataSpec
 
@@ -59,10 +59,9 @@ def _curves(x: Tensor, spec: DataSpec) -> dict[str, Any]:
 def _bars(x: Tensor, spec: DataSpec) -> dict[str, Any]:
     places = _spread(len(x))
     names = names_of(spec, len(x))
-    scaling = getattr(spec, "scaling", None)
     # The height of a bar is in standard deviations, because columns have different units.
-    heights = x if scaling is None else (x - torch.tensor(scaling.mean)) / torch.tensor(scaling.scale)
-    note = "" if scaling is None else "in standard deviations from the mean"
+    heights = x if spec.scaling is None else standardised(x[None], spec)[0]
+    note = "" if spec.scaling is None else "in standard deviations from the mean"
     return {
         "kind": "bars",
         "values": rounded(x[places]),
