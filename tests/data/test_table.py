@@ -494,3 +494,26 @@ def test_ordered_categories_keep_their_order(tmp_path: Path, suffix: str) -> Non
     order = [3, 2, 1] if suffix == "feather" else [1, 2, 3]  # Parquet has categories of strings alone
     assert numbered.spec.class_names == tuple(map(str, order))
     assert numbered.images.load(train=False).y.tolist() == [order.index(value) for value in [3, 1, 2, 1]] * 10
+
+
+def test_other_tables_have_the_categories_of_the_run_in_its_order(tmp_path: Path) -> None:
+    """Reads ordered categories saved as CSV, which declares no order, and a table in which one does not occur."""
+    sizes = ["small", "medium", "large"]
+    own = pd.DataFrame({"a": np.arange(30.0), "b": pd.Categorical(sizes * 10, sizes, ordered=True)})
+    own.to_parquet(tmp_path / "own.parquet")
+    trained = module(tmp_path / "own.parquet", categorical=["b"])
+    assert trained.spec.columns == ("a", "b=small", "b=medium", "b=large")
+    for name, rows in (("same", own), ("some", own[own["b"] != "medium"])):
+        rows.to_csv(tmp_path / f"{name}.csv", index=False)
+        other = module(tmp_path / f"{name}.csv", categorical=["b"])
+        other.keep_scaling(trained.spec, classes=True)
+        trained.spec.check_data(other.spec)
+        assert np.array_equal(
+            other.images.load(train=True).x[:, 1:].argmax(1),
+            rows["b"].cat.codes.iloc[other.images.load(train=True).rows],
+        )
+    own.assign(b=own["b"].cat.rename_categories({"large": "huge"})).to_csv(tmp_path / "new.csv", index=False)
+    new = module(tmp_path / "new.csv", categorical=["b"])
+    new.keep_scaling(trained.spec, classes=True)
+    with pytest.raises(ValueError, match="those of the data are a, b=huge, b=medium, b=small"):
+        trained.spec.check_data(new.spec)

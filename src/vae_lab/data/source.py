@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import unicodedata
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -68,6 +68,8 @@ class DataSource(ABC):
         """Numbers of pictures that were fitted in each split that was read."""
         self.memory_limit_gb = memory_limit_gb
         self.asked_support: Support | None = None
+        self.kept_columns: Sequence[str] = ()
+        """Columns of the run that the data belong to, whose categories they take in its order."""
 
     @property
     @abstractmethod

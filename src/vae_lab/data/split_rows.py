@@ -164,6 +164,7 @@ class Splits:
         """Keeps the scaling and the support of the run that the data belong to, and its classes if that is asked."""
         self._recorded = recorded
         self._keeps_classes = classes
+        self.source.kept_columns = recorded.columns
         for found in ("scaling", "_numbers_spec", "_classes"):
             self.__dict__.pop(found, None)
 

@@ -84,6 +84,21 @@ def declared_order(table: Any, name: str) -> list[Any]:
     return values
 
 
+def classes_of(table: Any, name: str, labels: Column) -> tuple[Any, ...]:
+    """Returns the label of each class: all that the column declares, in order, or those that occur, sorted."""
+    found = np.unique(labels).tolist()
+    declared = declared_order(table, name)
+    if declared and isinstance(found[0], str):
+        return tuple(shown(value).strip() for value in declared)
+    return tuple(declared or found)
+
+
+def of_run(columns: Sequence[str], name: str, values: list[str]) -> list[str]:
+    """Returns the values of a categorical column in the order of a run that knows all of them; else as they are."""
+    known = [column.removeprefix(f"{name}=") for column in columns if column.startswith(f"{name}=")]
+    return known if {*values} <= {*known} else values
+
+
 def one_hot(values: Sequence[str], places: NDArray[np.int64], known: Sequence[str], where: str) -> Column:
     """Returns one-hot rows over the known categories, NaN where the value is missing.
 

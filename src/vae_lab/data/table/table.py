@@ -25,12 +25,13 @@ from vae_lab.data.splits import OwnData
 from vae_lab.data.table.columns import (
     categories_of,
     check_column,
+    classes_of,
     column,
     condition_of,
-    declared_order,
     is_row_index,
     known_of,
     numbers_of,
+    of_run,
     one_hot,
     others_in_words,
     shown,
@@ -254,7 +255,7 @@ class Table(OwnData):
         """Values of each categorical column in the training table, in order."""
         table, path = self._table("train"), self._files["train"]
         names = [name for name in self._modelled if name in self._categorical]
-        known = {name: categories_of(table, name, path)[0] for name in names}
+        known = {name: of_run(self.kept_columns, name, categories_of(table, name, path)[0]) for name in names}
         if empty := [name for name, values in known.items() if not values]:
             raise ValueError(f"{path}: column {empty[0]} has no value at all; leave it out")
         return known
@@ -267,13 +268,7 @@ class Table(OwnData):
     @cached_property
     def _classes(self) -> tuple[Any, ...]:
         """The label that stands for each class, in order."""
-        if self._label is None:
-            return ()
-        found = np.unique(self._label_values("train")).tolist()
-        declared = declared_order(self._table("train"), self._label)
-        if declared and isinstance(found[0], str):
-            return tuple(shown(value).strip() for value in declared)
-        return tuple(declared or found)
+        return () if self._label is None else classes_of(self._table("train"), self._label, self._label_values("train"))
 
     def _label_values(self, split: SplitName) -> np.ndarray:
         assert self._label is not None
