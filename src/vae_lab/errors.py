@@ -19,6 +19,11 @@ class NonFiniteLossError(RunError):
     """A term of the loss became NaN or infinite."""
 
 
+def one_line(error: BaseException, most: int | None = None) -> str:
+    """Returns the message of an error in one line, of so many letters at most; its class if it has no message."""
+    return " ".join(str(error).split())[:most] or type(error).__name__
+
+
 _OPTION = re.compile(r"(?<![\w/.])data\.(?!root\b)(images\.)?[a-z_]+\b(?=[ =]|$)")
 """A key of the data that only training takes."""
 

@@ -37,7 +37,7 @@ from vae_lab.cli.overrides import check_words, quoted_names, without_keys
 from vae_lab.cli.paths import with_quoted_path
 from vae_lab.cli.trainers import OPTIMIZATION, build_trainer, refuse_blind_callbacks
 from vae_lab.cli.weights_memory import bounded_weights
-from vae_lab.errors import RunError
+from vae_lab.errors import RunError, one_line
 from vae_lab.files import absolute
 from vae_lab.nested import key_of
 from vae_lab.threads import one_thread
@@ -256,7 +256,7 @@ def _build_module(cfg: DictConfig, parts: Mapping[str, Any]) -> VariationalModul
     except (RuntimeError, MemoryError, TypeError) as error:
         if isinstance(error, TypeError) and "verflow" not in str(error):  # torch's error for a size beyond 64 bits
             raise
-        reason = " ".join(str(error).split())[:150]
+        reason = one_line(error, 150)
         sizes = f"latent_dim (now {cfg.latent_dim}) or the sizes under network, likelihood, prior and model"
         given = f"the data's shape {spec.shape} and {spec.num_classes} classes count as well"
         raise RunError(f"not enough memory to build the model ({reason}): reduce {sizes}; {given}") from error

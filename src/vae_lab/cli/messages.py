@@ -15,7 +15,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, Interpolation
 
 from vae_lab.cli.check import did_you_mean
 from vae_lab.cli.paths import PATHS, path_of
-from vae_lab.errors import RunError
+from vae_lab.errors import RunError, one_line
 from vae_lab.nested import key_of
 
 FULL_ERROR = "VAE_LAB_FULL_ERROR"
@@ -112,7 +112,7 @@ def message(error: Exception) -> str:
         return f"{root.full_key}: no such key"
     if isinstance(root, InterpolationKeyError) and (line := _unresolved(str(root))):
         return line
-    reason = " ".join(str(root).split()) or type(root).__name__
+    reason = one_line(root)
     key = re.search(r"full_key: (\S+)", str(error))
     return f"{key[1]}: {reason}" if key and not isinstance(root, HydraException | ValueError | OSError) else reason
 

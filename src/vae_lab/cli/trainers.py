@@ -11,7 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from vae_lab.cli.check import nodes_of
-from vae_lab.errors import RunError
+from vae_lab.errors import RunError, one_line
 
 if TYPE_CHECKING:
     from vae_lab.core import LatentVariableModel
@@ -47,8 +47,7 @@ def make_trainer(node: Mapping[Any, Any], callbacks: Sequence[Any] = (), **parts
     try:
         trainer = instantiate(node, **parts, _convert_="all")
     except InstantiationException as error:
-        reason = " ".join(str(error.__cause__ or error).split())
-        raise RunError(naming_the_key(reason, {**node, **parts})) from error
+        raise RunError(naming_the_key(one_line(error.__cause__ or error), {**node, **parts})) from error
     check_trainer(trainer)
     return trainer
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from werkzeug import Request, Response
 
-from vae_lab.errors import RunError
+from vae_lab.errors import RunError, one_line
 from vae_lab.explorer.guard import MAX_UPLOAD_BYTES, Guard, RefusedError, bounded_body, json_body
 from vae_lab.settings import ExploreSettings
 
@@ -85,7 +85,7 @@ class OpenRuns:
         try:
             found = self.open(name)
         except (RunError, ValueError, TypeError, OSError) as error:
-            raise RefusedError(410, " ".join(str(error).split())[:500]) from error
+            raise RefusedError(410, one_line(error, 500)) from error
         if stamp is not None and stamp != found.stamp:
             raise RefusedError(409, "the run has a newer checkpoint")
         return found
@@ -119,7 +119,7 @@ class Explorer:
         except RefusedError as refusal:
             response = _json({"error": refusal.reason}, refusal.status)
         except ValueError as error:  # of the model, for values that do not fit its data
-            response = _json({"error": " ".join(str(error).split())[:300]}, 400)
+            response = _json({"error": one_line(error, 300)}, 400)
         except Exception as error:  # a fault of ours is shown in one line, and the server goes on
             response = _json({"error": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}, 500)
         return self.guard.secured(response)(environ, start_response)
@@ -179,7 +179,7 @@ def _status(runs: OpenRuns, names: object) -> dict[str, dict[str, str]]:
         try:
             found[name] = {"stamp": runs.stamp(name)}
         except RunError as error:
-            found[name] = {"gone": " ".join(str(error).split())[:500]}
+            found[name] = {"gone": one_line(error, 500)}
     return found
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vae_lab.core.codes import latent_shapes
 from vae_lab.core.inputs import on_model
-from vae_lab.errors import RunError, naming_data_root
+from vae_lab.errors import RunError, naming_data_root, one_line
 from vae_lab.pictures.latents import LevelCodes, batch_on_model, codes, evaluation_mode, first_varied
 from vae_lab.runs.data import open_data
 from vae_lab.runs.loading import find_checkpoint, find_run, load_run
@@ -53,7 +53,7 @@ class ExploredRun:
         try:
             self.examples = _examples(path, settings, self.run)
         except Exception as error:  # a run is explored without its data, too, whatever is wrong with them
-            self.problem = " ".join(str(error).split())[:300] or type(error).__name__
+            self.problem = one_line(error, 300)
         else:
             self.levels = codes(self.model, self.examples)
         self.shapes = latent_shapes(self.model)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from vae_lab.errors import RunError
+from vae_lab.errors import RunError, one_line
 from vae_lab.exports.formats import check_installed
 
 
@@ -39,8 +39,7 @@ def push(folder: Path, repository: str, private: bool) -> str:
             repo_id=repository, folder_path=folder, commit_message="Upload a model exported by vae_lab"
         )
     except Exception as error:  # the Hub's own errors, and those of its HTTP library
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise RunError(f"push={repository}: {reason}; the export is in {folder}") from error
+        raise RunError(f"push={repository}: {one_line(error, 200)}; the export is in {folder}") from error
     return str(getattr(commit, "commit_url", commit))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vae_lab.core import LatentVariableModel
+from vae_lab.errors import one_line
 from vae_lab.exports.card import write_card
 from vae_lab.exports.folder import numbers_of, write_run
 from vae_lab.exports.formats import FORMATS, PACKAGES, GraphFormat, check_installed, traced
@@ -17,8 +18,6 @@ from vae_lab.runs.folder import PARITY, save_json
 from vae_lab.runs.loading import SavedRun, find_run
 from vae_lab.runs.provenance import provenance
 from vae_lab.settings import ExportSettings
-
-_MAX_REASON = 200
 
 
 @dataclass
@@ -58,8 +57,7 @@ class Export:
 
     def refuse(self, what: str, error: Exception) -> None:
         """Adds a line about something that cannot be written."""
-        reason = " ".join(str(error).split()) or type(error).__name__
-        self.refused.append(f"{what}: {reason[:_MAX_REASON]}")
+        self.refused.append(f"{what}: {one_line(error, 200)}")
 
 
 def formats_of(settings: ExportSettings) -> list[str]:

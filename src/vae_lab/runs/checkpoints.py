@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 import torch
 
-from vae_lab.errors import RunError
+from vae_lab.errors import RunError, one_line
 from vae_lab.runs.folder import WEIGHTS
 from vae_lab.runs.formats import FORMAT, check_resumable, migrated
 from vae_lab.runs.tensor_files import load_safetensors, load_tensors
@@ -40,8 +40,7 @@ def read_checkpoint(path: Path, resume: bool = False) -> dict[str, Any]:
     except RunError as error:
         raise RunError(f"{path}: {error}") from error
     except Exception as error:  # of a corrupt file anything may come
-        reason = " ".join(str(error).split())[:200]
-        raise RunError(f"{path}: truncated, corrupt or no checkpoint of vae_lab ({reason})") from error
+        raise RunError(f"{path}: truncated, corrupt or no checkpoint of vae_lab ({one_line(error, 200)})") from error
     return checkpoint
 
 
@@ -102,8 +101,7 @@ def load_weights(model: torch.nn.Module, weights: dict[str, torch.Tensor], path:
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise RunError(f"{path}: the weights of another model ({reason[:200]})") from error
+        raise RunError(f"{path}: the weights of another model ({one_line(error, 200)})") from error
     check_finite(model, path)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from vae_lab.errors import RunError
+from vae_lab.errors import RunError, one_line
 from vae_lab.files import why_not_a_file
 from vae_lab.nested import value_at
 from vae_lab.runs.build import build, package_names, usual_defaults
@@ -158,8 +158,7 @@ class SavedRun:
         except RunError:
             raise
         except Exception as error:
-            reason = " ".join(str(error).split())[:300] or type(error).__name__
-            raise RunError(f"{self.folder / CONFIG}: {reason}") from error
+            raise RunError(f"{self.folder / CONFIG}: {one_line(error, 300)}") from error
 
 
 def find_run(path: str | Path, key: str = "run") -> SavedRun:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from vae_lab.core.codes import Code
+from vae_lab.errors import one_line
 from vae_lab.nested import value_at
 from vae_lab.plain_values import are_pictures, as_array
 from vae_lab.types import DataSpec
@@ -262,5 +263,5 @@ def check_device(device: Any) -> None:
         torch.empty(0, device=device)
     except Exception as error:  # also AssertionError, of a torch without that backend
         here = "cpu, or cuda" if torch.cuda.is_available() else "cpu; torch finds no GPU"
-        reason = " ".join(str(error).split())[:120]
+        reason = one_line(error, 120)
         raise ValueError(f"device={device!r}: not a device of this machine ({reason}); choose {here}") from error

@@ -9,6 +9,8 @@ from typing import Any
 
 import yaml
 
+from vae_lab.errors import one_line
+
 MAX_BYTES = 10**7
 """Size of a config or a record; the largest that the lab writes has some thousands."""
 _MAX_NODES = 10**5
@@ -79,7 +81,7 @@ def parse_yaml(text: str) -> Any:
         _check_structure(text)
         return yaml.load(text, _Loader)
     except Exception as error:  # PyYAML's own constructors fail in many ways, such as IndexError for !!int ""
-        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from error
+        raise ValueError(one_line(error)) from error
 
 
 def _check_structure(text: str) -> None:
@@ -124,4 +126,4 @@ def _text(path: Path) -> str:
 
 
 def _unreadable(path: Path, kind: str, error: Exception) -> ValueError:
-    return ValueError(f"{path}: not readable as {kind} ({' '.join(str(error).split())[:200]})")
+    return ValueError(f"{path}: not readable as {kind} ({one_line(error, 200)})")
