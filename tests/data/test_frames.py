@@ -17,7 +17,7 @@ from vae_lab.distributions import Gaussian
 from vae_lab.models import VAE
 from vae_lab.networks import MlpArchitecture
 from vae_lab.runs.run import Run
-from vae_lab.types import DataSpec
+from vae_lab.types import DataSpec, Scaling
 
 RNG = np.random.default_rng(0)
 FRAME = pd.DataFrame({"big": 1000 + RNG.normal(size=40), "small": RNG.normal(size=40)})
@@ -99,6 +99,16 @@ def test_a_run_takes_frames_in_any_order_of_their_columns() -> None:
     of_classes = run(num_classes=3, class_names=("cat", "dog", "eel"))
     expected = of_classes.encode(FRAME, [0, 1, 2, 1] * 10)[0].mean
     assert np.array_equal(of_classes.encode(FRAME, DUMMIES[["eel", "cat", "dog"]])[0].mean, expected)
+
+
+def test_a_run_warns_of_numbers_in_another_unit() -> None:
+    scaling = Scaling((1000.0, 0.0), (1.0, 1.0))
+    scaled = run(False, scaling=scaling)
+    scaled.encode(FRAME)
+    scaled.encode(FRAME.assign(big=FRAME["big"] + 30))  # as of anomalies
+    for call in (scaled.encode, scaled.reconstruct, scaled.log_prob):
+        with pytest.warns(UserWarning, match=r"^x: on average \d\d\d standard deviations from the training data; give"):
+            call(FRAME / 1000)
 
 
 def test_a_run_takes_the_frames_that_it_was_trained_on() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -17,6 +18,8 @@ from vae_lab.plain_values import are_pictures, as_array
 from vae_lab.types import DataSpec
 
 WHITE = 255
+_FAR = 20
+"""Standard deviations from the mean of the training that no examples of the same unit have on average."""
 
 
 class Pixels(NamedTuple):
@@ -73,6 +76,19 @@ def examples_as_read(x: Any, spec: DataSpec, pixels: Pixels) -> Tensor:
     if not values.is_floating_point():
         values = _scaled(values, spec, pixels)
     return _arranged(values if values.dim() else values[None], spec.shape)
+
+
+def warn_of_other_units(x: Tensor, spec: DataSpec) -> None:
+    """Warns of real numbers, (N, *shape), so far from those of the training that they have another unit or scale."""
+    if spec.scaling is None or tuple(x.shape[1:]) != spec.shape or not x.numel():
+        return
+    columns = (-1, *(1 for _ in spec.shape[1:]))
+    mean, scale = (x.new_tensor(values).reshape(columns) for values in spec.scaling)
+    far = float(((x - mean) / scale).abs().nanmean())
+    if far > _FAR:
+        warnings.warn(
+            f"x: on average {far:.3g} standard deviations from the training data; give it in their units", stacklevel=4
+        )
 
 
 def labels_as_read(y: Any, spec: DataSpec, num: int) -> Tensor | None:

@@ -26,6 +26,7 @@ from vae_lab.runs.own_units import (
     examples_as_read,
     labels_as_read,
     num_labels,
+    warn_of_other_units,
 )
 from vae_lab.runs.reading import read_run
 from vae_lab.threads import one_thread
@@ -232,6 +233,7 @@ class Run:
         )
         for rows in batches:  # before the first is computed
             check_examples(self.model, on_model(self.model, data[rows]))
+        warn_of_other_units(data, self.spec)
         data = pixels.binarized(data)
         labels = self._labels(y, len(data))
         refuse_other_rows("y", y, "x", x)
