@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from vae_lab.data import ArrayFiles
-from vae_lab.data.array.memory import ArraysInMemory
+from vae_lab.data.array.memory import ArraysInMemory, numbers_of_frame
 from vae_lab.distributions import Gaussian
 from vae_lab.models import VAE
 from vae_lab.networks import MlpArchitecture
@@ -63,6 +63,16 @@ def test_genes_and_one_hot_labels_are_matched_by_name_too() -> None:
     assert set(train.y) <= {0, 1, 2}
     with pytest.raises(ValueError, match="val y: no column eel"):
         source((FRAME, DUMMIES), (FRAME, DUMMIES[["cat", "dog"]]))
+
+
+@pytest.mark.parametrize("codes", [pd.Series(["01", "2"] * 20), pd.Series(pd.Categorical(["1", "2"] * 20))])
+def test_strings_of_digits_are_no_numbers(codes: pd.Series) -> None:
+    with pytest.raises(
+        ValueError, match="x: column code holds object and not numbers; save the table and use data=table"
+    ):
+        source((FRAME.assign(code=codes), None))
+    holes = pd.Series([1, None] * 20, dtype=object)
+    assert np.isnan(numbers_of_frame("x", FRAME.assign(code=holes))[:, 2]).sum() == 20
 
 
 def test_tables_of_arrow_are_frames() -> None:

@@ -263,7 +263,9 @@ def _categorical(one_hot_name: str, columns: Collection[str]) -> str:
 
 def _numbers(name: str, column: str, values: Any) -> NDArray[Any]:
     array = np.asarray(values)
-    if array.dtype.kind == "O":  # of whole numbers of which some are missing
+    if array.dtype.kind == "O" and not any(
+        isinstance(each, str) for each in array
+    ):  # numbers, of which some are missing
         with contextlib.suppress(TypeError, ValueError):
             array = np.array([np.nan if is_missing(each) else each for each in array], np.float64)
     if array.dtype.kind not in "buif":
