@@ -112,6 +112,12 @@ def test_a_run_is_evaluated(train: Callable[..., Outcome], evaluate: Callable[..
     assert result_of(run, "evaluation_train.json")["num_examples"] == 300
     assert result_of(run)["run"]["epochs"] == 1
 
+    assert evaluate(f"run={run}", *QUICK, "num_examples=1").code == 0
+    (path,) = run.glob("evaluation_1_examples*.json")
+    alone = json.loads(path.read_text())
+    assert alone["num_examples"] == 1
+    assert "nll_error" not in alone, "not NaN, which is no JSON"
+
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_mistakes_are_named_and_nothing_is_written(

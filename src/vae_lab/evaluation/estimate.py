@@ -35,8 +35,8 @@ def evaluate(
         trainer: trainer that chooses the devices.
 
     Returns:
-        ``nll`` and ``nll_error``: the mean of -log p(x|y) over the split and its standard error, in nats;
-        ``effective_samples``: of the K, on average (Kong 1992); ``elbo``, ``log_likelihood``, ``kl`` and
+        ``nll`` and ``nll_error``: the mean of -log p(x|y) over the split and, of several examples, its standard error,
+        in nats; ``effective_samples``: of the K, on average (Kong 1992); ``elbo``, ``log_likelihood``, ``kl`` and
         ``kl_<group>`` of each group of levels; the counts of `vae_lab.training.metrics.unit_counts`; ``bits_per_dim``
         of the NLL where the likelihood is a density or a mass over the data; with all_labels ``nll_unconditional``
         and its error; with disentanglement, and in the first process alone, the scores of
@@ -106,6 +106,8 @@ def _result(module: EvaluationModule) -> dict[str, Any]:
     result: dict[str, Any] = {"nll": -means[0], "nll_error": errors[0], "effective_samples": means[1]}
     if settings.all_labels:
         result |= {"nll_unconditional": -means[2], "nll_unconditional_error": errors[2]}
+    if examples == 1:  # of which no error is known
+        result = {name: value for name, value in result.items() if not name.endswith("_error")}
     result |= module.bound.compute()
     result |= module.active_units.finish()
     if model.spec is not None:
