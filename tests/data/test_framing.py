@@ -146,7 +146,7 @@ def test_other_words_are_refused(train: Callable[..., Outcome]) -> None:
     with pytest.raises(ValueError, match=r"image_size=\[32, 64\]: sprites are square"):
         Sprites(image_size=(32, 64))
     outcome = train("data.image_size=[32,a]", *BARE)
-    assert outcome.error_lines == ["error: data.image_size=[32, 'a']: must be an integer or a list of integers or null"]
+    assert outcome.error_lines == ["error: data.image_size=[32,a]: must be an integer or a list of integers or null"]
     assert train("data.image_size=[14,20]", "data.images.fit=pad", *BARE).code == 0
 
 
