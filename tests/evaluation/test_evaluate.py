@@ -116,7 +116,7 @@ def test_a_run_is_evaluated(train: Callable[..., Outcome], evaluate: Callable[..
     (path,) = run.glob("evaluation_1_examples*.json")
     alone = json.loads(path.read_text())
     assert alone["num_examples"] == 1
-    assert "nll_error" not in alone, "not NaN, which is no JSON"
+    assert "nll_error" not in alone, "NaN is not valid JSON"
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
