@@ -298,6 +298,18 @@ def test_a_data_module_of_ones_own_trains_the_same_weights(tmp_path: Path) -> No
     assert trainer.test(module, datamodule=data, verbose=False)[0]["test/elbo"] < 0
 
 
+def test_values_of_a_data_module_that_keeps_the_labs_contract_are_checked(tmp_path: Path) -> None:
+    class Scaled(TheirData):
+        def train_dataloader(self) -> Any:
+            return loader_of(X * 255)
+
+        def train_sizes(self, world: int) -> list[int]:
+            return [8] * 5
+
+    with pytest.raises(ValueError, match=r"x: values from 0 to 255, must lie in \[0, 1\]"):
+        trainer_of(tmp_path).fit(module_of(), datamodule=Scaled())
+
+
 def test_predict_takes_the_data_module_of_the_lab(tmp_path: Path) -> None:
     run = compose(
         "trainer=cpu", "callbacks=none", "logger=none", "network.widths=[4]", "trainer.limit_predict_batches=1"

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from vae_lab.core.inputs import check_data
+from vae_lab.data.datamodule import ImageDataModule
 from vae_lab.data.loader import as_batch
+from vae_lab.data.own_loader.module import LoaderDataModule
 from vae_lab.training.trainer_parts import datamodule_of
 from vae_lab.types import Batch
 
@@ -23,7 +25,8 @@ def known_batch(module: Any, batch: Any, first: bool) -> Batch:
         TypeError, ValueError: in one line, for what the model cannot read.
     """
     known = as_batch(batch, module.trainer.global_rank, module.trainer.world_size)
-    own = hasattr(type(datamodule_of(module.trainer)), "train_sizes")  # it fulfils `DataModule`
-    if not own and (first or known.x.device.type == "cpu"):
+    if isinstance(datamodule_of(module.trainer), ImageDataModule | LoaderDataModule):  # which have checked all values
+        return known
+    if first or known.x.device.type == "cpu":
         check_data(module.model, known.x, module.labels(known))
     return known
