@@ -18,6 +18,8 @@ from vae_lab.plain_values import are_pictures, as_array
 from vae_lab.types import DataSpec
 
 WHITE = 255
+_MAX_LOOKED_AT = 1000
+"""Examples by whose values their unit is judged: a copy of all would take as much memory as they."""
 _FAR = 20
 """Standard deviations from the mean of the training that no examples of the same unit have on average."""
 
@@ -82,9 +84,10 @@ def warn_of_other_units(x: Tensor, spec: DataSpec) -> None:
     """Warns of real numbers, (N, *shape), so far from those of the training that they have another unit or scale."""
     if spec.scaling is None or tuple(x.shape[1:]) != spec.shape or not x.numel():
         return
+    some = x[:: math.ceil(len(x) / _MAX_LOOKED_AT)]
     columns = (-1, *(1 for _ in spec.shape[1:]))
     mean, scale = (x.new_tensor(values).reshape(columns) for values in spec.scaling)
-    far = float(((x - mean) / scale).abs().nanmean())
+    far = float(((some - mean) / scale).abs().nanmean())
     if far > _FAR:
         warnings.warn(
             f"x: on average {far:.3g} standard deviations from the training data; give it in their units", stacklevel=4
@@ -210,7 +213,7 @@ def _scaled(values: Tensor, spec: DataSpec, pixels: Pixels) -> Tensor:
     of_pixels = spec.support != "real" or (pixels.of_real and len(spec.shape) == 3)
     if not of_pixels or values.dtype == torch.bool or not values.numel():
         return values.to(number)
-    highest = int(values.to(torch.int64).max())  # torch has no maximum of uint16
+    highest = int(values.numpy(force=True).max())  # torch has no maximum of uint16
     if spec.support == "binary" and highest <= 1:
         return values.to(number)
     white = min(pixels.white, WHITE) if values.dtype == torch.uint8 else pixels.white
