@@ -125,9 +125,7 @@ def _array(name: str, value: Any) -> NDArray[Any]:
     Raises:
         ValueError: for something that holds none, or for missing values among strings.
     """
-    if isinstance(value, Mapping) or type(value).__module__.startswith("datasets."):
-        held = listed([*map(str, value)] if isinstance(value, Mapping) else value.column_names)
-        raise ValueError(f"{name}: a {type(value).__name__} of objects {held}; {_remedy_for_container(value)}")
+    _refuse_container(name, value)
     if hasattr(value, "detach"):
         value = value.detach().cpu().resolve_neg()
     elif isinstance(value, list | tuple) and any(isinstance(each, str) for each in value):
@@ -143,10 +141,16 @@ def _array(name: str, value: Any) -> NDArray[Any]:
     return array
 
 
-def _remedy_for_container(value: Any) -> str:
-    if type(value).__module__.startswith("datasets."):
-        return "save_to_disk writes it, and fit('huggingface', overrides=['data.root=FOLDER']) reads it"
-    return "give the arrays in it, x or (x, y)"
+def _refuse_container(name: str, value: Any) -> None:
+    """Raises ValueError for a mapping of arrays, such as an .npz archive, and for a data set of Hugging Face."""
+    if isinstance(value, Mapping):
+        held, remedy = [*map(str, value)], "give the arrays in it, x or (x, y)"
+    elif type(value).__module__.startswith("datasets."):
+        held = value.column_names
+        remedy = "save_to_disk writes it, and fit('huggingface', overrides=['data.root=FOLDER']) reads it"
+    else:
+        return
+    raise ValueError(f"{name}: a {type(value).__name__} of objects {listed(held)}; {remedy}")
 
 
 def _remedy(name: str, value: Any) -> str:
@@ -263,9 +267,8 @@ def _categorical(one_hot_name: str, columns: Collection[str]) -> str:
 
 def _numbers(name: str, column: str, values: Any) -> NDArray[Any]:
     array = np.asarray(values)
-    if array.dtype.kind == "O" and not any(
-        isinstance(each, str) for each in array
-    ):  # numbers, of which some are missing
+    holds_text = array.dtype.kind == "O" and any(isinstance(each, str) for each in array)
+    if array.dtype.kind == "O" and not holds_text:  # numbers, of which some are missing
         with contextlib.suppress(TypeError, ValueError):
             array = np.array([np.nan if is_missing(each) else each for each in array], np.float64)
     if array.dtype.kind not in "buif":
