@@ -38,7 +38,8 @@ def encode(cfg: DictConfig) -> None:
         changed = changed_splits(run, data, SPLITS if settings.split == "all" else [settings.split])
     print(f"written to   {path}: {rows} rows in {time.monotonic() - started:.1f} s")
     if changed and (settings.split == "all" or not cfg.data_root):
-        print(f"data changed {', '.join(changed)}: other examples than the run had, so that it may be trained on some")
+        others = "other examples than in the training, which may have had some of these"
+        print(f"data changed {', '.join(changed)}: {others}")
 
 
 def _file_name(cfg: DictConfig, run: SavedRun, data: ImageDataModule, settings: EncodingSettings) -> str:

@@ -267,7 +267,7 @@ def test_splits_that_are_no_longer_those_of_the_training_are_named(
         assert "data changed" not in encoded(command, f"run={run}", f"split={split}", out).out
     np.save(tmp_path / "train.npy", np.concatenate([x, x[:9]]))
     for split, named in (("all", "train, val, test"), ("test", "test"), ("train", "train")):
-        line = f"data changed {named}: other examples than the run had, so that it may be trained on some"
+        line = f"data changed {named}: other examples than in the training, which may have had some of these"
         assert line in encoded(command, f"run={run}", f"split={split}", out).out
     other = (f"run={run}", f"data_root={tmp_path}", out)
     assert "data changed train, val, test:" in encoded(command, *other, "split=all").out
