@@ -19,6 +19,7 @@ import vae_lab
 from tests.conftest import Outcome
 from tests.test_fitting import TINY, same_weights
 from vae_lab import train
+from vae_lab.core import LatentVariableModel
 from vae_lab.data import DataModule, ImageDataModule, LoaderDataModule, Mnist
 from vae_lab.data.own_loader.seeded import SeededLoader
 from vae_lab.data.splits import held_out
@@ -448,3 +449,34 @@ def test_pictures_with_the_channels_last_are_refused() -> None:
         module = LoaderDataModule()
         module.hold({"train": loader(torch.rand(60, *shape), None)})
         assert module.spec.shape == shape
+
+
+@pytest.mark.parametrize(
+    ("form", "word"),
+    [
+        ("arrays", "debug=overfit"),
+        ("balanced", "trainer.overfit_batches=2"),
+        ("Dataset", "trainer.overfit_batches=2"),
+        ("loader", "debug=overfit"),
+    ],
+)
+def test_overfitting_takes_the_same_batches_in_every_epoch(
+    form: str, word: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[float] = []
+    forward = LatentVariableModel.forward
+
+    def recorded(self: Any, x: Tensor, *args: Any, **options: Any) -> Any:
+        seen.extend([float((x * torch.arange(x.numel()).view_as(x)).sum())] * self.training)
+        return forward(self, x, *args, **options)
+
+    monkeypatch.setattr(LatentVariableModel, "forward", recorded)
+    loader = DataLoader(TensorDataset(X, Y), batch_size=20, shuffle=True)
+    data = {"arrays": (X, Y), "balanced": (X, Y), "Dataset": TensorDataset(X, Y), "loader": loader}[form]
+    words = [*TINY, word, "trainer.max_epochs=3", "compile=false", "data.batch_size=20"]
+    words += ["data.balance=true"] * (form == "balanced")
+    vae_lab.fit(data, overrides=words, val=loader if form == "loader" else None, verbose=False)
+    number = len(seen) // 3
+    assert number == (1 if word.startswith("debug") else 2)
+    assert seen == seen[:number] * 3
+    assert len({*seen}) == number

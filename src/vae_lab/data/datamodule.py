@@ -177,6 +177,8 @@ class ImageDataModule(LightningDataModule):
         sampler = EpochSampler(train.rows, self.seed)
         if self.balance:
             sampler = BalancedSampler(train.rows, self._classes_of(train), self.seed)
+        if getattr(self.trainer, "overfit_batches", 0):
+            sampler = EpochSampler(sampler.order())  # of the first epoch, in every one
         loader = self._loader(train, sampler, even=True, drop_last=self.drop_last)
         if not len(loader):
             raise ValueError(f"batch_size={self.batch_size}: no batch is left of {len(train.rows)} training examples")
@@ -236,7 +238,7 @@ class ImageDataModule(LightningDataModule):
             elif self.binarization == "dynamic" and training:
                 x = (noise.uniform(x.shape, like=x) < x).to(self.dtype)
             if self.horizontal_flip and training:
-                x = _mirrored_by_chance(x)
+                x = torch.where(noise.uniform((len(x), 1, 1, 1), like=x) < 0.5, x.flip(-1), x)
         return batch._replace(x=x)
 
     def _as_numbers(self, x: Tensor) -> Tensor:
@@ -292,8 +294,3 @@ class ImageDataModule(LightningDataModule):
         device = resident_device(split.arrays, len(split.rows), strategy.root_device if strategy else None)
         read = type(self) is not ImageDataModule or not even  # a subclass may look at a training batch
         return BatchLoader(split.arrays, sampler, self.batch_size, rank, world, even, drop_last, device, read)
-
-
-def _mirrored_by_chance(x: Tensor) -> Tensor:
-    mirrored = noise.uniform((len(x), 1, 1, 1), like=x) < 0.5
-    return torch.where(mirrored, x.flip(-1), x)

@@ -52,6 +52,7 @@ def prepare_process(seed: int) -> None:
     warnings.filterwarnings("ignore", message=".*exists and is not empty.*")  # checkpoints of a resumed run
     # `check_plan` prints a line of it, and `check_monitor` refuses a metric that is never logged.
     warnings.filterwarnings("ignore", message=r".*ModelCheckpoint\(monitor='val/.*could not find the monitored key.*")
+    warnings.filterwarnings("ignore", message="You requested to overfit")  # the data repeat the order of an epoch
     warnings.filterwarnings("ignore", message=".*using the WeightAveraging callback.*")  # it shards nothing
     warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint.*WeightAveraging")
     threading.excepthook = _report_thread_error

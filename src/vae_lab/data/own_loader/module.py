@@ -244,7 +244,8 @@ class LoaderDataModule(LightningDataModule):
 
     def _seeded(self, name: SplitName) -> SeededLoader:
         served = self._served(name)
-        return SeededLoader(self._loaders[served], len(self.scans[served].sizes), self.seed, same=name != "train")
+        same = name != "train" or bool(getattr(self.trainer, "overfit_batches", 0))
+        return SeededLoader(self._loaders[served], len(self.scans[served].sizes), self.seed, same)
 
     def _served(self, name: SplitName) -> SplitName:
         return "val" if name == "test" and "test" not in self._loaders else name
