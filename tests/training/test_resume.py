@@ -229,7 +229,7 @@ def test_what_cannot_be_resumed_says_so(train: Callable[..., Outcome], tmp_path:
         ((f"resume={tmp_path}",), "no run there"),
         ((*QUICK, "latent_dim=3", f"hydra.run.dir={run}"), "holds a run already"),
         ((f"resume={run}", "latent_dim=7"), "latent_dim was 10, is 7"),
-        ((f"resume={run}", "model=cvae"), "model.conditional was False, is True"),
+        ((f"resume={run}", "model=cvae"), "model.conditional was false, is true"),
         ((f"resume={run}", "checkpoint.every_minutes=-1"), "checkpoint.every_minutes=-1: must be 0"),
         ((f"resume={run}", "trainer.max_epoch=3"), "trainer.max_epoch: "),
     ):

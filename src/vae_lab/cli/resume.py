@@ -13,7 +13,7 @@ from vae_lab.cli.compose import Composition, config_dir, groups
 from vae_lab.cli.repeated_words import moved_choices
 from vae_lab.errors import RunError
 from vae_lab.files import absolute
-from vae_lab.nested import key_around, key_of, leaves, value_at
+from vae_lab.nested import key_around, key_of, leaves, shown, value_at
 from vae_lab.runs.folder import (
     CHECKPOINTS,
     CONFIG,
@@ -196,7 +196,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Returns the keys whose values differ, each as ``key was x, is y``."""
     old, new = (dict(leaves(relative_to_run(config))) for config in (before, now))
     return [
-        f"{key} was {old.get(key)}, is {new.get(key)}"
+        f"{key} was {shown(old.get(key))}, is {shown(new.get(key))}"
         for key in sorted(old.keys() | new.keys())
         if old.get(key, _DEFAULTS_OF_OLDER_RUNS.get(key)) != new.get(key) and key_around(key, _MAY_DIFFER) is None
     ]
