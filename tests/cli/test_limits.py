@@ -58,6 +58,18 @@ REFUSED = [
     ),
     (["callbacks=early_stopping", "callbacks.early_stopping.monitor=epoch"], ["early_stopping.monitor=epoch"]),
     (
+        ["callbacks=early_stopping", "callbacks.early_stopping.monitor=train/loss"],
+        ["callbacks.early_stopping.mode=max: the least train/loss is the best; set callbacks.early_stopping.mode=min"],
+    ),
+    (
+        ["callbacks.checkpoint.monitor=val/iw_bound", "callbacks.checkpoint.mode=min"],
+        ["callbacks.checkpoint.mode=min: the largest val/iw_bound is the best; set callbacks.checkpoint.mode=max"],
+    ),
+    (
+        ["+callbacks.stop={_target_:pytorch_lightning.callbacks.EarlyStopping,monitor:val/elbo}"],
+        ["callbacks.stop.mode=min: the largest val/elbo is the best; set callbacks.stop.mode=max"],
+    ),
+    (
         ["callbacks=early_stopping", "trainer.check_val_every_n_epoch=9"],
         ["early_stopping", "trainer.check_val_every_n_epoch=9"],
     ),

@@ -55,7 +55,8 @@ def curves(monkeypatch: pytest.MonkeyPatch) -> dict[int, BaseException]:
         for step in range(4):
             if error and step == 2:
                 raise error
-            lightning.callback_metrics = {"val/elbo": value_of(record.config["latent_dim"]) - abs(step - 2)}
+            metric = record.config["search"]["metric"]
+            lightning.callback_metrics = {metric: value_of(record.config["latent_dim"]) - abs(step - 2)}
             pruning.on_validation_end(lightning, module)
         (record.run / "metrics.json").write_text('{"metrics": {"test/elbo": -100.0}}')
 
@@ -192,7 +193,8 @@ def test_a_trial_in_a_shared_study_is_taken_up_where_its_sweep_was_moved_to(
 
 
 def test_minimising_takes_the_least(train: Train, tmp_path: Path, curves: dict[int, BaseException]) -> None:
-    assert train(*SEARCH, "hydra.sweep.dir=s", "search.trials=1", "search.direction=minimize").code == 0
+    words = ("search.trials=1", "search.metric=val/kl", "search.direction=minimize")
+    assert train(*SEARCH, "hydra.sweep.dir=s", *words).code == 0
     (trial,) = study(tmp_path / "s").trials
     assert trial.value == value_of(trial.params["latent_dim"]) - 2
 
@@ -209,6 +211,7 @@ MISTAKES = [
     (["search.trials=0"], ["search.trials=0", "1 or more"]),
     (["search.at_once=0"], ["search.at_once=0", "1 or more"]),
     (["search.direction=up"], ["search.direction=up", "maximize"]),
+    (["search.direction=minimize"], ["search.direction=minimize: the largest val/elbo is the best", "=maximize"]),
     (["search.metric=test/elbo"], ["search.metric=test/elbo", "validation", "test set"]),
     (["trainer.limit_val_batches=0"], ["search.metric=val/elbo: trainer.limit_val_batches=0 validates nothing"]),
     (["search.metric=val/elb"], ["search.metric=val/elb", "no validation logs it", "val/elbo"]),

@@ -291,11 +291,11 @@ def test_callbacks_that_forget_are_told_and_a_run_that_nothing_saves_is_refused(
         assert outcome.code == 1
         assert "callbacks.last_checkpoint: is left out, so that nothing would save" in outcome.error_lines[0]
         assert files_of(tmp_path / "run") == before
-    changed = ("callbacks.checkpoint.monitor=train/elbo", "callbacks.early_stopping.mode=min")
-    outcome = train("resume=run", *changed, *LONGER)
+    stopping = ("callbacks.early_stopping.monitor=val/kl", "callbacks.early_stopping.mode=min")
+    outcome = train("resume=run", "callbacks.checkpoint.monitor=train/elbo", *stopping, *LONGER)
     assert outcome.code == 0, outcome.err
     assert "ModelCheckpoint: monitors train/elbo (max) from now on; best.ckpt is replaced" in outcome.out
-    assert "EarlyStopping: monitors val/elbo (min) from now on; its patience" in outcome.out
+    assert "EarlyStopping: monitors val/kl (min) from now on; its patience" in outcome.out
     again = train("resume=run", "trainer.max_epochs=3")
     assert "from now on" not in again.out
     assert "stays as it is" in train("resume=run", "callbacks.checkpoint=null", *LONGER[1:]).out

@@ -113,7 +113,8 @@ def refuse_blind_callbacks(cfg: DictConfig, module: VariationalModule, trainer: 
         return  # which may log anything
     for name, node in (cfg.callbacks or {}).items():
         if node and node.get("monitor"):
-            saves = str(node.get("_target_")).endswith("Checkpoint")
-            check_monitor(f"callbacks.{name}", str(node.monitor), saves, module, trainer)
+            target = str(node.get("_target_"))
+            mode = node.get("mode") or ("min" if target.startswith("pytorch_lightning.") else None)
+            check_monitor(f"callbacks.{name}", str(node.monitor), mode, target.endswith("Checkpoint"), module, trainer)
         elif name == "pruning" and node:
-            check_searched(str(node.metric), module, trainer)
+            check_searched(str(node.metric), cfg.search.direction, module, trainer)

@@ -11,19 +11,23 @@ from vae_lab.training.module import VariationalModule
 
 _COUNTERS = ("epoch", "step")
 """Further names that Lightning monitors."""
+_BETTER = {"loss": "min", "bits_per_dim": "min", "elbo": "max", "iw_bound": "max", "log_likelihood": "max"}
+"""Mode in which a metric becomes better; of others that is for the user to say."""
+_OTHER = {"min": "max", "max": "min", "minimize": "maximize", "maximize": "minimize"}
 
 
-def check_monitor(key: str, name: str, saves: bool, module: VariationalModule, trainer: Any) -> None:
+def check_monitor(key: str, name: str, mode: str | None, saves: bool, module: VariationalModule, trainer: Any) -> None:
     """Checks that a run logs the metric that a callback monitors.
 
     Args:
         key: key of the callback on the command line, such as ``callbacks.checkpoint``.
         name: name of the metric.
+        mode: min or max, which values of the metric the callback takes for better; None: unknown.
         saves: True for a callback that writes checkpoints, which may go without a validation.
         module, trainer: module and Trainer of the run.
 
     Raises:
-        RunError: naming the key, and the metrics that are logged.
+        RunError: naming the key, and the metrics that are logged; for a mode that takes the worst value for the best.
     """
     if name.startswith("test/"):
         raise RunError(f"{key}.monitor={name}: the test comes after the training; use val/elbo")
@@ -33,6 +37,7 @@ def check_monitor(key: str, name: str, saves: bool, module: VariationalModule, t
         raise RunError(f"{key}.monitor={name}: no such metric; choose one of {', '.join(known)}")
     if name.startswith("val/") and not saves and (reason := why_unvalidated(trainer)):
         raise RunError(f"{key}: watches {name}, but {reason} validates nothing")
+    _check_direction(f"{key}.mode", mode, name)
 
 
 def _logged_names(module: VariationalModule) -> list[str]:
@@ -59,13 +64,22 @@ def _uncounted(module: VariationalModule) -> set[str]:
     return {name for name in metric_names("val", module.eval_bound) if name.startswith(kinds)} - counted
 
 
-def check_searched(name: str, module: VariationalModule, trainer: Any) -> None:
+def check_searched(name: str, direction: str, module: VariationalModule, trainer: Any) -> None:
     """Checks that the validations of a run log the metric of a search; raises as `check_monitor`."""
     known = [logged for logged in _logged_names(module) if logged.startswith("val/")]
     if name not in known:
         raise RunError(f"search.metric={name}: no validation logs it; there are {', '.join(sorted(known))}")
     if reason := why_unvalidated(trainer):
         raise RunError(f"search.metric={name}: {reason} validates nothing")
+    _check_direction("search.direction", direction, name)
+
+
+def _check_direction(key: str, direction: str | None, name: str) -> None:
+    """Raises RunError for a direction, such as min or minimize, in which a metric becomes worse."""
+    better = _BETTER.get(name.rpartition("/")[2])
+    if better and direction in _OTHER and not direction.startswith(better):
+        least = "least" if better == "min" else "largest"
+        raise RunError(f"{key}={direction}: the {least} {name} is the best; set {key}={_OTHER[direction]}")
 
 
 def why_unvalidated(trainer: Any) -> str:
