@@ -21,6 +21,7 @@ _REMEDIES = {
     r"cannot model binary data": "choose likelihood=bernoulli, or data.binarization=none if that made them binary",
     r"cannot model uint8 data|\(uint8\) is not a density": f"choose {_GREY}",
     r"cannot model (unit|real) data|\(unit\) is not a density": "choose likelihood=gaussian",
+    r"cannot model standardised data": "data.standardize=false leaves counts and positive numbers as they are",
     r"needs a conditional model": "set model.conditional=true, or choose another prior=",
     r"conditional=True: these data have no labels": "take data with labels (data.images.label=COLUMN of a table or"
     " a Hugging Face set), or set model.conditional=false",

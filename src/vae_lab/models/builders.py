@@ -6,7 +6,9 @@ import warnings
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
+import torch
 from torch import nn
+from torch.distributions import constraints
 
 from vae_lab.core import LatentVariableModel, MarkovChain
 from vae_lab.distributions.conditional import ConditionalDistribution, Head
@@ -112,9 +114,32 @@ def likelihood_head(spec: DataSpec, likelihood: LikelihoodFactory) -> Head:
     head = likelihood((num, *spec.shape[1:])) if num else None
     whole = head if head is not None and not spec.categories else ByColumn(head, spec.categories)
     whole.check_support(spec.support)
+    if head is not None:
+        _check_values(head, spec)
     if spec.missing:
         check_independent(whole)
     return whole
+
+
+def _check_values(head: Head, spec: DataSpec) -> None:
+    """Raises ValueError for a distribution that has no probability at the data, such as one of whole numbers.
+
+    Heads switch the validation of torch.distributions off, so that its log_prob would be a number without a meaning.
+    """
+    kind, value = ("standardised", -0.5) if spec.scaling else (spec.support, 0.5)
+    if spec.support in head.tolerates or kind in ("binary", "real"):
+        return
+    try:
+        support = head(torch.zeros(head.param_shape)).support
+    except NotImplementedError:  # it states none
+        return
+    if support is None or constraints.is_dependent(support):  # type: ignore[no-untyped-call]
+        return
+    if not support.check(torch.full(head.event_shape, value)).all():
+        name = type(head).__name__
+        raise ValueError(
+            f"likelihood {name} cannot model {kind} data: its distribution excludes values such as {value}"
+        )
 
 
 def share_posterior(model: LatentVariableModel, spec: DataSpec, below: Sequence[int] | None = None) -> None:
