@@ -116,6 +116,8 @@ _WRITER = "torch.utils.tensorboard.SummaryWriter"
 _FORWARDS = {"TensorBoardLogger": _WRITER, "TensorBoard": _WRITER}
 """Callables to which a constructor passes the arguments that it does not name itself."""
 
+NOT_AN_OVERRIDE = "not of the form KEY=VALUE; quote a word with spaces, --help lists the keys"
+
 
 class ConfigError(ValueError):
     """Raised for a mistake in a config, with one line that names the key, the value and what is allowed."""
@@ -214,7 +216,7 @@ def parameters_of(target: Callable[..., Any]) -> set[str] | None:
 
 def no_such_option(key: str, name: str, target: str, known: Iterable[str]) -> ConfigError:
     """Returns the error for an option that the component under ``key`` does not take."""
-    return ConfigError(f"{key}.{name}: {target} has no such option{did_you_mean(name, known, f'{key}.')}")
+    return ConfigError(f"{key}.{name}: {target} has no such option{did_you_mean(name, sorted(known), f'{key}.')}")
 
 
 def _type_hints(target: Callable[..., Any]) -> dict[str, Any]:
@@ -280,7 +282,17 @@ def _describe(hint: Any, several: bool = False) -> str:
 
 
 def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
-    """Returns '; did you mean x?' for the nearest known name; all names if none is near; '' if there are none."""
-    known = [key for key in known if key not in ("self", "args", "kwargs")]
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {prefix}{near[0]}?" if near else f"; its options are {', '.join(known)}" if known else ""
+    """Returns '; did you mean x?' for the nearest known names; all names if none is near; '' if there are none."""
+    known = [key for key in known if key not in ("self", "args", "kwargs", "params")]
+    near = _nearest(name, {key: key for key in known}) or _nearest(name, {key: key.split(".")[-1] for key in known})
+    if near:
+        return f"; did you mean {' or '.join(prefix + key for key in near)}?"
+    return f"; its options are {', '.join(known)}" if known else ""
+
+
+def _nearest(name: str, texts: Mapping[str, str]) -> list[str]:
+    """Returns the keys of the texts that are nearest to a name, in any case; [] if none is near."""
+    lower = {key: text.lower() for key, text in texts.items()}
+    found = difflib.get_close_matches(name.lower(), lower.values(), n=2)
+    ratios = [difflib.SequenceMatcher(None, text, name.lower()).ratio() for text in found]
+    return [key for key, text in lower.items() if text in found and ratios[found.index(text)] == ratios[0]]

@@ -13,7 +13,7 @@ from typing import NoReturn
 from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, InterpolationKeyError, OmegaConfBaseException
 
-from vae_lab.cli.check import did_you_mean
+from vae_lab.cli.check import NOT_AN_OVERRIDE, did_you_mean
 from vae_lab.cli.paths import PATHS, path_of
 from vae_lab.errors import RunError, one_line
 from vae_lab.nested import key_of
@@ -106,13 +106,14 @@ def message(error: Exception) -> str:
             f"{group}={option}: no such option{_nearest(option, error.options)}choose from {', '.join(error.options)}"
         )
     if isinstance(error, OverrideParseException):
-        return f"{error.override}: not of the form key=value ({' '.join(str(error).split())})"
+        return f"{error.override}: {NOT_AN_OVERRIDE}"
     root = root_cause(error)
     if isinstance(root, ConfigAttributeError | ConfigKeyError) and root.full_key:
         return f"{root.full_key}: no such key"
     if isinstance(root, InterpolationKeyError) and (line := _unresolved(str(root))):
         return line
-    reason = one_line(root)
+    several = r"\1: several values; write a list as [a,b], or add -m to train with each"
+    reason = re.sub(r"^Ambiguous value for argument '(.*?)' .*", several, one_line(root))
     key = re.search(r"full_key: (\S+)", str(error))
     return f"{key[1]}: {reason}" if key and not isinstance(root, HydraException | ValueError | OSError) else reason
 

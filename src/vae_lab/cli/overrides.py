@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
-from vae_lab.cli.check import ConfigError
+from vae_lab.cli.check import NOT_AN_OVERRIDE, ConfigError
 from vae_lab.nested import key_of
 
 _NULLABLE = ("sweep", "launcher", "search", "experiment", "debug")
@@ -71,9 +71,7 @@ def _parsed(parser: OverridesParser, word: str) -> Override:
     try:
         return parser.parse_override(word)
     except (HydraException, RecursionError) as error:
-        # The last line of Hydra's message says no more than where its grammar is described.
-        reason = " ".join(" ".join(str(error).splitlines()[:-1]).split()) or type(error).__name__
-        raise ConfigError(f"{word}: not of the form key=value ({reason[:200]})") from error
+        raise ConfigError(f"{word}: {NOT_AN_OVERRIDE}") from error
 
 
 def _check_word(word: str, override: Override, groups: Mapping[str, Sequence[str]]) -> None:
