@@ -204,6 +204,14 @@ def test_a_support_that_the_values_do_not_have_is_refused(tmp_path: Path, train:
         _ = data.spec
 
 
+@pytest.mark.parametrize("dtype", ["uint16", "int32", "float32"])
+def test_values_beyond_the_white_that_was_asked_for_are_refused(tmp_path: Path, dtype: str) -> None:
+    np.save(tmp_path / "train.npy", whole(5000, 20, 3, 6, 6).astype(dtype))
+    with pytest.raises(ValueError, match=r"max_value=4095: .*train\.npy: values from \d+ to 5000, must be 0 to 4095"):
+        ArrayFiles(str(tmp_path), max_value=4095).load(train=True)
+    assert ArrayFiles(str(tmp_path), max_value=5000).load(train=True).x.max() == 1
+
+
 def test_numbers_that_32_bits_do_not_tell_apart_are_refused(tmp_path: Path) -> None:
     x = 1.6e9 + real(20, 2)
     with pytest.raises(ValueError, match=r"column 0: values around 1\.6e\+09 .* subtract their mean before saving"):

@@ -131,7 +131,8 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
     def _fit(self, X: Numbers, y: Any) -> Self:
         if self.levels not in ("top", "all"):
             raise ValueError(f"levels={self.levels!r}: choose top or all")
-        if self.support in ("unit", "uint8", "binary") and not (X.min() >= 0 and X.max() <= 1):
+        in_unit = X.min() >= 0 and X.max() <= 1
+        if self.support in ("unit", "uint8", "binary") and not in_unit:
             values = f"values from {X.min():g} to {X.max():g}, must lie in [0, 1]; pixels of 0..255 divided by 255 do"
             raise ValueError(f"support={self.support!r}: X has {values}, and support='real' takes any")
         seed = check_random_state(self.random_state).randint(2**31 - 1)
@@ -140,7 +141,7 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         words = [
             f"trainer.max_epochs={self.epochs}",
             f"data.batch_size={self.batch_size}",
-            f"data.support={self.support}",
+            f"data.support={'real' if self.support == 'auto' and not in_unit else self.support}",
             "data.images.max_value=1",  # nothing is rescaled: codes and densities are those of the numbers in X
             f"optimizer.lr={self.lr}",
             f"seed={seed}",

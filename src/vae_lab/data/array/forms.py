@@ -263,6 +263,11 @@ def _support_and_white(
     if found == "unit" and white <= WHITE and values.whole:
         found = "binary" if white == 1 else "unit" if asked.mask else "uint8"
     support = found if asked_support is None else asked_support
+    if found == "real" and asked.max_value != "auto":
+        raise ValueError(
+            f"data.images.max_value={asked.max_value}: {source}: values from {values.low:g} to {values.high:g}, must be"
+            f" 0 to {asked.max_value}; set the value of white, or data.support=real, which takes any number"
+        )
     if found == "real" and asked_support is not None:
         raise ValueError(
             f"data.support={asked_support}: {source}: values from {values.low:g} to {values.high:g};"
