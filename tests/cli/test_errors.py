@@ -18,6 +18,11 @@ MISTAKES = [
     (["network.width=[3]"], ["network.width", "network.widths"]),
     (["model=deep", "network=conv"], ["network=conv: vae_lab.models.Deep does not use it"]),
     (["model=deep", "network.widths=[3]"], ["network"]),
+    (
+        ["model=mhvae", "latent_dim=2", "model.latent_dims=[4,3]"],
+        ["latent_dim=2: the sizes of the model are set to [4,3]; leave one of the two out"],
+    ),
+    (["model.latent_dim=3", "latent_dim=2"], ["latent_dim=2: the sizes of the model are set to [3]"]),
     (["network=none"], ["network=null: must be Architecture"]),
     (["model=vea"], ["model=vea", "did you mean vae", "cvae, deep, ladder, mhvae, vae"]),
     (["latent_dim=0"], ["latent_dim=0", "at least 1"]),

@@ -39,7 +39,7 @@ from vae_lab.cli.trainers import OPTIMIZATION, build_trainer, refuse_blind_callb
 from vae_lab.cli.weights_memory import bounded_weights
 from vae_lab.errors import RunError, one_line
 from vae_lab.files import absolute
-from vae_lab.nested import key_of
+from vae_lab.nested import key_of, shown
 from vae_lab.threads import one_thread
 
 if TYPE_CHECKING:
@@ -211,7 +211,7 @@ def assemble(
 
 
 def _refuse_unused(composition: Composition) -> None:
-    """Raises RunError for a warm-up or a part that was asked for and would do nothing."""
+    """Raises RunError for a warm-up, a part or a size that was asked for and would do nothing."""
     cfg, overrides, choices = composition
     warmup, objective = choices.get("warmup"), choices.get("objective")
     by_default = warmup == "auto" and not any(word.startswith("warmup=") for word in overrides)
@@ -222,6 +222,11 @@ def _refuse_unused(composition: Composition) -> None:
         word = next((word.lstrip("+") for word in overrides if re.match(rf"\+*{key}[.=]", word)), None)
         if word and cfg.get(key) and f"${{{key}" not in model and f"oc.select:{key}," not in model:
             raise RunError(f"{word}: {cfg.model._target_} does not use it; leave {key} out")
+    sizes = cfg.model.get("latent_dims") or [cfg.model.get("latent_dim", cfg.latent_dim)]
+    word = next((word for word in overrides if key_of(word) == "latent_dim"), None)
+    if word and sizes[-1] != cfg.latent_dim:
+        sized = f"the sizes of the model are set to {shown(list(sizes))}"
+        raise RunError(f"{word}: {sized}; leave one of the two out, or give the same top level in both")
 
 
 def refuse_unused_val_size(composition: Composition, data: ImageDataModule) -> None:
