@@ -30,6 +30,7 @@ def test_what_is_piped_are_lines(
     lines = outcome.out.splitlines()
     steps = [line for line in lines if line.startswith("epoch ")]
     assert len(steps) == 8, outcome.out
+    assert "left" not in steps[0], "the first step also compiles and draws: on a laptop that was 7 days of 20 minutes"
     assert re.fullmatch(r"epoch 1 of 2, step 2 of 8, train/loss \d+\.\d{3}, left \d:\d\d:\d\d", steps[1])
     assert re.match(r"epoch 2 of 2, step 5 of 8, train/loss \S+, val/elbo -\d+\.\d{3}, train/elbo -\d+\.", steps[4])
     for of in ("validation", "test"):

@@ -19,20 +19,27 @@ _SECONDS_BETWEEN_LINES = 30.0
 class _TimeLeft(ProgressBar):
     """Adds ``left`` to the metrics shown: the time until the last step of the run.
 
-    It is extrapolated from the steps of this process so far, validations and pictures included.
+    It is extrapolated from the steps of this process since the first pass, validations included. That pass takes far
+    longer than others, because the model is compiled and the first pictures are drawn.
     """
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
-        self._started = (trainer.global_step, time.monotonic())
+        self._started: tuple[int, float] | None = None
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._started = self._started or (trainer.global_step, time.monotonic())
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         items = dict(super().get_metrics(trainer, pl_module))
         items.pop("v_num", None)
-        done, seconds = trainer.global_step - self._started[0], time.monotonic() - self._started[1]
-        total = trainer.estimated_stepping_batches
+        step, start = self._started or (trainer.global_step, 0.0)
+        done, total = trainer.global_step - step, trainer.estimated_stepping_batches
         if done and math.isfinite(total):
-            items["left"] = _readable(seconds / done * max(0.0, total - trainer.global_step))
+            items["left"] = _readable((time.monotonic() - start) / done * max(0.0, total - trainer.global_step))
         return items
 
 
@@ -71,6 +78,7 @@ class ProgressLines(_TimeLeft):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
         if self._is_due():
             epochs, steps = trainer.max_epochs, trainer.estimated_stepping_batches
             epoch = f"epoch {trainer.current_epoch + 1}{_of(math.inf if epochs in (None, -1) else epochs)}"
