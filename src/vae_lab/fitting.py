@@ -135,6 +135,8 @@ def compose(*words: str) -> ComposedRun:
     """
     from vae_lab.training import prepare_process  # noqa: PLC0415  (it takes seconds to import)
 
+    if lists := [word for word in words if not isinstance(word, str)]:
+        raise ConfigError(f"{lists[0]!r}: must be a string such as 'model=cvae'; compose(*words) takes a list of them")
     with _usual_torch(), composed(*words) as composition:
         cfg = composition.cfg
         check_config(cfg)

@@ -114,11 +114,12 @@ def test_nothing_stays_if_hydra_is_not_used() -> None:
         (["latent_dim=["], ConfigError, "latent_dim=[: not of the form"),
         (["latent_dim=x"], ConfigError, "latent_dim=x: must be an integer"),
         (["model=deep", "network=conv"], RunError, "network=conv: vae_lab.models.Deep does not use it"),
+        ([["model=cvae"]], ConfigError, "['model=cvae']: must be a string such as 'model=cvae'; compose(*words)"),
         (["resume=auto"], RunError, "resume=auto: only for python -m vae_lab.train"),
         (["init_from=run"], RunError, "init_from=run: only for python -m vae_lab.train"),
     ],
 )
-def test_a_mistake_is_an_error_of_one_line(words: list[str], kind: type[Exception], line: str) -> None:
+def test_a_mistake_is_an_error_of_one_line(words: list[object], kind: type[Exception], line: str) -> None:
     with pytest.raises(kind) as caught:
         compose(*words)
     assert str(caught.value).startswith(line)

@@ -122,7 +122,7 @@ def test_codes_that_are_none_are_refused_in_one_line() -> None:
     for wrong, message in (
         ([z[0].numpy(), z[1]], r"z\[0\]: a ndarray, must be a tensor; torch.as_tensor"),
         ([z[0].long(), z[1]], r"z\[0\]: int64 of shape"),
-        ([z[0][0], z[1]], r"must be floats, \(N, \*event\)"),
+        ([z[0][0], z[1]], "must be floats with one code in each row"),
         ([3, z[1]], r"z\[0\]: a int, must be a tensor"),
         ([z[0], z[1].to_sparse()], r"z\[1\]: a sparse tensor"),
     ):

@@ -23,8 +23,8 @@ _REMEDIES = {
     r"cannot model (unit|real) data|\(unit\) is not a density": "choose likelihood=gaussian",
     r"cannot model standardised data": "data.standardize=false leaves counts and positive numbers as they are",
     r"needs a conditional model": "set model.conditional=true, or choose another prior=",
-    r"conditional=True: these data have no labels": "take data with labels (data.images.label=COLUMN of a table or"
-    " a Hugging Face set), or set model.conditional=false",
+    r"conditional=True: these data have no labels": "take data with labels (class folders, train_labels.npy, or"
+    " data.images.label=COLUMN of a table or a Hugging Face set), or set model.conditional=false",
     r"^warmup\.(max_)?steps=": "warmup=none switches it off",
     r"has no parameter for the mean|has no start_at": "leave out decoder_bias=data_mean",
     r"needs a model of one level": "choose model=vae or cvae",

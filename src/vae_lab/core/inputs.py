@@ -138,7 +138,9 @@ def check_codes(model: LatentVariableModel, z: Sequence[Any]) -> None:
             raise TypeError(f"{name}: a {type(code).__name__}, must be a tensor; {remedy}")
         _check_dense(name, code)
         if not code.is_floating_point() or code.dim() < 2:
-            raise TypeError(f"{name}: {_name(code.dtype)} of shape {tuple(code.shape)}, must be floats, (N, *event)")
+            raise TypeError(
+                f"{name}: {_name(code.dtype)} of shape {tuple(code.shape)}, must be floats with one code in each row"
+            )
         _check_device(model, name, code)
         if not model.discrete:  # numbers of entries are in float32 always
             _check_dtype(model, name, code)

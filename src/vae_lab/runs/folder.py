@@ -186,7 +186,7 @@ def is_export(folder: Path) -> bool:
 
 
 def why_no_run(path: Path, key: str) -> str:
-    """Returns why a path is not a run folder, and the run to name instead if the path lies in one.
+    """Returns why a path is not a run folder, and the run to name instead if there is one around or below it.
 
     Args:
         path: path without config.yaml below it.
@@ -196,7 +196,11 @@ def why_no_run(path: Path, key: str) -> str:
         return "no such file or folder"
     around = next(filter(is_run, list(path.absolute().parents)[:2]), None)
     if around is None:
-        return f"no run there; a run folder holds {CONFIG}"
+        below = [config.parent for depth in ("*", "*/*") for config in path.glob(f"{depth}/{CONFIG}")]
+        if not below:
+            return f"no run there; a run folder holds {CONFIG}"
+        newest = shlex.quote(f"{key}={max(below, key=lambda run: (run / CONFIG).stat().st_mtime)}")
+        return f"no run there, but {len(below)} below it; {newest} names the newest"
     return f"lies inside a run; {shlex.quote(f'{key}={os.path.relpath(around)}')} names it"
 
 

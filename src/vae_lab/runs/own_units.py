@@ -188,7 +188,9 @@ def codes_as_read(z: Any) -> list[Tensor]:
     levels = [level.mean if isinstance(level, Code) else level for level in (z if several else [z])]
     codes = [level if isinstance(level, Tensor) else _tensor("z", level) for level in levels]
     if not codes or not all(code.dim() for code in codes):
-        raise ValueError("z: holds no codes, must be (N, *event), or a list of them with one for each level")
+        raise ValueError(
+            "z: holds no codes; give an array with one code in each row, or a list of them with one for each level"
+        )
     if len({len(code) for code in codes}) > 1:
         raise ValueError(f"z: codes of {', '.join(str(len(code)) for code in codes)} examples, must be equally many")
     return [code if code.is_floating_point() else code.to(torch.get_default_dtype()) for code in codes]

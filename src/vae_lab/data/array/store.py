@@ -83,7 +83,7 @@ class ArrayStore:
             self.found["train", "images"] = Stored(self.place)
         elif root == IN_MEMORY:
             raise FileNotFoundError(
-                f"data.root={root}: the run was trained on arrays in memory; save them as train_images.npy and the like"
+                f"data.root={root}: the run was trained on arrays in memory; save them as train.npy and the like"
                 " in a folder, and name it"
             )
         elif self.place.exists():
@@ -92,7 +92,7 @@ class ArrayStore:
             )
         else:
             raise FileNotFoundError(
-                f"data.root={root}: no such file or folder; expected train_images.npy in a folder, or a .npz file"
+                f"data.root={root}: no such file or folder; expected train.npy in a folder, or a .npz file"
             )
         if ("train", "images") not in self.found:
             raise FileNotFoundError(self._nothing_found())
@@ -195,9 +195,9 @@ class ArrayStore:
             names = self._other_names()
             return f"{self.place}: no array train_images in {listed_names(archives)}, but {names}; rename one"
         if not arrays:
-            return f"{self.place}: no train_images.npy and no .npz file in it{remedy_for(files)}"
+            return f"{self.place}: no train.npy and no .npz file in it{remedy_for(files)}"
         one = f", or set data.root={arrays[0]}" if len(arrays) == 1 else ""
-        return f"{self.place}: no train_images.npy, but {listed_names(arrays)}; rename the training images to it{one}"
+        return f"{self.place}: no train.npy, but {listed_names(arrays)}; rename the training images to it{one}"
 
     def _other_names(self) -> str:
         """Returns the names of what there is instead of training images."""
