@@ -176,6 +176,22 @@ def test_pixels_are_never_rescaled(support: str) -> None:
         VAE(2, support="unit", **QUICK).fit(pixels / pixels.max()).transform(100 * pixels / pixels.max())
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"overrides": ("data.binarization=static",), "support": "auto"}, "x: grey values, but this model"),
+        ({"support": "uint8"}, "x: values between the 256 grey levels"),
+    ],
+)
+def test_values_without_a_probability_get_no_score(options: dict[str, Any], message: str) -> None:
+    grey = RNG.random((40, 6))
+    vae = VAE(2, **options, **QUICK).fit(grey)
+    for given in (grey, np.where(grey > 0.5, grey, 1.0)):
+        with pytest.raises(ValueError, match=message):
+            vae.score_samples(given)
+    assert np.isfinite(vae.score_samples(grey.round())).all()
+
+
 def test_clones_and_pickles_give_the_same() -> None:
     vae = VAE(2, **QUICK).fit(X)
     for other in (clone(vae).fit(X), pickle.loads(pickle.dumps(vae))):

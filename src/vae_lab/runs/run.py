@@ -120,23 +120,26 @@ class Run:
             seed: seed of the samples; None: continues the random numbers of torch.
 
         Raises:
-            ValueError: for values that have no probability: grey ones where the model is one of 0 and 1, or numbers
-                between the levels.
+            ValueError: as `refuse_improbable`.
         """
-        head = getattr(self.model.likelihood, "head", None)
-        levels = head.levels if isinstance(head, LevelsHead) and self.spec.support in head.exact_on else 0
 
         def log_marginal(x: Tensor, y: Tensor | None) -> Tensor:
-            if self.spec.support == "binary" and not ((x == 0) | (x == 1)).all():
-                raise ValueError("x: grey values, but this model has probabilities of 0 and 1 only; give x > 0.5")
-            if levels and ((x * (levels - 1)).frac() - 0.5).abs().min() < 0.5 - _LEVEL_ROUNDING:
-                raise ValueError(
-                    f"x: values between the {levels} grey levels, which alone have probabilities; give"
-                    f" (x * {levels - 1}).round() / {levels - 1}"
-                )
+            self.refuse_improbable(x)
             return self.model.log_marginal(x, y, num_samples)
 
         return as_given(torch.cat(self._each_batch(log_marginal, x, y, seed, _MARGINAL_BATCH)), x)
+
+    def refuse_improbable(self, x: Tensor) -> None:
+        """Raises ValueError for values without a probability: grey ones if the model is of 0 and 1, or between levels."""
+        if self.spec.support == "binary" and not ((x == 0) | (x == 1)).all():
+            raise ValueError("x: grey values, but this model has probabilities of 0 and 1 only; give x > 0.5")
+        head = getattr(self.model.likelihood, "head", None)
+        levels = head.levels if isinstance(head, LevelsHead) and self.spec.support in head.exact_on else 0
+        if levels and ((x * (levels - 1)).frac() - 0.5).abs().min() < 0.5 - _LEVEL_ROUNDING:
+            raise ValueError(
+                f"x: values between the {levels} grey levels, which alone have probabilities; give"
+                f" (x * {levels - 1}).round() / {levels - 1}"
+            )
 
     def decode(self, z: Any, y: Any = None) -> Any:
         """Returns the mean of p(x | z), (N, *shape); levels below those given are at the means of their priors.

@@ -203,7 +203,11 @@ class Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
         return self._computed(means, X, y).astype(X.dtype, copy=False)
 
     def _log_prob(self, X: Numbers, y: Any) -> Numbers:
-        return self._computed(lambda x, y: self.run_.model.log_marginal(x, y, self.num_samples), X, y)
+        def log_marginal(x: Tensor, y: Tensor | None) -> Tensor:
+            self.run_.refuse_improbable(x)
+            return self.run_.model.log_marginal(x, y, self.num_samples)
+
+        return self._computed(log_marginal, X, y)
 
     def _computed(self, function: Callable[[Tensor, Tensor | None], Tensor], X: Numbers, y: Any) -> Numbers:
         """Returns a function of each example, with the same noise for all of them, so that none depends on others."""
