@@ -409,6 +409,12 @@ def test_the_how_to_for_conditions_runs(tmp_path: Path) -> None:
     assert (result.failed, result.attempted) == (0, 9)
 
 
+def test_the_how_to_for_cells_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("anndata")
+    monkeypatch.chdir(tmp_path)
+    assert run_examples((ROOT / "docs" / "howto_tables.md").read_text(encoding="utf-8")) == (0, 7)
+
+
 def test_the_how_to_for_lightning_runs() -> None:
     text = (ROOT / "docs" / "howto_lightning.md").read_text(encoding="utf-8")
     with warnings.catch_warnings():
