@@ -10,7 +10,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import gc
 import multiprocessing
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import forkserver
@@ -39,10 +39,15 @@ def pytest_runtest_setup() -> None:
         quick_digits.remember()
 
 
-def pytest_runtest_teardown() -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
     """Switches off what a run switches on in its process, for which hypothesis refuses to make floats."""
     if torch := sys.modules.get("torch"):
         torch.set_flush_denormal(False)
+    yield
+    if nextitem is None or nextitem.path != item.path:  # what is left are caches and modules, a million objects
+        gc.collect()
+        gc.freeze()
 
 
 @dataclass(frozen=True)
