@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+from collections import defaultdict
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,8 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.defaults_list import DefaultsList, Overrides
 from hydra._internal.hydra import Hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, ListConfig
+from omegaconf.nodes import AnyNode, BooleanNode, FloatNode, IntegerNode, StringNode
 
 LOAD, PARSE_RULE, GET_MODE = yaml.load, OverridesParser.parse_rule, Hydra.get_mode
 LIST, MERGE = config_loader_impl.create_defaults_list, ConfigLoaderImpl._compose_config_from_defaults_list
@@ -59,6 +62,8 @@ def remember() -> None:
     config_loader_impl.create_defaults_list = create_defaults_list
     ConfigLoaderImpl._compose_config_from_defaults_list = compose_config  # type: ignore[method-assign]
     defaults_list._create_interpolation_map = interpolation_map
+    for kind in (DictConfig, ListConfig, AnyNode, BooleanNode, FloatNode, IntegerNode, StringNode):
+        kind.__deepcopy__ = copy_of_node  # type: ignore[method-assign]
 
 
 def load(stream: Any, Loader: Any) -> Any:  # noqa: N803
@@ -108,3 +113,19 @@ def compose_config(loader: ConfigLoaderImpl, defaults: list[Any], repo: Any) -> 
 def interpolation_map(overrides: Overrides, defaults: list[Any], self_added: bool) -> Any:
     """Returns what the interpolations of a defaults list stand for, if it has any."""
     return MAP(overrides, defaults, self_added) if any(each.is_interpolation() for each in defaults) else None
+
+
+def copy_of_node(node: Any, memo: dict[int, Any]) -> Any:
+    """Returns a deep copy of a part of a config as OmegaConf makes it, without checking again what it holds."""
+    copied, metadata, content = object.__new__(type(node)), node._metadata, node.__dict__.get("_content")
+    cache = deepcopy(metadata.resolver_cache, memo) if metadata.resolver_cache else defaultdict(dict)
+    of_node = object.__new__(type(metadata))
+    of_node.__dict__.update(metadata.__dict__, flags=dict(metadata.flags), resolver_cache=cache)
+    copied.__dict__.update(node.__dict__, _metadata=of_node, _flags_cache=None)
+    if isinstance(content, dict | list):
+        children = [child.__deepcopy__(memo) for child in (content.values() if isinstance(content, dict) else content)]
+        for child in children:
+            child.__dict__["_parent"] = copied
+        paired = zip(content, children, strict=True)
+        copied.__dict__["_content"] = dict(paired) if isinstance(content, dict) else children
+    return copied
