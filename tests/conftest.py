@@ -32,11 +32,15 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_runtest_setup() -> None:
-    """Lets a run remember the digits of the one before, once the modules that read them are imported."""
+    """Lets a run remember what is the same as in the one before, once the modules that find it are imported."""
     if "vae_lab.data.datamodule" in sys.modules:
         from tests import quick_digits
 
         quick_digits.remember()
+    if "vae_lab.training" in sys.modules:
+        from tests import quick_runs
+
+        quick_runs.remember()
 
 
 @pytest.hookimpl(wrapper=True)
