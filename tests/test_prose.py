@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -26,8 +27,13 @@ BANNED = re.compile(
 )
 
 
-def docstrings(path: Path) -> Iterator[str]:
-    """Yields the docstrings of a file: of modules, classes and functions, and those below attributes."""
+@cache
+def docstrings(path: Path) -> list[str]:
+    """Returns the docstrings of a file: of modules, classes and functions, and those below attributes."""
+    return list(_docstrings(path))
+
+
+def _docstrings(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         for child in node.body if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) else []:
             text = getattr(getattr(child, "value", None), "value", None)
