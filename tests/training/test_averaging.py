@@ -15,7 +15,7 @@ from pytorch_lightning import LightningModule
 from pytorch_lightning.plugins import Precision
 
 from tests.training.same_run import assert_same, curves_of
-from tests.training.test_resume import QUICK, stopped_at
+from tests.training.test_resume import QUICK, QUICK_DRAWN, stopped_at
 from vae_lab import load_run
 from vae_lab.training import WeightAverage, skipping
 from vae_lab.training.callbacks import Pictures
@@ -96,8 +96,7 @@ def test_pictures_are_those_of_the_averaged_weights(
             drawn.setdefault(tag, []).append(picture)
 
     monkeypatch.setattr(Pictures, "_publish", publish)
-    words = [word for word in WORDS if not word.startswith("callbacks")]
-    words += ["callbacks.pictures.every_n_epochs=1", "callbacks.projector=null", "optimizer.lr=0.1"]
+    words = [*QUICK_DRAWN, *WORDS[len(QUICK) :], "callbacks.pictures.every_n_epochs=1", "optimizer.lr=0.1"]
     still = EMA.replace("decay:0.8", "decay:1.0,update_starting_at_step:0")
     assert train(*words, still, f"hydra.run.dir={tmp_path}").code == 0
     assert len(drawn["reconstructions"]) > 3

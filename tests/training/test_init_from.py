@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from conftest import Outcome
+from conftest import Outcome, trained_run
 
 from tests.training import processes
 from tests.training.same_run import assert_same, state_of
@@ -33,11 +33,15 @@ def refused(outcome: Outcome) -> str:
     return outcome.error_lines[0]
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return trained_run(tmp_path_factory.mktemp("trained"), *QUICK)
+
+
 @pytest.fixture
-def source(train: Callable[..., Outcome], tmp_path: Path) -> Path:
-    run = tmp_path / "old run (1), ü's=2"
-    assert train(*QUICK, f"hydra.run.dir={run}").code == 0
-    return run
+def source(trained: Path, tmp_path: Path) -> Path:
+    """A copy of the run, which a test may change."""
+    return Path(shutil.copytree(trained, tmp_path / "old run (1), ü's=2"))
 
 
 @pytest.mark.parametrize("name", [".", "checkpoints/last.ckpt"])

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from conftest import FAST, Outcome
+from conftest import FAST, Outcome, trained_run
 
 from tests.training.same_run import assert_same, curves_of, state_of
 from vae_lab.cli.resume import checkpoint_to_resume
@@ -35,6 +35,21 @@ QUICK = (
     "trainer.limit_val_batches=2",
     "trainer.limit_test_batches=2",
 )
+QUICK_DRAWN = (
+    *(word for word in QUICK if not word.startswith("callbacks")),
+    "callbacks.projector=null",
+    "latent_dim=3",
+    "callbacks.pictures.num_samples=4",
+    "callbacks.pictures.num_reconstructions=2",
+    "callbacks.pictures.num_interpolations=1",
+)
+"""The same with pictures, all of them small."""
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nothing happened to."""
+    return trained_run(tmp_path_factory.mktemp("uninterrupted"), *QUICK)
 
 
 @pytest.fixture
@@ -84,10 +99,13 @@ def test_stopped_within_epochs_and_between(
 
 
 def test_stopped_again_before_the_first_step(
-    train: Callable[..., Outcome], stopped_at: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    train: Callable[..., Outcome],
+    stopped_at: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    uninterrupted: Path,
 ) -> None:
-    reference, run = tmp_path / "reference", tmp_path / "run"
-    assert train(*QUICK, f"hydra.run.dir={reference}").code == 0
+    run = tmp_path / "run"
     stopped_at(BATCHES + 3, signal.SIGTERM)
     assert train(*QUICK, f"hydra.run.dir={run}").code == 143
 
@@ -101,7 +119,7 @@ def test_stopped_again_before_the_first_step(
         patch.setattr(LastCheckpoint, "save_between_epochs", stopped)
         assert train(f"resume={run}").code == 143
     assert train(f"resume={run}").code == 0
-    assert_same(run, reference)
+    assert_same(run, uninterrupted)
 
 
 def test_a_point_that_a_callback_of_lightning_writes_before_a_batch_is_not_doubled(
@@ -119,25 +137,27 @@ def test_a_point_that_a_callback_of_lightning_writes_before_a_batch_is_not_doubl
     assert "lr-Adam" in curves_of(run)
 
 
-def test_two_epochs_and_one_more_are_three(train: Callable[..., Outcome], tmp_path: Path) -> None:
-    reference, run = tmp_path / "reference", tmp_path / "run"
-    assert train(*QUICK, f"hydra.run.dir={reference}").code == 0
+def test_two_epochs_and_one_more_are_three(train: Callable[..., Outcome], tmp_path: Path, uninterrupted: Path) -> None:
+    run = tmp_path / "run"
     assert train(*QUICK, "trainer.max_epochs=2", f"hydra.run.dir={run}").code == 0
     assert train(f"resume={run}", f"trainer.max_epochs={EPOCHS}").code == 0
-    assert_same(run, reference)
+    assert_same(run, uninterrupted)
     assert yaml.safe_load((run / "config.yaml").read_text())["trainer"]["max_epochs"] == EPOCHS
 
     again = train(f"resume={run}", f"trainer.max_epochs={EPOCHS}")  # nothing is left to do but the test
     assert again.code == 0
-    assert_same(run, reference)
+    assert_same(run, uninterrupted)
 
 
 @pytest.mark.parametrize("which", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 def test_stopped_within_the_test(
-    train: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, which: signal.Signals
+    train: Callable[..., Outcome],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    uninterrupted: Path,
+    which: signal.Signals,
 ) -> None:
-    reference, run = tmp_path / "reference", tmp_path / "run"
-    assert train(*QUICK, f"hydra.run.dir={reference}").code == 0
+    run = tmp_path / "run"
     whole = VariationalModule.test_step
 
     def step(self: VariationalModule, batch: Any, batch_idx: int) -> None:
@@ -151,7 +171,7 @@ def test_stopped_within_the_test(
         assert f"python -m vae_lab.train resume={run}" in outcome.out
     assert not (run / "metrics.json").exists()
     assert train(f"resume={run}").code == 0
-    assert_same(run, reference)
+    assert_same(run, uninterrupted)
 
 
 def test_weights_in_double_precision_go_on_in_it(
@@ -193,7 +213,7 @@ def test_the_last_pictures_and_points_come_before_the_last_checkpoint(
     """A run that is killed right after it has nothing left to train, so that nothing would draw or log them again."""
     reference, run = tmp_path / "reference", tmp_path / "run"
     more, last_step = ENDS[end]
-    words = (*(word for word in QUICK if not word.startswith("callbacks")), "callbacks.projector=null", *more)
+    words = (*QUICK_DRAWN, *more)
     assert train(*words, "logger=many", f"hydra.run.dir={reference}").code == 0
     with monkeypatch.context() as patch:
         kill_after_saving(patch, last_step)
@@ -208,15 +228,14 @@ def pictures_of(run: Path) -> dict[str, bytes]:
 
 
 def test_resume_auto_is_one_command_for_a_cluster(
-    train: Callable[..., Outcome], stopped_at: Callable[..., None], tmp_path: Path
+    train: Callable[..., Outcome], stopped_at: Callable[..., None], tmp_path: Path, uninterrupted: Path
 ) -> None:
-    reference, run = tmp_path / "reference", tmp_path / "run"
-    assert train(*QUICK, f"hydra.run.dir={reference}").code == 0
+    run = tmp_path / "run"
     words = (*QUICK, "resume=auto", f"hydra.run.dir={run}")
     stopped_at(9, signal.SIGTERM)
     assert train(*words).code == 143
     assert train(*words).code == 0
-    assert_same(run, reference)
+    assert_same(run, uninterrupted)
 
 
 def test_what_cannot_be_resumed_says_so(train: Callable[..., Outcome], tmp_path: Path) -> None:
