@@ -130,7 +130,7 @@ class Run:
         return as_given(torch.cat(self._each_batch(log_marginal, x, y, seed, _MARGINAL_BATCH)), x)
 
     def refuse_improbable(self, x: Tensor) -> None:
-        """Raises ValueError for values without a probability: grey ones if the model is of 0 and 1, or between levels."""
+        """Raises ValueError for values without a probability: grey ones in a model of 0 and 1, or between levels."""
         if self.spec.support == "binary" and not ((x == 0) | (x == 1)).all():
             raise ValueError("x: grey values, but this model has probabilities of 0 and 1 only; give x > 0.5")
         head = getattr(self.model.likelihood, "head", None)
