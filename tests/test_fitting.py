@@ -296,6 +296,15 @@ def test_wrong_input_is_named_in_one_line_before_training(call: Callable[[], Any
     assert not list(Path().iterdir()), "nothing is left behind"
 
 
+@pytest.mark.parametrize(
+    ("argument", "word"),
+    [({"latent_dim": 2}, "latent_dim=3"), ({"model": "vae"}, "model=cvae"), ({"folder": "a"}, "hydra.run.dir=b")],
+)
+def test_an_argument_and_a_word_that_say_the_same_are_refused(argument: dict[str, Any], word: str) -> None:
+    with pytest.raises(ValueError, match=f"overrides: {word}: is an argument of fit; leave it out of overrides"):
+        vae_lab.fit(X, overrides=[*TINY, word], verbose=False, **argument)
+
+
 def test_a_run_without_checkpoints_returns_what_was_trained() -> None:
     words = ["trainer=cpu", "network.widths=[8]", "logger=none", "trainer.max_epochs=2"]
     kept = vae_lab.fit(X, overrides=[*words, *TINY[2:4]], folder="kept", verbose=False)

@@ -13,7 +13,7 @@ import torch
 import yaml
 from pytorch_lightning import LightningDataModule
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, RandomSampler, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, RandomSampler, Subset, TensorDataset
 
 import vae_lab
 from tests.conftest import Outcome
@@ -472,11 +472,41 @@ def test_overfitting_takes_the_same_batches_in_every_epoch(
 
     monkeypatch.setattr(LatentVariableModel, "forward", recorded)
     loader = DataLoader(TensorDataset(X, Y), batch_size=20, shuffle=True)
-    data = {"arrays": (X, Y), "balanced": (X, Y), "Dataset": TensorDataset(X, Y), "loader": loader}[form]
-    words = [*TINY, word, "trainer.max_epochs=3", "compile=false", "data.batch_size=20"]
+    dataset = Subset(TensorDataset(X, Y), range(len(X)))
+    data = {"arrays": (X, Y), "balanced": (X, Y), "Dataset": dataset, "loader": loader}[form]
+    words = [*TINY, word, "trainer.max_epochs=3", "compile=false"]
+    words += ["data.batch_size=20"] * (form != "loader")
     words += ["data.balance=true"] * (form == "balanced")
     vae_lab.fit(data, overrides=words, val=loader if form == "loader" else None, verbose=False)
     number = len(seen) // 3
     assert number == (1 if word.startswith("debug") else 2)
     assert seen == seen[:number] * 3
     assert len({*seen}) == number
+
+
+HALF = Subset(TensorDataset(X, Y), range(len(X)))
+OTHER = DataLoader(HALF, batch_size=20)
+
+
+@pytest.mark.parametrize("word", ["data.val_size=0.5", "data.test_size=0.5"])
+def test_a_size_of_a_dataset_makes_its_part(word: str) -> None:
+    run = vae_lab.fit(HALF, overrides=[*TINY, word, "trainer.max_epochs=1"], verbose=False)
+    sizes = {"data.val_size=0.5": "train 27, val 27, test 6", "data.test_size=0.5": "train 27, val 3, test 30"}
+    assert run.config["in_memory"]["examples"] == sizes[word]
+
+
+@pytest.mark.parametrize(
+    ("data", "others", "word", "message"),
+    [
+        (HALF, {"val": HALF}, "data.val_size=0.5", "because the loader of val is the validation set; leave val_size"),
+        (HALF, {"test": HALF}, "data.test_size=0.5", "because the loader of test is the test set"),
+        (HALF, {"test": HALF}, "data.split_seed=1", "because the loader of test is the test set"),
+        (OTHER, {"val": OTHER}, "data.batch_size=30", "because the loader of train is the training set"),
+        (OTHER, {"val": OTHER}, "data.test_size=0.5", "because the loader of val is the test set"),
+        ((X, Y), {"test": (X, Y)}, "data.images.test_fraction=0.5", "because test x is the test set"),
+        ((X, Y), {"test": (X, Y)}, "data.images.split_seed=1", "because test x is the test set"),
+    ],
+)
+def test_a_size_that_makes_no_part_is_refused(data: Any, others: dict[str, Any], word: str, message: str) -> None:
+    with pytest.raises(RunError, match=f"{word}: not used, {message}"):
+        vae_lab.fit(data, overrides=[*TINY, word], verbose=False, **others)

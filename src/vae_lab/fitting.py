@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 from omegaconf import OmegaConf
 
 from vae_lab.cli.check import ConfigError, check_config
-from vae_lab.cli.compose import Composition, assemble, composed, name_whole_root, refuse_unused_val_size
+from vae_lab.cli.compose import Composition, assemble, composed, name_whole_root, refuse_unused_sizes
 from vae_lab.cli.paths import quoted
 from vae_lab.cli.remedies import formatted_warning, naming_keys
 from vae_lab.cli.repeated_words import completed_words
@@ -150,7 +150,7 @@ def compose(*words: str) -> ComposedRun:
             prepare_process(cfg.seed)
             with naming_keys(cfg):
                 data, module, trainer = assemble(composition)
-            refuse_unused_val_size(composition, data)
+            refuse_unused_sizes(composition, data)
         except BaseException:
             discard()
             raise
@@ -176,7 +176,9 @@ def _words(
         )
     if folder is not None and resume is not None:
         raise ConfigError(f"folder={folder}: resume={resume} goes on in its own folder; leave folder out")
-    if word := next((word for word in overrides if key_of(word) in ("resume", "data")), None):
+    arguments = {"model": model, "latent_dim": latent_dim, "hydra.run.dir": folder}
+    taken = {"resume", "data", *(key for key, value in arguments.items() if value is not None)}
+    if word := next((word for word in overrides if key_of(word) in taken), None):
         raise ConfigError(f"overrides: {word}: is an argument of fit; leave it out of overrides")
     words = [f"data={data}"]
     words += [f"{key}={value}" for key, value in (("model", model), ("latent_dim", latent_dim)) if value is not None]

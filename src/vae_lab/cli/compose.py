@@ -45,7 +45,7 @@ from vae_lab.threads import one_thread
 if TYPE_CHECKING:
     from vae_lab.data import ImageDataModule
     from vae_lab.training import VariationalModule
-    from vae_lab.types import DataSpec
+    from vae_lab.types import DataSpec, SplitName
 
 keys.install()  # at import, because a job in a process of another launcher composes its config there
 
@@ -67,6 +67,16 @@ register_resolver("batch_norm_with", lambda prior: not str(prior).endswith(".Vam
 
 NO_SETTINGS = ("sweep", "sweep.resume", "resume", "resume_changed", "launcher", "search")
 """Keys of the command line that say how a run is started, and are not settings of it."""
+
+_OF_SPLITS: dict[str, SplitName] = {
+    "data.batch_size": "train",
+    "data.val_size": "val",
+    "data.images.test_fraction": "test",
+    "data.images.split_seed": "test",
+    "data.test_size": "test",
+    "data.split_seed": "test",
+}
+"""Split that each key makes, if the data do not bring it."""
 
 
 class Composition(NamedTuple):
@@ -229,12 +239,15 @@ def _refuse_unused(composition: Composition) -> None:
         raise RunError(f"{word}: {sized}; leave one of the two out, or give the same top level in both")
 
 
-def refuse_unused_val_size(composition: Composition, data: ImageDataModule) -> None:
-    """Raises RunError for a val_size that was asked for if the data bring a validation set of their own."""
-    word = next((word for word in composition.overrides if key_of(word) == "data.val_size" and "=" in word), None)
-    if word and data.images.has_val:
-        own = data.images.origin("val") or f"the validation set of {data.images.name}"
-        raise RunError(f"{word.lstrip('+')}: not used, because {own} is the validation set; leave val_size out")
+def refuse_unused_sizes(composition: Composition, data: ImageDataModule) -> None:
+    """Raises RunError for the size, or the seed, of a split that was asked for if the data bring that split."""
+    words = {key_of(word): word.lstrip("+") for word in composition.overrides if "=" in word}
+    brought = getattr(getattr(data, "images", data), "brought", lambda split: "")
+    for key, split in _OF_SPLITS.items():
+        if key in words and (own := brought(split)):
+            what = {"train": "training", "val": "validation"}.get(split, split)
+            name = key.rpartition(".")[2]
+            raise RunError(f"{words[key]}: not used, because {own} is the {what} set; leave {name} out")
 
 
 def _try_optimizer(parts: Mapping[str, Any]) -> None:

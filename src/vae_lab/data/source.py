@@ -131,6 +131,10 @@ class DataSource(ABC):
         """The folder or file that the data are read from; empty if there is none, or if it is not known."""
         return ""
 
+    def brought(self, split: SplitName) -> str:
+        """Returns the validation or the test set that the data bring, in words; '' if it is a part of the others."""
+        return f"that of {self.name}" if split == "test" or (split == "val" and self.has_val) else ""
+
     def origin(self, split: SplitName) -> str:
         """Returns where a split comes from, in a few words; empty if that goes without saying."""
         return ""

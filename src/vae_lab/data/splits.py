@@ -114,6 +114,9 @@ class OwnData(DataSource):
     def place(self) -> str:
         return self.root
 
+    def brought(self, split: SplitName) -> str:
+        return (self.origin(split) or super().brought(split)) if split != "train" and split in self._files else ""
+
     def origin(self, split: SplitName) -> str:
         if split == "test" and split not in self._files:
             return "all examples" if self._tests_on_all else f"chosen by chance, {self.test_fraction:.0%}"

@@ -68,6 +68,7 @@ class LoaderDataModule(LightningDataModule):
             spec: spec of the data; None: found by reading them.
         """
         self._loaders, self.inner, self._given_spec = loaders, inner, spec
+        self._brought: tuple[SplitName, ...] = ("train", "val", "test")
 
     def hold_dataset(self, train: Any, val: Any = None, test: Any = None) -> None:
         """Serves map-style data sets; without ``val`` and ``test`` parts of the first one.
@@ -87,6 +88,12 @@ class LoaderDataModule(LightningDataModule):
         batches = partial(DataLoader, batch_size=self.batch_size, collate_fn=collated)
         loaders = {"train": batches(Subset(train, rows.tolist()), shuffle=True)}
         self.hold(loaders | {name: batches(part) for name, part in parts.items()})  # type: ignore[arg-type]
+        given: dict[SplitName, Any] = {"val": val, "test": test}
+        self._brought = tuple(name for name, part in given.items() if part is not None)
+
+    def brought(self, split: SplitName) -> str:
+        """Returns the loader that the program brings as a split, in words; empty for a part of a data set."""
+        return f"the loader of {self._served(split)}" if split in self._brought else ""
 
     @cached_property
     def scans(self) -> dict[SplitName, Scan]:
