@@ -32,6 +32,7 @@ MISTAKES = [
     (["latent_dim=true"], ["latent_dim=true", "an integer"]),
     (["latent_dim=["], ["latent_dim=[: not of the form KEY=VALUE; quote a word with spaces"]),
     (["network.widths=8,4"], ["network.widths=8,4: several values; write a list as [a,b], or add -m"]),
+    (["likelihood=poisson"], ["likelihood=poisson: no such option; choose from auto", "by --config-dir FOLDER"]),
     (["data=MNIST"], ["data=MNIST: no such option; did you mean mnist?"]),
     (["trainer.epochs=3"], ["did you mean trainer.max_epochs or trainer.min_epochs?"]),
     (["lr=1e-3"], ["lr: no such key; did you mean optimizer.lr?"]),

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
@@ -102,9 +102,9 @@ def message(error: Exception) -> str:
         if group == "hydra/launcher" and option in EXTRAS:
             extra, package = EXTRAS[option]
             return f"launcher={option}: needs {package}; pip install 'vae-lab[{extra}]'"
-        return (
-            f"{group}={option}: no such option{_nearest(option, error.options)}choose from {', '.join(error.options)}"
-        )
+        hint = did_you_mean(option, error.options)
+        near, own = (hint, "") if hint.startswith("; did") else (";", ", or add your own by --config-dir FOLDER")
+        return f"{group}={option}: no such option{near} choose from {', '.join(error.options)}{own}"
     if isinstance(error, OverrideParseException):
         return f"{error.override}: {NOT_AN_OVERRIDE}"
     root = root_cause(error)
@@ -128,11 +128,6 @@ def _unresolved(reason: str) -> str | None:
     is_path = key_of(word) in PATHS
     remedy = "choose a path without ${" if is_path else "give it a value"
     return f"{key}={path_of(word) if is_path else value}: there is no key {found[1]}; {remedy}"
-
-
-def _nearest(option: str, options: Sequence[str]) -> str:
-    hint = did_you_mean(option, options)
-    return f"{hint} " if hint.startswith("; did") else "; "
 
 
 @contextmanager

@@ -110,8 +110,11 @@ def _write_h5ad(table: CodeTable, path: Path) -> None:
 
     scalars = {name: np.array(column) for name, column in table.columns.items() if column.ndim == 1}
     index = pandas.Index(map(str, range(table.size)))
-    strings = {name: values.astype(object) for name, values in scalars.items() if values.dtype.kind == "U"}
-    obs = pandas.DataFrame(scalars | strings, index=index)
+    obs = pandas.DataFrame(scalars, index=index)
+    for name, values in scalars.items():
+        if values.dtype.kind == "U":  # as anndata would convert them itself, with a line for each
+            names = values.astype(object)
+            obs[name] = pandas.Categorical(names) if len(np.unique(values)) < table.size else names
     # As plain arrays, because anndata knows no memory maps; they stay on disk.
     plain = {name: column.view(np.ndarray) for name, column in table.columns.items() if column.ndim > 1}
     obsm = {name: column.reshape(table.size, -1) for name, column in plain.items()}
