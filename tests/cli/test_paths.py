@@ -174,4 +174,5 @@ def test_the_help_is_that_of_hydra(command: Callable[..., Outcome], tmp_path: Pa
     shown = command(main, "--help", *words)
     assert shown.code == 0, shown.err
     assert "max_epochs: 7" in shown.out
+    assert ("network: conv" in shown.out) == (main is train_main), "evaluate takes no network"
     assert shown.out == command(main, "--help", "--config-dir=empty", *words).out  # which Hydra prints itself
