@@ -62,6 +62,9 @@ def test_without_a_sweep_it_says_so(train: Train, tmp_path: Path) -> None:
     outcome = train("launcher=joblib", *QUICK)
     assert outcome.code == 1
     assert outcome.error_lines == ["error: launcher=joblib: runs the jobs of a sweep; add -m (one job is a sweep, too)"]
+    assert train("sweep=latent_dim", *QUICK).error_lines == [
+        "error: sweep=latent_dim: gives the values of a sweep; add -m"
+    ]
     assert not list(tmp_path.iterdir())
 
 

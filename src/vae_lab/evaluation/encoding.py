@@ -116,12 +116,12 @@ class _EncodingModule(LightningModule):
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         y = batch.y if self.model.conditional else None
         columns: dict[str, Tensor] = {}
-        with noise.fixed_seed(noise.seed_of_batch(self.settings.seed, batch_idx), self.device):
-            if self.settings.num_samples is not None:
-                columns["log_prob"] = self.model.log_marginal(
-                    batch.x, y, self.settings.num_samples, self.settings.chunk
-                )
-            terms = self.model(batch.x, y, self.settings.elbo_samples)
+        settings, seed = self.settings, noise.seed_of_batch(self.settings.seed, batch_idx)
+        if settings.num_samples is not None:
+            with noise.fixed_seed(seed, self.device):
+                columns["log_prob"] = self.model.log_marginal(batch.x, y, settings.num_samples, settings.chunk)
+        with noise.fixed_seed(seed, self.device):  # again, so that codes do not depend on whether log p(x) is asked for
+            terms = self.model(batch.x, y, settings.elbo_samples)
         columns["elbo"] = terms.elbo
         for number, level in enumerate(terms.levels, start=1):
             code = code_of(level)

@@ -36,6 +36,8 @@ class SweepCallback(Callback):
         with _ending_the_command():
             if config.sweep.resume is not None:
                 raise RunError(f"sweep.resume={config.sweep.resume}: resumes a sweep; add -m")
+            if sweep := config.hydra.runtime.choices.sweep:
+                raise RunError(f"sweep={sweep}: gives the values of a sweep; add -m")
             if launcher := config.hydra.runtime.choices.launcher:
                 raise RunError(f"launcher={launcher}: runs the jobs of a sweep; add -m (one job is a sweep, too)")
             if (search := config.hydra.runtime.choices.search) and config.search.trial is None:
