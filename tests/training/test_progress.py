@@ -48,6 +48,16 @@ def test_what_is_piped_are_lines(
         assert not REDRAWN.search(outcome.out + outcome.err)
 
 
+def test_the_lines_of_a_sweep_name_their_job(train: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "_SECONDS_BETWEEN_LINES", 0.0)
+    outcome = train("-m", "latent_dim=2,3", *WORDS, "trainer.max_epochs=1", "callbacks.checkpoint=null")
+    assert outcome.code == 0, outcome.err
+    for name in ("latent_dim=2", "latent_dim=3"):
+        for line in ("epoch 1 of 1, step 1 of 4", "validation, batch 1 of", "test, batch 1 of"):
+            assert f"{name}: {line}" in outcome.out
+    assert not re.search("^(epoch|validation|test), ", outcome.out, re.MULTILINE)
+
+
 def test_a_line_comes_every_half_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])

@@ -7,11 +7,14 @@ import sys
 import time
 from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ProgressBar, TQDMProgressBar
 from pytorch_lightning.callbacks.progress.tqdm_progress import Tqdm
+
+from vae_lab.runs.sweep_folder import is_sweep
 
 _SECONDS_BETWEEN_LINES = 30.0
 
@@ -86,25 +89,25 @@ class ProgressLines(_TimeLeft):
                 f"{name} {value:.3f}" if isinstance(value, float) else f"{name} {value}"
                 for name, value in self.get_metrics(trainer, pl_module).items()
             ]
-            print(", ".join([epoch, f"step {trainer.global_step}{_of(steps)}", *metrics]), flush=True)
+            _print_line(trainer, ", ".join([epoch, f"step {trainer.global_step}{_of(steps)}", *metrics]))
 
     def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
-        self._count("validation", args[2], trainer.num_val_batches[0])
+        self._count(trainer, "validation", args[2], trainer.num_val_batches[0])
 
     def on_test_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
-        self._count("test", args[2], trainer.num_test_batches[0])
+        self._count(trainer, "test", args[2], trainer.num_test_batches[0])
 
     def on_predict_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any) -> None:
-        self._count("batches", args[2], trainer.num_predict_batches[0])
+        self._count(trainer, "batches", args[2], trainer.num_predict_batches[0])
 
-    def _count(self, what: str, index: int, total: float) -> None:
+    def _count(self, trainer: Trainer, what: str, index: int, total: float) -> None:
         """Prints how many batches are done of those that are only looked at."""
         if index == 0:
             self._first = time.monotonic()
         if self._is_due():
             seconds = (time.monotonic() - self._first) / max(index, 1)
             left = f", left {_readable(seconds * (total - index - 1))}" if index and math.isfinite(total) else ""
-            print(f"{what}, batch {index + 1}{_of(total)}{left}", flush=True)
+            _print_line(trainer, f"{what}, batch {index + 1}{_of(total)}{left}")
 
     def _is_due(self) -> bool:
         """True once half a minute has passed since the line before, in the process that prints."""
@@ -123,6 +126,12 @@ def with_usual_progress(callbacks: Sequence[Callback]) -> list[Callback]:
         return list(callbacks)
     shown = [ProgressLines() if type(each) is Progress and each.is_enabled else each for each in callbacks]
     return shown if any(isinstance(each, ProgressBar) for each in shown) else [*shown, ProgressLines()]
+
+
+def _print_line(trainer: Trainer, line: str) -> None:
+    """Prints a line, in a sweep after the name of the job, because several may print at once."""
+    folder = Path(trainer.default_root_dir)
+    print(f"{folder.name}: {line}" if is_sweep(folder.parent) else line, flush=True)
 
 
 def _of(total: float | None) -> str:
