@@ -37,7 +37,7 @@ def pytest_runtest_setup() -> None:
         from tests import quick_digits
 
         quick_digits.remember()
-    if "vae_lab.training" in sys.modules:
+    if "vae_lab.cli.check" in sys.modules:
         from tests import quick_runs
 
         quick_runs.remember()
