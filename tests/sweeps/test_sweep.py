@@ -35,7 +35,10 @@ QUICK = BARE
 
 @pytest.fixture
 def instant(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[int, BaseException]]:
-    """Trainings that take no time: what `fit` would leave behind, or an error that a test asks for by latent_dim."""
+    """Trainings that take no time: what `fit` would leave behind, or an error that a test asks for by latent_dim.
+
+    Their reports have no charts, which take longer than all the rest.
+    """
     raises: dict[int, BaseException] = {}
 
     def fit(trainer: Any, module: Any, data: Any, record: Any, *_: Any) -> None:
@@ -46,6 +49,7 @@ def instant(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[int, BaseException
         runs.save_metrics(record.run, {"test/elbo": -100.0}, record.seed, 1.0, **how)
 
     monkeypatch.setattr(vae_lab.training, "fit", fit)
+    monkeypatch.setattr("vae_lab.reports.page.charts", lambda comparison: [])
     return raises
 
 
