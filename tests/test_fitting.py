@@ -344,12 +344,12 @@ def test_the_program_is_as_it_was() -> None:
         denormal = float(torch.tensor(1e-310, dtype=torch.float64) * 1)
         of_python = [list(warnings.filters), warnings.formatwarning, threading.excepthook, sys.stdout]
         randoms = [random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()]
-        return [*handlers, *of_hydra, denormal, *of_python, *randoms]
+        return [*handlers, *of_hydra, denormal, torch.get_deterministic_debug_mode(), *of_python, *randoms]
 
     signal.signal(signal.SIGTERM, own := lambda *_: None)
     try:
         before = state()
-        fitted("run", 1)
+        fitted("run", 1, words=["trainer.deterministic=true"])
         with pytest.raises(ValueError, match="latent_dim"):
             fitted("other", latent_dim=0)
         assert state() == before

@@ -278,6 +278,7 @@ def _restored_process(verbose: bool, python: Any) -> Iterator[None]:
     in_main_thread = threading.current_thread() is threading.main_thread()
     handlers = {number: signal.getsignal(number) for number in interrupts.SIGNALS} if in_main_thread else {}
     states, hook, format_warning = random_states(), threading.excepthook, warnings.formatwarning
+    deterministic = torch.get_deterministic_debug_mode()
     flushes = not bool(torch.tensor(1e-310, dtype=torch.float64) * 1 > 0)
     output = contextlib.nullcontext() if verbose else contextlib.redirect_stdout(_QuietThread(sys.stdout))
     with warnings.catch_warnings(), output:
@@ -290,4 +291,5 @@ def _restored_process(verbose: bool, python: Any) -> Iterator[None]:
                 signal.signal(number, handler)
             set_random_states({**states, "python": python})
             torch.set_flush_denormal(flushes)
+            torch.set_deterministic_debug_mode(deterministic)
             threading.excepthook, warnings.formatwarning = hook, format_warning
