@@ -273,6 +273,9 @@ def test_files_of_which_it_is_not_clear_what_they_hold(tmp_path: Path) -> None:
     (tmp_path / "t.xls").write_text("")
     with pytest.raises(ValueError, match=r"t.xls: not a table; expected one of .csv"):
         _ = Table(str(tmp_path / "t.xls")).shape
+    (tmp_path / "cells.h5ad").write_text("")
+    with pytest.raises(ValueError, match=r"not a table; vae_lab\.fit\(anndata\.read_h5ad\(FILE\)\) trains on it"):
+        _ = Table(str(tmp_path / "cells.h5ad")).shape
     (tmp_path / "bad.parquet").write_bytes(b"no")
     with pytest.raises(ValueError, match=r"bad.parquet: not readable") as raised:
         _ = Table(str(tmp_path / "bad.parquet")).shape

@@ -202,8 +202,8 @@ def _first_text(values: Column, path: Path) -> str:
                 remedy = "correct it"
             else:
                 remedy = (
-                    "name the column in data.images.categorical, or leave it out of data.images.columns; if it is the"
-                    " class, set data.images.label to its name"
+                    "name the column in data.images.categorical, or leave it out of data.images.columns or of the file;"
+                    " if it is the class, set data.images.label to its name"
                 )
             return f"{value!r} in row {row + 1} is not a number; {remedy}"
     return "not numbers; leave it out of data.images.columns"

@@ -16,6 +16,13 @@ Header = bool | Literal["auto"]
 
 _SEPARATORS = {".csv": ",;\t|", ".tsv": "\t", ".txt": ",;\t|"}
 _SUFFIXES = (*_SEPARATORS, ".parquet", ".pq", ".feather", ".arrow", ".ipc")
+_REMEDIES = {
+    ".npy": "for arrays, set data=array",
+    ".npz": "for arrays, set data=array",
+    ".h5ad": "vae_lab.fit(anndata.read_h5ad(FILE)) trains on it",
+    ".xlsx": "pandas.read_excel(FILE).to_csv('table.csv', index=False) makes one of it",
+}
+"""Remedy by the suffix of a file that is not a table."""
 _COMPRESSED = (".gz", ".bz2", ".zst")
 _MISSING = ["", "NA", "N/A", "n/a", "NaN", "nan", "-nan", "null", "NULL", "None", "#N/A", "<NA>"]
 """Values of a CSV that are missing."""
@@ -99,7 +106,8 @@ def read_table(path: Path, named: Sequence[str] = (), header: Header = "auto") -
         raise ImportError("data=table needs pyarrow; pip install 'vae-lab[table]'") from error
     suffix = _suffix(path)
     if suffix not in _SUFFIXES:
-        raise ValueError(f"{path}: not a table; expected one of {', '.join(_SUFFIXES)}")
+        remedy = _REMEDIES.get(suffix, f"expected one of {', '.join(_SUFFIXES)}")
+        raise ValueError(f"{path}: not a table; {remedy}")
     try:
         if is_text(path):
             table = _read_csv(path, named, header)
