@@ -15,7 +15,7 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 from tensorboard.plugins.hparams.backend_context import _sort_and_reduce_to_hparams_limit
 
 from tests.conftest import FAST, Outcome
-from vae_lab import compose
+from vae_lab import compose, load_run
 from vae_lab.distributions import Bernoulli
 from vae_lab.models import VAE
 from vae_lab.networks import MlpArchitecture
@@ -24,6 +24,12 @@ from vae_lab.training.description import _readable, activation_bytes, descriptio
 from vae_lab.types import DataSpec
 
 LENGTH = ("trainer.limit_train_batches=3", "latent_dim=2", "model=vae")
+
+
+def test_a_conditional_model_is_called_that(train: Callable[..., Outcome], tmp_path: Path) -> None:
+    outcome = train(*FAST, "model=cvae", f"hydra.run.dir={tmp_path / 'run'}")
+    assert "\nmodel        conditional VAE, " in outcome.out
+    assert repr(load_run(tmp_path / "run")).startswith("Run(conditional VAE on mnist (")
 
 
 def test_the_start_and_the_end_of_a_run(train: Callable[..., Outcome], tmp_path: Path) -> None:

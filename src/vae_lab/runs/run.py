@@ -218,7 +218,8 @@ class Run:
         nats = "" if elbo is None else f", test ELBO {elbo:.3f} nats per example"
         place = "" if self.folder is None else f", folder {self.folder}"
         levels = f" of {self.model.num_levels} levels" if self.model.num_levels > 1 else ""
-        return f"Run({type(self.model).__name__}{levels} on {data} ({shape}{classes}){nats}{place})"
+        conditional = "conditional " if self.model.conditional else ""
+        return f"Run({conditional}{type(self.model).__name__}{levels} on {data} ({shape}{classes}){nats}{place})"
 
     def _each_batch(
         self,

@@ -39,7 +39,7 @@ def description(trainer: Trainer, module: VariationalModule, data: DataModule, r
     lines = [
         f"run folder   {run}",
         f"device       {_device(trainer)}",
-        f"model        {type(model).__name__}, {size:,} parameters",
+        f"model        {'conditional ' if model.conditional else ''}{type(model).__name__}, {size:,} parameters",
     ]
     if example := activation_bytes(model, module.objective.num_samples):
         batch = example * data.batch_size / trainer.world_size
