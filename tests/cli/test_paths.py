@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from argparse import ArgumentParser
 from collections.abc import Callable
@@ -165,6 +166,15 @@ def test_refused_in_one_line_and_nothing_left(
     assert len(outcome.error_lines) == 1, outcome.err
     assert named in outcome.error_lines[0]
     assert {*tmp_path.rglob("*")} <= before
+
+
+@pytest.mark.parametrize(("words", "key"), [([], "hydra.run.dir"), (["-m", "seed=1,2"], "hydra.sweep.dir")])
+def test_the_key_of_the_usual_folder_is_named_if_it_cannot_be_made(
+    command: Callable[..., Outcome], tmp_path: Path, words: list[str], key: str
+) -> None:
+    (tmp_path / "outputs").touch()
+    (line,) = command(train_main, *words).error_lines
+    assert re.fullmatch(rf"error: {re.escape(key)}=outputs/\S+: Not a directory; name another folder", line)
 
 
 @pytest.mark.parametrize("main", [train_main, evaluate_main])

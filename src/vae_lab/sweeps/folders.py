@@ -65,16 +65,16 @@ def made_folder(config: DictConfig, key: str) -> Path:
     Raises:
         RunError: if it cannot be made; it names the key.
     """
-    folder = _resolved(config, key)
-    if not is_set(config, key):
-        folder = make_unique_folder(folder)
-        AT_END.callback(remove_if_empty, folder)
-        return folder
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder, is_own = _resolved(config, key), is_set(config, key)
+    missing = [path for path in (folder, *folder.parents) if is_own and not path.exists()]
     for path in reversed(missing):
         AT_END.callback(remove_if_empty, path)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        if is_own:
+            folder.mkdir(parents=True, exist_ok=True)
+        else:
+            folder = make_unique_folder(folder)
+            AT_END.callback(remove_if_empty, folder)
     except OSError as error:
         is_link = isinstance(error, FileExistsError) and any(path.is_symlink() for path in missing)
         reason = "a link in it leads nowhere" if is_link else error.strerror or error
