@@ -71,9 +71,10 @@ def show(found: Reproduction, again: Path) -> None:
             f"differs      {found.different} of {found.tensors} tensors of weights, by at most {found.largest:.2g}"
         )
     lines += [f"other data   the {split} set is not what it was" for split in found.data]
-    lines += [f"{'why' if number == 0 else '':<13}{change}" for number, change in enumerate(found.circumstances)]
+    label = "although" if found.equal else "why"
+    lines += [f"{'' if number else label:<13}{change}" for number, change in enumerate(found.circumstances)]
     if not (found.equal or found.data or found.circumstances):
-        lines.append(f"{'why':<13}{_UNKNOWN}")
+        lines.append(f"{label:<13}{_UNKNOWN}")
     print_lines(lines)
 
 

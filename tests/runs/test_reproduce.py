@@ -16,8 +16,8 @@ import yaml
 
 from tests.conftest import FAST, Outcome, trained_run
 from vae_lab.cli.repeated_words import started_with
-from vae_lab.reproduce import main
-from vae_lab.runs.reproduction import compared
+from vae_lab.reproduce import main, show
+from vae_lab.runs.reproduction import Reproduction, compared
 
 WORDS = (*FAST, "logger=none", "model=cvae", "latent_dim=2", "seed=3", "trainer.limit_train_batches=3")
 
@@ -47,6 +47,12 @@ def altered(run: Path, folder: Path, change: Callable[[dict], None]) -> Path:
     change(record)
     (copy / "metrics.json").write_text(json.dumps(record))
     return copy
+
+
+def test_a_difference_that_changes_nothing_is_no_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    for different, word in ((0, "although"), (1, "why")):
+        show(Reproduction({}, 3, different, 0.1, [], ["git.commit was a, is b"]), Path("again"))
+        assert f"\n{word:<13}git.commit was a, is b\n" in capsys.readouterr().out
 
 
 def test_what_differs_is_named(run: Path, tmp_path: Path) -> None:
