@@ -16,6 +16,7 @@ import torch
 from tests.data.small_sets import write_celeba
 from vae_lab.data import ArrayFiles, CelebA, ImageDataModule, Sprites
 from vae_lab.data.array.memory import ArraysInMemory
+from vae_lab.data.summary import summary
 from vae_lab.types import DataSpec
 
 N = 40
@@ -219,3 +220,13 @@ def test_celeba_gives_its_attributes_as_a_condition(tmp_path: Path) -> None:
         make(attributes=["Smile"])
     with pytest.raises(ValueError, match="attribute=Male: attributes=all are the condition; name one of both"):
         make(attribute="Male", attributes="all")
+
+
+def test_attributes_that_all_training_examples_share_are_named(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "train.npy", rng.normal(size=(40, 3)))
+    np.save(tmp_path / "train_attributes.npy", np.stack([np.ones(40), np.arange(40) % 2, np.zeros(40)], axis=1))
+    lines = summary(ImageDataModule(ArrayFiles, root=str(tmp_path), val_size=5)).splitlines()
+    found = [line for line in lines if line.startswith("attributes")]
+    names = "attribute_0, attribute_2"
+    assert found == [f"attributes   the same in all training examples ({names}), so that nothing is learned of it"]

@@ -57,6 +57,7 @@ def summary(data: DataModule, splits: Sequence[SplitName] = ("train", "val", "te
             "pictures": data.images.fit_note(),
             "labels": f"not used, because {missing}" if (missing := data.images.missing_labels) else "",
             "classes": _unseen(data) if "train" in splits else "",
+            "attributes": _constant(data) if "train" in splits and spec.attributes else "",
             "balance": data.balance_note() if "train" in splits else "",
             "outliers": _outliers(data) if "train" in splits and spec.support == "real" else "",
         }
@@ -76,6 +77,17 @@ def _unseen(data: ImageDataModule | LoaderDataModule) -> str:
     """Returns which classes have no training example, in words; empty if all have one, or there are no classes."""
     unseen = [data.spec.name_of(label) for label in data.unseen_classes()]
     return f"{len(unseen)} without a training example ({listed(unseen)})" if unseen else ""
+
+
+def _constant(data: ImageDataModule) -> str:
+    """Returns which attributes all training examples have, or none has, in words; empty if there are none such."""
+    (arrays, rows), spec = data.split("train"), data.spec
+    assert arrays.y is not None, "attributes are a part of the condition"
+    flags = arrays.y[rows, spec.num_classes : spec.first_number]
+    constant = [name for name, alike in zip(spec.attributes, (flags == flags[0]).all(0), strict=True) if alike]
+    return (
+        f"the same in all training examples ({listed(constant)}), so that nothing is learned of it" if constant else ""
+    )
 
 
 def _outliers(data: ImageDataModule) -> str:
