@@ -51,6 +51,19 @@ def test_data_as_they_are_suit_any_family_over_them(family: str) -> None:
     likelihood_head(STANDARDISED, lambda shape: _Own(shape, FAMILIES["laplace"]))
 
 
+def test_a_distribution_over_single_columns_is_refused() -> None:
+    """Its log-probabilities (K, B, 1) are broadcast against the KL (K, B): a traceback, or an ELBO of (B, B)."""
+
+    class Loose(Head):
+        def build(self, params: Sequence[Tensor]) -> Distribution:
+            return Laplace(params[0], torch.ones_like(params[0]), validate_args=False)
+
+    with pytest.raises(
+        ValueError, match=r"Loose: build returns a distribution over events of shape \(\), must be \(1,\)"
+    ):
+        likelihood_head(DataSpec((1,), support="real"), Loose)
+
+
 def test_the_command_names_the_key_that_leaves_counts_as_they_are() -> None:
     expected = r"cannot model standardised data: .*; data\.standardize=false"
     with pytest.raises(ConfigError, match=expected), naming_keys(OmegaConf.create({})):

@@ -115,28 +115,34 @@ def likelihood_head(spec: DataSpec, likelihood: LikelihoodFactory) -> Head:
     whole = head if head is not None and not spec.categories else ByColumn(head, spec.categories)
     whole.check_support(spec.support)
     if head is not None:
-        _check_values(head, spec)
+        _check_distribution(head, spec)
     if spec.missing:
         check_independent(whole)
     return whole
 
 
-def _check_values(head: Head, spec: DataSpec) -> None:
-    """Raises ValueError for a distribution that has no probability at the data, such as one of whole numbers.
+def _check_distribution(head: Head, spec: DataSpec) -> None:
+    """Raises ValueError for a distribution that is not over an example, or has no probability at the data.
 
-    Heads switch the validation of torch.distributions off, so that its log_prob would be a number without a meaning.
+    Log-probabilities of single columns would be broadcast against those of examples. Heads switch the validation of
+    torch.distributions off, so that its log_prob of values outside of the support would be a number without a meaning.
     """
+    name, p = type(head).__name__, head(torch.zeros(head.param_shape))
+    if p.event_shape != head.event_shape:
+        raise ValueError(
+            f"likelihood {name}: build returns a distribution over events of shape {tuple(p.event_shape)}, must be"
+            f" {head.event_shape}; torch.distributions.Independent makes batch dimensions part of the event"
+        )
     kind, value = ("standardised", -0.5) if spec.scaling else (spec.support, 0.5)
     if spec.support in head.tolerates or kind in ("binary", "real"):
         return
     try:
-        support = head(torch.zeros(head.param_shape)).support
+        support = p.support
     except NotImplementedError:  # it states none
         return
     if support is None or constraints.is_dependent(support):  # type: ignore[no-untyped-call]
         return
     if not support.check(torch.full(head.event_shape, value)).all():
-        name = type(head).__name__
         raise ValueError(
             f"likelihood {name} cannot model {kind} data: its distribution excludes values such as {value}"
         )
