@@ -22,6 +22,10 @@ MISTAKES = [
         ["model=mhvae", "latent_dim=2", "model.latent_dims=[4,3]"],
         ["latent_dim=2: the sizes of the model are set to [4,3]; leave one of the two out"],
     ),
+    (
+        ["scheduler=cosine", "~scheduler.final_lr", "scheduler._target_=torch.optim.lr_scheduler.StepLR"],
+        ["scheduler: StepLR.__init__() missing", "step_size"],
+    ),
     (["model.latent_dim=3", "latent_dim=2"], ["latent_dim=2: the sizes of the model are set to [3]"]),
     (["network=none"], ["network=null: must be Architecture"]),
     (["model=vea"], ["model=vea", "did you mean vae", "cvae, deep, ladder, mhvae, vae"]),

@@ -254,12 +254,17 @@ def _try_optimizer(parts: Mapping[str, Any]) -> None:
     """Builds a throw-away optimizer and schedule, so that wrong values are reported before the data are read."""
     from torch import nn, zeros  # noqa: PLC0415
 
+    from vae_lab.training.optimization import schedule  # noqa: PLC0415
+
     try:
         optimizer = parts["optimizer"]([nn.Parameter(zeros(1))])
     except (ValueError, TypeError, RuntimeError) as error:
         raise ValueError(f"optimizer: {error}") from error
     if parts["scheduler"]:
-        parts["scheduler"](optimizer, 100)
+        try:
+            schedule(parts["scheduler"], optimizer, 100)
+        except TypeError as error:
+            raise ValueError(f"scheduler: {error}") from error
 
 
 def _build_module(cfg: DictConfig, parts: Mapping[str, Any]) -> VariationalModule:

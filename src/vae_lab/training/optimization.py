@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from inspect import signature
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -12,11 +13,12 @@ from torch.amp.grad_scaler import GradScaler
 from torch.distributed import ReduceOp, all_reduce
 from torch.distributed.tensor import DTensor
 from torch.optim import SGD, Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 OptimizerFactory = Callable[[Iterable[Any]], Optimizer]
 """Parameters, or groups of them with options of their own -> optimizer."""
-SchedulerFactory = Callable[[Optimizer, int], LRScheduler]
+SchedulerFactory = Callable[..., LRScheduler]
+"""(Optimizer, total_steps) -> schedule; or a class of torch.optim.lr_scheduler, see `schedule`."""
 
 
 class Optimization(NamedTuple):
@@ -191,13 +193,24 @@ def _scale(scaler: GradScaler) -> Tensor:
 
 
 def schedule(make: SchedulerFactory, optimizer: Optimizer, steps: float) -> LRScheduler:
-    """Returns the learning-rate schedule of a run of ``steps``; raises ValueError if they are infinite."""
+    """Returns the learning-rate schedule of a run of ``steps``; of torch those have the length of the run by default.
+
+    Raises:
+        ValueError: for infinite steps, or a schedule that follows a metric.
+    """
     if steps == math.inf:
         raise ValueError(
             "a learning-rate schedule needs an end: set trainer.max_steps, or trainer.max_epochs for a loader with a"
             " length"
         )
-    return make(optimizer, int(steps))
+    target = getattr(make, "func", make)
+    if target is ReduceLROnPlateau:
+        raise ValueError("scheduler: ReduceLROnPlateau follows a metric, and schedules the step alone; choose another")
+    if target.__module__ != LRScheduler.__module__:
+        return make(optimizer, int(steps))
+    # Those of torch take something else in the second place, such as the steps between two reductions.
+    lengths = {"total_steps", "T_max", "total_iters"} & signature(target).parameters.keys()
+    return make(optimizer, **{name: int(steps) for name in lengths - getattr(make, "keywords", {}).keys()})
 
 
 def refuse_scaled_gradients(optimization: Optimization, optimizer: Optimizer) -> None:
