@@ -79,7 +79,7 @@ def fit(
     >>> words = ["trainer.max_epochs=1", "trainer.accelerator=cpu", "network.widths=[8]", "callbacks.pictures=null"]
     >>> run = vae_lab.fit((x, y), "cvae", 2, words, folder=tempfile.mkdtemp(), verbose=False)
     >>> run  # doctest: +ELLIPSIS
-    Run(VAE on array (1 x 8 x 8, 2 classes), test ELBO -... nats per example, folder ...)
+    Run(conditional VAE on array (1 x 8 x 8, 2 classes), test ELBO -... nats per example, folder ...)
     >>> run.sample(3, y="dog").shape
     (3, 1, 8, 8)
     """

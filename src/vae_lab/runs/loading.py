@@ -266,7 +266,7 @@ def load_run(
     >>> import numpy as np, vae_lab
     >>> run = vae_lab.load_run(folder)
     >>> run  # doctest: +ELLIPSIS
-    Run(VAE on mnist (1 x 28 x 28, 10 classes), test ELBO -... nats per example, folder ...)
+    Run(conditional VAE on mnist (1 x 28 x 28, 10 classes), test ELBO -... nats per example, folder ...)
     >>> x, y = np.random.default_rng(0).integers(0, 2, (4, 28, 28)), [3, 1, 4, 1]
     >>> run.encode(x, y)[0].mean.shape  # of the first level, nearest the data
     (4, 10)
