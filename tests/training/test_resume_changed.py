@@ -301,6 +301,15 @@ def test_callbacks_that_forget_are_told_and_a_run_that_nothing_saves_is_refused(
     assert "stays as it is" in train("resume=run", "callbacks.checkpoint=null", *LONGER[1:]).out
 
 
+def test_a_run_of_before_whose_latent_dim_did_nothing_goes_on(train: Callable[..., Outcome], tmp_path: Path) -> None:
+    assert train(*FAST, "model=mhvae", "model.latent_dims=[4,3]", "hydra.run.dir=run").code == 0
+    path = tmp_path / "run" / "config.yaml"
+    config = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump(config | {"latent_dim": 2, "overrides": [*config["overrides"], "latent_dim=2"]}))
+    outcome = train("resume=run", "trainer.max_epochs=2")
+    assert outcome.code == 0, outcome.err
+
+
 # Runs that ended early.
 
 

@@ -203,7 +203,7 @@ def assemble(
         ValueError: for parts that do not fit together.
     """
     cfg = composition.cfg
-    _refuse_unused(composition)
+    _refuse_unused(composition, is_new=recorded is None)
     parts = {key: instantiate(cfg[key], _convert_="all") for key in ("data", "objective", "optimizer", "scheduler")}
     if give is not None:
         parts["data"] = give(parts["data"])
@@ -220,7 +220,7 @@ def assemble(
     return parts["data"], module, trainer
 
 
-def _refuse_unused(composition: Composition) -> None:
+def _refuse_unused(composition: Composition, is_new: bool) -> None:
     """Raises RunError for a warm-up, a part or a size that was asked for and would do nothing."""
     cfg, overrides, choices = composition
     warmup, objective = choices.get("warmup"), choices.get("objective")
@@ -234,7 +234,7 @@ def _refuse_unused(composition: Composition) -> None:
             raise RunError(f"{word}: {cfg.model._target_} does not use it; leave {key} out")
     sizes = cfg.model.get("latent_dims") or [cfg.model.get("latent_dim", cfg.latent_dim)]
     word = next((word for word in overrides if key_of(word) == "latent_dim"), None)
-    if word and sizes[-1] != cfg.latent_dim:
+    if is_new and word and sizes[-1] != cfg.latent_dim:  # older runs have both, and go on
         sized = f"the sizes of the model are set to {shown(list(sizes))}"
         raise RunError(f"{word}: {sized}; leave one of the two out, or give the same top level in both")
 
