@@ -147,7 +147,7 @@ def test_splits_by_name(tmp_path: Path) -> None:
     datasets.DatasetDict(named).save_to_disk(tmp_path / "set")
     source = HuggingFace(str(tmp_path / "set"), train_split="fit", val_split="holdout")
     assert (len(source.load(train=True)), len(source.load_val()), source.origin("val")) == (5, 3, "holdout")
-    assert source.passed_over() == ["1 other columns (label)", "1 other splits (unused)"]
+    assert source.passed_over() == ["1 other column (label)", "1 other split (unused)"]
     with pytest.raises(ValueError, match="train_split: which of fit, holdout, unused is the training split"):
         HuggingFace(str(tmp_path / "set")).load(train=True)
     with pytest.raises(ValueError, match=r"test_split=tests: .* has the splits fit, holdout, unused"):

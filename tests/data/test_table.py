@@ -20,6 +20,9 @@ from vae_lab.models import VAE
 from vae_lab.networks import MlpArchitecture
 
 NUM = 40
+_USED = (("label", "kind"), ("categorical", ("color",)))
+COUNTED = [_USED, (*_USED, ("leave_out", ("id",))), (*_USED, ("columns", ("id", "alcohol", "color")))]
+"""Options of a table with row numbers: modelled unasked, left out, and asked for."""
 
 
 def columns(num: int = NUM, seed: int = 0) -> dict[str, list]:
@@ -193,7 +196,11 @@ GOOD = "a,b,kind\n1,2,x\n3,4,y\n5,6,x\n"
     [
         (GOOD, {"columns": ["a", "hue"]}, "has no column hue; its columns are a, b, kind"),
         (GOOD, {"columns": ["a"], "label": "sort"}, "has no column sort; its columns are a, b, kind"),
-        (GOOD, {}, "column kind: 'x' in row 1 is not a number; name the column in data.images.categorical, or leave"),
+        (
+            GOOD,
+            {},
+            "column kind: 'x' in row 1 is not a number; name the column in data.images.categorical or",
+        ),
         ("a,b\n1,2\n3,oops\n5,6\n7,8\n", {}, "column b: 'oops' in row 2 is not a number; correct it"),
         ("a,b\n1,2\n3\n5,6\n", {}, "not readable (CSV parse error: Row #3: Expected 2 columns, got 1: 3)"),
         ("a,b\n1,2\n3,4,5\n", {}, "not readable (CSV parse error: Row #3: Expected 2 columns, got 3: 3,4,5)"),
@@ -206,9 +213,10 @@ GOOD = "a,b,kind\n1,2,x\n3,4,y\n5,6,x\n"
         (
             "a,when\n1,2020-01-01\n2,2020-01-02\n",
             {},
-            "type date32[day]; save numbers or strings, or set data.images.columns to the other columns",
+            "type date32[day]; save numbers or strings, or leave it out: data.images.leave_out=[when]",
         ),
         (GOOD, {"columns": ["kind"], "label": "a", "categorical": []}, "'x' in row 1 is not a number"),
+        (GOOD, {"label": "kind", "leave_out": ["when"]}, "has no column when"),
         ("a,kind\n1,x\n", {"label": "kind"}, "at least 2 are needed"),
         ("kind\nx\ny\n", {"label": "kind"}, "no column is left to be modelled"),
     ],
@@ -221,6 +229,26 @@ def test_a_mistake_in_a_table_is_one_line_that_names_file_column_and_row(
         Table(str(path), **options).load(train=True)
     assert "\n" not in str(raised.value)
     assert str(path) in str(raised.value) or "at least 2" in wrong
+
+
+def test_columns_that_are_left_out_are_not_modelled_and_need_not_be_in_other_tables(tmp_path: Path) -> None:
+    write(tmp_path / "train.csv", {"name": [f"cell {row}" for row in range(NUM)]} | columns())
+    write(tmp_path / "test.csv", columns(5))
+    source = Table(str(tmp_path), label="kind", leave_out=["name", "color"])
+    assert source.columns == ("alcohol", "proline", "count")
+    assert source.load(train=True).x.shape == (NUM, 3)
+    assert source.load(train=False).x.shape == (5, 3)
+    assert source.passed_over() == ["2 other columns (name, color)"]
+    with pytest.raises(ValueError, match="leave_out=color: color is named twice"):
+        Table(str(tmp_path), columns=["alcohol", "color"], leave_out=["color"])
+
+
+def test_a_column_that_counts_the_rows_is_named_at_the_start(tmp_path: Path) -> None:
+    write(tmp_path / "train.csv", {"id": list(range(7, 7 + NUM)), "day": [*range(NUM - 1), 0]} | columns())
+    lines = {options: summary(module(tmp_path, **dict(options))) for options in COUNTED}
+    note = "row numbers  id, modelled like any other column; data.images.leave_out=[id] leaves it out"
+    assert [note in text for text in lines.values()] == [True, False, False]
+    assert sum(text.count("row numbers") for text in lines.values()) == 1
 
 
 def test_a_test_table_with_other_values_names_the_row(tmp_path: Path) -> None:

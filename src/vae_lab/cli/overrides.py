@@ -34,7 +34,7 @@ def without_keys(words: Iterable[str], keys: Iterable[str]) -> list[str]:
     return [word for word in words if keys.isdisjoint({key_of(word), key_of(word).partition(".")[0]})]
 
 
-_OF_A_TABLE = ("columns", "label", "attributes", "numbers", "categorical", "image")
+_OF_A_TABLE = ("columns", "label", "attributes", "numbers", "categorical", "leave_out", "image")
 _KEYS_OF_NAMES = ("y", "columns", "callbacks.pictures.columns", *(f"data.images.{key}" for key in _OF_A_TABLE))
 """Keys whose values are names of classes or columns, which may hold any character."""
 

@@ -58,7 +58,9 @@ _FIXED_KEYS = {
 _DEFAULTS_OF_OLDER_RUNS = {
     "data.balance": False,
     "data.images.fit": "crop",
+    "data.images.header": "auto",
     "data.images.kind": "auto",
+    "data.images.leave_out": [],
     "data.missing": "refuse",
     "data.split_seed": None,
     "data.standardize": "auto",

@@ -161,6 +161,10 @@ class DataSource(ABC):
         """Returns what the values are, in words; empty if that goes without saying."""
         return ""
 
+    def row_numbers(self) -> str:
+        """Returns which columns count the rows, in words; empty if none does."""
+        return ""
+
     def found(self) -> dict[str, Any]:
         """Returns the options that were left to the data, with the values found; a run goes on with them."""
         return {}

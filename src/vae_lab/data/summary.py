@@ -59,6 +59,7 @@ def summary(data: DataModule, splits: Sequence[SplitName] = ("train", "val", "te
             "classes": _unseen(data) if "train" in splits else "",
             "attributes": _constant(data) if "train" in splits and spec.attributes else "",
             "balance": data.balance_note() if "train" in splits else "",
+            "row numbers": data.images.row_numbers(),
             "outliers": _outliers(data) if "train" in splits and spec.support == "real" else "",
         }
     if isinstance(data, LoaderDataModule):

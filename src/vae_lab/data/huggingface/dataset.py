@@ -36,7 +36,7 @@ class HuggingFace(Table):
         channels: 1 (grey) or 3 (colour) for all pictures; None: as the first one.
         fit: what happens to pictures of other proportions than ``image_size``; see `DataSource`.
         train_split, val_split, test_split: names of the splits; None: the usual ones.
-        columns, label, attributes, numbers, categorical, missing, test_fraction, split_seed: see `Table`.
+        columns, label, attributes, numbers, categorical, missing, test_fraction, split_seed, leave_out: see `Table`.
 
     Raises:
         ValueError: as `Table`, and for a number of channels other than 1 and 3.
@@ -66,6 +66,7 @@ class HuggingFace(Table):
         missing: Missing = "refuse",
         test_fraction: float = 0.1,
         split_seed: int = 0,
+        leave_out: Sequence[str] = (),
     ) -> None:
         super().__init__(
             root,
@@ -79,6 +80,7 @@ class HuggingFace(Table):
             missing,
             test_fraction,
             split_seed,
+            leave_out=leave_out,
         )
         check_fit(fit)
         self.fit = fit
@@ -136,7 +138,10 @@ class HuggingFace(Table):
     def passed_over(self) -> list[str]:
         columns = others_in_words(self._splits["train"].column_names, self._used)
         unread = [split for split in self._opened if split not in self._chosen.values()]
-        return [*columns, *([f"{len(unread)} other splits ({listed(unread)})"] if unread else [])]
+        return [
+            *columns,
+            *([f"{len(unread)} other split{'s' * (len(unread) > 1)} ({listed(unread)})"] if unread else []),
+        ]
 
     def found(self) -> dict[str, Any]:
         if self._image is None:

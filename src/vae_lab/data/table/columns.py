@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from vae_lab.types import listed
 
 Column = NDArray[Any]
+_FEW_ROWS = 20
+"""Rows that may count up by chance."""
 _MAX_VALUES = 1000
 """Values of a categorical column; more are a mistake, such as a name."""
 _OTHER_FORM = {"False": "0", "True": "1", "0": "False", "1": "True"}
@@ -53,6 +55,11 @@ def condition_of(table: Any, name: str, path: Path, flags: bool = False) -> NDAr
     return values
 
 
+def leave_out(name: str) -> str:
+    """Returns the words that say how a column is not used."""
+    return f"leave it out: data.images.leave_out=[{name}]"
+
+
 def such_rows(num: int) -> str:
     """Returns the words for a row that was named and the others of ``num`` like it: ``this row and 2 others``."""
     return "this row" + (f" and {num - 1} other{'s' * (num > 2)}" if num > 1 else "")
@@ -67,7 +74,9 @@ def categories_of(table: Any, name: str, path: Path) -> tuple[list[str], NDArray
     known = known_of(values)
     distinct, places = np.unique(values[known], return_inverse=True)
     if len(distinct) > _MAX_VALUES:
-        raise ValueError(f"{path}: column {name} has {len(distinct)} values, more than {_MAX_VALUES}; leave it out")
+        raise ValueError(
+            f"{path}: column {name} has {len(distinct)} values, more than {_MAX_VALUES}; {leave_out(name)}"
+        )
     found = distinct.tolist()
     order = [value for value in declared_order(table, name) if value in found] or found
     rows = np.full(len(values), -1)
@@ -137,8 +146,7 @@ def column(table: Any, name: str, path: Path) -> Column:
         return np.full(len(found), np.nan)
     elif not kind.startswith(("int", "uint", "float", "halffloat", "double", "bool", "string", "large_string")):
         raise ValueError(
-            f"{path}: column {name} has values of type {kind}; save numbers or strings, or set data.images.columns to"
-            " the other columns, data.images.columns=[a,b]"
+            f"{path}: column {name} has values of type {kind}; save numbers or strings, or {leave_out(name)}"
         )
     if kind == "bool" and found.null_count:
         found = found.cast("uint8")
@@ -166,13 +174,22 @@ def is_row_index(name: str) -> bool:
     return re.fullmatch(r"(Unnamed: 0(\.\d+)?|__index_level_\d+__)?", name) is not None
 
 
+def counters_in_words(table: Any, names: Sequence[str]) -> str:
+    """Returns which columns count the rows, in words; empty if none does."""
+    whole = [name for name in names if str(table[name].type).startswith(("int", "uint")) and not table[name].null_count]
+    steps = {name: np.diff(table[name].to_numpy().astype(np.float64)) for name in whole if len(table) > _FEW_ROWS}
+    counters = [name for name, found in steps.items() if (found == 1).all()]
+    left_out = f"data.images.leave_out=[{','.join(counters)}] leaves {'it' if len(counters) == 1 else 'them'} out"
+    return f"{listed(counters)}, modelled like any other column; {left_out}" if counters else ""
+
+
 def others_in_words(names: Sequence[str], used: Collection[str]) -> list[str]:
     """Returns which columns are not used, in words; empty if all are."""
     others = [name for name in names if name not in used]
     indices = [repr(name) for name in others if is_row_index(name)]
     plain = [name for name in others if not is_row_index(name)]
     return [
-        *([f"{len(plain)} other columns ({listed(plain)})"] if plain else []),
+        *([f"{len(plain)} other column{'s' * (len(plain) > 1)} ({listed(plain)})"] if plain else []),
         *([f"row numbers that were saved as a column ({listed(indices)})"] if indices else []),
     ]
 
@@ -202,11 +219,11 @@ def _first_text(values: Column, path: Path) -> str:
                 remedy = "correct it"
             else:
                 remedy = (
-                    "name the column in data.images.categorical, or leave it out of data.images.columns or of the file;"
-                    " if it is the class, set data.images.label to its name"
+                    "name the column in data.images.categorical or data.images.leave_out; if it is the class, set"
+                    " data.images.label to its name"
                 )
             return f"{value!r} in row {row + 1} is not a number; {remedy}"
-    return "not numbers; leave it out of data.images.columns"
+    return "not numbers; name it in data.images.leave_out"
 
 
 def _is_number(value: object) -> bool:

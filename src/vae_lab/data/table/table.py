@@ -28,8 +28,10 @@ from vae_lab.data.table.columns import (
     classes_of,
     column,
     condition_of,
+    counters_in_words,
     is_row_index,
     known_of,
+    leave_out,
     numbers_of,
     of_run,
     one_hot,
@@ -44,7 +46,7 @@ from vae_lab.types import SplitName, Support, listed
 class Table(OwnData):
     """``train.csv`` under ``root`` and, if there are any, ``val.csv`` and ``test.csv``; or one table, split by chance.
 
-    Formats: CSV (separated by commas, semicolons, tabs or bars), Parquet, Feather and Arrow.
+    CSV (separated by commas, semicolons, tabs or bars), Parquet, Feather or Arrow.
 
     Args:
         root: folder of the tables, or one file.
@@ -59,6 +61,7 @@ class Table(OwnData):
         split_seed: seed of the choice of the test set.
         header: True: the first line of a CSV has the names of the columns; False: it has values, and the columns have
             the names 0, 1, 2, ...; auto: it has the names, and is refused if one of them is a number.
+        leave_out: names of columns that are not used, such as the name of each row.
 
     Raises:
         ValueError: for an option outside its range, or a column that is named twice.
@@ -80,6 +83,7 @@ class Table(OwnData):
         test_fraction: float = 0.1,
         split_seed: int = 0,
         header: Header = "auto",
+        leave_out: Sequence[str] = (),
     ) -> None:
         super().__init__(root, image_size, memory_limit_gb, test_fraction, split_seed)
         self._asked = None if columns is None else list(columns)
@@ -87,6 +91,7 @@ class Table(OwnData):
         self._attributes, self._numbers = tuple(attributes), tuple(numbers)
         self._categorical = list(categorical)
         self._header: Header = header
+        self._left_out = tuple(leave_out)
         self._mask = missing_values.is_masked(missing)
         self._masked: dict[SplitName, str] = {}
         self._check_names()
@@ -100,12 +105,14 @@ class Table(OwnData):
             "label": [] if self._label is None else [self._label],
             "attributes": self._attributes,
             "numbers": self._numbers,
+            "leave_out": self._left_out,
         }
         taken = [name for names in roles.values() for name in names]
         for role, names in roles.items():
             both = [name for name in names if name in asked or taken.count(name) > 1]
             if both:
-                raise ValueError(f"{role}={_plain(names)}: {both[0]} is named twice; a column has one use")
+                given = names[0] if len(names) == 1 else list(names)
+                raise ValueError(f"{role}={given}: {both[0]} is named twice; a column has one use")
         other = [name for name in self._categorical if name in taken or (asked and name not in asked)]
         if other:
             raise ValueError(f"categorical={self._categorical}: {other[0]} is not one of the columns that are modelled")
@@ -163,6 +170,9 @@ class Table(OwnData):
         names = listed(self._modelled, 5)
         return f"under the names {names} of the first line" if self._header else f"in the columns {names} without names"
 
+    def row_numbers(self) -> str:
+        return "" if self._asked or not self.columns else counters_in_words(self._table("train"), self._modelled)
+
     def found(self) -> dict[str, Any]:
         return {"columns": self._modelled} if self._asked is None else {}
 
@@ -211,7 +221,7 @@ class Table(OwnData):
         empty = np.flatnonzero(unknown.all(0))
         self._masked[split] = missing_values.note(int(unknown.sum()), unknown.size, path.name)
         if len(empty) and split == "train":
-            raise ValueError(f"{path}: column {names[empty[0]]} has no value at all; leave it out")
+            raise ValueError(f"{path}: column {names[empty[0]]} has no value at all; {leave_out(names[empty[0]])}")
 
     @cached_property
     def _files(self) -> dict[SplitName, Path]:
@@ -239,8 +249,9 @@ class Table(OwnData):
         """Names of the columns of an example, in the order of the table or as asked for."""
         names = self._table("train").column_names
         others = [name for name in names if name not in self._of_condition and not is_row_index(name)]
-        modelled = others if self._asked is None else self._asked
-        for name in (*modelled, *self._categorical, *self._of_condition):
+        modelled = [name for name in others if name not in self._left_out] if self._asked is None else self._asked
+        left_out = self._left_out if self._asked is None else ()  # which a test table need not have
+        for name in (*modelled, *self._categorical, *self._of_condition, *left_out):
             check_column(self._table("train"), name, self._files["train"])
         if not modelled:
             raise ValueError(f"{self._files['train']}: no column is left to be modelled")
@@ -257,7 +268,7 @@ class Table(OwnData):
         names = [name for name in self._modelled if name in self._categorical]
         known = {name: of_run(self.kept_columns, name, categories_of(table, name, path)[0]) for name in names}
         if empty := [name for name, values in known.items() if not values]:
-            raise ValueError(f"{path}: column {empty[0]} has no value at all; leave it out")
+            raise ValueError(f"{path}: column {empty[0]} has no value at all; {leave_out(empty[0])}")
         return known
 
     @property
@@ -287,7 +298,3 @@ class Table(OwnData):
         if isinstance(self._classes[0], str):  # in training, and here numbers alone may be left
             values = np.array([shown(value) for value in values.tolist()])
         return as_indices(values, self._classes, f"{self._files[split]}: column {self._label}")
-
-
-def _plain(names: Sequence[str]) -> object:
-    return names[0] if len(names) == 1 else list(names)
