@@ -286,6 +286,7 @@ RAGGED[:] = [X[0], X[0, :3]]
         (lambda: fitted("run", words=["data=mnist"]), "overrides: data=mnist: is an argument of fit"),
         (lambda: fitted("run", resume="run"), "folder=run: resume=run goes on in its own folder"),
         (lambda: fitted(resume="nowhere"), "resume=nowhere: no such file or folder"),
+        (lambda: fitted("run", words=["launcher=joblib"]), "launcher=joblib: runs the jobs of a sweep; use python -m"),
         (lambda: vae_lab.fit(X, overrides="latent_dim=3"), "overrides='latent_dim=3': must be a list of words"),
     ],
 )

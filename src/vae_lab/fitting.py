@@ -20,6 +20,7 @@ from omegaconf import OmegaConf
 
 from vae_lab.cli.check import ConfigError, check_config
 from vae_lab.cli.compose import Composition, assemble, composed, name_whole_root, refuse_unused_sizes
+from vae_lab.cli.overrides import refuse_sweeps
 from vae_lab.cli.paths import quoted
 from vae_lab.cli.remedies import formatted_warning, naming_keys
 from vae_lab.cli.repeated_words import completed_words
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from vae_lab.data.given import GivenData
     from vae_lab.runs.run import Run
     from vae_lab.training import VariationalModule
+
+_COMMAND = "use python -m vae_lab.train -m"
 
 
 def fit(
@@ -93,6 +96,7 @@ def fit(
         raise ConfigError(f"val, test: data={data} has its own; leave them out")
     words = _words(given.option if given else data, model, latent_dim, overrides, folder, resume, verbose)
     with one_thread, _usual_torch(), _restored_process(verbose, state), composed(*words) as composition:
+        refuse_sweeps(composition.cfg, composition.choices, _COMMAND)
         check_config(composition.cfg)
         _show_one_bar_in_a_notebook(composition)
         path, discard = _made_folder(composition, words)
@@ -130,8 +134,8 @@ def compose(*words: str) -> ComposedRun:
 
     Raises:
         ConfigError: for a word, a key or a value that is wrong.
-        RunError: for parts that do not fit together, for a folder that holds a run already, and for ``resume`` and
-            ``init_from``, which only the command has.
+        RunError: for parts that do not fit together, for a folder that holds a run already, and for ``resume``,
+            ``init_from`` and the options of a sweep, which only the command has.
     """
     from vae_lab.training import prepare_process  # noqa: PLC0415  (it takes seconds to import)
 
@@ -139,6 +143,7 @@ def compose(*words: str) -> ComposedRun:
         raise ConfigError(f"{lists[0]!r}: must be a string such as 'model=cvae'; compose(*words) takes a list of them")
     with _usual_torch(), composed(*words) as composition:
         cfg = composition.cfg
+        refuse_sweeps(cfg, composition.choices, _COMMAND)
         check_config(cfg)
         for key in ("resume", "init_from"):
             if cfg[key] is not None:

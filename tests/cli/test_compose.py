@@ -116,6 +116,10 @@ def test_nothing_stays_if_hydra_is_not_used() -> None:
         (["model=deep", "network=conv"], RunError, "network=conv: vae_lab.models.Deep does not use it"),
         ([["model=cvae"]], ConfigError, "['model=cvae']: must be a string such as 'model=cvae'; compose(*words)"),
         (["resume=auto"], RunError, "resume=auto: only for python -m vae_lab.train"),
+        (["sweep=latent_dim"], RunError, "sweep=latent_dim: gives the values of a sweep; use python -m vae_lab.train"),
+        (["launcher=joblib"], RunError, "launcher=joblib: runs the jobs of a sweep; use python -m vae_lab.train -m"),
+        (["search=optuna"], RunError, "search=optuna: searches with the jobs of a sweep; use python -m vae_lab.train"),
+        (["sweep.resume=x"], RunError, "sweep.resume=x: resumes a sweep; use python -m vae_lab.train -m"),
         (["init_from=run"], RunError, "init_from=run: only for python -m vae_lab.train"),
     ],
 )

@@ -9,8 +9,10 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
+from omegaconf import DictConfig
 
 from vae_lab.cli.check import NOT_AN_OVERRIDE, ConfigError
+from vae_lab.errors import RunError
 from vae_lab.nested import key_of
 
 _NULLABLE = ("sweep", "launcher", "search", "experiment", "debug")
@@ -94,3 +96,20 @@ def _instead(group: str, groups: Mapping[str, Sequence[str]]) -> str:
     if group in _NULLABLE or "none" in groups[group]:
         return f"; use {group}={'null' if group in _NULLABLE else 'none'}"
     return f"; choose one of {', '.join(groups[group])}"
+
+
+_OF_SWEEPS = {
+    "sweep.resume": "resumes a sweep; {}",
+    "sweep": "gives the values of a sweep; {}",
+    "launcher": "runs the jobs of a sweep; {} (one job is a sweep, too)",
+    "search": "searches with the jobs of a sweep; {}",
+}
+"""Reason for which each key or group does nothing in a single run."""
+
+
+def refuse_sweeps(cfg: DictConfig, choices: Mapping[str, Any], remedy: str) -> None:
+    """Raises RunError for what only a sweep uses; a trial of a search has its number, and may run alone."""
+    for key, reason in _OF_SWEEPS.items():
+        value = cfg.sweep.resume if key == "sweep.resume" else choices.get(key) or None
+        if value is not None and not (key == "search" and cfg.search.trial is not None):
+            raise RunError(f"{key}={value}: {reason.format(remedy)}")

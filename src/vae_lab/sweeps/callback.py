@@ -17,6 +17,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, read_write
 
 from vae_lab.cli.messages import fail
+from vae_lab.cli.overrides import refuse_sweeps
 from vae_lab.cli.paths import quoted
 from vae_lab.errors import RunError
 from vae_lab.runs.locks import hold
@@ -34,14 +35,7 @@ class SweepCallback(Callback):
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         with _ending_the_command():
-            if config.sweep.resume is not None:
-                raise RunError(f"sweep.resume={config.sweep.resume}: resumes a sweep; add -m")
-            if sweep := config.hydra.runtime.choices.sweep:
-                raise RunError(f"sweep={sweep}: gives the values of a sweep; add -m")
-            if launcher := config.hydra.runtime.choices.launcher:
-                raise RunError(f"launcher={launcher}: runs the jobs of a sweep; add -m (one job is a sweep, too)")
-            if (search := config.hydra.runtime.choices.search) and config.search.trial is None:
-                raise RunError(f"search={search}: searches with the jobs of a sweep; add -m")
+            refuse_sweeps(config, config.hydra.runtime.choices, "add -m")
             if jobs.started_together() and not is_set(config, "hydra.run.dir"):
                 raise RunError("hydra.run.dir: must be given to torchrun and srun, whose processes share the folder")
             folder = made_folder(config, "hydra.run.dir")
