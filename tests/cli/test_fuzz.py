@@ -418,3 +418,8 @@ LATE = [
 @pytest.mark.parametrize("words", LATE)
 def test_what_fuzzing_found_stays_mended(words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert check(words.split(), False, monkeypatch, tmp_path) == "refused"
+
+
+def test_a_refused_run_leaves_nothing_of_its_logger(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip("mlflow")
+    assert check(["logger=mlflow", "trainer=gpu"], True, monkeypatch, tmp_path) == "refused"

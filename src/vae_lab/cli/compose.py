@@ -35,7 +35,7 @@ from vae_lab.cli.check import ConfigError
 from vae_lab.cli.messages import message
 from vae_lab.cli.overrides import check_words, quoted_names, without_keys
 from vae_lab.cli.paths import with_quoted_path
-from vae_lab.cli.trainers import OPTIMIZATION, build_trainer, refuse_blind_callbacks
+from vae_lab.cli.trainers import OPTIMIZATION, add_loggers, build_trainer, refuse_blind_callbacks
 from vae_lab.cli.weights_memory import bounded_weights
 from vae_lab.errors import RunError, one_line
 from vae_lab.files import absolute
@@ -217,6 +217,7 @@ def assemble(
     if chosen and trainer.is_global_zero:
         print(chosen)
     refuse_blind_callbacks(cfg, module, trainer)
+    add_loggers(trainer, cfg)
     return parts["data"], module, trainer
 
 

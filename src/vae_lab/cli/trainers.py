@@ -64,7 +64,7 @@ def open_run(cfg: DictConfig, run: SavedRun) -> tuple[LatentVariableModel, int |
 
 
 def build_trainer(cfg: DictConfig) -> Any:
-    """Returns the Trainer of a training with its callbacks and logger; a callback set to null is left out."""
+    """Returns the Trainer of a training with its callbacks; a callback set to null is left out."""
     from vae_lab.training import AtomicCheckpointIO, WeightAverage  # noqa: PLC0415
 
     limits = [cfg.trainer.get(key) for key in ("max_epochs", "max_time")]
@@ -76,12 +76,18 @@ def build_trainer(cfg: DictConfig) -> Any:
     callbacks = [instantiate(node, _convert_="all") for node in nodes.values()]
     if cfg.average is not None:
         callbacks.append(WeightAverage(cfg.average))
-    logger = _loggers(cfg) or False
     saves = bool(nodes.keys() & {"checkpoint", "last_checkpoint"})  # otherwise Lightning would add one of its own
     node = {key: value for key, value in cfg.trainer.items() if key not in OPTIMIZATION}
     plugins = node.pop("plugins", None) or []
     plugins = [*(plugins if isinstance(plugins, Sequence) else [plugins]), AtomicCheckpointIO()]
-    return make_trainer(node, callbacks, logger=logger, enable_checkpointing=saves, plugins=plugins)
+    return make_trainer(node, callbacks, logger=False, enable_checkpointing=saves, plugins=plugins)
+
+
+def add_loggers(trainer: Any, cfg: DictConfig) -> None:
+    """Gives a Trainer its loggers; last of all, because MLflow's writes a file at once."""
+    from vae_lab.training import set_loggers  # noqa: PLC0415
+
+    set_loggers(trainer, _loggers(cfg))
 
 
 def _loggers(cfg: DictConfig) -> list[Any]:

@@ -3,6 +3,7 @@
 from vae_lab.training.averaging import WeightAverage
 from vae_lab.training.fit import Record, fit
 from vae_lab.training.logs.csv_logger import CsvLogger
+from vae_lab.training.logs.loggers import set_loggers
 from vae_lab.training.logs.monitors import check_monitor, check_searched
 from vae_lab.training.logs.tensorboard import TensorBoard
 from vae_lab.training.module import VariationalModule
@@ -26,5 +27,6 @@ __all__ = [
     "fit",
     "naming_the_key",
     "prepare_process",
+    "set_loggers",
     "take_weights",
 ]

@@ -49,6 +49,7 @@ def prepare_process(seed: int) -> None:
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)  # tips
     warnings.filterwarnings("ignore", message=".*LeafSpec.*", category=FutureWarning)  # in Lightning
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # says when compiling that there is no GPU
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # says that it makes its file
     warnings.filterwarnings("ignore", message=".*exists and is not empty.*")  # checkpoints of a resumed run
     # `check_plan` prints a line of it, and `check_monitor` refuses a metric that is never logged.
     warnings.filterwarnings("ignore", message=r".*ModelCheckpoint\(monitor='val/.*could not find the monitored key.*")

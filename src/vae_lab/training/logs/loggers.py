@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,8 +16,14 @@ from torchvision.transforms.v2.functional import to_pil_image
 from vae_lab.runs.folder import save_ids
 from vae_lab.runs.reading import recorded_ids
 from vae_lab.training.logs.csv_logger import CsvLogger
+from vae_lab.training.trainer_parts import is_trial
 
 _SERVERS = (MLFlowLogger, WandbLogger)
+
+
+def set_loggers(trainer: Trainer, loggers: Sequence[Logger]) -> None:
+    """Gives a Trainer its loggers; a trial, which records nothing, gets none that writes."""
+    trainer.loggers = [DummyLogger()] if loggers and is_trial(trainer) else list(loggers)
 
 
 def publish_image(logger: Logger, tag: str, image: Tensor, step: int) -> None:
