@@ -8,7 +8,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 from torch import Tensor
-from torch.distributions import Distribution, Exponential, Independent, Laplace, Poisson
+from torch.distributions import Distribution, Exponential, Independent, Laplace, Poisson, constraints
 
 from vae_lab.cli.check import ConfigError
 from vae_lab.cli.remedies import naming_keys
@@ -43,6 +43,27 @@ def test_values_without_probability_are_refused(family: str, kind: str) -> None:
     assert FAMILIES[family](torch.ones(3)).log_prob(torch.full((3,), -0.5 if spec.scaling else 0.5)).isfinite().all()
     with pytest.raises(ValueError, match=f"likelihood _Own cannot model {kind} data"):
         likelihood_head(spec, lambda shape: _Own(shape, FAMILIES[family]))
+
+
+class _OfBytes(constraints.Constraint):
+    def check(self, value: Tensor) -> Tensor:
+        return (value * 255 - (value * 255).round()).abs() < 1e-3
+
+
+class _Levels(Laplace):
+    support = _OfBytes()  # type: ignore[assignment]
+
+
+class _OneExampleAtLeast(Head):
+    def build(self, params: Sequence[Tensor]) -> Distribution:
+        samples, examples, *event = params[0].shape
+        loc = params[0].reshape(samples * examples, *event).view_as(params[0])
+        return Independent(_Levels(loc, torch.ones_like(loc), validate_args=False), len(event), validate_args=False)
+
+
+def test_a_likelihood_of_levels_of_passes_alone_is_taken() -> None:
+    """A pass gives it parameters of samples and examples, and bytes have no value of a half."""
+    likelihood_head(DataSpec((3,), support="uint8"), _OneExampleAtLeast)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

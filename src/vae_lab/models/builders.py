@@ -127,13 +127,13 @@ def _check_distribution(head: Head, spec: DataSpec) -> None:
     Log-probabilities of single columns would be broadcast against those of examples. Heads switch the validation of
     torch.distributions off, so that its log_prob of values outside of the support would be a number without a meaning.
     """
-    name, p = type(head).__name__, head(torch.zeros(head.param_shape))
+    name, p = type(head).__name__, head(torch.zeros(1, 1, *head.param_shape))  # one sample of one example, as in a pass
     if p.event_shape != head.event_shape:
         raise ValueError(
             f"likelihood {name}: build returns a distribution over events of shape {tuple(p.event_shape)}, must be"
             f" {head.event_shape}; torch.distributions.Independent makes batch dimensions part of the event"
         )
-    kind, value = ("standardised", -0.5) if spec.scaling else (spec.support, 0.5)
+    kind, value = ("standardised", -0.5) if spec.scaling else (spec.support, 128 / 255)  # which is a level of bytes
     if spec.support in head.tolerates or kind in ("binary", "real"):
         return
     try:
@@ -144,7 +144,7 @@ def _check_distribution(head: Head, spec: DataSpec) -> None:
         return
     if not support.check(torch.full(head.event_shape, value)).all():
         raise ValueError(
-            f"likelihood {name} cannot model {kind} data: its distribution excludes values such as {value}"
+            f"likelihood {name} cannot model {kind} data: its distribution excludes values such as {value:.3g}"
         )
 
 
