@@ -80,6 +80,8 @@ def broken(run: Path, how: str) -> tuple[Path, str]:  # noqa: PLR0911
     if how == "missing":
         return run / "nowhere", "no such file or folder"
     if how == "no run":
+        (run.parent / ".hydra").mkdir()
+        (run.parent / ".hydra" / "config.yaml").touch()  # which other programs have, too
         return run.parent, f"no run there, but 1 below it; run={run} names the newest"
     if how == "no checkpoint":
         for path in (run / "checkpoints").iterdir():

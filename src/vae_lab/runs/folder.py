@@ -196,7 +196,8 @@ def why_no_run(path: Path, key: str) -> str:
         return "no such file or folder"
     around = next(filter(is_run, list(path.absolute().parents)[:2]), None)
     if around is None:
-        below = [config.parent for depth in ("*", "*/*") for config in path.glob(f"{depth}/{CONFIG}")]
+        found = [folder.parent for depth in ("*", "*/*") for folder in path.glob(f"{depth}/{CHECKPOINTS}")]
+        below = list(filter(is_run, found))  # other programs have a config.yaml, too
         if not below:
             return f"no run there; a run folder holds {CONFIG}"
         newest = shlex.quote(f"{key}={max(below, key=lambda run: (run / CONFIG).stat().st_mtime)}")
