@@ -315,7 +315,7 @@ def test_arrays_without_a_test_set_are_split(tmp_path: Path, limit: float) -> No
 
 
 def test_wrong_arrays_are_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"train_images\.npy"):
+    with pytest.raises(FileNotFoundError, match=r"no train\.npy"):
         _ = ArrayFiles(str(tmp_path)).shape
     path = tmp_path / "train_images.npy"
     np.save(path, np.array(["a", "b"] * 5))
