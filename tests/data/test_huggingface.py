@@ -276,3 +276,16 @@ def test_options_that_contradict_each_other_are_refused() -> None:
         HuggingFace(image="a", columns=["b"])
     with pytest.raises(ValueError, match="channels=2"):
         HuggingFace(channels=2)
+
+
+def test_columns_of_pictures_can_be_left_out(tmp_path: Path) -> None:
+    """Two of them were refused until one was named, and a single one was trained on all the same."""
+    masks = pictures(6, 1).select_columns(["image"]).rename_column("image", "mask")
+    masked = datasets.concatenate_datasets([pictures(6, age=[0.0, 1, 2, 3, 4, 5]), masks], axis=1)
+    datasets.DatasetDict({"train": masked}).save_to_disk(tmp_path / "set")
+    root = str(tmp_path / "set")
+    assert HuggingFace(root, leave_out=["mask"]).found() == {"image": "image"}
+    table = HuggingFace(root, label="label", leave_out=["mask", "image"])
+    assert (table.columns, table.passed_over()) == (("age",), ["2 other columns (image, mask)"])
+    with pytest.raises(ValueError, match="has no column masks; its columns are image, label, age, mask"):
+        HuggingFace(root, leave_out=["masks"]).found()

@@ -15,7 +15,7 @@ from vae_lab.data.framing import Fit, Fitted, ImageSize, Sides, check_fit, fitte
 from vae_lab.data.missing_values import Missing
 from vae_lab.data.picture.files import GREY_MODES, over_white
 from vae_lab.data.splits import split_named
-from vae_lab.data.table.columns import others_in_words
+from vae_lab.data.table.columns import check_column, others_in_words
 from vae_lab.data.table.files import refuse_table
 from vae_lab.data.table.table import Table
 from vae_lab.types import SplitName, Support, listed
@@ -195,7 +195,9 @@ class HuggingFace(Table):
         """Name of the column of pictures; None for a table."""
         if self._asked is not None:
             return None
-        pictures = [name for name, feature in self._features.items() if type(feature).__name__ == "Image"]
+        for name in self._left_out if self._asked_image is None else ():  # as in a table
+            check_column(self._splits["train"], name, self._files["train"])
+        pictures = [name for name in self._pictures if name not in self._left_out]
         if self._asked_image is not None and self._asked_image not in pictures:
             raise ValueError(
                 f"image={self._asked_image}: no column of pictures; {self.place} has {listed(pictures) or 'none'}"
@@ -207,6 +209,11 @@ class HuggingFace(Table):
     @property
     def _used(self) -> set[str]:
         return {*self._of_condition, *([self._image] if self._image else self._modelled)}
+
+    @property
+    def _pictures(self) -> list[str]:
+        """Names of the columns of pictures."""
+        return [name for name, feature in self._features.items() if type(feature).__name__ == "Image"]
 
     @property
     def _features(self) -> dict[str, Any]:
@@ -249,8 +256,7 @@ class HuggingFace(Table):
         return open_local(self.root) if self.dataset is None else open_named(self.dataset, self.config)
 
     def _load(self, split: SplitName) -> Any:
-        pictures = [name for name, feature in self._features.items() if type(feature).__name__ == "Image"]
-        plain = [name for name in self._splits[split].column_names if name not in pictures]
+        plain = [name for name in self._splits[split].column_names if name not in self._pictures]
         table = self._splits[split].select_columns(plain).with_format("arrow")[:]
         return refuse_table(table, self._files[split])
 

@@ -94,6 +94,7 @@ class Table(OwnData):
         self._left_out = tuple(leave_out)
         self._mask = missing_values.is_masked(missing)
         self._masked: dict[SplitName, str] = {}
+        self._tables: dict[SplitName, Any] = {}
         self._check_names()
 
     def _check_names(self) -> None:
@@ -111,7 +112,7 @@ class Table(OwnData):
         for role, names in roles.items():
             both = [name for name in names if name in asked or taken.count(name) > 1]
             if both:
-                given = names[0] if len(names) == 1 else list(names)
+                given = self._label if role == "label" else list(names)
                 raise ValueError(f"{role}={given}: {both[0]} is named twice; a column has one use")
         other = [name for name in self._categorical if name in taken or (asked and name not in asked)]
         if other:
@@ -227,10 +228,6 @@ class Table(OwnData):
     def _files(self) -> dict[SplitName, Path]:
         return find_tables(self.root)
 
-    @cached_property
-    def _tables(self) -> dict[SplitName, Any]:
-        return {}
-
     def _table(self, split: SplitName) -> Any:
         """Returns the table of a split, read at the first call."""
         if split not in self._tables:
@@ -242,7 +239,10 @@ class Table(OwnData):
         path, header = self._files[split], self._header
         if header != "auto" and not is_text(path):
             raise ValueError(f"data.images.header={str(header).lower()}: {path} has names of its own; leave it out")
-        return read_table(path, named, True if header == "auto" and self._asked is not None else header)
+        table = read_table(path, named, True if header == "auto" and self._asked is not None else header)
+        for name in self._left_out if split == "train" and self._asked is None else ():  # other tables may lack them
+            check_column(table, name, path)
+        return table
 
     @cached_property
     def _modelled(self) -> list[str]:
@@ -250,8 +250,7 @@ class Table(OwnData):
         names = self._table("train").column_names
         others = [name for name in names if name not in self._of_condition and not is_row_index(name)]
         modelled = [name for name in others if name not in self._left_out] if self._asked is None else self._asked
-        left_out = self._left_out if self._asked is None else ()  # which a test table need not have
-        for name in (*modelled, *self._categorical, *self._of_condition, *left_out):
+        for name in (*modelled, *self._categorical, *self._of_condition):
             check_column(self._table("train"), name, self._files["train"])
         if not modelled:
             raise ValueError(f"{self._files['train']}: no column is left to be modelled")
