@@ -17,6 +17,7 @@ import vae_lab.evaluate
 import vae_lab.sample
 from tests.conftest import FAST, Outcome
 from tests.data.small_sets import image_set
+from tests.explorer.asking import Page
 from vae_lab.data import ArrayFiles, Cifar10, FashionMnist, ImageDataModule, ImageFolder, Kmnist, Mnist, Sprites, Svhn
 from vae_lab.types import DataSpec, listed
 
@@ -269,3 +270,23 @@ def test_sizes_of_another_kind_are_named_by_their_own_key() -> None:
         DataSpec((5,), support="real", categories=3)
     with pytest.raises(TypeError, match=r"^shape=5: a int, must be integers, such as \(1, 28, 28\)$"):
         DataSpec(5)
+
+
+def test_an_unconditional_run_shows_other_data_by_their_own_classes(
+    train: Callable[..., Outcome], command: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    """Class 0 of other data was shown under the name of the run's class 0."""
+    run, roots = tmp_path / "run", {name: tmp_path / name for name in ("own", "other")}
+    for root, classes in zip(roots.values(), (["a", "b"], ["x", "y", "z"]), strict=True):
+        root.mkdir()
+        x = np.random.default_rng(0).normal(size=(60, 3))
+        np.save(root / "train.npy", x), np.save(root / "train_labels.npy", np.resize(classes, 60))
+    own = ("data=array", f"data.root={roots['own']}", "model=vae", f"hydra.run.dir={run}", "network.widths=[8]")
+    assert train(*FAST, "logger=none", *own).code == 0
+    outcome = command(vae_lab.sample.main, f"run={run}", f"data_root={roots['other']}", "what=reconstructions", "out=s")
+    assert outcome.code == 0, outcome.err
+    (table,) = Path("s").glob("*.csv")
+    assert {line.rpartition(",")[2] for line in table.read_text().splitlines()} == {"class", "x", "y", "z"}
+    page = Page(run, data_root=str(roots["other"]))
+    assert page.ask("map", level=0, view="pca")["names"] == ["x", "y", "z"]
+    assert {page.ask("example", example=i)["label"] for i in range(9)} == {"x", "y", "z"}

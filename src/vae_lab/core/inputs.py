@@ -31,6 +31,9 @@ _MAX_NUMBER = 2**31 - 1
 """Largest number of samples in one call, more than any memory holds."""
 _HALF = (torch.float16, torch.bfloat16)
 
+LABELS = ("num_classes", "class_names", "attributes", "numbers", "numbers_scaling", "numbers_range")
+"""Fields of a spec that do not matter to an unconditional model."""
+
 
 def check_data(model: LatentVariableModel, x: Any, y: Any) -> None:
     """Checks examples and their labels.
@@ -60,8 +63,7 @@ def check_spec(model: LatentVariableModel, data: DataSpec, source: str = "") -> 
     if model.spec is None:
         return
     if not model.conditional:
-        kept = ("num_classes", "class_names", "attributes", "numbers", "numbers_scaling", "numbers_range")
-        data = replace(data, **{key: getattr(model.spec, key) for key in kept})
+        data = replace(data, **{key: getattr(model.spec, key) for key in LABELS})
     model.spec.check_data(data, source)
 
 

@@ -17,7 +17,7 @@ from vae_lab.runs.data import open_data
 from vae_lab.runs.loading import find_checkpoint, find_run, load_run
 from vae_lab.runs.run import Run
 from vae_lab.settings import ExploreSettings
-from vae_lab.types import Batch
+from vae_lab.types import Batch, DataSpec
 
 _ELBO_SAMPLES = 16
 _ALL = 2**31 - 1
@@ -46,7 +46,6 @@ class ExploredRun:
         self.stamp = stamp_of(path)
         self.run: Run = load_run(path, tuple(settings.packages), weights=settings.weights)
         self.model = self.run.model
-        self.spec = self.run.spec
         self.examples: Batch | None = None
         self.problem = ""
         self.levels: list[LevelCodes] = []
@@ -57,6 +56,11 @@ class ExploredRun:
         else:
             self.levels = codes(self.model, self.examples)
         self.shapes = latent_shapes(self.model)
+
+    @property
+    def spec(self) -> DataSpec:
+        """Spec of the model, with the classes of the examples if it is unconditional."""
+        return self.run.spec
 
     def first_condition(self) -> Tensor | None:
         """Returns the condition that the page begins with: that of the first example, class 0, or the mean numbers."""

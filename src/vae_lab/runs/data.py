@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from vae_lab.errors import naming_data_root
@@ -30,6 +31,8 @@ def open_data(
 ) -> ImageDataModule:
     """Returns the data of a run, prepared, in the precision of its model.
 
+    The spec of an unconditional model takes the classes, attributes and numbers of the data.
+
     Args:
         packages: see `vae_lab.load_run`.
         data_root: folder of the data; None: where the run found them. Of other data that bring no test set all are
@@ -39,7 +42,7 @@ def open_data(
     Raises:
         RunError, ValueError: for data that are not there, or that do not fit the model.
     """
-    from vae_lab.core.inputs import check_spec  # noqa: PLC0415  (a report reads runs without torch)
+    from vae_lab.core.inputs import LABELS, check_spec  # noqa: PLC0415  (a report reads runs without torch)
 
     with naming_data_root():
         data = run.data(packages, root=data_root, **changes)
@@ -47,6 +50,8 @@ def open_data(
         check_spec(model, data.spec, source)
         if model.conditional:
             run.check_numbers(data.spec, source)
+        elif model.spec is not None:  # what is shown of examples has the names of their own classes
+            model.spec = replace(model.spec, **{key: getattr(data.spec, key) for key in LABELS})
         data.prepare_data()
         if data_root and split == "test" and is_other_data(run, data):
             data.test_on_all()
