@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -35,6 +36,15 @@ def curves(run: Path) -> list[tuple[str, str, str]]:
         for key, value in row.items()
         if value and not key.startswith("test/") and not row["test/elbo"] and key not in _OF_NO_CURVE
     ]
+
+
+def test_the_curve_of_the_rate_has_that_of_each_step(train: Callable[..., Outcome], tmp_path: Path) -> None:
+    """The rate of the next step was beside the loss of this one."""
+    words = ("logger=csv", "scheduler=cosine", "optimizer.lr=0.01", "trainer.log_every_n_steps=1")
+    outcome = train(*FAST, *LENGTH, *words, "trainer.max_epochs=2", f"hydra.run.dir={tmp_path / 'run'}")
+    assert outcome.code == 0, outcome.err
+    found = [float(row["train/lr"]) for row in rows(tmp_path / "run") if row.get("train/lr")]
+    assert found == pytest.approx([0.01 * (math.cos(math.pi * step / 6) / 2 + 0.5) for step in range(6)], abs=1e-6)
 
 
 @pytest.mark.parametrize("words", [("logger=csv",), ("logger=many", "logger.tensorboard=null")])

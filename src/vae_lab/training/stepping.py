@@ -103,6 +103,7 @@ class SteppedModule(LightningModule):
         self._loss: Callable[[Tensor, Tensor | None, Scheduled], StepTerms] = self.training_loss
         self._captured: CapturedStep | None = None
         self.captured_steps = 0
+        self.last_rate = 0.0  # with which the last optimizer step was taken
 
     def training_loss(self, x: Tensor, y: Tensor | None, scheduled: Scheduled) -> StepTerms:
         """Returns the loss of a batch, to be compiled, with its terms."""
@@ -196,6 +197,7 @@ class SteppedModule(LightningModule):
             step = self._captured_step(dataloader_iter, self._captured, scheduled)
         else:
             step = self._accumulated_step(dataloader_iter, optimizer, scheduled)
+        self.last_rate = optimizer.param_groups[0]["lr"]
         if self.optimization.scheduler is not None:
             self.lr_scheduler_step(self.lr_schedulers(), None)  # type: ignore[arg-type]
         return step

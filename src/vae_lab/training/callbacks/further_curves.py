@@ -39,7 +39,7 @@ class FurtherCurves(Callback):
         if not interval or trainer.global_step % interval:
             return
         step, now = trainer.global_step, time.monotonic()
-        pl_module.log("train/lr", trainer.optimizers[0].param_groups[0]["lr"], batch_size=1)
+        pl_module.log("train/lr", pl_module.last_rate, batch_size=1)  # type: ignore[arg-type]
         if self._last and step > self._last[0] and now > self._last[1]:
             steps, seconds = step - self._last[0], now - self._last[1]
             pl_module.log("train/examples_per_second", steps * self.examples_per_step / seconds, batch_size=1)
