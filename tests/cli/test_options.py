@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import vae_lab
 from vae_lab.cli import compose
+from vae_lab.cli.check import check_config
 from vae_lab.cli.compose import config_dir
 from vae_lab.cli.messages import EXTRAS
 
@@ -64,8 +65,15 @@ def test_builds(option: str, tmp_path: Path, own_files: Path) -> None:
     extra = [] if root is None else [f"data.root={root}"]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Lightning's advice on devices that this machine has not
-        run = vae_lab.compose(f"hydra.run.dir={tmp_path}", option, *NEEDS.get(option, []), *extra)
-    assert sum(parameter.numel() for parameter in run.module.parameters()) > 0
+        words = [option, *NEEDS.get(option, []), *extra]
+        if option.startswith(("launcher=", "sweep=")):  # which a job of a sweep has, but not a program
+            with compose.composed("name=test", *words) as composition:
+                check_config(composition.cfg)
+                composition.cfg.run_dir = str(tmp_path)
+                _, module, _ = compose.assemble(composition)
+        else:
+            module = vae_lab.compose(f"hydra.run.dir={tmp_path}", *words).module
+    assert sum(parameter.numel() for parameter in module.parameters()) > 0
 
 
 @pytest.fixture(scope="session")
