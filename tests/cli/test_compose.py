@@ -81,6 +81,11 @@ def test_it_trains_the_weights_of_the_command(train: Callable[..., Outcome], tmp
     assert run.config["model"] == recorded["model"]
 
 
+def test_the_latent_dim_may_be_the_size_of_any_level() -> None:
+    run = compose("model=mhvae", "latent_dim=4", 'model.latent_dims=["${latent_dim}",3]')
+    assert run.config["model"]["latent_dims"] == [4, 3]
+
+
 def test_twice_gives_the_same() -> None:
     first, second = (compose(*WORDS).module.state_dict() for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)

@@ -235,7 +235,8 @@ def _refuse_unused(composition: Composition, is_new: bool) -> None:
             raise RunError(f"{word}: {cfg.model._target_} does not use it; leave {key} out")
     sizes = cfg.model.get("latent_dims") or [cfg.model.get("latent_dim", cfg.latent_dim)]
     word = next((word for word in overrides if key_of(word) == "latent_dim"), None)
-    if is_new and word and sizes[-1] != cfg.latent_dim:  # older runs have both, and go on
+    is_unused = "${latent_dim" not in model and sizes[-1] != cfg.latent_dim
+    if is_new and word and is_unused:  # older runs have both, and go on
         sized = f"the sizes of the model are set to {shown(list(sizes))}"
         raise RunError(f"{word}: {sized}; leave one of the two out, or give the same top level in both")
 
