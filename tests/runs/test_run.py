@@ -248,6 +248,16 @@ def test_pixels_of_16_bits_in_a_tensor_are_those_of_an_array() -> None:
     assert float(read.max()) == 1
 
 
+def test_a_row_of_a_data_frame_is_a_condition_by_its_names() -> None:
+    """Its values were taken in the order in which they stood."""
+    spec = DataSpec((3,), 0, "real", numbers=("size", "age"))
+    row = pd.DataFrame({"name": ["ann"], "age": [30], "size": [1.5]}).iloc[0]
+    assert labels_as_read(row[["age", "size"]], spec, 2).tolist() == [[1.5, 30.0]] * 2
+    with pytest.raises(ValueError, match="size"):
+        labels_as_read(pd.Series({"age": 30.0, "height": 1.5}), spec, 2)
+    assert labels_as_read(pd.Series([1.5, 30.0]), spec, 1).tolist() == [[1.5, 30.0]]
+
+
 @pytest.mark.parametrize(("numbers", "y"), [(("size", "age"), [1.0, 30.0]), (("size",), 3.0), (("size",), [3.0] * 4)])
 def test_a_condition_of_numbers_is_one_row_for_all_or_one_for_each(numbers: tuple[str, ...], y: Any) -> None:
     spec = DataSpec((3,), 0, "real", numbers=numbers)

@@ -145,6 +145,8 @@ def _condition_rows(y: Any, spec: DataSpec) -> Tensor:
         from vae_lab.pictures.conditions import condition_of  # noqa: PLC0415  (which loads matplotlib)
 
         return torch.stack([condition_of(spec, each).row() for each in (y if several else [y])])
+    if spec.context_features > 1 and hasattr(y, "iloc") and y.ndim == 1:  # a row of a data frame, by its names
+        y = y.to_frame().T.infer_objects()
     y = y.cpu() if isinstance(y, Tensor) else _array_of("y", y, spec.context_names)
     rows = _tensor("y", y).to(torch.get_default_dtype())
     if rows.dim() < 2:
