@@ -313,7 +313,7 @@ def test_data_that_have_moved(raw: Callable[..., Outcome], runs: Path, tmp_path:
         assert raw(*words).code == 0, "samples need no data"
         lost = raw(*words, "what=reconstructions")
         assert lost.code == 1
-        assert "train_images.npy" in lost.error_lines[0]
+        assert "expected train.npy" in lost.error_lines[0]
         assert raw(*words, "what=reconstructions", f"data_root={tmp_path / 'moved'}").code == 0
         np.save(tmp_path / "moved" / "train_labels.npy", np.arange(60) % 4)
         other = raw(*words, "what=traversals", f"data_root={tmp_path / 'moved'}")
