@@ -95,6 +95,10 @@ REFUSED = [
     (["trainer.accelerator=cpu", "trainer.devices=-1"], ["trainer.devices=-1: ", "1 or more"]),
     (["trainer.accelerator=xyz"], ["trainer.accelerator=xyz: ", "use trainer.accelerator=auto, or cpu"]),
     (["trainer.barebones=true"], ["trainer.barebones=true: ", "callbacks=none"]),
+    (
+        ["trainer.overfit_batches=2", "trainer.limit_train_batches=5"],
+        ["trainer.limit_train_batches=5: not used, because trainer.overfit_batches=2 sets it; leave it out"],
+    ),
     (["trainer.overfit_batches=0.0001"], ["trainer.overfit_batches=0.0001: ", "number of batches"]),
     (["trainer.gradient_clip_algorithm=foo"], ["trainer.gradient_clip_algorithm=foo: choose norm or value"]),
     (["trainer.limit_train_batches=-1"], ["trainer.limit_train_batches=-1: "]),

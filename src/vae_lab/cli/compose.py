@@ -242,8 +242,12 @@ def _refuse_unused(composition: Composition, is_new: bool) -> None:
 
 
 def refuse_unused_sizes(composition: Composition, data: ImageDataModule) -> None:
-    """Raises RunError for the size, or the seed, of a split that was asked for if the data bring that split."""
+    """Raises RunError for the size, or the seed, of a split that was asked for if the data or overfitting set it."""
     words = {key_of(word): word.lstrip("+") for word in composition.overrides if "=" in word}
+    overfit = composition.cfg.trainer.get("overfit_batches")
+    for key in ("trainer.limit_train_batches", "trainer.limit_val_batches"):
+        if overfit and key in words:
+            raise RunError(f"{words[key]}: not used, because trainer.overfit_batches={overfit} sets it; leave it out")
     brought = getattr(getattr(data, "images", data), "brought", lambda split: "")
     for key, split in _OF_SPLITS.items():
         if key in words and (own := brought(split)):
