@@ -248,6 +248,14 @@ def test_pixels_of_16_bits_in_a_tensor_are_those_of_an_array() -> None:
     assert float(read.max()) == 1
 
 
+@pytest.mark.parametrize("support", ["unit", "uint8"])
+def test_integers_0_and_1_are_warned_of_where_255_is_white(support: Any) -> None:
+    """A mask of 0 and 1 was encoded as a black picture."""
+    spec, mask = DataSpec((1, 2, 2), 0, support), np.eye(2, dtype=np.uint8)[None]
+    with pytest.warns(UserWarning, match=r"x: 0 and 1, read as pixels of 0\.\.255, nearly black; give floats"):
+        assert examples_as_read(mask, spec, Pixels()).max() == pytest.approx(1 / 255)
+
+
 def test_a_row_of_a_data_frame_is_a_condition_by_its_names() -> None:
     """Its values were taken in the order in which they stood."""
     spec = DataSpec((3,), 0, "real", numbers=("size", "age"))

@@ -223,6 +223,8 @@ def _scaled(values: Tensor, spec: DataSpec, pixels: Pixels) -> Tensor:
     white = min(pixels.white, WHITE) if values.dtype == torch.uint8 else pixels.white
     if highest > white:
         raise ValueError(f"x: value {highest} where {white} is white; give pixels of 0..{white}, or floats in [0, 1]")
+    if highest == 1:
+        warnings.warn(f"x: 0 and 1, read as pixels of 0..{white}, nearly black; give floats for 0 to 1", stacklevel=5)
     if spec.support == "unit":
         return values.to(number) / white
     return (values.to(number) * (WHITE / white)).round() / WHITE
