@@ -310,6 +310,20 @@ def test_a_run_of_before_whose_latent_dim_did_nothing_goes_on(train: Callable[..
     assert outcome.code == 0, outcome.err
 
 
+def test_a_run_of_before_that_monitors_the_worst_goes_on(train: Callable[..., Outcome], tmp_path: Path) -> None:
+    assert train(*FAST, "callbacks=early_stopping", "hydra.run.dir=run").code == 0
+    path = tmp_path / "run" / "config.yaml"
+    config = yaml.safe_load(path.read_text())
+    config["callbacks"]["early_stopping"]["mode"] = "min"
+    word = "callbacks.early_stopping.mode=min"
+    path.write_text(yaml.safe_dump(config | {"overrides": [*config["overrides"], word]}))
+    outcome = train("resume=run", LONGER[0])
+    assert outcome.code == 0, outcome.err
+    assert train("resume=run", word, *LONGER).error_lines == [
+        f"error: {word}: the largest val/elbo is the best; set callbacks.early_stopping.mode=max"
+    ]
+
+
 # Runs that ended early.
 
 

@@ -216,7 +216,7 @@ def assemble(
     trainer = build_trainer(cfg)
     if chosen and trainer.is_global_zero:
         print(chosen)
-    refuse_blind_callbacks(cfg, module, trainer)
+    refuse_blind_callbacks(cfg, module, trainer, is_new=recorded is None or cfg.resume_changed)
     add_loggers(trainer, cfg)
     return parts["data"], module, trainer
 

@@ -110,8 +110,11 @@ def _loggers(cfg: DictConfig) -> list[Any]:
     return loggers
 
 
-def refuse_blind_callbacks(cfg: DictConfig, module: VariationalModule, trainer: Any) -> None:
-    """Raises RunError for a callback that monitors what this run never logs; Lightning would after an epoch."""
+def refuse_blind_callbacks(cfg: DictConfig, module: VariationalModule, trainer: Any, is_new: bool) -> None:
+    """Raises RunError for a callback that monitors what this run never logs; Lightning would after an epoch.
+
+    In a new run also for one that takes the worst value for the best; older runs go on as they began.
+    """
     from vae_lab.training import check_monitor, check_searched  # noqa: PLC0415
 
     ours = ("vae_lab.", "pytorch_lightning.")
@@ -121,6 +124,7 @@ def refuse_blind_callbacks(cfg: DictConfig, module: VariationalModule, trainer: 
         if node and node.get("monitor"):
             target = str(node.get("_target_"))
             mode = node.get("mode") or ("min" if target.startswith("pytorch_lightning.") else None)
+            mode = mode if is_new else None
             check_monitor(f"callbacks.{name}", str(node.monitor), mode, target.endswith("Checkpoint"), module, trainer)
         elif name == "pruning" and node:
-            check_searched(str(node.metric), cfg.search.direction, module, trainer)
+            check_searched(str(node.metric), cfg.search.direction if is_new else None, module, trainer)

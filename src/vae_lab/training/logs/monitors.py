@@ -64,7 +64,7 @@ def _uncounted(module: VariationalModule) -> set[str]:
     return {name for name in metric_names("val", module.eval_bound) if name.startswith(kinds)} - counted
 
 
-def check_searched(name: str, direction: str, module: VariationalModule, trainer: Any) -> None:
+def check_searched(name: str, direction: str | None, module: VariationalModule, trainer: Any) -> None:
     """Checks that the validations of a run log the metric of a search; raises as `check_monitor`."""
     known = [logged for logged in _logged_names(module) if logged.startswith("val/")]
     if name not in known:
