@@ -109,7 +109,7 @@ def _sheet(
         z_from_level = [z, *(upper.expand(len(z), *upper.shape[1:]) for upper in above)]
         images = decode(model, z_from_level, context)
     moved = {"images": images, **by_level(z_from_level, level), "dimensions": dimensions, "steps": torch.tensor(STEPS)}
-    columns = [f"{step:+.1f} σ" if step else "code" for step in STEPS]
+    columns = [f"{step:+g} σ" if step else "code" for step in STEPS]
     shown = row_label(model.spec, original.y[0]) if model.conditional and original.y is not None else ""
     arrays = {**moved, **measure, **originals(original)}
     note = "σ is the standard deviation of the prior"
