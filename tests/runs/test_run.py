@@ -310,6 +310,7 @@ def test_whole_numbers_in_a_tensor_are_rows_of_a_condition_as_in_an_array(attrib
         (lambda run: run.sample(2, 0, draw="mode"), r"draw=mode: choose mean or sample"),
         (lambda run: run.sample(2, 0, seed=-1), r"seed=-1: must be an integer from 0 to 2\^64 - 1, or None"),
         (lambda run: run.decode([], 0), r"z: holds no codes"),
+        (lambda run: run.decode(np.float32([[1, 2], [0, np.nan]]), 0), r"z: row 1 has values that are not finite"),
         (lambda run: run.decode([np.zeros((2, 2))] * 2, 0), r"z: codes of 2 levels"),
         (lambda run: run.log_prob(pictures(), 0, num_samples=0), r"num_samples=0: must be at least 1"),
         (lambda run: run.to("nowhere"), r"device='nowhere': not a device of this machine"),

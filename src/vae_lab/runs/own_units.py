@@ -183,7 +183,7 @@ def codes_as_read(z: Any) -> list[Tensor]:
 
     Raises:
         TypeError: for anything but numbers.
-        ValueError: for no codes, or a single number.
+        ValueError: for no codes, a single number, or values that are not finite.
     """
     several = isinstance(z, list | tuple) and not isinstance(z, Code)
     several = several and all(isinstance(level, Code | Tensor | np.ndarray) for level in z)
@@ -195,6 +195,9 @@ def codes_as_read(z: Any) -> list[Tensor]:
         )
     if len({len(code) for code in codes}) > 1:
         raise ValueError(f"z: codes of {', '.join(str(len(code)) for code in codes)} examples, must be equally many")
+    for code in codes:
+        if len(broken := (~code.isfinite()).nonzero()):
+            raise ValueError(f"z: row {int(broken[0, 0])} has values that are not finite (NaN or infinite)")
     return [code if code.is_floating_point() else code.to(torch.get_default_dtype()) for code in codes]
 
 
