@@ -7,6 +7,7 @@ import csv
 import numpy as np
 import pytest
 import torch
+from matplotlib import colormaps
 
 from vae_lab.distributions import Gaussian
 from vae_lab.models import MHVAE, VAE
@@ -17,7 +18,7 @@ from vae_lab.pictures.curves import curve_pictures
 from vae_lab.pictures.grid import PADDING_GREY, displayable, image_grid
 from vae_lab.pictures.tables import _lines, columns_shown
 from vae_lab.pictures.tiles import tiles_of
-from vae_lab.types import Batch, DataSpec
+from vae_lab.types import Batch, DataSpec, Scaling
 
 NET = MlpArchitecture([8])
 SHAPES = [(1,), (5,), (90,), (1, 1), (2, 7), (1, 900), (6, 9), (2, 4, 5), (9, 4, 4), (1, 3, 4, 5), (5, 3, 4, 2)]
@@ -156,6 +157,19 @@ def test_the_cells_of_a_strip_say_how_far_a_value_is_from_the_mean() -> None:
     assert (blue_to_red[2] > 0.2).all()
     known = tiles_of(torch.tensor([[0.0, torch.nan]]), DataSpec((2,), 0, "real")).pictures[0, :, 12]
     assert (known == PADDING_GREY).all(), "a missing value is grey"
+
+
+def test_the_cells_of_categories_show_their_shares() -> None:
+    x = torch.tensor([[-1.0, 0.0, 1.0], [1.0, 0.4, 0.6]])
+    for scaling in (None, Scaling((0.0,) * 3, (1.0,) * 3)):
+        spec = DataSpec((3,), 0, "real", categories=(2,), scaling=scaling)
+        picture, note = tiles_of(x, spec)
+        cells = (picture[:, 0] - picture[:, 2])[:, 4::8, 0]
+        assert cells[0, 1].abs() < 0.05, "a share of 0 is grey"
+        assert cells[0, 1] < cells[1, 1] < cells[1, 2] < cells[0, 2], "not their distance from a mean"
+        assert (picture[0, :, 20, 0] - torch.tensor(colormaps["coolwarm"](1.0)[:3])).abs().max() < 0.01
+        assert "grey, to 1, red" in note
+        assert ("of these rows" in note) == (scaling is None)
 
 
 def test_a_table_lists_means_and_deviations_of_what_is_known() -> None:

@@ -138,9 +138,15 @@ def _curves(x: Tensor, spec: DataSpec | None, under: Tensor | None) -> Tiles:
 def _strips(x: Tensor, spec: DataSpec | None) -> Tiles:
     """Draws each row as a strip with a cell for each column, coloured by its distance from the mean."""
     columns = x.shape[1]
-    if _is_real(spec):
-        share, colours = (standardised(x, spec)[:, :_MAX_COLUMNS] / _DEVIATIONS + 1) / 2, "coolwarm"
-        how = f"blue below and red above the mean, to {_DEVIATIONS:g} standard deviations"
+    if spec is not None and _is_real(spec):
+        share, colours = (standardised(x, spec) / _DEVIATIONS + 1) / 2, "coolwarm"
+        of = "" if spec.scaling else " of these rows"
+        how = f"blue below and red above the mean{of}, to {_DEVIATIONS:g} standard deviations"
+        if spec.categories:  # whose mean no spec has
+            first = columns - sum(spec.categories)
+            share[:, first:] = (x[:, first:] + 1) / 2
+            how += "; shares of categories from 0, grey, to 1, red"
+        share = share[:, :_MAX_COLUMNS]
     else:
         share, colours, how = x[:, :_MAX_COLUMNS], "viridis", "from 0, dark, to 1, bright"
     map_ = colormaps[colours].with_extremes(bad=(PADDING_GREY,) * 3)
