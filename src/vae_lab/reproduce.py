@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from vae_lab.cli import command
-from vae_lab.cli.compose import words_for_other_processes
+from vae_lab.cli.compose import OF_BEFORE, words_for_other_processes
 from vae_lab.cli.paths import quoted
 from vae_lab.cli.repeated_words import started_with
 from vae_lab.errors import RunError
@@ -46,7 +47,8 @@ def reproduce(cfg: DictConfig) -> None:
     again = make_unique_folder(wanted)
     AT_END.callback(remove_if_empty, again)
     words += [f"hydra.run.dir={quoted(str(again))}", *words_for_other_processes(HydraConfig.get())]
-    trained = subprocess.run([sys.executable, "-m", "vae_lab.train", *words], check=False)
+    environment = os.environ | {OF_BEFORE: "1"}
+    trained = subprocess.run([sys.executable, "-m", "vae_lab.train", *words], check=False, env=environment)
     if trained.returncode:
         raise RunError(
             f"run={cfg.run}: could not be trained again (exit code {trained.returncode}), for the reason above"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from tests.conftest import FAST, Outcome, trained_run
 from vae_lab.cli.repeated_words import started_with
 from vae_lab.reproduce import main, show
 from vae_lab.runs.reproduction import Reproduction, compared
+from vae_lab.train import main as train
 
 WORDS = (*FAST, "logger=none", "model=cvae", "latent_dim=2", "seed=3", "trainer.limit_train_batches=3")
 
@@ -88,6 +90,36 @@ def test_a_likelihood_that_the_data_chose_is_chosen_again(tmp_path: Path) -> Non
     run = trained_run(tmp_path / "run", *words, "data=array", f"data.root={tmp_path}", "latent_dim=2", "logger=none")
     again = trained_run(tmp_path / "again", *started_with(run))
     assert compared(run, again).equal, "a table has a scale for each column, which likelihood=gaussian has not"
+
+
+def test_words_that_new_runs_are_refused_are_repeated(
+    command: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digits = np.random.default_rng(0).integers(0, 2, (60, 4, 4)).astype(np.uint8) * 255
+    for name in ("train.npy", "test.npy"):
+        np.save(tmp_path / name, digits)
+    words = [word for word in WORDS if not word.startswith(("data.", "model=", "latent_dim="))]
+    words += ["model=mhvae", "model.latent_dims=[4,3]", "callbacks=early_stopping", f"data.root={tmp_path}"]
+    of_before = ("latent_dim=2", "callbacks.early_stopping.mode=min", "data.images.test_fraction=0.3")
+    trained_run(tmp_path / "run", *words, "data=array", "data.val_size=10")
+    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    config["overrides"] += of_before
+    (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump(config))
+
+    started: list[tuple[list[str], dict[str, str]]] = []
+    monkeypatch.setattr(
+        subprocess, "run", lambda words, env, **_: started.append((words, env)) or SimpleNamespace(returncode=1)
+    )
+    command(main, "run=run")
+    ((called, env),) = started
+    with pytest.MonkeyPatch.context() as patch:
+        for key in env.keys() - os.environ.keys():
+            patch.setenv(key, env[key])
+        outcome = command(train, *called[3:])
+    assert outcome.code == 0, outcome.err
+    assert compared(tmp_path / "run", tmp_path / "run_again").equal
+    for word in of_before:
+        assert word.split("=")[0] in command(train, *words, "data=array", "data.val_size=10", word).err
 
 
 def test_the_run_is_repeated_and_not_its_words(

@@ -68,6 +68,9 @@ register_resolver("batch_norm_with", lambda prior: not str(prior).endswith(".Vam
 NO_SETTINGS = ("sweep", "sweep.resume", "resume", "resume_changed", "launcher", "search")
 """Keys of the command line that say how a run is started, and are not settings of it."""
 
+OF_BEFORE = "VAE_LAB_WORDS_OF_BEFORE"
+"""Environment variable of a training that repeats a run, whose words may be those that only new runs are refused."""
+
 _OF_SPLITS: dict[str, SplitName] = {
     "data.batch_size": "train",
     "data.val_size": "val",
@@ -203,7 +206,8 @@ def assemble(
         ValueError: for parts that do not fit together.
     """
     cfg = composition.cfg
-    _refuse_unused(composition, is_new=recorded is None)
+    is_new = recorded is None and OF_BEFORE not in os.environ
+    _refuse_unused(composition, is_new)
     parts = {key: instantiate(cfg[key], _convert_="all") for key in ("data", "objective", "optimizer", "scheduler")}
     if give is not None:
         parts["data"] = give(parts["data"])
@@ -216,7 +220,7 @@ def assemble(
     trainer = build_trainer(cfg)
     if chosen and trainer.is_global_zero:
         print(chosen)
-    refuse_blind_callbacks(cfg, module, trainer, is_new=recorded is None or cfg.resume_changed)
+    refuse_blind_callbacks(cfg, module, trainer, is_new=is_new or cfg.resume_changed)
     add_loggers(trainer, cfg)
     return parts["data"], module, trainer
 
