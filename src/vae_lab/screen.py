@@ -46,14 +46,15 @@ def print_results(title: str, results: Mapping[str, Any], rows: Iterable[Sequenc
         rows: cells of further rows: name, value and unit.
     """
     names = [name for name in results if not name.endswith("_error")]
-    numbers = [_result_row(name, results[name], results.get(f"{name}_error")) for name in names]
+    units = _UNITS | ({"bits_per_dim": "bits, of the nll"} if "nll" in results else {})
+    numbers = [_result_row(name, results[name], results.get(f"{name}_error"), units) for name in names]
     print_table(title, ("metric", "value", "unit"), [*numbers, *rows], right=("value",))
 
 
-def _result_row(name: str, value: Any, error: float | None) -> tuple[str, str, str]:
+def _result_row(name: str, value: Any, error: float | None, units: Mapping[str, str]) -> tuple[str, str, str]:
     count = unit_title(name)
     number = f"{value:.0f}" if count else f"{value:.3f}" if isinstance(value, float) else str(value)
-    unit = count or _UNITS.get(name, "nats per example")
+    unit = count or units.get(name, "nats per example")
     return name, number if error is None else f"{number} ± {error:.3f}", unit
 
 

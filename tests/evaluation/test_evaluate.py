@@ -79,6 +79,7 @@ def test_a_run_is_evaluated(train: Callable[..., Outcome], evaluate: Callable[..
     assert outcome.code == 0, outcome.err
     assert "nll" in outcome.out
     assert "±" in outcome.out
+    assert "bits, of the nll" in outcome.out, "metrics.json has those of the ELBO"
     found = result_of(run)
     assert found["num_examples"] == 150
     assert found["nll_error"] > 0

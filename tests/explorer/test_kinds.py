@@ -14,7 +14,7 @@ from tests.conftest import FAST, Outcome, trained_run
 from tests.explorer.asking import Page, as_bytes, pixels
 from vae_lab.explorer.shown import shown
 from vae_lab.sample import main as sample_main
-from vae_lab.types import DataSpec
+from vae_lab.types import DataSpec, Scaling
 
 RNG = np.random.default_rng(0)
 ARRAYS = {
@@ -65,6 +65,13 @@ def test_examples_are_drawn_as_their_kind_is(tmp_path: Path, kind: str) -> None:
 def test_missing_values_are_shown_as_missing() -> None:
     spec = DataSpec((3,), 0, "real", columns=("a", "b", "c"), missing=True)
     assert shown(torch.tensor([1.0, float("nan"), 3.0]), spec)["values"] == [1.0, None, 3.0]
+
+
+def test_the_bars_of_a_table_say_that_categories_have_shares() -> None:
+    spec = DataSpec((3,), 0, "real", categories=(2,), scaling=Scaling((5.0, 0.0, 0.0), (2.0, 1.0, 1.0)))
+    found = shown(torch.tensor([9.0, 0.25, 0.75]), spec)
+    assert found["heights"] == [2.0, 0.25, 0.75]
+    assert found["note"] == "in standard deviations from the mean; of categories their shares"
 
 
 def test_a_condition_of_attributes_and_numbers_has_controls_by_name_and_a_command(

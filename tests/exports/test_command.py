@@ -21,6 +21,7 @@ from tests.conftest import FAST, Outcome, trained_run
 from vae_lab.errors import RunError
 from vae_lab.export import main
 from vae_lab.exports import Export, formats, push, writing
+from vae_lab.exports.card import _metric_name
 from vae_lab.files import remove_unfinished
 from vae_lab.runs.reading import find_runs
 
@@ -107,6 +108,13 @@ def test_an_export_is_neither_resumed_nor_reproduced(run: Path, export: Callable
         assert outcome.code == 1
         (line,) = outcome.error_lines
         assert "copy: an exported run, which has no optimizer and no command line; init_from=" in line
+
+
+def test_the_card_says_which_bound_bits_are_of() -> None:
+    at_end = {"metrics.json": {"metrics": {"test/bits_per_dim": 0.7}}}
+    assert _metric_name("bits_per_dim", at_end) == "bits per dimension, of the evidence lower bound"
+    evaluated = at_end | {"evaluation.json": {"nll": 43.0, "bits_per_dim": 0.6}}
+    assert _metric_name("bits_per_dim", evaluated) == "bits per dimension, of the negative log-likelihood"
 
 
 @pytest.mark.slow

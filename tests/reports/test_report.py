@@ -18,6 +18,7 @@ from tests.reports.folders import add_to_metrics, draw_samples, write_evaluation
 from vae_lab.report import main
 from vae_lab.reports.comparison import compare
 from vae_lab.reports.page import write_report
+from vae_lab.reports.tables import setting_rows
 from vae_lab.runs.reading import find_runs, read_run
 
 Report = Callable[..., Outcome]
@@ -88,6 +89,12 @@ def test_a_sweep_is_reported(grid: Path, report: Report) -> None:
             assert f"latent_dim={row['latent_dim']},model={row['model']},seed={row['seed']}" in row["folder"]
     (failed,) = (row for row in rows if row["state"] == "failed")
     assert (failed["latent_dim"], failed["reason"], failed["elbo"]) == ("0", "no | never", "")
+
+
+def test_bits_are_of_the_elbo_beside_an_nll(tmp_path: Path) -> None:
+    write_evaluation(write_run(tmp_path / "run", metrics={"bits_per_dim": 0.7}), nll=90.0, bits_per_dim=0.6)
+    titles, row = setting_rows(compare(find_runs(tmp_path)))
+    assert dict(zip(titles, row, strict=True))["bits per dim (ELBO)"] == "0.700"
 
 
 @pytest.mark.usefixtures("one_chart")

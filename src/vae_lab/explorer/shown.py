@@ -62,6 +62,7 @@ def _bars(x: Tensor, spec: DataSpec) -> dict[str, Any]:
     # The height of a bar is in standard deviations, because columns have different units.
     heights = x if spec.scaling is None else standardised(x[None], spec)[0]
     note = "" if spec.scaling is None else "in standard deviations from the mean"
+    note += "; of categories their shares" if note and spec.categories else ""
     return {
         "kind": "bars",
         "values": rounded(x[places]),

@@ -59,7 +59,9 @@ def write_card(
     assert model.spec is not None
     name = settings.push.partition("/")[2] if settings.push else str(run.config.get("name") or "vae")
     results = _results(numbers)
-    front = yaml.safe_dump(_front_matter(name, run, results, export.written), sort_keys=False, allow_unicode=True)
+    front = yaml.safe_dump(
+        _front_matter(name, run, results, numbers, export.written), sort_keys=False, allow_unicode=True
+    )
     picture = _draw_samples(export.folder, model, settings.seed)
     parts = [
         f"---\n{front}---\n\n# {name}\n",
@@ -75,7 +77,9 @@ def write_card(
     write_text(export.folder / _CARD, "\n".join(filter(None, parts)))
 
 
-def _front_matter(name: str, run: SavedRun, results: Mapping[str, float], formats: Sequence[str]) -> dict[str, Any]:
+def _front_matter(
+    name: str, run: SavedRun, results: Mapping[str, float], numbers: Numbers, formats: Sequence[str]
+) -> dict[str, Any]:
     front: dict[str, Any] = {
         "library_name": "vae_lab",
         "tags": ["variational-autoencoder", "generative-model", "density-estimation", "pytorch", *formats],
@@ -84,7 +88,7 @@ def _front_matter(name: str, run: SavedRun, results: Mapping[str, float], format
         front["datasets"] = [dataset]
     if results:
         data = str(value_at(run.config, "choices.data") or "data")
-        metrics = [{"type": key, "name": _metric_name(key), "value": results[key]} for key in results]
+        metrics = [{"type": key, "name": _metric_name(key, numbers), "value": results[key]} for key in results]
         entry = {"task": _TASK, "dataset": {"name": data, "type": dataset or data, "split": "test"}, "metrics": metrics}
         front["model-index"] = [{"name": name, "results": [entry]}]
     return front
@@ -108,14 +112,17 @@ def _results_table(results: Mapping[str, float], numbers: Numbers) -> str:
             continue
         error = evaluation.get(f"{key}_error")
         shown = f"{value:.0f}" if unit_title(key) else f"{value:.3f}"
-        rows.append((_metric_name(key), shown if error is None else f"{shown} ± {error:.3f}"))
+        rows.append((_metric_name(key, numbers), shown if error is None else f"{shown} ± {error:.3f}"))
     samples, examples = evaluation.get("num_samples"), evaluation.get("num_examples")
     how = f" {examples} examples; {samples} importance samples each; ± is a standard error." if evaluation else ""
     return f"## Results\n\nOf the test set.{how}\n\n{markdown_table(rows)}\n"
 
 
-def _metric_name(key: str) -> str:
-    """Returns a metric in words; of a count the group of levels, too, if it is of one."""
+def _metric_name(key: str, numbers: Numbers) -> str:
+    """Returns a metric in words: of bits with the bound, and of a count of a group of levels with that group."""
+    if key == "bits_per_dim":
+        bound = "negative log-likelihood" if key in numbers.get(EVALUATION, {}) else "evidence lower bound"
+        return f"{_NAMES[key]}, of the {bound}"
     group = next((key.removeprefix(f"{count}_") for count in UNITS if key.startswith(f"{count}_")), "")
     return _NAMES.get(key) or f"{unit_title(key)}{f', {group}' if group else ''}".replace("_", " ")
 

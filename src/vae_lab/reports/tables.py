@@ -20,7 +20,7 @@ _COLUMNS = {
     "elbo": ("ELBO", 2),
     "log_likelihood": ("log-likelihood", 2),
     "kl": ("KL", 2),
-    "bits_per_dim": ("bits per dim", 3),
+    "bits_per_dim": ("bits per dim (ELBO)", 3),
     "units_with_kl": ("units with KL", 1),
     "active_units": ("active units (Burda)", 1),
     "training_seconds": ("training, s", 1),
