@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,7 @@ def evaluate(cfg: DictConfig) -> None:
     from vae_lab.runs.data import is_own_data  # noqa: PLC0415
     from vae_lab.runs.evaluations import beside_better, evaluation_path  # noqa: PLC0415
     from vae_lab.runs.loading import find_run  # noqa: PLC0415
+    from vae_lab.screen import print_lines  # noqa: PLC0415
 
     settings = command.settings_of(EvaluationSettings, cfg)
     run = find_run(cfg.run)
@@ -56,10 +57,11 @@ def evaluate(cfg: DictConfig) -> None:
         path = evaluation_path(run, None if own else data_root, settings.split, cfg.weights)
         path = beside_better(path, record, total)
         seconds = time.monotonic() - started
+        show(result)  # before the writing, which a full or read-only disk ends
         runs.save_evaluation(path, record, run.summary(), run.checkpoint.name, seconds)
         if "mig_by_factor" in result:
             draw(model, data.examples(_NUM_EXAMPLES, settings.split), result, path)
-        show(result, collapse_lines(result, run.config), str(path))
+        print_lines([*collapse_lines(result, run.config), f"written to   {path}"])
         if not own and not cfg.data_root:
             print(f"             {data_root}: no longer the {settings.split} set that the run was trained with")
         if path.name != runs.EVALUATION:
@@ -85,9 +87,9 @@ def draw(model: LatentVariableModel, examples: Batch, result: dict[str, Any], pa
         save_picture(sheet.draw(), path.parent / FIGURES, path.stem.replace("evaluation", "traversals_by_factor", 1))
 
 
-def show(result: Mapping[str, Any], remarks: Sequence[str], path: str) -> None:
-    """Prints the table, with the remarks below it."""
-    from vae_lab.screen import print_lines, print_results  # noqa: PLC0415
+def show(result: Mapping[str, Any]) -> None:
+    """Prints the table."""
+    from vae_lab.screen import print_results  # noqa: PLC0415
 
     of_factors = [
         (f"mig of {name}", f"{best['mig']:.3f}", f"z[{best['dimension']}]: {best['mutual_information']:.2f} nats")
@@ -95,7 +97,6 @@ def show(result: Mapping[str, Any], remarks: Sequence[str], path: str) -> None:
     ]
     title = f"{result['split']} set, {result['num_examples']} examples"
     print_results(title, {name: result[name] for name in result if name not in _NOT_SHOWN}, of_factors)
-    print_lines([*remarks, f"written to   {path}"])
 
 
 def main() -> None:

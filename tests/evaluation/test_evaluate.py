@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -141,6 +143,23 @@ def test_mistakes_are_named_and_nothing_is_written(
         assert len(outcome.error_lines) == 1
         assert message in outcome.error_lines[0]
     assert not list(run.glob("evaluation*"))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_numbers_that_cannot_be_written_are_shown(
+    train: Callable[..., Outcome], evaluate: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = trained(train, tmp_path / "run", "latent_dim=2", "logger=none")
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(os, "replace", refuse)
+    outcome = evaluate(f"run={run}", *QUICK)
+    assert outcome.code == 1
+    assert "nll" in outcome.out
+    assert "written to" not in outcome.out
+    assert "Read-only" in outcome.error_lines[0]
 
 
 @pytest.mark.slow
