@@ -128,6 +128,8 @@ def test_the_card_is_one_of_the_hub(run: Path, export: Callable[..., Outcome]) -
     assert name == "mnist"
     metrics = {result.metric_type: result.metric_value for result in data.eval_results}
     assert metrics["nll"] == 95.5
+    assert {result.task_type for result in data.eval_results} == {"other"}, "a conditional model"
+    assert "of log p(x|y)" in text
     assert metrics["active_units"] == 2
     assert "95.500 ± 0.250" in text
     assert "CC BY-SA 3.0" in text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,7 +36,6 @@ _NUM_OF_EACH_CLASS = 8
 _MAX_CLASSES = 16
 """Classes that the picture shows."""
 
-_TASK = {"type": "unconditional-image-generation", "name": "Density estimation"}
 _NAMES = {
     "nll": "negative log-likelihood by importance sampling, nats per example",
     "nll_error": "standard error of the negative log-likelihood, nats per example",
@@ -58,16 +57,14 @@ def write_card(
     """
     assert model.spec is not None
     name = settings.push.partition("/")[2] if settings.push else str(run.config.get("name") or "vae")
-    results = _results(numbers)
-    front = yaml.safe_dump(
-        _front_matter(name, run, results, numbers, export.written), sort_keys=False, allow_unicode=True
-    )
+    matter = _front_matter(name, run, model, numbers, export.written)
+    front = yaml.safe_dump(matter, sort_keys=False, allow_unicode=True)
     picture = _draw_samples(export.folder, model, settings.seed)
     parts = [
         f"---\n{front}---\n\n# {name}\n",
         _introduction(model, model.spec, run, settings),
         f"![Samples]({picture})\n" if picture else "",
-        _results_table(results, numbers),
+        _results_table(numbers, model.conditional),
         "## Use without vae_lab\n",
         *programs(export),
         _interface(export),
@@ -78,7 +75,7 @@ def write_card(
 
 
 def _front_matter(
-    name: str, run: SavedRun, results: Mapping[str, float], numbers: Numbers, formats: Sequence[str]
+    name: str, run: SavedRun, model: LatentVariableModel, numbers: Numbers, formats: Sequence[str]
 ) -> dict[str, Any]:
     front: dict[str, Any] = {
         "library_name": "vae_lab",
@@ -86,10 +83,13 @@ def _front_matter(
     }
     if dataset := value_at(run.config, "data.images.dataset"):
         front["datasets"] = [dataset]
-    if results:
+    if results := _results(numbers):
         data = str(value_at(run.config, "choices.data") or "data")
         metrics = [{"type": key, "name": _metric_name(key, numbers), "value": results[key]} for key in results]
-        entry = {"task": _TASK, "dataset": {"name": data, "type": dataset or data, "split": "test"}, "metrics": metrics}
+        pictures = model.spec is not None and len(model.spec.shape) == 3
+        kind = "unconditional-image-generation" if pictures and not model.conditional else "other"
+        task = {"type": kind, "name": "Density estimation"}
+        entry = {"task": task, "dataset": {"name": data, "type": dataset or data, "split": "test"}, "metrics": metrics}
         front["model-index"] = [{"name": name, "results": [entry]}]
     return front
 
@@ -102,7 +102,8 @@ def _results(numbers: Numbers) -> dict[str, float]:
     return {key: found[key] for key in _NAMES if isinstance(found.get(key), int | float)} | counts
 
 
-def _results_table(results: Mapping[str, float], numbers: Numbers) -> str:
+def _results_table(numbers: Numbers, conditional: bool) -> str:
+    results = _results(numbers)
     if not results:
         return "## Results\n\nNot evaluated: `python -m vae_lab.evaluate run=RUN` does it.\n"
     evaluation = numbers.get(EVALUATION, {})
@@ -115,6 +116,7 @@ def _results_table(results: Mapping[str, float], numbers: Numbers) -> str:
         rows.append((_metric_name(key, numbers), shown if error is None else f"{shown} ± {error:.3f}"))
     samples, examples = evaluation.get("num_samples"), evaluation.get("num_examples")
     how = f" {examples} examples; {samples} importance samples each; ± is a standard error." if evaluation else ""
+    how += " Likelihoods and bounds are of log p(x|y), given the condition y." if conditional else ""
     return f"## Results\n\nOf the test set.{how}\n\n{markdown_table(rows)}\n"
 
 
