@@ -70,6 +70,9 @@ def test_leaves_the_whole_run_folder(train: Callable[..., Outcome], tmp_path: Pa
     else:
         expected |= {f"val_kl_by_dimension/{dimension}" for dimension in range(2 if words[0] == "model=vae" else 3)}
     assert expected <= set(tags["scalars"])
+    found = events(run)
+    steps = {tag: [point.step for point in found.Scalars(tag)] for tag in expected if tag.startswith("val")}
+    assert len({*map(tuple, steps.values())}) == 1, "all curves of a validation have its step"
     assert not [
         tag for tag in tags["scalars"] if tag.startswith("test/") or tag == "epoch"
     ]  # of one point, or a staircase

@@ -50,6 +50,11 @@ def count_pass(trainer: Trainer, batches: int, steps: int) -> None:
     trainer.fit_loop.epoch_loop._batches_that_stepped += steps - 1
 
 
+def logged_step(trainer: Trainer) -> int:
+    """Returns the step at which Lightning draws the next point of a curve, one less than the steps taken."""
+    return trainer.fit_loop.epoch_loop._batches_that_stepped
+
+
 def count_step(trainer: Trainer) -> None:
     """Counts an optimizer step that Lightning has not seen."""
     progress = trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
@@ -101,7 +106,7 @@ def position(trainer: Trainer) -> dict[str, int]:
         "batch": batch,
         "batches": batches.total.processed - batch,
         "step": trainer.global_step,
-        "logged_step": trainer.fit_loop.epoch_loop._batches_that_stepped,
+        "logged_step": logged_step(trainer),
     }
 
 

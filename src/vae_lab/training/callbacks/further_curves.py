@@ -7,6 +7,7 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from vae_lab.training.lightning_loop import logged_step
 from vae_lab.training.logs.tensorboard import KL_OF_DIMENSIONS, tensorboard_writer
 from vae_lab.training.trainer_parts import log_interval
 
@@ -57,4 +58,4 @@ class FurtherCurves(Callback):
         if kl is not None and kl.numel() <= _MAX_DIMENSIONS:
             width = len(str(kl.numel() - 1))
             for number, value in enumerate(kl.flatten().tolist()):
-                writer.add_scalar(f"{KL_OF_DIMENSIONS}/{number:0{width}}", value, trainer.global_step)
+                writer.add_scalar(f"{KL_OF_DIMENSIONS}/{number:0{width}}", value, logged_step(trainer))
