@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -16,6 +17,7 @@ from conftest import FAST, Outcome, trained_run
 
 from vae_lab import evaluate, noise, sample
 from vae_lab.core.codes import code_of
+from vae_lab.data.arrays import allocate
 from vae_lab.encode import main
 from vae_lab.evaluation.code_table import CodeTable, write_table
 from vae_lab.runs.loading import find_run
@@ -274,3 +276,20 @@ def test_splits_that_are_no_longer_those_of_the_training_are_named(
     other = (f"run={run}", f"data_root={tmp_path}", out)
     assert "data changed train, val, test:" in encoded(command, *other, "split=all").out
     assert "data changed" not in encoded(command, *other, "split=test").out  # all of other data are tested
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="the system reserves no space")
+def test_the_disk_is_reserved_before_a_column_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A map of a file with holes ends the process on a full disk, by SIGBUS."""
+    table = CodeTable(tmp_path, 100_000)
+    table.add({"elbo": np.zeros(3)})
+    assert (tmp_path / "elbo.npy").stat().st_blocks * 512 >= 800_000
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    with pytest.raises(OSError, match=r"No space left on device: .*kl_1\.npy"):
+        table.add({"kl_1": np.zeros(3)})
+    with pytest.raises(OSError, match="No space left on device"):
+        allocate((10,), 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -56,7 +57,29 @@ def allocate(shape: Sequence[int], memory_limit_gb: float, dtype: Any = np.uint8
     if np.prod(shape, dtype=np.int64) * np.dtype(dtype).itemsize <= memory_limit_gb * GIGABYTE:
         return np.empty(shape, dtype)
     with tempfile.TemporaryFile() as file:
-        return np.memmap(file, dtype, "w+", shape=tuple(shape))
+        array = np.memmap(file, dtype, "w+", shape=tuple(shape))
+        reserve(file.fileno(), tempfile.gettempdir())
+        return array
+
+
+def reserve(descriptor: int, name: str) -> None:
+    """Reserves the disk for all of a file that is mapped: on a full disk its first writing would end the process.
+
+    Args:
+        descriptor: descriptor of the file, which has its final size.
+        name: name of the file in an error.
+
+    Raises:
+        OSError: if the disk has too little left.
+    """
+    size = os.fstat(descriptor).st_size
+    if not size or not hasattr(os, "posix_fallocate"):
+        return
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    except OSError as error:
+        error.filename = name
+        raise
 
 
 def release(x: Examples) -> None:

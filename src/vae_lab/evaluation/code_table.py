@@ -12,6 +12,7 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
+from vae_lab.data.arrays import reserve
 from vae_lab.errors import RunError
 from vae_lab.files import atomic_path
 
@@ -38,7 +39,10 @@ class CodeTable:
         for name, values in rows.items():
             if name not in self.columns:
                 shape = (self.size, *values.shape[1:])
-                self.columns[name] = open_memmap(self.folder / f"{name}.npy", "w+", values.dtype, shape)
+                path = self.folder / f"{name}.npy"
+                self.columns[name] = open_memmap(path, "w+", values.dtype, shape)
+                with path.open("r+b") as file:
+                    reserve(file.fileno(), str(path))
             self.columns[name][self.filled : self.filled + num] = values
         self.filled += num
 
