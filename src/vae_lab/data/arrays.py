@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import tempfile
@@ -78,8 +79,9 @@ def reserve(descriptor: int, name: str) -> None:
     try:
         os.posix_fallocate(descriptor, 0, size)
     except OSError as error:
-        error.filename = name
-        raise
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):  # others are of file systems that cannot reserve
+            error.filename = name
+            raise
 
 
 def release(x: Examples) -> None:
