@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 from omegaconf import OmegaConf
 
 from vae_lab.cli.check import ConfigError, check_config
-from vae_lab.cli.compose import Composition, assemble, composed, name_whole_root, refuse_unused_sizes
+from vae_lab.cli.compose import Composition, assemble, composed, name_whole_root
 from vae_lab.cli.overrides import refuse_sweeps
 from vae_lab.cli.paths import quoted
 from vae_lab.cli.remedies import formatted_warning, naming_keys
@@ -155,7 +155,6 @@ def compose(*words: str) -> ComposedRun:
             prepare_process(cfg.seed)
             with naming_keys(cfg):
                 data, module, trainer = assemble(composition)
-            refuse_unused_sizes(composition, data)
         except BaseException:
             discard()
             raise

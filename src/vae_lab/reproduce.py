@@ -13,9 +13,10 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from vae_lab.cli import command
-from vae_lab.cli.compose import OF_BEFORE, words_for_other_processes
+from vae_lab.cli.compose import words_for_other_processes
 from vae_lab.cli.paths import quoted
 from vae_lab.cli.repeated_words import started_with
+from vae_lab.cli.unused import OF_BEFORE
 from vae_lab.errors import RunError
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from vae_lab.cli import command
-from vae_lab.cli.compose import OF_BEFORE, Composition, assemble, composition_of, name_whole_root, refuse_unused_sizes
+from vae_lab.cli.compose import Composition, assemble, composition_of, name_whole_root
 from vae_lab.cli.messages import printable
 from vae_lab.cli.resume import checkpoint_to_resume, differences, keep_own_defaults, moved_data
 from vae_lab.errors import PrunedError, RunError
@@ -85,12 +84,9 @@ def train_in_folder(composition: Composition, given: GivenData | None = None) ->
                 f"data changed {', '.join(changed)}: other examples than the run had so far, so that it may be"
                 " tested on some that it was trained on; a new run has splits of its own"
             )
-    else:
-        if OF_BEFORE not in os.environ:
-            refuse_unused_sizes(composition, data)
-        if cfg.init_from is not None:
-            config["init_from"] = str(Path(cfg.init_from).expanduser().absolute())
-            _start_from(find_run(cfg.init_from, "init_from"), module, config, shows=trainer.is_global_zero)
+    elif cfg.init_from is not None:
+        config["init_from"] = str(Path(cfg.init_from).expanduser().absolute())
+        _start_from(find_run(cfg.init_from, "init_from"), module, config, shows=trainer.is_global_zero)
     shared = _shared_words()
     swept = [] if shared is None else _keys(composition.overrides, shared)
     record = Record(folder, cfg.seed, config, _hyperparameters(composition, shared or ()), swept)

@@ -11,7 +11,6 @@ Mistakes are found in this order, all before any data are read:
 from __future__ import annotations
 
 import os
-import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -36,16 +35,17 @@ from vae_lab.cli.messages import message
 from vae_lab.cli.overrides import check_words, quoted_names, without_keys
 from vae_lab.cli.paths import with_quoted_path
 from vae_lab.cli.trainers import OPTIMIZATION, add_loggers, build_trainer, refuse_blind_callbacks
+from vae_lab.cli.unused import OF_BEFORE, refuse_unused_latent_dim, refuse_unused_parts, refuse_unused_sizes
 from vae_lab.cli.weights_memory import bounded_weights
 from vae_lab.errors import RunError, one_line
 from vae_lab.files import absolute
-from vae_lab.nested import key_of, shown
+from vae_lab.nested import key_of
 from vae_lab.threads import one_thread
 
 if TYPE_CHECKING:
     from vae_lab.data import ImageDataModule
     from vae_lab.training import VariationalModule
-    from vae_lab.types import DataSpec, SplitName
+    from vae_lab.types import DataSpec
 
 keys.install()  # at import, because a job in a process of another launcher composes its config there
 
@@ -67,19 +67,6 @@ register_resolver("batch_norm_with", lambda prior: not str(prior).endswith(".Vam
 
 NO_SETTINGS = ("sweep", "sweep.resume", "resume", "resume_changed", "launcher", "search")
 """Keys of the command line that say how a run is started, and are not settings of it."""
-
-OF_BEFORE = "VAE_LAB_WORDS_OF_BEFORE"
-"""Environment variable of a training that repeats a run, whose words may be those that only new runs are refused."""
-
-_OF_SPLITS: dict[str, SplitName] = {
-    "data.batch_size": "train",
-    "data.val_size": "val",
-    "data.images.test_fraction": "test",
-    "data.images.split_seed": "test",
-    "data.test_size": "test",
-    "data.split_seed": "test",
-}
-"""Split that each key makes, if the data do not bring it."""
 
 
 class Composition(NamedTuple):
@@ -207,7 +194,9 @@ def assemble(
     """
     cfg = composition.cfg
     is_new = recorded is None and OF_BEFORE not in os.environ
-    _refuse_unused(composition, is_new)
+    refuse_unused_parts(cfg, composition.overrides, composition.choices)
+    if is_new:
+        refuse_unused_latent_dim(cfg, composition.overrides)
     parts = {key: instantiate(cfg[key], _convert_="all") for key in ("data", "objective", "optimizer", "scheduler")}
     if give is not None:
         parts["data"] = give(parts["data"])
@@ -215,6 +204,8 @@ def assemble(
     if recorded is not None:
         parts["data"].keep_scaling(recorded)
     refuse_missing_labels(cfg, parts["data"])
+    if is_new:
+        refuse_unused_sizes(cfg, composition.overrides, parts["data"])
     chosen = choose_likelihood(cfg, composition.choices, parts["data"].spec, config_dir())
     module = _build_module(cfg, parts)
     trainer = build_trainer(cfg)
@@ -223,41 +214,6 @@ def assemble(
     refuse_blind_callbacks(cfg, module, trainer, is_new=is_new or cfg.resume_changed)
     add_loggers(trainer, cfg)
     return parts["data"], module, trainer
-
-
-def _refuse_unused(composition: Composition, is_new: bool) -> None:
-    """Raises RunError for a warm-up, a part or a size that was asked for and would do nothing."""
-    cfg, overrides, choices = composition
-    warmup, objective = choices.get("warmup"), choices.get("objective")
-    by_default = warmup == "auto" and not any(word.startswith("warmup=") for word in overrides)
-    if warmup not in (None, "none") and not by_default and "warmup" not in cfg.objective:
-        raise RunError(f"warmup={warmup}: objective={objective} has none; set warmup=none, or objective=elbo")
-    model = str(OmegaConf.to_container(cfg.model, resolve=False))
-    for key in ("network", "likelihood", "prior", "posterior"):
-        word = next((word.lstrip("+") for word in overrides if re.match(rf"\+*{key}[.=]", word)), None)
-        if word and cfg.get(key) and f"${{{key}" not in model and f"oc.select:{key}," not in model:
-            raise RunError(f"{word}: {cfg.model._target_} does not use it; leave {key} out")
-    sizes = cfg.model.get("latent_dims") or [cfg.model.get("latent_dim", cfg.latent_dim)]
-    word = next((word for word in overrides if key_of(word) == "latent_dim"), None)
-    is_unused = "${latent_dim" not in model and sizes[-1] != cfg.latent_dim
-    if is_new and word and is_unused:  # older runs have both, and go on
-        sized = f"the sizes of the model are set to {shown(list(sizes))}"
-        raise RunError(f"{word}: {sized}; leave one of the two out, or give the same top level in both")
-
-
-def refuse_unused_sizes(composition: Composition, data: ImageDataModule) -> None:
-    """Raises RunError for the size, or the seed, of a split that was asked for if the data or overfitting set it."""
-    words = {key_of(word): word.lstrip("+") for word in composition.overrides if "=" in word}
-    overfit = composition.cfg.trainer.get("overfit_batches")
-    for key in ("trainer.limit_train_batches", "trainer.limit_val_batches"):
-        if overfit and key in words:
-            raise RunError(f"{words[key]}: not used, because trainer.overfit_batches={overfit} sets it; leave it out")
-    brought = getattr(getattr(data, "images", data), "brought", lambda split: "")
-    for key, split in _OF_SPLITS.items():
-        if key in words and (own := brought(split)):
-            what = {"train": "training", "val": "validation"}.get(split, split)
-            name = key.rpartition(".")[2]
-            raise RunError(f"{words[key]}: not used, because {own} is the {what} set; leave {name} out")
 
 
 def _try_optimizer(parts: Mapping[str, Any]) -> None:
